@@ -1,0 +1,91 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PIP := python -m pip --disable-pip-version-check
+LOCK := uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header
+
+# Whether the compiled kernel can be had decides which stamp counts, so hiding cargo installs anew.
+KERNEL := $(if $(and $(filter-out python,$(or $(BARSTORM_KERNEL),auto)),$(shell command -v cargo)),rust,python)
+KERNEL_STAMP := $(VENV)/kernel-$(KERNEL)
+KERNEL_SOURCES := $(wildcard Cargo.lock) Cargo.toml pyproject.toml $(shell find core_rs -name '*.rs' -o -name '*.toml' -o -name '*.py')
+SERVICE := $(VENV)/service $(KERNEL_STAMP)
+DEVELOPMENT := $(VENV)/development $(KERNEL_STAMP)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install demo serve test test-long check bench format lock
+
+help: ## show this help
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: ## set up .venv with everything, and build the kernel anew
+	@rm -f $(VENV)/kernel-*
+	@$(MAKE) --silent --no-print-directory $(DEVELOPMENT)
+
+demo: $(SERVICE) ## run one backtest the whole way; DATA=bars.parquet for your own bars
+	@barstorm demo $(if $(DATA),--data "$(DATA)")
+
+serve: $(SERVICE) ## keep API and worker up on 127.0.0.1:8000 until Ctrl-C
+	@barstorm serve
+
+test: $(DEVELOPMENT) ## run all tests but the slow sweeps
+	@if [ -e python_core/_core_rs.abi3.so ]; then cargo test --locked --quiet; fi
+	@pytest
+
+test-long: export BARSTORM_CASES := 100000
+test-long: $(DEVELOPMENT) ## run all tests, slow sweeps too
+	@if [ -e python_core/_core_rs.abi3.so ]; then cargo test --locked --quiet; fi
+	@pytest -m ''
+
+check: $(DEVELOPMENT) ## lint, check format, types and the direction of imports
+	ruff check .
+	ruff format --check --quiet --output-format concise .
+	mypy
+	lint-imports --no-logo
+	@if command -v cargo >/dev/null; then set -x; cargo fmt --all --check && cargo clippy --locked --quiet --all-targets --all-features -- -D warnings; fi
+
+bench: $(DEVELOPMENT) $(VENV)/bench ## time the kernel beside other packages (those that install)
+	@python benchmarks/run.py
+
+format: $(DEVELOPMENT) ## format all sources
+	ruff check --fix --quiet --select I .
+	ruff format .
+	@if command -v cargo >/dev/null; then cargo fmt --all; fi
+
+lock: $(DEVELOPMENT) ## choose the newest allowed packages anew
+	$(PIP) install --quiet uv
+	$(LOCK) pyproject.toml --extra service --group dev --upgrade -o requirements/dev.lock
+	$(LOCK) pyproject.toml --extra service -c requirements/dev.lock --no-annotate -o requirements/service.lock
+	$(LOCK) --group build -c requirements/dev.lock --no-annotate -o requirements/build.lock
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Barstorm needs Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/service: requirements/build.lock requirements/service.lock | $(BIN)/python
+	@echo 'installing the service and its build tools into $(VENV)'
+	@$(PIP) install --quiet --require-hashes -r requirements/build.lock
+	@$(PIP) install --quiet --require-hashes -r requirements/service.lock
+	@touch $@
+
+$(VENV)/development: requirements/dev.lock $(VENV)/service
+	@echo 'installing the tools for tests and checks into $(VENV)'
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@
+
+# Each by itself, and none may move what the service runs on: a peer that will not install is left out.
+$(VENV)/bench: $(VENV)/development
+	@echo 'installing the packages to compare with into $(VENV)'
+	@python -m pip freeze --exclude-editable >$(VENV)/installed.txt
+	@for peer in $$(python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])'); do \
+	    $(PIP) install --quiet --constraint $(VENV)/installed.txt "$$peer" || echo "left out: $$peer does not install here"; \
+	done
+	@touch $@
+
+$(KERNEL_STAMP): $(KERNEL_SOURCES) $(VENV)/service
+	@echo 'building the kernel'
+	@$(PIP) install --verbose --no-deps --no-build-isolation -e . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	@grep -h -m 1 -o 'warning: .*pure-Python kernel' $(VENV)/build.log || true
+	@python -m python_core
+	@rm -f $(VENV)/kernel-* && touch $@

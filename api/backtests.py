@@ -1,0 +1,93 @@
+"""Backtests: ask for one, follow it, fetch what it found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg, FromPath, QueryParameter
+
+from api.answers import Limit, Offset, answer, location_header, not_modified
+from api.openapi import CROSS
+from api.problems import problem_answers
+from workers import BacktestRequest, Equity, Run, RunPage, RunState, Service, TradePage
+
+STATES = "|".join(RunState)
+Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
+InState = Annotated[str, QueryParameter(name="state", pattern=rf"^({STATES}|)(?!\n)$", description=f"Only runs in this state: {STATES}.")]
+EXAMPLE = {
+    "dataset": "btcusdt-1h",
+    "strategy": CROSS,
+    "execution": {"commission": 0.0006, "stop_loss": 0.02},
+}
+
+
+class Backtests(Controller):
+    path = "/backtests"
+    tags = ("backtests",)
+
+    @post(
+        "/",
+        status_code=202,
+        summary="Ask for a backtest",
+        response_headers=[location_header()],
+        responses=problem_answers(404, 408, 413, 415, 503),
+    )
+    async def create_backtest(
+        self, service: NamedDependency[Service], data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])]
+    ) -> Response[Run]:
+        """Accepts the run and answers at once; follow it at `Location`. An equal run that is done answers at once, too."""
+        run = await service.submit_backtest(data)
+        return Response(run, status_code=202, headers={"location": f"/api/v1/backtests/{run.id}"})
+
+    @get("/", summary="List backtests", responses=problem_answers(503))
+    async def list_backtests(
+        self, service: NamedDependency[Service], in_state: InState = "", limit: Limit = 50, cursor: Cursor = ""
+    ) -> RunPage:
+        """Newest first, without results."""
+        return await service.list_runs(state=RunState(in_state) if in_state else None, limit=limit, cursor=cursor or None)
+
+    @get("/{run_id:str}", summary="Follow a backtest", responses=not_modified() | problem_answers(404, 503))
+    async def get_backtest(
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: FromPath[str]
+    ) -> Response[Run]:
+        """Its state, and its result or error once it is done. Send the entity tag back as `If-None-Match` to poll cheaply."""
+        return answer(request, await service.get_run(run_id))
+
+    @post("/{run_id:str}/cancel", status_code=202, summary="Cancel a backtest", responses=problem_answers(404, 409, 503))
+    async def cancel_backtest(self, service: NamedDependency[Service], run_id: FromPath[str]) -> Run:
+        """A run that waits is cancelled at once, one that runs within moments; one that is done stays as it is (409)."""
+        return await service.cancel_run(run_id)
+
+    @get(
+        "/{run_id:str}/trades",
+        summary="Trades of a backtest",
+        responses=not_modified() | problem_answers(404, 409, 503),
+    )
+    async def get_trades(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        run_id: FromPath[str],
+        offset: Offset = 0,
+        limit: Limit = 100,
+    ) -> Response[TradePage]:
+        """In the order of their exits; times are UTC epoch milliseconds."""
+        return answer(request, await service.trades(run_id, offset=offset, limit=limit))
+
+    @get(
+        "/{run_id:str}/equity",
+        summary="Equity of a backtest",
+        responses=not_modified() | problem_answers(404, 409, 503),
+    )
+    async def get_equity(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        run_id: FromPath[str],
+        points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="At most so many, evenly taken.")] = 1_000_000,
+    ) -> Response[Equity]:
+        """One value for each bar, or a sample of them."""
+        return answer(request, await service.equity(run_id, points=points))

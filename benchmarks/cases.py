@@ -1,0 +1,154 @@
+"""The market and the signals that every contender gets, the same from run to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Stops = tuple[float, float] | None
+
+CAPITAL = 10_000.0
+FEE = 0.0006
+FAST, SLOW = 21, 63
+WIDE: Stops = (0.02, 0.04)
+TIGHT: Stops = (0.003, 0.006)
+
+_VOLATILITY = 1e-3  # of a bar's return
+_TREND = 7.5e-5  # drift of a bar while a trend lasts: about what makes the averages' crossings pay for their fees
+_TREND_BARS = 240
+
+
+@dataclass(frozen=True)
+class Market:
+    """Bars of one minute from the beginning of 2020, as contiguous arrays. The last bar stands still, so that closing at its open or at its
+    close is the same."""
+
+    time: npt.NDArray[np.int64]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+    def __len__(self) -> int:
+        return len(self.close)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Events, known at the close of their bar. The bar before the last one ends every position and begins none, so that nothing is left to the
+    contenders' ways of ending a run."""
+
+    entry_long: Mask
+    exit_long: Mask
+    entry_short: Mask | None = None
+    exit_short: Mask | None = None
+
+    @staticmethod
+    def of(up: Mask, down: Mask, shorts: bool) -> Signals:
+        """Long from `up` to `down`, and short from there on if `shorts`."""
+        entry, exit_ = up.copy(), down.copy()
+        entry[-2:], exit_[-2:] = False, (True, False)
+        if not shorts:
+            return Signals(entry, exit_)
+        entry_short, exit_short = down.copy(), up.copy()
+        entry_short[-2:], exit_short[-2:] = False, (True, False)
+        return Signals(entry, exit_, entry_short, exit_short)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run: fees of 0.06 %, the whole equity in every position, orders filled at the next open.
+
+    `crossing` says that the contender starts from prices and works out the averages of 20 and 60 bars and their crossings itself;
+    `stops` are loss and profit as fractions of the entry price.
+    """
+
+    market: Market
+    given: Signals
+    crossing: bool = False
+    shorts: bool = False
+    stops: Stops = None
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Long-only runs of every pair of average lengths over one market. `stops` come with maximum drawdown and the volatility of days."""
+
+    market: Market
+    fast: range
+    slow: range
+    stops: Stops = None
+    threads: int = 1
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The combinations; the slow length varies fastest."""
+        return [(fast, slow) for fast in self.fast for slow in self.slow]
+
+    @cached_property
+    def averages(self) -> dict[int, Floats]:
+        return {length: moving_average(self.market.close, length) for length in {*self.fast, *self.slow}}
+
+    def signals(self, pair: tuple[int, int]) -> Signals:
+        fast, slow = pair
+        return Signals.of(*crossings(self.averages[fast], self.averages[slow]), shorts=False)
+
+
+def market(bars: int, density: float | None = None, seed: int = 11) -> tuple[Market, Signals, Signals]:
+    """A market with signals for it, long-only and long/short.
+
+    Without `density` the market trends now and then, and the signals are the crossings of its averages. With it there is an event on that
+    share of the bars, and prices drift with the position that long signals would hold by about what trading costs: fees alone would
+    eat up the account, and some contenders stop trading when there is less than a millionth of a millionth of it left.
+    """
+    random = np.random.default_rng(seed)
+    events = None if density is None else random.random(bars) < density
+    if events is None:
+        lengths = random.integers(_TREND_BARS // 2, 3 * _TREND_BARS // 2, 2 * bars // _TREND_BARS + 10)
+        trend = np.repeat(np.resize([_TREND, -_TREND], len(lengths)), lengths)[:bars]
+    else:
+        held = np.cumsum(events) % 2 == 1
+        trend = np.where(np.roll(held, 1), 1.0, -1.0) * FEE * 2 * density
+    close = 100.0 * np.exp(np.cumsum(trend + _VOLATILITY * random.standard_normal(bars)))
+    before = np.concatenate(([100.0], close[:-1]))
+    open_ = before * (1 + 0.1 * _VOLATILITY * random.standard_normal(bars))
+    high = np.maximum(open_, close) * (1 + 0.5 * _VOLATILITY * random.random(bars))
+    low = np.minimum(open_, close) * (1 - 0.5 * _VOLATILITY * random.random(bars))
+    open_[-1] = high[-1] = low[-1] = close[-1]
+    time = 1_577_836_800_000 + 60_000 * np.arange(bars, dtype=np.int64)
+    made = Market(time, open_, high, low, close, random.integers(1, 1000, bars).astype(np.float64))
+    if events is None:
+        up, down = crossings(moving_average(close, FAST), moving_average(close, SLOW))
+    else:
+        up, down = events & held, events & ~held
+    return made, Signals.of(up, down, shorts=False), Signals.of(up, down, shorts=True)
+
+
+def crossings(fast: Floats, slow: Floats) -> tuple[Mask, Mask]:
+    """Bars at which `fast` gets above and below `slow`; false where either is not known on the bar or on the one before."""
+    above, below = fast > slow, fast < slow
+    known = ~np.isnan(slow)
+    up, down = np.zeros(len(fast), np.bool_), np.zeros(len(fast), np.bool_)
+    up[1:] = above[1:] & ~above[:-1] & known[:-1]
+    down[1:] = below[1:] & ~below[:-1] & known[:-1]
+    return up, down
+
+
+def moving_average(values: Floats, length: int) -> Floats:
+    """NaN up to the first whole window."""
+    sums = np.cumsum(values - values[0])
+    out = np.full(len(values), np.nan)
+    out[length - 1] = sums[length - 1] / length
+    out[length:] = (sums[length:] - sums[:-length]) / length
+    return out + values[0]
+
+
+@lru_cache(maxsize=2)
+def cached_market(bars: int, density: float | None = None) -> tuple[Market, Signals, Signals]:
+    return market(bars, density)

@@ -1,0 +1,83 @@
+"""raptorbt. It always works out its metrics and the trades' excursions; a sweep spreads over every processor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from cases import CAPITAL, FEE, Grid, Job, Market, Stops
+from reference import Rules
+
+from contenders import Cannot, Contender, Output, Table
+
+_ITEMS = 100  # of a sweep at a time: every one keeps its curves
+
+
+class Raptor(Contender):
+    name = "raptorbt"
+    package = "raptorbt"
+    rules = Rules(target_gap=False)
+
+    def __init__(self) -> None:
+        from importlib.metadata import version
+
+        import raptorbt
+
+        self.raptorbt, self.version = raptorbt, version("raptorbt")
+
+    def single(self, job: Job) -> Callable[[], Output]:
+        run = self._run(job)
+
+        def call() -> Output:
+            made = run()
+            trades = made.trades()
+            return Output(made.equity_curve(), trades, len(trades))
+
+        return call
+
+    def report(self, job: Job) -> Callable[[], Any]:
+        run = self._run(job)
+
+        def call() -> Any:
+            made = run()
+            return made.metrics, made.trades(), made.equity_curve()
+
+        return call
+
+    def sweep(self, grid: Grid) -> Callable[[], Table]:
+        if grid.threads != (os.cpu_count() or 1):
+            raise Cannot("a batch always takes every processor")
+        signals = [grid.signals(pair) for pair in grid.pairs]
+        columns, config = _columns(grid.market), self._config(grid.stops)
+        item = self.raptorbt.BatchSingleItem
+
+        def summary(first: int) -> Any:
+            items = [item(str(i), s.entry_long, s.exit_long) for i, s in enumerate(signals[first : first + _ITEMS])]
+            made = [result.metrics for _, result in self.raptorbt.batch_single_backtest(*columns, items, config)]
+            return [(CAPITAL * (1 + m.total_return_pct / 100), m.total_trades, m.max_drawdown_pct / 100, m.sharpe_ratio) for m in made]
+
+        def call() -> Table:
+            rows = [row for first in range(0, len(signals), _ITEMS) for row in summary(first)]
+            return Table(*np.array(rows).T[: 4 if grid.stops is not None else 2])
+
+        return call
+
+    def _run(self, job: Job) -> Callable[[], Any]:
+        if job.shorts:
+            raise Cannot("a run goes in one direction")
+        columns, config, given = _columns(job.market), self._config(job.stops), job.given
+        return lambda: self.raptorbt.run_single_backtest(*columns, given.entry_long, given.exit_long, 1, 1.0, "", config)
+
+    def _config(self, stops: Stops) -> Any:
+        config = self.raptorbt.BacktestConfig(initial_capital=CAPITAL, fees=FEE, fill_timing="next_bar_open")
+        if stops is not None:
+            config.set_fixed_stop(stops[0])
+            config.set_fixed_target(stops[1])
+        return config
+
+
+def _columns(market: Market) -> tuple[Any, ...]:
+    """Times are in nanoseconds."""
+    return market.time * 1_000_000, market.open, market.high, market.low, market.close, market.volume

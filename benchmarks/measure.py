@@ -1,0 +1,93 @@
+"""Times of several calls, taken in turns, so that a slow spell of the machine hits all of them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).parent
+
+
+class Times(NamedTuple):
+    """Seconds of one call: the median of the samples, and half of the range of their middle half as a fraction of it."""
+
+    median: float
+    spread: float
+    samples: int
+
+
+class Pace(NamedTuple):
+    """How long to look at one contender, and how often at least and at most."""
+
+    seconds: float
+    least: int
+    most: int
+
+
+def in_turns(calls: Mapping[str, Callable[[], Any]], pace: Pace) -> dict[str, Times]:
+    """Round robin over calls that have been warmed up. Short calls are repeated within a sample; long ones get fewer samples, spread evenly over
+    the rounds."""
+    repeats, rounds = {}, {}
+    for name, call in calls.items():
+        took = min(_sample(call, 1), _sample(call, 1))
+        repeats[name] = max(1, round(0.003 / took))
+        rounds[name] = min(pace.most, max(pace.least, int(pace.seconds / (took * repeats[name]))))
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    total, order = max(rounds.values()), list(calls)
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(total):
+            for name in order:
+                if (turn + 1) * rounds[name] // total > turn * rounds[name] // total:
+                    samples[name].append(_sample(calls[name], repeats[name]))
+            order.append(order.pop(0))
+    finally:
+        gc.enable()
+    return {name: summary(values) for name, values in samples.items()}
+
+
+def _sample(call: Callable[[], Any], repeats: int) -> float:
+    began = time.perf_counter()
+    for _ in range(repeats):
+        made = call()
+    took = time.perf_counter() - began
+    del made
+    return took / repeats
+
+
+def summary(values: list[float]) -> Times:
+    median = statistics.median(values)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else (median,) * 3
+    return Times(median, (high - low) / 2 / median, len(values))
+
+
+def import_times(packages: Mapping[str, str], repeats: int) -> dict[str, Times]:
+    """Seconds of `import package`, each time in a new process."""
+    code = "import sys, time; began = time.perf_counter(); __import__(sys.argv[1]); print(time.perf_counter() - began)"
+    samples: dict[str, list[float]] = {name: [] for name in packages}
+    for _ in range(repeats):
+        for name, package in packages.items():
+            done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, package], capture_output=True, text=True, check=True)
+            samples[name].append(float(done.stdout.split()[-1]))
+    return {name: summary(values) for name, values in samples.items()}
+
+
+def peak_memory(contender: str, folder: Path, kind: str) -> dict[str, int] | str:
+    """Bytes that a run takes at its peak beyond what was taken before, in a new process, or why they aren't known; see memory.py."""
+    # A fixed threshold: memory of large arrays goes back at once, and can't hide in what was freed before.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(HERE / "memory.py"), contender, str(folder), kind]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found

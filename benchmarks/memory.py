@@ -1,0 +1,67 @@
+"""Peak memory of one contender's run: `python memory.py CONTENDER FOLDER single|sweep`. FOLDER holds the market and the signals as .npy files.
+
+The run keeps its outputs. Before it the contender is imported, has its inputs in its own form, and is warm from a run over few bars.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cases import Grid, Job, Market, Signals
+from contenders import all_contenders
+
+SWEEP = range(10, 20), range(50, 150, 10)
+
+
+def save(folder: Path, market: Market, signals: Signals) -> None:
+    for name in Market.__dataclass_fields__:
+        np.save(folder / f"{name}.npy", getattr(market, name))
+    for name in ("entry_long", "exit_long"):
+        np.save(folder / f"{name}.npy", getattr(signals, name))
+
+
+def _load(folder: Path) -> Job:
+    def column(name: str) -> Any:
+        return np.load(folder / f"{name}.npy")
+
+    return Job(Market(*map(column, Market.__dataclass_fields__)), Signals(column("entry_long"), column("exit_long")))
+
+
+def _head(job: Job, bars: int) -> Job:
+    market = Market(*(getattr(job.market, name)[:bars].copy() for name in Market.__dataclass_fields__))
+    return Job(market, Signals.of(job.given.entry_long[:bars], job.given.exit_long[:bars], shorts=False))
+
+
+def _resident(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def main() -> None:
+    name, folder, kind = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    if not Path("/proc/self/clear_refs").exists():
+        sys.exit("the peak of a process can be reset on Linux only")
+    contender = dict(all_contenders())[name]()
+    job = _load(folder)
+
+    def prepare(job: Job) -> Any:
+        return contender.single(job) if kind == "single" else contender.sweep(Grid(job.market, *SWEEP))
+
+    prepare(_head(job, 2_000))()
+    call = prepare(job)
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident("VmRSS")
+    kept = call()
+    peak = _resident("VmHWM") - before
+    arrays = [part for part in kept if isinstance(part, np.ndarray)]
+    print(json.dumps({"peak": peak, "outputs": sum(part.nbytes for part in arrays)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What every run should come to: the rules bar by bar, as plainly as possible, in the variants that contenders have of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from cases import CAPITAL, FEE, Job
+
+try:
+    from numba import njit
+except ImportError:  # the same loop, slower
+
+    def njit(**_options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        return lambda function: function
+
+
+class Rules(NamedTuple):
+    """How a bar with an open position and stops goes on; the defaults are Barstorm's contract."""
+
+    orders_first: bool = (
+        True  # orders fill at the open, before the bar's range is looked at; else a stop met inside the bar comes before them
+    )
+    entry_bar: bool = True  # stops work from the bar of the entry on
+    target_gap: bool = True  # a bar that opens beyond the target fills at its open; else at the target
+
+    def __str__(self) -> str:
+        notes = []
+        if not self.orders_first:
+            notes.append("a stop met inside a bar comes before the order that fills at its open, and never on the bar of the entry")
+        elif not self.entry_bar:
+            notes.append("stops work from the bar after the entry's on")
+        if not self.target_gap:
+            notes.append("a target that the open has jumped over fills at the target")
+        return "; ".join(notes) or "the same"
+
+
+def expected(job: Job, rules: Rules) -> tuple[float, int]:
+    """Final equity and number of trades of a job."""
+    market, given = job.market, job.given
+    never = np.zeros(len(market), np.bool_)
+    short = (never, never) if given.entry_short is None else (given.entry_short, given.exit_short)
+    stops = (np.inf, np.inf) if job.stops is None else job.stops
+    prices = (market.open, market.high, market.low)
+    equity, trades = _run(*prices, given.entry_long, given.exit_long, *short, *stops, FEE, CAPITAL, *rules)
+    return float(equity), int(trades)
+
+
+@njit(cache=False)
+def _run(open_, high, low, entry_long, exit_long, entry_short, exit_short, loss, profit, fee, balance, orders_first, entry_bar, target_gap):  # type: ignore[no-untyped-def]
+    side, quantity, entry, opened, trades = 0, 0.0, 0.0, -1, 0
+    for i in range(1, len(open_)):
+        stopped = False
+        for orders in (orders_first, not orders_first):
+            if orders and not stopped:
+                if (side > 0 and (exit_long[i - 1] or entry_short[i - 1])) or (side < 0 and (exit_short[i - 1] or entry_long[i - 1])):
+                    balance += side * quantity * (open_[i] - entry) - quantity * open_[i] * fee
+                    side, trades = 0, trades + 1
+                if side == 0 and entry_long[i - 1] != entry_short[i - 1]:
+                    side, entry, opened = 1 if entry_long[i - 1] else -1, open_[i], i
+                    quantity = balance / (1 + fee) / entry
+                    balance -= quantity * entry * fee
+            elif not orders and side != 0 and (entry_bar or opened < i):
+                stop, target = entry * (1 - side * loss), entry * (1 + side * profit)
+                worst, best = (low[i], high[i]) if side > 0 else (high[i], low[i])
+                price = 0.0
+                if side * (open_[i] - stop) <= 0 or (target_gap and side * (open_[i] - target) >= 0):
+                    price = open_[i]
+                elif side * (worst - stop) <= 0:
+                    price = stop
+                elif side * (best - target) >= 0:
+                    price = target
+                if price > 0:
+                    balance += side * quantity * (price - entry) - quantity * price * fee
+                    side, trades, stopped = 0, trades + 1, True
+    return balance, trades

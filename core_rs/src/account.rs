@@ -1,0 +1,457 @@
+//! The contract: what one order, one bar and one level do to money and position. Written as in its Python twin, `simulate.Simulator`.
+
+use crate::bits::{self, Mask};
+use crate::market::Market;
+use crate::rules::{Intrabar, Level, Rules, Sizing};
+use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
+use crate::trade::{Reason, Trade};
+
+/// Where closed trades go.
+pub trait Ledger {
+    fn record(&mut self, trade: &Trade);
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    pub long: bool,
+    pub side: f64,
+    pub opened: usize,
+    /// Strategy bars that had closed when the first entry filled.
+    pub strategy_bar: i64,
+    pub entry: f64,
+    pub quantity: f64,
+    pub largest: f64,
+    pub entries: u32,
+    pub fees: f64,
+    pub funding: f64,
+    pub highest: f64,
+    pub lowest: f64,
+    pub stop: Option<f64>,
+    pub target: Option<f64>,
+    pub trail: Option<f64>,
+    pub rungs: usize,
+}
+
+impl Position {
+    /// Take in the range of a bar that the position has outlasted.
+    pub fn see(&mut self, high: f64, low: f64) {
+        self.highest = if high > self.highest { high } else { self.highest };
+        self.lowest = if low < self.lowest { low } else { self.lowest };
+    }
+
+    fn best(&self) -> f64 {
+        if self.long { self.highest } else { self.lowest }
+    }
+
+    /// Whether `price` is at `level` or worse for the position.
+    #[inline(always)]
+    fn beyond(&self, price: f64, level: f64) -> bool {
+        if self.long { price <= level } else { price >= level }
+    }
+
+    /// Whether `price` is at `level` or better for the position.
+    #[inline(always)]
+    fn reached(&self, price: f64, level: f64) -> bool {
+        if self.long { price >= level } else { price <= level }
+    }
+}
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub exposed_bars: i64,
+    pub traded_notional: f64,
+    pub rejected_orders: i64,
+    pub ambiguous_bars: i64,
+    pub ruined: bool,
+}
+
+/// Money and position at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    pub balance: f64,
+    pub position: Option<Position>,
+    pub tally: Tally,
+    /// Strategy bars closed so far.
+    pub strategy_bars: i64,
+    /// Funding events paid so far.
+    pub paid: usize,
+}
+
+/// An account that trades by the rules over a market.
+#[derive(Clone, Debug)]
+pub struct Trader<'a> {
+    pub market: Market<'a>,
+    pub rules: &'a Rules,
+    /// Buying power of one unit of equity.
+    power: f64,
+    /// Whether positions have to be followed from bar to bar, since their levels move or are paid for. Where not, excursions are left to
+    /// `simulate::excursions`.
+    pub sees_every_bar: bool,
+    pub account: Account,
+}
+
+impl<'a> Trader<'a> {
+    pub fn new(market: Market<'a>, rules: &'a Rules) -> Self {
+        let account = Account { balance: rules.capital, position: None, tally: Tally::default(), strategy_bars: 0, paid: 0 };
+        let sees_every_bar = !rules.levels_are_constant() || market.funding.is_some() || market.mark.is_some();
+        Self { market, rules, power: rules.leverage / (1.0 + rules.commission), sees_every_bar, account }
+    }
+
+    /// Equity with the position valued at `price`.
+    #[inline(always)]
+    pub fn marked(&self, price: f64) -> f64 {
+        match &self.account.position {
+            None => self.account.balance,
+            Some(p) => self.account.balance + p.side * p.quantity * (price - p.entry),
+        }
+    }
+
+    pub fn pay_funding(&mut self, i: usize) {
+        let Some((times, rates)) = self.market.funding else { return };
+        while self.account.paid < times.len() && times[self.account.paid] <= self.market.time[i] {
+            if let Some(p) = &mut self.account.position {
+                let cost = p.quantity * p.side * self.market.open[i] * rates[self.account.paid];
+                self.account.balance -= cost;
+                p.funding += cost;
+            }
+            self.account.paid += 1;
+        }
+    }
+
+    pub fn time_is_up(&self, due: &Mask, at: usize) -> bool {
+        match (self.rules.max_bars, &self.account.position) {
+            (Some(max_bars), Some(p)) => bits::get(due, at) && self.account.strategy_bars - p.strategy_bar >= max_bars,
+            _ => false,
+        }
+    }
+
+    /// Orders that fill at `price` of bar `i`: exits before entries.
+    #[allow(clippy::too_many_arguments)]
+    pub fn fill(
+        &mut self,
+        ledger: &mut impl Ledger,
+        i: usize,
+        at: usize,
+        orders: &Orders,
+        price: f64,
+        time_is_up: bool,
+        strategy_bar: i64,
+    ) {
+        let signal = |which: usize| bits::get(&orders.masks[which], at);
+        if let Some(p) = &self.account.position {
+            let (leaves, reverses) =
+                if p.long { (signal(EXIT_LONG), signal(ENTRY_SHORT)) } else { (signal(EXIT_SHORT), signal(ENTRY_LONG)) };
+            if leaves {
+                self.leave(ledger, i, price, Reason::Signal);
+            } else if reverses {
+                self.leave(ledger, i, price, Reason::Reversal);
+            } else if time_is_up {
+                self.leave(ledger, i, price, Reason::Time);
+            }
+        }
+        let long = signal(ENTRY_LONG);
+        if (long || signal(ENTRY_SHORT)) && self.account.position.is_none_or(|p| p.entries < self.rules.pyramiding) {
+            self.enter(i, at, orders, long, price, strategy_bar);
+        }
+    }
+
+    #[inline(always)]
+    pub fn enter(&mut self, i: usize, at: usize, orders: &Orders, long: bool, price: f64, strategy_bar: i64) {
+        let rules = self.rules;
+        let side = if long { 1.0 } else { -1.0 };
+        let fill_price = price * (1.0 + side * rules.slippage);
+        let equity = self.marked(price);
+        let free = match &self.account.position {
+            None => self.account.balance,
+            Some(p) => self.account.balance - p.quantity * p.entry / rules.leverage,
+        };
+        let limit = free * self.power;
+        let (notional, quantity) = match rules.sizing {
+            Sizing::EquityFraction => {
+                let notional = equity * rules.size * self.power;
+                (notional, notional / fill_price)
+            }
+            Sizing::FixedNotional => (rules.size, rules.size / fill_price),
+            Sizing::FixedQuantity => (rules.size * fill_price, rules.size),
+            Sizing::Risk => {
+                let stop = self.level(0, orders, at, side, fill_price).unwrap_or(f64::NAN);
+                let stop_fill = stop * (1.0 - side * rules.slippage);
+                let loss = side * (fill_price - stop_fill) + rules.commission * fill_price + rules.commission * stop_fill;
+                let quantity = if loss > 0.0 { equity * rules.size / loss } else { f64::INFINITY };
+                (quantity * fill_price, quantity)
+            }
+        };
+        let (notional, quantity) = if rules.step > 0.0 {
+            let quantity = whole_steps(quantity, rules.step);
+            let rounded = quantity * fill_price;
+            (if rounded < notional { rounded } else { notional }, quantity)
+        } else {
+            (notional, quantity)
+        };
+        let accepted = fill_price > 0.0
+            && 0.0 < notional
+            && notional <= limit
+            && 0.0 < quantity
+            && quantity < f64::INFINITY
+            && quantity * fill_price >= rules.min_notional;
+        if !accepted {
+            self.account.tally.rejected_orders += 1;
+            return;
+        }
+        let fee = quantity * fill_price * rules.commission;
+        self.account.balance -= fee;
+        self.account.tally.traded_notional += quantity * fill_price;
+        let mut p = match self.account.position {
+            None => Position {
+                long,
+                side,
+                opened: i,
+                strategy_bar,
+                entry: fill_price,
+                quantity: 0.0,
+                largest: 0.0,
+                entries: 0,
+                fees: 0.0,
+                funding: 0.0,
+                highest: fill_price,
+                lowest: fill_price,
+                stop: None,
+                target: None,
+                trail: None,
+                rungs: 0,
+            },
+            Some(mut p) => {
+                p.entry = (p.entry * p.quantity + fill_price * quantity) / (p.quantity + quantity);
+                p
+            }
+        };
+        p.quantity += quantity;
+        p.largest = if p.quantity > p.largest { p.quantity } else { p.largest };
+        p.entries += 1;
+        p.fees += fee;
+        p.stop = self.level(0, orders, at, side, p.entry);
+        p.target = self.level(1, orders, at, side, p.entry);
+        p.trail = match rules.trailing_stop {
+            Level::None => None,
+            Level::Fraction(fraction) => Some(fraction),
+            Level::Multiple(multiple) => Some(multiple * orders.level(2, at)),
+            Level::Series => Some(orders.level(2, at)),
+        };
+        self.account.position = Some(p);
+    }
+
+    /// Price of the stop (0) or the target (1) of an entry at `entry`.
+    #[inline(always)]
+    fn level(&self, which: usize, orders: &Orders, at: usize, side: f64, entry: f64) -> Option<f64> {
+        let (level, toward) = if which == 0 { (self.rules.stop_loss, -side) } else { (self.rules.take_profit, side) };
+        match level {
+            Level::None => None,
+            Level::Fraction(fraction) => Some(entry * (1.0 + toward * fraction)),
+            Level::Multiple(multiple) => Some(entry + toward * (multiple * orders.level(which, at))),
+            Level::Series => Some(orders.level(which, at)),
+        }
+    }
+
+    /// Close the whole position with a market order.
+    #[inline(always)]
+    pub fn leave(&mut self, ledger: &mut impl Ledger, i: usize, price: f64, reason: Reason) {
+        if let Some(p) = self.account.position {
+            self.exit(ledger, i, &p, p.quantity, price * (1.0 - p.side * self.rules.slippage), reason);
+        }
+    }
+
+    /// Equity at the close of bar `i` is 0 or less: the run ends.
+    pub fn ruin(&mut self, ledger: &mut impl Ledger, i: usize) {
+        self.leave(ledger, i, self.market.close[i], Reason::Ruin);
+        self.account.tally.ruined = true;
+    }
+
+    #[inline(always)]
+    pub fn exit(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position, quantity: f64, price: f64, reason: Reason) {
+        let fee = if reason == Reason::Liquidation { 0.0 } else { quantity * price * self.rules.commission };
+        let gross = p.side * quantity * (price - p.entry);
+        let account = &mut self.account;
+        account.balance = account.balance + gross - fee;
+        account.tally.traded_notional += quantity * price;
+        let whole = quantity >= p.quantity;
+        let share = if whole { 1.0 } else { quantity / p.quantity };
+        let (entry_fees, funding) = (p.fees * share, p.funding * share);
+        let fees = entry_fees + fee;
+        let (mae, mfe) = if self.sees_every_bar {
+            let high = if price > p.highest { price } else { p.highest };
+            let low = if price < p.lowest { price } else { p.lowest };
+            let (favourable, adverse) = if p.long { (high, low) } else { (low, high) };
+            (p.side * (adverse - p.entry) / p.entry, p.side * (favourable - p.entry) / p.entry)
+        } else {
+            (f64::NAN, f64::NAN)
+        };
+        ledger.record(&Trade {
+            entry_time: self.market.time[p.opened],
+            exit_time: self.market.time[i],
+            entry_index: p.opened as i64,
+            exit_index: i as i64,
+            side: if p.long { 1 } else { -1 },
+            reason: reason as i64,
+            quantity,
+            entry_price: p.entry,
+            exit_price: price,
+            gross,
+            fees,
+            funding,
+            net: gross - fees - funding,
+            mae,
+            mfe,
+        });
+        if whole {
+            account.tally.exposed_bars += (i - p.opened) as i64;
+            account.position = None;
+        } else if let Some(p) = &mut account.position {
+            p.quantity -= quantity;
+            p.fees -= entry_fees;
+            p.funding -= funding;
+        }
+    }
+
+    /// Liquidation, stops and targets within bar `i`.
+    pub fn inside(&mut self, ledger: &mut impl Ledger, i: usize) {
+        let Some(p) = self.account.position else { return };
+        let open = self.market.open[i];
+        let (worst, best) = if p.long { (self.market.low[i], self.market.high[i]) } else { (self.market.high[i], self.market.low[i]) };
+        let liquidation = self.liquidation_level(&p);
+        let marked = match self.market.mark {
+            None => worst,
+            Some((low, high)) => {
+                if p.long {
+                    low[i]
+                } else {
+                    high[i]
+                }
+            }
+        };
+        let liquidates = liquidation.is_some_and(|level| p.beyond(marked, level));
+        let (stop, reason) = self.stop_level(&p);
+        // At the open: what the gap has jumped over.
+        if liquidates && liquidation.is_some_and(|level| p.beyond(open, level)) {
+            return self.liquidate(ledger, i, &p);
+        }
+        if stop.is_some_and(|level| p.beyond(open, level)) {
+            return self.leave(ledger, i, open, reason);
+        }
+        self.take_profits(ledger, i, open, true);
+        let Some(p) = self.account.position else { return };
+        // From the open to the close.
+        let stops = stop.is_some_and(|level| p.beyond(worst, level));
+        let profits = self.next_profit(&p).is_some_and(|level| p.reached(best, level));
+        if profits && (stops || liquidates) {
+            self.account.tally.ambiguous_bars += 1;
+            let nearer = (best - open).abs() < (open - worst).abs();
+            if self.rules.intrabar == Intrabar::Optimistic || (self.rules.intrabar == Intrabar::Path && nearer) {
+                self.take_profits(ledger, i, best, false);
+            }
+        }
+        let Some(p) = self.account.position else { return };
+        match stop {
+            Some(stop) if stops && !(liquidates && liquidation.is_some_and(|level| !p.reached(stop, level))) => {
+                self.leave(ledger, i, stop, reason)
+            }
+            _ if liquidates => self.liquidate(ledger, i, &p),
+            _ if profits => self.take_profits(ledger, i, best, false),
+            _ => {}
+        }
+    }
+
+    pub fn liquidation_level(&self, p: &Position) -> Option<f64> {
+        let rules = self.rules;
+        if rules.leverage == 1.0 && p.long {
+            return None;
+        }
+        Some(p.entry * (1.0 - p.side * (1.0 / rules.leverage - rules.maintenance_margin)))
+    }
+
+    pub fn liquidate(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position) {
+        self.exit(ledger, i, p, p.quantity, p.entry * (1.0 - p.side / self.rules.leverage), Reason::Liquidation);
+    }
+
+    /// The nearest of stop-loss, trailing stop and break-even stop; the best price is that of earlier bars.
+    fn stop_level(&self, p: &Position) -> (Option<f64>, Reason) {
+        let (mut level, mut reason) = (p.stop, Reason::StopLoss);
+        let nearer = |candidate: f64, level: Option<f64>| level.is_none_or(|level| candidate != level && p.reached(candidate, level));
+        if let Some(trail) = p.trail {
+            let active = self.rules.trailing_activation.is_none_or(|start| p.reached(p.best(), p.entry * (1.0 + p.side * start)));
+            if active {
+                let trailing = match self.rules.trailing_stop {
+                    Level::Fraction(_) => p.best() * (1.0 - p.side * trail),
+                    _ => p.best() - p.side * trail,
+                };
+                if nearer(trailing, level) {
+                    (level, reason) = (Some(trailing), Reason::TrailingStop);
+                }
+            }
+        }
+        if let Some(start) = self.rules.break_even_at
+            && p.reached(p.best(), p.entry * (1.0 + p.side * start))
+            && nearer(p.entry, level)
+        {
+            (level, reason) = (Some(p.entry), Reason::BreakEven);
+        }
+        (level, reason)
+    }
+
+    /// The nearest level of the ladder and the take-profit.
+    fn next_profit(&self, p: &Position) -> Option<f64> {
+        match (self.rung_level(p), p.target) {
+            (None, target) => target,
+            (Some(rung), Some(target)) if !p.beyond(rung, target) => Some(target),
+            (rung, _) => rung,
+        }
+    }
+
+    fn rung_level(&self, p: &Position) -> Option<f64> {
+        self.rules.partial_exits.get(p.rungs).map(|(profit, _)| p.entry * (1.0 + p.side * profit))
+    }
+
+    /// Fill every profit level up to the price `reached`, the nearest first: at the level, or at the open where that is better.
+    pub fn take_profits(&mut self, ledger: &mut impl Ledger, i: usize, reached: f64, at_open: bool) {
+        while let Some(p) = self.account.position {
+            let Some(level) = self.next_profit(&p) else { return };
+            if !p.reached(reached, level) {
+                return;
+            }
+            let price = if at_open { reached } else { level };
+            if self.rung_level(&p) != Some(level) {
+                self.exit(ledger, i, &p, p.quantity, price, Reason::TakeProfit);
+                continue;
+            }
+            let quantity = self.rung_quantity(&p);
+            if let Some(p) = &mut self.account.position {
+                p.rungs += 1;
+            }
+            if quantity > 0.0 {
+                let quantity = if quantity < p.quantity { quantity } else { p.quantity };
+                self.exit(ledger, i, &p, quantity, price, Reason::PartialExit);
+            }
+        }
+    }
+
+    /// Quantity of the next rung; a ladder whose shares add up to 1 closes what is left.
+    fn rung_quantity(&self, p: &Position) -> f64 {
+        let total = self.rules.partial_exits[..=p.rungs].iter().fold(0.0, |total, (_, share)| total + share);
+        if total >= 1.0 - 1e-9 {
+            return p.quantity;
+        }
+        let quantity = p.largest * self.rules.partial_exits[p.rungs].1;
+        if self.rules.step > 0.0 { whole_steps(quantity, self.rules.step) } else { quantity }
+    }
+}
+
+/// `quantity` rounded down to whole steps; within a billionth of a step count it is that count, so that 0.3 is three steps of 0.1.
+fn whole_steps(quantity: f64, step: f64) -> f64 {
+    let ratio = quantity / step;
+    if ratio.is_nan() || ratio >= 2f64.powi(52) {
+        return quantity;
+    }
+    let nearest = (ratio + 0.5).floor();
+    let steps = if (ratio - nearest).abs() <= 1e-9 * nearest { nearest } else { ratio.floor() };
+    steps * step
+}

@@ -1,0 +1,78 @@
+//! One run: order tiles in, equity and trades out, nothing else kept.
+
+use crate::account::Tally;
+use crate::bits::TILE;
+use crate::curve::Kept;
+use crate::drawdown::Drawdown;
+use crate::error::{Error, Result};
+use crate::indicators::Evaluator;
+use crate::market::Market;
+use crate::metrics::{self, MetricsInput, Periods, TradeTally};
+use crate::plan::Plan;
+use crate::rules::Rules;
+use crate::signals::{Carry, OrderTile, Source, Wanted};
+use crate::simulate::Simulator;
+use crate::strategy_bars::Frame;
+use crate::trade::Trade;
+
+/// What a run leaves beside its equity.
+#[derive(Debug)]
+pub struct Outcome {
+    pub trades: Vec<Trade>,
+    /// Whether `mae` and `mfe` of the trades are still to be filled in by `simulate::excursions`.
+    pub excursions_pending: bool,
+    pub tally: Tally,
+    /// The metrics in their flat form.
+    pub metrics: Vec<f64>,
+}
+
+/// Run a plan or given signals over a market. `equity` has one value for each bar; `poll` is called for each tile with the fraction done.
+pub fn backtest(
+    market: Market<'_>,
+    plan: &Plan,
+    source: Source<'_>,
+    timeframe_ms: i64,
+    rules: &Rules,
+    equity: &mut [f64],
+    poll: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<Outcome> {
+    if market.is_empty() || equity.len() != market.len() {
+        return Err(Error::Input("equity needs one place for each bar, and there must be bars".into()));
+    }
+    let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
+    let mut frame = Frame::new(market, timeframe_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops);
+    let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
+    let mut simulator = Simulator::new(market, rules);
+    let mut trades: Vec<Trade> = Vec::new();
+    let mut curve = Kept { equity, drawdown: Drawdown::new(rules.capital, market.time) };
+    while frame.advance() {
+        evaluator.run(&frame.columns());
+        for start in (frame.start..frame.end).step_by(TILE) {
+            poll(start as f64 / market.len() as f64)?;
+            let part = start..(start + TILE).min(frame.end);
+            tile.assemble(&frame, part, &evaluator, &plan.outputs, source, wanted, &mut carry);
+            simulator.run(&tile, &mut trades, &mut curve);
+        }
+    }
+    let (tally, excursions_pending) = (simulator.trader.account.tally, !simulator.trader.sees_every_bar);
+    let mut sums = TradeTally::default();
+    trades.iter().for_each(|trade| sums.push(trade));
+    let metrics = metrics::compute(&MetricsInput {
+        final_equity: simulator.trader.account.balance,
+        bars: market.len(),
+        span_ms: market.time[market.len() - 1] - market.time[0] + market.timeframe_ms,
+        timeframe_ms: market.timeframe_ms,
+        periods: &Periods::new(market.time, market.timeframe_ms).of(curve.equity),
+        trades: Some(&trades),
+        tally: &sums,
+        drawdown: Some(curve.drawdown.deepest()),
+        capital: rules.capital,
+        exchange_calendar: rules.exchange_calendar,
+        exposed_bars: tally.exposed_bars,
+        traded_notional: tally.traded_notional,
+        first_open: market.open[0],
+        last_close: market.close[market.len() - 1],
+    });
+    Ok(Outcome { trades, excursions_pending, tally, metrics })
+}

@@ -1,0 +1,33 @@
+//! The compiled kernel: the contract of the Python reference, to the bit, at the speed of the machine.
+//!
+//! A run goes through tiles of 1,024 bars: a plan's operations fill buffers that stay in the first-level cache (`indicators`), conditions
+//! become bit masks (`signals`), and the simulator skips from event to event (`simulate`). Nothing grows with the number of bars but what
+//! the caller gets back. PyO3 is known to one file, `python`; so `cargo test` needs no Python.
+
+pub mod account;
+pub mod average;
+pub mod backtest;
+pub mod bits;
+pub mod cancel;
+pub mod curve;
+pub mod drawdown;
+pub mod elementary;
+pub mod error;
+pub mod exact;
+pub mod history;
+pub mod indicators;
+pub mod market;
+pub mod metrics;
+pub mod plan;
+#[cfg(feature = "python")]
+mod python;
+pub mod rules;
+pub mod signals;
+pub mod simd;
+pub mod simulate;
+pub mod strategy_bars;
+pub mod sweep;
+pub mod trade;
+
+/// Raised whenever the same inputs may give other outputs than before; the Python package has the same number.
+pub const CONTRACT: u32 = 1;

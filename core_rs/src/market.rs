@@ -1,0 +1,27 @@
+//! The columns of the bars, as the caller checked them.
+
+/// Market history in the base timeframe. All slices over bars have one length; `Bars` in Python has checked every value.
+#[derive(Clone, Copy, Debug)]
+pub struct Market<'a> {
+    pub time: &'a [i64],
+    pub open: &'a [f64],
+    pub high: &'a [f64],
+    pub low: &'a [f64],
+    pub close: &'a [f64],
+    pub volume: &'a [f64],
+    /// Low and high of the mark price, which liquidations follow.
+    pub mark: Option<(&'a [f64], &'a [f64])>,
+    /// Times and rates of funding.
+    pub funding: Option<(&'a [i64], &'a [f64])>,
+    pub timeframe_ms: i64,
+}
+
+impl Market<'_> {
+    pub fn len(&self) -> usize {
+        self.time.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.time.is_empty()
+    }
+}

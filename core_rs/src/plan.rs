@@ -1,0 +1,364 @@
+//! The op list that a strategy compiles to, decoded and checked once.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Column {
+    Open,
+    High,
+    Low,
+    Close,
+    Volume,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Comparison {
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    Eq,
+    Ne,
+}
+
+/// One operation; numbers name earlier operations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    Column(Column),
+    Const(f64),
+    Arithmetic(Arithmetic, usize, usize),
+    Neg(usize),
+    Sma(usize, usize),
+    /// Input, length, alpha.
+    Smoothed(usize, usize, f64),
+    Rsi(usize, usize),
+    TrueRange(usize, usize, usize),
+    Shift(usize, usize),
+    Truth(bool),
+    Compare(Comparison, usize, usize),
+    And(usize, usize),
+    Or(usize, usize),
+    Not(usize),
+    Crossover(usize, usize),
+    Crossunder(usize, usize),
+}
+
+impl Op {
+    pub fn is_truth(&self) -> bool {
+        matches!(
+            self,
+            Self::Truth(_) | Self::Compare(..) | Self::And(..) | Self::Or(..) | Self::Not(_) | Self::Crossover(..) | Self::Crossunder(..)
+        )
+    }
+}
+
+/// Where a plan's results are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outputs {
+    /// Positions of entry_long, exit_long, entry_short, exit_short.
+    pub conditions: [Option<usize>; 4],
+    /// Positions of the series behind stop_loss, take_profit, trailing_stop.
+    pub levels: [Option<usize>; 3],
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub ops: Vec<Op>,
+    pub outputs: Outputs,
+}
+
+/// An operation as Python sends it: name, inputs, numbers.
+pub type RawNode = (String, Vec<usize>, Vec<f64>);
+
+/// What an operation is, before it has its inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Column(Column),
+    Const,
+    /// A parameter of a template.
+    Param,
+    Truth,
+    Arithmetic(Arithmetic),
+    Neg,
+    Sma,
+    Ema,
+    Rma,
+    Rsi,
+    TrueRange,
+    Shift,
+    Compare(Comparison),
+    And,
+    Or,
+    Not,
+    Crossover,
+    Crossunder,
+}
+
+impl Kind {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "open" => Self::Column(Column::Open),
+            "high" => Self::Column(Column::High),
+            "low" => Self::Column(Column::Low),
+            "close" => Self::Column(Column::Close),
+            "volume" => Self::Column(Column::Volume),
+            "const" => Self::Const,
+            "param" => Self::Param,
+            "truth" => Self::Truth,
+            "add" => Self::Arithmetic(Arithmetic::Add),
+            "sub" => Self::Arithmetic(Arithmetic::Sub),
+            "mul" => Self::Arithmetic(Arithmetic::Mul),
+            "div" => Self::Arithmetic(Arithmetic::Div),
+            "neg" => Self::Neg,
+            "sma" => Self::Sma,
+            "ema" => Self::Ema,
+            "rma" => Self::Rma,
+            "rsi" => Self::Rsi,
+            "true_range" => Self::TrueRange,
+            "shift" => Self::Shift,
+            "lt" => Self::Compare(Comparison::Lt),
+            "le" => Self::Compare(Comparison::Le),
+            "gt" => Self::Compare(Comparison::Gt),
+            "ge" => Self::Compare(Comparison::Ge),
+            "eq" => Self::Compare(Comparison::Eq),
+            "ne" => Self::Compare(Comparison::Ne),
+            "and" => Self::And,
+            "or" => Self::Or,
+            "not" => Self::Not,
+            "crossover" => Self::Crossover,
+            "crossunder" => Self::Crossunder,
+            _ => return None,
+        })
+    }
+
+    /// Inputs, and whether they are truths.
+    fn inputs(self) -> (usize, bool) {
+        match self {
+            Self::Column(_) | Self::Const | Self::Param | Self::Truth => (0, false),
+            Self::Neg | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift => (1, false),
+            Self::Arithmetic(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder => (2, false),
+            Self::TrueRange => (3, false),
+            Self::Not => (1, true),
+            Self::And | Self::Or => (2, true),
+        }
+    }
+
+    /// Whether the number that goes with it is a whole number of bars.
+    fn takes_length(self) -> bool {
+        matches!(self, Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift)
+    }
+
+    fn takes_number(self) -> bool {
+        self.takes_length() || matches!(self, Self::Const | Self::Param | Self::Truth)
+    }
+
+    /// The operation over `inputs`, as many as it takes.
+    fn build(self, inputs: &[usize; 3], number: f64) -> Option<Op> {
+        let [a, b, c] = *inputs;
+        let length = if self.takes_length() { whole(number)? } else { 0 };
+        Some(match self {
+            Self::Column(column) => Op::Column(column),
+            Self::Const => Op::Const(number),
+            Self::Param => return None,
+            Self::Truth => Op::Truth(number != 0.0),
+            Self::Arithmetic(kind) => Op::Arithmetic(kind, a, b),
+            Self::Neg => Op::Neg(a),
+            Self::Sma => Op::Sma(a, length),
+            Self::Ema => Op::Smoothed(a, length, 2.0 / (length as f64 + 1.0)),
+            Self::Rma => Op::Smoothed(a, length, 1.0 / length as f64),
+            Self::Rsi => Op::Rsi(a, length),
+            Self::TrueRange => Op::TrueRange(a, b, c),
+            Self::Shift => Op::Shift(a, length),
+            Self::Compare(kind) => Op::Compare(kind, a, b),
+            Self::And => Op::And(a, b),
+            Self::Or => Op::Or(a, b),
+            Self::Not => Op::Not(a),
+            Self::Crossover => Op::Crossover(a, b),
+            Self::Crossunder => Op::Crossunder(a, b),
+        })
+    }
+}
+
+/// The longest look-back, as in Python.
+const MAX_LOOKBACK: f64 = 1e6;
+
+fn whole(number: f64) -> Option<usize> {
+    (number.fract() == 0.0 && (1.0..=MAX_LOOKBACK).contains(&number)).then_some(number as usize)
+}
+
+impl Plan {
+    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3]) -> Result<Self> {
+        let mut ops: Vec<Op> = Vec::with_capacity(nodes.len());
+        for (name, inputs, numbers) in nodes {
+            let at = ops.len();
+            let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
+            let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
+            let (count, truths) = kind.inputs();
+            if inputs.len() != count || numbers.len() != usize::from(kind.takes_number()) {
+                return Err(fault("takes other inputs or numbers"));
+            }
+            let mut positions = [0; 3];
+            for (position, &input) in positions.iter_mut().zip(inputs) {
+                if ops.get(input).is_none_or(|op| op.is_truth() != truths) {
+                    return Err(fault("an input is no earlier operation of the right kind"));
+                }
+                *position = input;
+            }
+            let number = numbers.first().copied().unwrap_or(0.0);
+            ops.push(kind.build(&positions, number).ok_or_else(|| fault("the number is out of range"))?);
+        }
+        let outputs = Outputs { conditions: conditions.map(position), levels: levels.map(position) };
+        for (wanted, truth) in outputs.conditions.iter().map(|i| (i, true)).chain(outputs.levels.iter().map(|i| (i, false))) {
+            if wanted.is_some_and(|i| ops.get(i).is_none_or(|op| op.is_truth() != truth)) {
+                return Err(Error::Plan("an output is no operation of the right kind".into()));
+            }
+        }
+        Ok(Self { ops, outputs })
+    }
+}
+
+fn position(i: i64) -> Option<usize> {
+    usize::try_from(i).ok()
+}
+
+/// A plan with parameters left open. Numbers that depend on them, and the lengths of indicators, are nodes too: the length is the last
+/// input.
+#[derive(Clone, Debug)]
+pub struct Template {
+    nodes: Vec<(Kind, Vec<usize>, f64)>,
+    conditions: [Option<usize>; 4],
+    levels: [Option<usize>; 3],
+    pub params: usize,
+}
+
+/// A template's node with its parameters filled in: a number, or an operation of the joint plan.
+#[derive(Clone, Copy)]
+enum Filled {
+    Number(f64),
+    Op(usize),
+}
+
+impl Template {
+    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3], params: usize) -> Result<Self> {
+        let mut decoded: Vec<(Kind, Vec<usize>, f64)> = Vec::with_capacity(nodes.len());
+        for (name, inputs, numbers) in nodes {
+            let at = decoded.len();
+            let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
+            let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
+            let number = numbers.first().copied().unwrap_or(0.0);
+            let wanted = kind.inputs().0 + usize::from(kind.takes_length());
+            if inputs.len() != wanted || inputs.iter().any(|&i| i >= at) {
+                return Err(fault("takes other inputs"));
+            }
+            if kind == Kind::Param && !(0.0..params as f64).contains(&number) {
+                return Err(fault("there is no such parameter"));
+            }
+            decoded.push((kind, inputs.clone(), number));
+        }
+        let (conditions, levels) = (conditions.map(position), levels.map(position));
+        if conditions.iter().chain(&levels).flatten().any(|&i| i >= decoded.len()) {
+            return Err(Error::Plan("an output is no operation".into()));
+        }
+        Ok(Self { nodes: decoded, conditions, levels, params })
+    }
+
+    /// Add the operations of one combination of parameters to a joint plan, each distinct one once; gives its outputs.
+    pub fn fill(&self, params: &[f64], joint: &mut Joint) -> Result<Outputs> {
+        let mut filled: Vec<Filled> = Vec::with_capacity(self.nodes.len());
+        for (kind, inputs, number) in &self.nodes {
+            let numbers = |k: usize| match filled[inputs[k]] {
+                Filled::Number(x) => Some(x),
+                Filled::Op(_) => None,
+            };
+            let value = match kind {
+                Kind::Const => Filled::Number(*number),
+                Kind::Param => Filled::Number(params[*number as usize]),
+                Kind::Neg if numbers(0).is_some() => Filled::Number(-numbers(0).unwrap_or(f64::NAN)),
+                Kind::Arithmetic(op) if numbers(0).is_some() && numbers(1).is_some() => {
+                    let (a, b) = (numbers(0).unwrap_or(f64::NAN), numbers(1).unwrap_or(f64::NAN));
+                    Filled::Number(match op {
+                        Arithmetic::Add => a + b,
+                        Arithmetic::Sub => a - b,
+                        Arithmetic::Mul => a * b,
+                        Arithmetic::Div => a / b,
+                    })
+                }
+                _ => {
+                    let mut positions = [0; 3];
+                    for (position, &input) in positions.iter_mut().zip(&inputs[..kind.inputs().0]) {
+                        *position = joint.operand(filled[input]);
+                    }
+                    let number = if kind.takes_length() {
+                        numbers(kind.inputs().0).ok_or_else(|| Error::Plan("a length is no number".into()))?
+                    } else {
+                        *number
+                    };
+                    let op = kind.build(&positions, number).ok_or_else(|| {
+                        Error::Input(format!("{kind:?} gets the length {number}, which is not a whole number from 1 to {MAX_LOOKBACK}"))
+                    })?;
+                    Filled::Op(joint.add(op))
+                }
+            };
+            filled.push(value);
+        }
+        let mut output = |i: Option<usize>| i.map(|i| joint.operand(filled[i]));
+        Ok(Outputs { conditions: self.conditions.map(&mut output), levels: self.levels.map(&mut output) })
+    }
+}
+
+/// Operations of many plans, each distinct one once.
+#[derive(Debug, Default)]
+pub struct Joint {
+    pub ops: Vec<Op>,
+    seen: HashMap<Key, usize>,
+}
+
+type Key = (u8, u64, u64, u64);
+
+impl Joint {
+    fn operand(&mut self, filled: Filled) -> usize {
+        match filled {
+            Filled::Op(i) => i,
+            Filled::Number(x) => self.add(Op::Const(x)),
+        }
+    }
+
+    fn add(&mut self, op: Op) -> usize {
+        *self.seen.entry(key(&op)).or_insert_with(|| {
+            self.ops.push(op);
+            self.ops.len() - 1
+        })
+    }
+}
+
+fn key(op: &Op) -> Key {
+    let at = |i: usize| i as u64;
+    match *op {
+        Op::Column(column) => (0, column as u64, 0, 0),
+        Op::Const(x) => (1, x.to_bits(), 0, 0),
+        Op::Arithmetic(kind, a, b) => (2, kind as u64, at(a), at(b)),
+        Op::Neg(a) => (3, at(a), 0, 0),
+        Op::Sma(a, length) => (4, at(a), at(length), 0),
+        Op::Smoothed(a, length, alpha) => (5, at(a), at(length), alpha.to_bits()),
+        Op::Rsi(a, length) => (6, at(a), at(length), 0),
+        Op::TrueRange(a, b, c) => (7, at(a), at(b), at(c)),
+        Op::Shift(a, bars) => (8, at(a), at(bars), 0),
+        Op::Truth(value) => (9, u64::from(value), 0, 0),
+        Op::Compare(kind, a, b) => (10, kind as u64, at(a), at(b)),
+        Op::And(a, b) => (11, at(a), at(b), 0),
+        Op::Or(a, b) => (12, at(a), at(b), 0),
+        Op::Not(a) => (13, at(a), 0, 0),
+        Op::Crossover(a, b) => (14, at(a), at(b), 0),
+        Op::Crossunder(a, b) => (15, at(a), at(b), 0),
+    }
+}

@@ -1,0 +1,66 @@
+//! The execution rules, as `python_core.Execution` has checked them.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizing {
+    EquityFraction,
+    FixedNotional,
+    FixedQuantity,
+    Risk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intrabar {
+    Pessimistic,
+    Path,
+    Optimistic,
+}
+
+/// Where a stop, target or trailing distance comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    None,
+    /// A fraction of the entry price.
+    Fraction(f64),
+    /// A multiple of the series at the signal bar.
+    Multiple(f64),
+    /// The series at the signal bar.
+    Series,
+}
+
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub capital: f64,
+    pub commission: f64,
+    pub slippage: f64,
+    pub sizing: Sizing,
+    pub size: f64,
+    pub step: f64,
+    pub min_notional: f64,
+    pub leverage: f64,
+    pub maintenance_margin: f64,
+    pub pyramiding: u32,
+    pub fill_at_close: bool,
+    pub intrabar: Intrabar,
+    pub stop_loss: Level,
+    pub take_profit: Level,
+    pub trailing_stop: Level,
+    pub trailing_activation: Option<f64>,
+    pub break_even_at: Option<f64>,
+    pub max_bars: Option<i64>,
+    /// Profit fraction and share of the quantity of each rung.
+    pub partial_exits: Vec<(f64, f64)>,
+    /// Days in a year of risk metrics.
+    pub exchange_calendar: bool,
+}
+
+impl Rules {
+    /// Whether a position's levels stay as they are from its entry to its exit, so that bars can be skipped between events.
+    pub fn levels_are_constant(&self) -> bool {
+        self.pyramiding == 1
+            && !self.fill_at_close
+            && self.trailing_stop == Level::None
+            && self.break_even_at.is_none()
+            && self.max_bars.is_none()
+            && self.partial_exits.is_empty()
+    }
+}

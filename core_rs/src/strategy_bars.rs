@@ -1,0 +1,103 @@
+//! Bars in the strategy's timeframe, built from base bars a frame at a time; a bar that the data does not complete is left out.
+
+use crate::bits::TILE;
+use crate::error::{Error, Result};
+use crate::indicators::Columns;
+use crate::market::Market;
+
+const DAY_MS: i64 = 86_400_000;
+const WEEK_MS: i64 = 7 * DAY_MS;
+/// 1970-01-01 was a Thursday; weeks start on Monday.
+const MONDAY_OFFSET_MS: i64 = 4 * DAY_MS;
+
+/// Up to a tile of strategy bars, and the base bars `start..end` they are made of. The last frame may have no strategy bar at all, only
+/// base bars that complete none.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    market: Market<'a>,
+    length_ms: i64,
+    pub start: usize,
+    pub end: usize,
+    /// For each strategy bar the first base bar after it, which fills its orders. Empty where strategy bars are base bars.
+    pub fills_at: Vec<usize>,
+    /// Whether the base bar before that closes just as the strategy bar does; it does not where the data has a gap.
+    pub on_close: Vec<bool>,
+    built: [Vec<f64>; 5],
+}
+
+impl<'a> Frame<'a> {
+    pub fn new(market: Market<'a>, length_ms: i64) -> Result<Self> {
+        if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
+            return Err(Error::Input("the strategy's timeframe is no whole multiple of the bars'".into()));
+        }
+        Ok(Self { market, length_ms, start: 0, end: 0, fills_at: Vec::new(), on_close: Vec::new(), built: Default::default() })
+    }
+
+    /// Move on to the next frame; false after the last one.
+    pub fn advance(&mut self) -> bool {
+        self.start = self.end;
+        if self.is_base() {
+            self.end = (self.start + TILE).min(self.market.len());
+        } else {
+            self.build();
+        }
+        self.start < self.end
+    }
+
+    /// Whether strategy bars are base bars.
+    pub fn is_base(&self) -> bool {
+        self.length_ms == self.market.timeframe_ms
+    }
+
+    /// Whether no base bar comes after this frame.
+    pub fn is_last(&self) -> bool {
+        self.end == self.market.len()
+    }
+
+    pub fn columns(&self) -> Columns<'_> {
+        if self.is_base() {
+            let (market, bars) = (&self.market, self.start..self.end);
+            return Columns {
+                open: &market.open[bars.clone()],
+                high: &market.high[bars.clone()],
+                low: &market.low[bars.clone()],
+                close: &market.close[bars.clone()],
+                volume: &market.volume[bars],
+            };
+        }
+        let [open, high, low, close, volume] = &self.built;
+        Columns { open, high, low, close, volume }
+    }
+
+    /// About one tile of base bars at a time, so that what is read once stays in the cache for the simulator.
+    fn build(&mut self) {
+        let market = &self.market;
+        self.built.iter_mut().for_each(Vec::clear);
+        self.fills_at.clear();
+        self.on_close.clear();
+        let stop = (self.start + TILE).min(market.len());
+        while self.end < stop {
+            let first = self.end;
+            let offset = if self.length_ms == WEEK_MS { MONDAY_OFFSET_MS } else { 0 };
+            let end_ms = (market.time[first] - offset).div_euclid(self.length_ms) * self.length_ms + offset + self.length_ms;
+            let mut last = first;
+            let (mut high, mut low, mut volume) = (market.high[first], market.low[first], market.volume[first]);
+            while last + 1 < market.len() && market.time[last + 1] < end_ms {
+                last += 1;
+                high = if market.high[last] > high { market.high[last] } else { high };
+                low = if market.low[last] < low { market.low[last] } else { low };
+                volume += market.volume[last];
+            }
+            self.end = last + 1;
+            let closes = market.time[last] + market.timeframe_ms >= end_ms;
+            if self.end == market.len() && !closes {
+                break;
+            }
+            for (column, value) in self.built.iter_mut().zip([market.open[first], high, low, market.close[last], volume]) {
+                column.push(value);
+            }
+            self.fills_at.push(last + 1);
+            self.on_close.push(closes);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+"""The compiled kernel's boundary. Not for users: `python_core.kernel` checks inputs and wraps every function.
+
+Arrays are one-dimensional and C-contiguous, and are borrowed for one call, never copied. Any failure is a ValueError or its subclass
+`python_core.errors.Cancelled`; the interpreter's lock is off while a call runs, and Ctrl-C ends it.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+CONTRACT: int
+
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
+_Columns = tuple[_Integers, _Floats, _Floats, _Floats, _Floats, _Floats]
+_Masks = tuple[NDArray[np.bool_] | None, ...]
+_Node = tuple[str, tuple[int, ...], tuple[float, ...]]
+
+@final
+class Flag:
+    """Shared between the threads of one call, without locks: `cancelled` ends it within milliseconds, `progress` is a fraction."""
+
+    cancelled: bool
+    progress: float
+    def __new__(cls) -> Flag: ...
+
+@final
+class Plan:
+    """A strategy's operations, decoded and checked; positions of -1 stand for none."""
+
+    def __new__(cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int]) -> Plan: ...
+
+@final
+class Template:
+    """As `Plan`, with the first `params` parameters left open; an indicator's length is its last input."""
+
+    def __new__(
+        cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int], params: int
+    ) -> Template: ...
+
+@final
+class Rules:
+    """An `Execution`; each level is a pair of a kind (none, fraction, multiple, series) and a number."""
+
+    def __new__(
+        cls,
+        *,
+        capital: float,
+        commission: float,
+        slippage: float,
+        sizing: str,
+        size: float,
+        step: float,
+        min_notional: float,
+        leverage: float,
+        maintenance_margin: float,
+        pyramiding: int,
+        fill: str,
+        intrabar: str,
+        stop_loss: tuple[str, float],
+        take_profit: tuple[str, float],
+        trailing_stop: tuple[str, float],
+        trailing_activation: float | None,
+        break_even_at: float | None,
+        max_bars: int | None,
+        partial_exits: Sequence[tuple[float, float]],
+        calendar: str,
+    ) -> Rules: ...
+
+def run(
+    columns: _Columns,
+    funding: tuple[_Integers, _Floats] | None,
+    mark: tuple[_Floats, _Floats] | None,
+    timeframe_ms: int,
+    plan: Plan,
+    masks: _Masks | None,
+    strategy_ms: int,
+    rules: Rules,
+    equity: _Floats,
+    flag: Flag | None,
+) -> tuple[_Integers, bool, _Floats, int, int, bool]:
+    """Run a plan over bars, or `masks` (bool[n] each, or None for never) in place of its conditions; fills `equity` (float64[n]).
+
+    Returns trades (words to be viewed as `simulate.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
+    the metrics in the order of `metrics.NAMES` (NaN: undefined), rejected orders, ambiguous bars, and whether the account was ruined.
+    """
+
+def excursions(words: _Integers, low: _Floats, high: _Floats) -> None:
+    """Fill in mae and mfe of the trades that `run` gave back as pending."""
+
+def sweep(
+    columns: _Columns,
+    funding: tuple[_Integers, _Floats] | None,
+    mark: tuple[_Floats, _Floats] | None,
+    timeframe_ms: int,
+    template: Template,
+    combinations: _Floats,
+    strategy_ms: int,
+    rules: Rules,
+    risk: bool,
+    threads: int,
+    values: _Floats,
+    flag: Flag | None,
+) -> None:
+    """Run every combination (row-major float64[combinations * params]); fills `values` with one row of metrics for each."""

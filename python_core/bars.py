@@ -1,0 +1,263 @@
+"""Market history: one checked, immutable set of columns."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from python_core import timeframe as timeframes
+from python_core.errors import BarsError
+
+if TYPE_CHECKING:
+    import polars
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+PRICES = ("open", "high", "low", "close")
+COLUMNS = ("time", *PRICES, "volume")
+# 1970-01-01 .. 9999-12-31: what a date-time library can show, and far from the edge of int64 arithmetic.
+LAST_TIME_MS = 253_402_300_799_999
+
+
+class Bars:
+    """Bars of one market in one timeframe.
+
+    Args:
+        time: open times, UTC epoch milliseconds, int64[n], strictly increasing.
+        open, high, low, close: prices, float64[n], finite and > 0, `low <= min(open, close)`, `high >= max(open, close)`.
+        volume: float64[n], finite and >= 0.
+        timeframe: `1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w`, minutes, or `D`/`W`; left out: the smallest step between bars.
+        symbol: a label; not part of the fingerprint.
+        funding: `(time int64[k], rate float64[k])` of a perpetual; a positive rate is paid by longs.
+        mark: `(low float64[n], high float64[n])` of the mark price, which liquidations then follow.
+
+    Arrays of the right dtype are used as they are (no copy) and seen read-only; others are converted when no value changes.
+
+    Raises:
+        BarsError: names the column and the first index that breaks a rule.
+    """
+
+    def __init__(
+        self,
+        time: npt.ArrayLike,
+        open: npt.ArrayLike,
+        high: npt.ArrayLike,
+        low: npt.ArrayLike,
+        close: npt.ArrayLike,
+        volume: npt.ArrayLike,
+        *,
+        timeframe: str | int | None = None,
+        symbol: str = "",
+        funding: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        mark: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    ) -> None:
+        self.time: Integers = integer_column("time", time)
+        self.open: Floats = float_column("open", open)
+        self.high: Floats = float_column("high", high)
+        self.low: Floats = float_column("low", low)
+        self.close: Floats = float_column("close", close)
+        self.volume: Floats = float_column("volume", volume)
+        self.symbol = symbol
+        self._check_columns()
+        self.timeframe: str = timeframes.infer(self.time) if timeframe is None else timeframes.parse(timeframe)
+        self.timeframe_ms: int = timeframes.milliseconds(self.timeframe)
+        if len(self) > 1 and (step := np.diff(self.time)).min() < self.timeframe_ms:
+            i = int((step < self.timeframe_ms).argmax()) + 1
+            raise BarsError(
+                f"bar {i} opens {int(step[i - 1]):,} ms after the one before, sooner than one {self.timeframe} bar",
+                where="time",
+                hint="give the timeframe the bars really have",
+            )
+        self.funding = _funding(*funding) if funding is not None else None
+        self.mark = self._mark(*mark) if mark is not None else None
+
+    def _check_columns(self) -> None:
+        n = len(self.time)
+        for name in (*PRICES, "volume"):
+            if len(getattr(self, name)) != n:
+                raise BarsError(
+                    f"{len(getattr(self, name)):,} values, but time has {n:,}", where=name, hint="all columns have one value for each bar"
+                )
+        if n == 0:
+            raise BarsError("no bars", where="time", hint="give at least one bar")
+        if self.time[0] < 0 or self.time[-1] > LAST_TIME_MS:
+            i = 0 if self.time[0] < 0 else n - 1
+            raise BarsError(f"bar {i} is at {self.time[i]}", where="time", hint="times are epoch milliseconds between 1970 and 9999")
+        if n > 1 and not (ordered := self.time[1:] > self.time[:-1]).all():
+            i = int((~ordered).argmax()) + 1
+            what = "repeats the time of" if self.time[i] == self.time[i - 1] else "is earlier than"
+            raise BarsError(
+                f"bar {i} ({iso(self.time[i])}) {what} the bar before it", where="time", hint="times must be strictly increasing"
+            )
+        for name in (*PRICES, "volume"):
+            values = getattr(self, name)
+            # One pass decides; NaN fails the comparison, too.
+            good = np.isfinite(values.max()) and (values.min() > 0 if name != "volume" else values.min() >= 0)
+            if not good:
+                bad = ~np.isfinite(values) | (values < 0 if name == "volume" else values <= 0)
+                i = int(bad.argmax())
+                raise BarsError(
+                    f"bar {i} ({iso(self.time[i])}) has {values[i]!s}",
+                    where=name,
+                    hint="volume is finite and not negative" if name == "volume" else "prices are finite and greater than 0",
+                )
+        for name, bad in (
+            ("low", self.low > np.minimum(self.open, self.close)),
+            ("high", self.high < np.maximum(self.open, self.close)),
+        ):
+            if bad.any():
+                i = int(bad.argmax())
+                raise BarsError(
+                    f"bar {i} ({iso(self.time[i])}) has open {self.open[i]}, high {self.high[i]}, low {self.low[i]}, close {self.close[i]}",
+                    where=name,
+                    hint="low is the lowest and high the highest of the four",
+                )
+
+    def _mark(self, low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Floats, Floats]:
+        columns = float_column("mark low", low), float_column("mark high", high)
+        for name, values in zip(("mark low", "mark high"), columns, strict=True):
+            if len(values) != len(self):
+                raise BarsError(f"{len(values):,} values for {len(self):,} bars", where=name)
+            if not (np.isfinite(values.max()) and values.min() > 0):
+                i = int((~(np.isfinite(values) & (values > 0))).argmax())
+                raise BarsError(f"bar {i} has {values[i]!s}", where=name, hint="prices are finite and greater than 0")
+        if (columns[0] > columns[1]).any():
+            i = int((columns[0] > columns[1]).argmax())
+            raise BarsError(f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low")
+        return columns
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __getitem__(self, key: slice) -> Bars:
+        """The same columns between two positions, without a copy; the funding series stays whole, its times decide."""
+        if not isinstance(key, slice) or key.step not in (None, 1):
+            raise BarsError(f"can't take {key!r}", hint="take a slice without a step, as in bars[100:200]")
+        return Bars(
+            *(getattr(self, name)[key] for name in COLUMNS),
+            timeframe=self.timeframe,
+            symbol=self.symbol,
+            funding=self.funding,
+            mark=None if self.mark is None else (self.mark[0][key], self.mark[1][key]),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Bars {self.symbol or '?'} {self.timeframe}, {len(self):,} bars, {iso(self.time[0])} .. {iso(self.time[-1])}>"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the timeframe and the bytes of all columns, little-endian; two Bars with one fingerprint hold the same values."""
+        digest = hashlib.sha256(f"bars 1 {self.timeframe} {len(self)}\n".encode())
+        for name in COLUMNS:
+            digest.update(_little_endian(getattr(self, name)))
+        for label, pair in (("funding", self.funding), ("mark", self.mark)):
+            if pair is not None:
+                digest.update(f"{label} {len(pair[0])}\n".encode())
+                for values in pair:
+                    digest.update(_little_endian(values))
+        return digest.hexdigest()
+
+    @staticmethod
+    def read(source: str | Path | bytes | BinaryIO, *, timeframe: str | int | None = None, symbol: str = "") -> Bars:
+        """Bars of a CSV, Parquet or Arrow file; `python_core.files.read` has more options and a report."""
+        from python_core import files
+
+        return files.read(source, timeframe=timeframe, symbol=symbol)
+
+    @staticmethod
+    def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "") -> Bars:
+        """Bars of anything that speaks Arrow's C stream (pyarrow, polars, pandas, DuckDB), columns named as here."""
+        from python_core import files
+
+        return files.from_arrow(table, timeframe=timeframe, symbol=symbol)
+
+    def to_polars(self) -> polars.DataFrame:
+        """The six columns as a polars frame."""
+        import polars
+
+        return polars.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
+
+def iso(time_ms: int | np.int64) -> str:
+    """A time as people write it: 2024-03-01T12:00Z."""
+    try:
+        return datetime.fromtimestamp(int(time_ms) / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    except (OverflowError, ValueError, OSError):
+        return str(time_ms)
+
+
+def float_column(name: str, values: npt.ArrayLike) -> Floats:
+    """`values` as a read-only contiguous float64 array; a conversion that would lose a value is refused."""
+    array = _one_dimension(name, values)
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise BarsError(f"the dtype is {array.dtype}", where=name, hint="give float64")
+    if array.dtype.kind in "iu" and (wide := (array > 2**53) | (array < -(2**53))).any():
+        i = int(wide.argmax())
+        raise BarsError(f"bar {i} has {array[i]}, which float64 can't hold", where=name, hint="give values up to 2**53")
+    return _read_only(np.ascontiguousarray(array, dtype=np.float64))
+
+
+def integer_column(name: str, values: npt.ArrayLike) -> Integers:
+    """`values` as a read-only contiguous int64 array of epoch milliseconds; datetime64 is converted."""
+    array = _one_dimension(name, values)
+    if array.dtype.kind == "M":
+        if np.isnat(array).any():
+            raise BarsError(f"row {int(np.isnat(array).argmax())} is not a time (NaT)", where=name)
+        milliseconds = array.astype("datetime64[ms]")
+        if not (exact := milliseconds == array).all():
+            i = int((~exact).argmax())
+            raise BarsError(f"row {i} is {array[i]}, not a whole number of milliseconds", where=name, hint="give whole milliseconds")
+        array = milliseconds.astype(np.int64)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (np.abs(array) < 2**53)
+        whole &= np.floor(np.where(whole, array, 0.5)) == array
+        if not whole.all():
+            i = int((~whole).argmax())
+            raise BarsError(
+                f"row {i} is {array[i]!s}, not a whole number of milliseconds", where=name, hint="give int64 epoch milliseconds"
+            )
+    elif array.dtype.kind not in "iu" or array.dtype == np.uint64:
+        raise BarsError(f"the dtype is {array.dtype}", where=name, hint="give int64 epoch milliseconds or datetime64")
+    return _read_only(np.ascontiguousarray(array, dtype=np.int64))
+
+
+def _one_dimension(name: str, values: npt.ArrayLike) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise BarsError(f"bar {int(np.ma.getmaskarray(values).argmax())} is masked", where=name, hint="give a value for each bar")
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise BarsError(f"not an array ({error})", where=name, hint="give one number for each bar") from None
+    if array.ndim != 1:
+        raise BarsError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
+    return array if array.size else array.astype(np.float64)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _little_endian(values: np.ndarray) -> memoryview:
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B")
+
+
+def _funding(time: npt.ArrayLike, rate: npt.ArrayLike) -> tuple[Integers, Floats]:
+    times, rates = integer_column("funding time", time), float_column("funding rate", rate)
+    if len(times) != len(rates):
+        raise BarsError(f"{len(rates):,} values for {len(times):,} times", where="funding rate")
+    if len(times) > 1 and not (ordered := times[1:] > times[:-1]).all():
+        i = int((~ordered).argmax()) + 1
+        raise BarsError(f"row {i} ({iso(times[i])}) is not after the row before it", where="funding time")
+    if len(rates) and not np.isfinite(rates).all():
+        i = int((~np.isfinite(rates)).argmax())
+        raise BarsError(f"row {i} is {rates[i]!s}", where="funding rate", hint="rates are finite fractions, 0.0001 is 1 basis point")
+    return times, rates

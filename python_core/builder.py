@@ -1,0 +1,255 @@
+"""Conditions written with Python's operators; they become the text that a `Strategy` holds.
+
+    from python_core.builder import close, crossover, param, sma, strategy
+
+    fast, slow = param("fast", 10, min=5, max=50), param("slow", 30, min=20, max=200, step=10)
+    cross = strategy(
+        entry_long=crossover(sma(close, fast), sma(close, slow)) & (close > close[1]),
+        exit_long=~(sma(close, fast) > sma(close, slow)),
+        constraints=[fast < slow],
+    )
+
+`& | ~` stand for and, or, not; put brackets round comparisons. The series and functions are those of the language:
+`from python_core.builder import ...` knows every one of them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import numpy as np
+
+from python_core.errors import StrategyError
+from python_core.expression import COLUMNS, CROSSINGS, TYPICAL, parse
+from python_core.indicators import INDICATORS
+from python_core.params import Param, Value
+from python_core.strategy import CONDITIONS, Strategy
+
+SERIES: Final = (*COLUMNS, *TYPICAL)
+FUNCTIONS: Final = (*CROSSINGS, "atr", *(name for name in INDICATORS if name != "shift"))
+
+Operand: TypeAlias = "Expression | int | float"
+
+
+class Expression:
+    """A series, a number or a condition. `str()` gives its text in the language; `params` and `define` are what it uses."""
+
+    def __init__(self, node: ast.expr, params: dict[str, Value | Param] | None = None, define: dict[str, str] | None = None) -> None:
+        self.node = node
+        self.params = params or {}
+        self.define = define or {}
+
+    def __str__(self) -> str:
+        try:
+            return ast.unparse(self.node)
+        except RecursionError:
+            raise StrategyError("the expression is nested too deep", where="expression", hint="make it smaller", code="too_large") from None
+
+    def __repr__(self) -> str:
+        return f"<Expression {self}>"
+
+    def __bool__(self) -> bool:
+        hint = "use & | ~ for and, or, not, and write (a < b) & (b < c) for a < b < c"
+        raise StrategyError(f"{self} is neither true nor false before a run", where="expression", hint=hint)
+
+    # Without these, Python would try x[0], x[1], ... for ever.
+    __iter__ = None
+    __contains__ = None
+    __hash__ = None  # type: ignore[assignment]
+
+    def __add__(self, other: Operand) -> Expression:
+        return _binary(self, ast.Add(), other)
+
+    def __radd__(self, other: Operand) -> Expression:
+        return _binary(other, ast.Add(), self)
+
+    def __sub__(self, other: Operand) -> Expression:
+        return _binary(self, ast.Sub(), other)
+
+    def __rsub__(self, other: Operand) -> Expression:
+        return _binary(other, ast.Sub(), self)
+
+    def __mul__(self, other: Operand) -> Expression:
+        return _binary(self, ast.Mult(), other)
+
+    def __rmul__(self, other: Operand) -> Expression:
+        return _binary(other, ast.Mult(), self)
+
+    def __truediv__(self, other: Operand) -> Expression:
+        return _binary(self, ast.Div(), other)
+
+    def __rtruediv__(self, other: Operand) -> Expression:
+        return _binary(other, ast.Div(), self)
+
+    def __neg__(self) -> Expression:
+        return _joined(ast.UnaryOp(ast.USub(), self.node), self)
+
+    def __lt__(self, other: Operand) -> Expression:
+        return _compared(self, ast.Lt(), other)
+
+    def __le__(self, other: Operand) -> Expression:
+        return _compared(self, ast.LtE(), other)
+
+    def __gt__(self, other: Operand) -> Expression:
+        return _compared(self, ast.Gt(), other)
+
+    def __ge__(self, other: Operand) -> Expression:
+        return _compared(self, ast.GtE(), other)
+
+    def __eq__(self, other: Operand) -> Expression:  # type: ignore[override]
+        return _compared(self, ast.Eq(), other)
+
+    def __ne__(self, other: Operand) -> Expression:  # type: ignore[override]
+        return _compared(self, ast.NotEq(), other)
+
+    def __and__(self, other: Expression | bool) -> Expression:
+        return _logical(self, ast.And(), other)
+
+    def __rand__(self, other: Expression | bool) -> Expression:
+        return _logical(other, ast.And(), self)
+
+    def __or__(self, other: Expression | bool) -> Expression:
+        return _logical(self, ast.Or(), other)
+
+    def __ror__(self, other: Expression | bool) -> Expression:
+        return _logical(other, ast.Or(), self)
+
+    def __invert__(self) -> Expression:
+        return _joined(ast.UnaryOp(ast.Not(), self.node), self)
+
+    def __getitem__(self, bars: Operand) -> Expression:
+        """The value some bars earlier."""
+        index = expression(bars)
+        return _joined(ast.Subscript(self.node, index.node, ast.Load()), self, index)
+
+
+class Function:
+    """A function of the language; calling it gives the expression of the call."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *arguments: Operand | str, **named: Operand | str) -> Expression:
+        positional = [expression(argument) for argument in arguments]
+        keywords = {name: expression(argument) for name, argument in named.items()}
+        call = ast.Call(
+            ast.Name(self.name, ast.Load()),
+            [argument.node for argument in positional],
+            [ast.keyword(name, argument.node) for name, argument in keywords.items()],
+        )
+        return _joined(call, *positional, *keywords.values())
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name}>"
+
+
+def expression(value: Any) -> Expression:
+    """An expression as it is, or the constant that a number, bool or text stands for."""
+    if isinstance(value, Expression):
+        return value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | int | float | str):
+        return Expression(ast.Constant(value))
+    raise StrategyError(f"{value!r:.40} is no part of an expression", where="expression", hint="use series, numbers, params and functions")
+
+
+def param(name: str, default: Value, **fields: Any) -> Expression:
+    """A parameter: plain, or with the fields of `Param` (`min`, `max`, `step`, `choices`); the type is that of the default if not given."""
+    if not fields:
+        return Expression(_name(name), params={name: default})
+    kind = "choice" if "choices" in fields else "bool" if isinstance(default, bool) else "int" if isinstance(default, int) else "float"
+    given = msgspec.convert({"type": kind, "default": default, **fields}, Param)
+    return Expression(_name(name), params={name: given})
+
+
+def named(name: str, value: Expression) -> Expression:
+    """`value` under a name of its own: an entry of the strategy's `define`."""
+    whole = expression(value)
+    return _joined(_name(name), whole, define={name: str(whole)})
+
+
+def strategy(
+    *,
+    entry_long: Expression | str = "",
+    exit_long: Expression | str = "",
+    entry_short: Expression | str = "",
+    exit_short: Expression | str = "",
+    constraints: Sequence[Expression | str] = (),
+    timeframe: str | None = None,
+) -> Strategy:
+    """The strategy of these conditions, with the params and definitions that they use.
+
+    Raises:
+        StrategyError: as `Strategy`; or one name stands for two things.
+    """
+    conditions = dict(zip(CONDITIONS, (entry_long, exit_long, entry_short, exit_short), strict=True))
+    parts = [part for part in (*conditions.values(), *constraints) if isinstance(part, Expression)]
+    used = _joined(_name("all"), *parts)
+    return Strategy(
+        **{name: str(condition) for name, condition in conditions.items()},
+        define=used.define,
+        params=used.params,
+        constraints=tuple(map(str, constraints)),
+        timeframe=timeframe,
+    )
+
+
+def _name(name: str) -> ast.Name:
+    if not isinstance(parsed := parse("name", name), ast.Name):
+        raise StrategyError(f"{name!r:.60} is no name", where="name", hint="use letters, digits and _, such as fast")
+    return parsed
+
+
+def _joined(node: ast.expr, *parts: Expression, define: dict[str, str] | None = None) -> Expression:
+    result = Expression(node)
+    for part in (*parts, Expression(node, define=define)):
+        _merge(result.params, part.params)
+        _merge(result.define, part.define)
+    return result
+
+
+def _merge(names: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, value in more.items():
+        if name in names and (names[name], type(names[name])) != (value, type(value)):
+            raise StrategyError(f"{name!r} stands for {names[name]} and for {value}", where=name, hint="use two names")
+        names[name] = value
+
+
+def _binary(left: Any, operator: ast.operator, right: Any) -> Expression:
+    a, b = expression(left), expression(right)
+    return _joined(ast.BinOp(a.node, operator, b.node), a, b)
+
+
+def _compared(left: Any, operator: ast.cmpop, right: Any) -> Expression:
+    a, b = expression(left), expression(right)
+    return _joined(ast.Compare(a.node, [operator], [b.node]), a, b)
+
+
+def _logical(left: Any, operator: ast.boolop, right: Any) -> Expression:
+    a, b = expression(left), expression(right)
+    values: list[ast.expr] = []
+    for part in (a, b):
+        if isinstance(part.node, ast.Constant) and not isinstance(part.node.value, bool):
+            raise StrategyError(
+                f"{part} is neither true nor false", where="expression", hint="put brackets round comparisons: (close > 5) & ..."
+            )
+        flat = isinstance(part.node, ast.BoolOp) and type(part.node.op) is type(operator)
+        values += part.node.values if flat else [part.node]  # type: ignore[attr-defined]
+    return _joined(ast.BoolOp(operator, values), a, b)
+
+
+open, high, low, close, volume, hl2, hlc3, ohlc4 = (Expression(ast.Name(name, ast.Load())) for name in SERIES)
+
+
+def __getattr__(name: str) -> Function:
+    if name in FUNCTIONS:
+        return Function(name)
+    raise AttributeError(f"the language has no {name!r}; it has {', '.join((*SERIES, *FUNCTIONS))}")
+
+
+def __dir__() -> list[str]:
+    return [*SERIES, *FUNCTIONS, "named", "param", "strategy"]

@@ -1,0 +1,285 @@
+"""From the cells of a file to Bars: times and numbers read, faults named or mended as the caller's policy says, and all of it reported."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from python_core.bars import COLUMNS, PRICES, Bars, Floats, Integers, iso
+from python_core.columns import RawTable
+from python_core.errors import BarsError, BarstormError
+from python_core.timestamps import MISSING, TIME_HINT, read_times
+
+Policy = Literal["reject", "drop", "repair"]
+Booleans = npt.NDArray[np.bool_]
+
+# A spike reaches this many typical ranges beyond both its neighbours, and at least 2 %.
+OUTLIER_RANGES: Final = 20.0
+OUTLIER_FRACTION: Final = 0.02
+_SHOWN: Final = 5
+_BLOCK: Final = 1 << 15
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something noticed in a file that did not stop it from being read."""
+
+    kind: Literal["gap", "outlier", "dropped", "sorted", "replaced"]
+    count: int
+    lines: tuple[int, ...]
+    """The first few, numbered as in the file: a text file's header is line 1; elsewhere the first row is row 1."""
+    text: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file turned out to be."""
+
+    format: str
+    """`csv`, `parquet` or `arrow`."""
+    compression: str
+    """`gzip`, `zstd` or empty."""
+    separator: str
+    decimal_mark: str
+    header: bool
+    columns: dict[str, str]
+    """Which column of the file became which of ours."""
+    time_format: str
+    """`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the pattern of a text."""
+    time_zone: str
+    rows: int
+    """Rows in the file, blank lines not counted."""
+    bars: int
+    timeframe: str
+    first_time: int
+    last_time: int
+    """Open times of the first and last bar, epoch milliseconds."""
+    notices: tuple[Notice, ...]
+
+    def count(self, kind: str) -> int:
+        """How often one kind of thing was noticed."""
+        return sum(notice.count for notice in self.notices if notice.kind == kind)
+
+
+def clean(raw: RawTable, *, policy: Policy, timeframe: str | int | None, symbol: str) -> tuple[Bars, Report]:
+    """Bars of `raw`, and the report; BarsError names the first faults that `policy` does not allow."""
+    time, time_format, time_zone = read_times(raw)
+    columns: dict[str, Any] = {"time": time}
+    columns |= {name: _numbers(raw, name) for name in COLUMNS[1:]}
+    blank = _blank(raw)
+    notices: list[Notice] = []
+
+    bad = _invalid(columns)
+    if blank is not None:
+        bad &= ~blank
+    total = len(time) - (int(blank.sum()) if blank is not None else 0)
+    if not total:
+        raise BarsError("no bars", where=raw.file, hint="give at least one row below the header", code="no_bars")
+    rows: Integers | None = None
+    if bad.any():
+        if policy != "drop":
+            raise _unusable(raw, columns, bad, total)
+        notices.append(_notice("dropped", raw, np.flatnonzero(bad), "row", "left out as no valid bar"))
+    if bad.any() or blank is not None:
+        rows = np.flatnonzero(~bad if blank is None else ~(bad | blank))
+        columns = {name: values[rows] for name, values in columns.items()}
+    if not len(columns["time"]):
+        raise BarsError(
+            f"no bars: none of {total:,} rows is valid", where=raw.file, hint="read with policy='reject' to see why", code="no_bars"
+        )
+    columns, rows = _ordered(raw, columns, rows, policy, notices)
+    try:
+        bars = Bars(**columns, timeframe=timeframe, symbol=symbol)
+    except BarstormError as error:
+        where = f"{raw.file}, {error.where}" if raw.file else error.where
+        raise BarsError(error.message, where=where, hint=error.hint, code=error.code) from None
+
+    missing = np.diff(bars.time) // bars.timeframe_ms - 1
+    for kind, found, noun, text in (
+        ("gap", np.flatnonzero(missing > 0), "gap", f"of {_count(int(missing.sum()), bars.timeframe + ' bar')} in all, after"),
+        ("outlier", outliers(bars), "bar", "far beyond both neighbours"),
+    ):
+        if len(found):
+            notices.append(_notice(kind, raw, found if rows is None else rows[found], noun, text))
+    report = Report(
+        format=raw.format,
+        compression=raw.compression,
+        separator=raw.separator,
+        decimal_mark=raw.decimal_mark,
+        header=raw.header,
+        columns=raw.names,
+        time_format=time_format,
+        time_zone=time_zone,
+        rows=total,
+        bars=len(bars),
+        timeframe=bars.timeframe,
+        first_time=int(bars.time[0]),
+        last_time=int(bars.time[-1]),
+        notices=tuple(notices),
+    )
+    return bars, report
+
+
+def outliers(bars: Bars) -> Integers:
+    """Indices of spikes: bars whose high (low) is beyond the highs (lows) of both neighbours by `OUTLIER_RANGES` times the median range,
+    ranges being `(high - low) / close`, and by `OUTLIER_FRACTION` at least."""
+    if len(bars) < 3:
+        return np.empty(0, np.int64)
+    high, low = bars.high, bars.low
+    # Prices near the end of float64 overflow to infinity here, which is beyond everything, as it should be.
+    with np.errstate(over="ignore", invalid="ignore"):
+        typical = float(np.nanmedian((high - low) / bars.close))
+        limit = 1.0 + max(OUTLIER_RANGES * typical, OUTLIER_FRACTION)
+        above = high[1:-1] > np.maximum(high[:-2], high[2:]) * limit
+        below = low[1:-1] * limit < np.minimum(low[:-2], low[2:])
+    return np.flatnonzero(above | below) + 1
+
+
+def _numbers(raw: RawTable, name: str) -> Floats:
+    """One column as float64[n], NaN where a cell holds no number."""
+    import polars
+
+    series = raw.frame[name]
+    if series.dtype == polars.Categorical or series.dtype == polars.Enum:
+        series = series.cast(polars.String)
+    if series.dtype == polars.String:
+        text = series.str.strip_chars(" \t\r\"'")
+        if raw.decimal_mark == ",":
+            # A dot would be a thousands mark then; such a cell must not turn into another number.
+            text = polars.select(
+                polars.when(text.str.contains(".", literal=True)).then(None).otherwise(text.str.replace(",", ".", literal=True))
+            ).to_series()
+        series = text.cast(polars.Float64, strict=False)
+    elif not series.dtype.is_numeric():
+        raise BarsError(
+            f"column {raw.names[name]} holds {series.dtype}", where=raw.file or name, hint="give numbers", code="unreadable_column"
+        )
+    values: Floats = series.cast(polars.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    return values
+
+
+def _blank(raw: RawTable) -> Booleans | None:
+    """Which rows are blank lines of a text; None when no cell is empty."""
+    import polars
+
+    if raw.unit != "line" or not sum(raw.frame.null_count().row(0)):
+        return None
+    blank: Booleans = raw.frame.select(polars.all_horizontal(polars.all().is_null())).to_series().to_numpy()
+    return blank if blank.any() else None
+
+
+def _invalid(columns: dict[str, Any]) -> Booleans:
+    """Which rows are no valid bars; in blocks that stay in the cache."""
+    bad: Booleans = columns["time"] == MISSING
+    for begin in range(0, len(bad), _BLOCK):
+        part, block = bad[begin : begin + _BLOCK], slice(begin, begin + _BLOCK)
+        open_, high, low, close, volume = (columns[name][block] for name in COLUMNS[1:])
+        for values in (open_, high, low, close, volume):
+            part |= ~np.isfinite(values)
+        part |= (low <= 0) | (volume < 0) | (low > open_) | (low > close) | (high < open_) | (high < close)
+    return bad
+
+
+def _ordered(
+    raw: RawTable, columns: dict[str, Any], rows: Integers | None, policy: Policy, notices: list[Notice]
+) -> tuple[dict[str, Any], Integers | None]:
+    """The rows in strictly increasing order of time, or the error that says why the policy does not allow it."""
+
+    def numbers(indices: Integers) -> Integers:
+        return indices if rows is None else rows[indices]
+
+    step = np.diff(columns["time"])
+    if (back := np.flatnonzero(step < 0)).size:
+        if policy != "repair":
+            i = int(back[0]) + 1
+            what = (
+                "the rows run from new to old" if len(back) == len(step) else f"{iso(columns['time'][i])} is earlier than the row before it"
+            )
+            raise BarsError(
+                f"{what}{_also(len(back), 'step back')}",
+                where=raw.place(int(numbers(np.array([i]))[0]), "time"),
+                hint="sort by time, or read with policy='repair'",
+                code="not_sorted",
+            )
+        notices.append(_notice("sorted", raw, numbers(back + 1), "row", "earlier than the one before, so all were sorted"))
+        order = np.argsort(columns["time"], kind="stable")
+        columns = {name: values[order] for name, values in columns.items()}
+        rows = numbers(order)
+        step = np.diff(columns["time"])
+    if not (repeats := np.flatnonzero(step == 0) + 1).size:
+        return columns, rows
+    same = np.logical_and.reduce([columns[name][repeats] == columns[name][repeats - 1] for name in COLUMNS[1:]])
+    if policy == "reject" or (policy == "drop" and not same.all()):
+        i = int(repeats[0] if policy == "reject" else repeats[~same][0])
+        here, before = (int(number) + raw.first for number in numbers(np.array([i, i - 1])))
+        exact = bool((same if policy == "reject" else np.zeros(1, bool))[0])
+        raise BarsError(
+            f"{iso(columns['time'][i])} was already in {raw.unit} {before}, with {'the same' if exact else 'other'} values{_also(len(repeats), 'repeat')}",
+            where=raw.place(here - raw.first, "time"),
+            hint="keep one of them, or read with " + ("policy='drop'" if same.all() else "policy='repair', which keeps the last"),
+            code="duplicate_time",
+        )
+    # Of a run of one time the first goes on under `drop` (all are alike), the last under `repair`.
+    keep = np.ones(len(columns["time"]), bool)
+    keep[repeats if policy == "drop" else repeats - 1] = False
+    for kind, which, text in (
+        ("dropped", repeats[same], "left out as an exact repeat"),
+        ("replaced", repeats[~same], "put in place of an earlier one of the same time"),
+    ):
+        if which.size:
+            notices.append(_notice(kind, raw, numbers(which), "row", text))
+    kept = np.flatnonzero(keep)
+    return {name: values[kept] for name, values in columns.items()}, numbers(kept)
+
+
+def _unusable(raw: RawTable, columns: dict[str, Any], bad: Booleans, total: int) -> BarsError:
+    faults = [(row, name, text) for row in np.flatnonzero(bad)[:_SHOWN].tolist() for name, text in _faults(raw, columns, row)]
+    (row, name, text), rest = faults[0], faults[1:_SHOWN]
+    also = "; ".join(f"{raw.unit} {row + raw.first}, {raw.names[name]}: {text}" for row, name, text in rest)
+    count = int(bad.sum())
+    more = f" ({also})" if also else ""
+    summary = f"{count:,} of {total:,} rows are no valid bars" if count > 1 else f"1 of {total:,} rows is no valid bar"
+    bar = "give finite prices > 0 with low the lowest and high the highest of the four, and volume >= 0"
+    hint = f"{TIME_HINT if name == 'time' else bar}, or leave such rows out with policy='drop'"
+    return BarsError(f"{text}{more}; {summary}", where=raw.place(row, name), hint=hint, code="invalid_rows")
+
+
+def _faults(raw: RawTable, columns: dict[str, Any], row: int) -> list[tuple[str, str]]:
+    """What is wrong in a row: its columns, each with a few words."""
+    faults = []
+    for name in COLUMNS:
+        cell, value = raw.frame[name][row], columns[name][row]
+        if cell is None or cell == "":
+            faults.append((name, "the cell is empty"))
+        elif name == "time":
+            if value == MISSING:
+                faults.append((name, f"{str(cell)[:40]!r} is no time of 1970 to 9999 in whole milliseconds"))
+        elif not np.isfinite(value):
+            readable = str(cell).strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
+            faults.append((name, f"{str(cell)[:40]} is not finite" if readable else f"{str(cell)[:40]!r} is not a number"))
+        elif value < 0 or (value == 0 and name != "volume"):
+            faults.append((name, f"{value} is {'negative' if value < 0 else 'no price'}"))
+    if not faults:
+        low, high = (float(columns[name][row]) for name in ("low", "high"))
+        other = max(PRICES, key=lambda name: columns[name][row])
+        if high < columns[other][row]:
+            faults.append(("high", f"{high} is below {other} {float(columns[other][row])}"))
+        else:
+            other = min(PRICES, key=lambda name: columns[name][row])
+            faults.append(("low", f"{low} is above {other} {float(columns[other][row])}"))
+    return faults
+
+
+def _also(count: int, what: str) -> str:
+    return f" ({count:,} {what}s in all)" if count > 1 else ""
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def _notice(kind: Any, raw: RawTable, rows: Integers, noun: str, text: str) -> Notice:
+    shown = tuple(int(row) + raw.first for row in rows[:_SHOWN])
+    places = f"{raw.unit} {', '.join(map(str, shown))}{' and further' if len(rows) > len(shown) else ''}"
+    return Notice(kind=kind, count=len(rows), lines=shown, text=f"{_count(len(rows), noun)} {text}: {places}")

@@ -1,0 +1,157 @@
+"""A strategy in plain words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from typing import Final
+
+from python_core.expression import parse
+from python_core.indicators import INDICATORS
+from python_core.params import Param, Value
+from python_core.strategy import Strategy
+
+ACTIONS: Final = {
+    "entry_long": "Buy when",
+    "exit_long": "Sell what was bought when",
+    "entry_short": "Sell short when",
+    "exit_short": "Buy back what was sold short when",
+}
+OPERATORS: Final[dict[type, str]] = {ast.Add: "plus", ast.Sub: "minus", ast.Mult: "times", ast.Div: "divided by"}
+RELATIONS: Final[dict[type, str]] = {
+    ast.Lt: "is below",
+    ast.LtE: "is at most",
+    ast.Gt: "is above",
+    ast.GtE: "is at least",
+    ast.Eq: "equals",
+    ast.NotEq: "differs from",
+}
+NAMES: Final = {
+    "open": "the open",
+    "high": "the high",
+    "low": "the low",
+    "close": "the close",
+    "volume": "the volume",
+    "hl2": "the middle of high and low",
+    "hlc3": "the average of high, low and close",
+    "ohlc4": "the average of open, high, low and close",
+}
+# {0} is the first argument; other functions are named by the first words of their docstring.
+PHRASES: Final = {
+    "crossover": "{0} crosses above {1}",
+    "crossunder": "{0} crosses below {1}",
+    "sma": "the {1}-bar simple average of {0}",
+    "ema": "the {1}-bar exponential average of {0}",
+    "rma": "the {1}-bar Wilder average of {0}",
+    "rsi": "the {1}-bar RSI of {0}",
+    "atr": "the {0}-bar average true range",
+}
+TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Subscript)
+
+
+def explain(strategy: Strategy) -> str:
+    """What the strategy does, one sentence a line: when it acts, its names, parameters, constraints and warm-up."""
+    frame = "every bar" if strategy.timeframe is None else f"every {strategy.timeframe} bar"
+    lines = [f"At the close of {frame}:"]
+    for name, action in ACTIONS.items():
+        if text := getattr(strategy, name).strip():
+            lines.append(f"- {action} {phrase(text, name)}.")
+    for side in ("long", "short"):
+        if getattr(strategy, f"entry_{side}").strip() and not getattr(strategy, f"exit_{side}").strip():
+            lines.append(f"- No signal closes a {side} position: an opposite entry, a stop or the end of the data does.")
+    lines += [f"Here {name} is {phrase(text, name)}." for name, text in strategy.define.items()]
+    lines += [f"Parameter {name} is {_param(param)}." for name, param in strategy.params.items()]
+    lines += [f"Always {phrase(text, 'constraints')}." for text in strategy.constraints]
+    bars = strategy.warm_up_bars
+    lines.append(f"The first {bars:,} bars give no signal." if bars else "The first bar may give a signal.")
+    return "\n".join(lines)
+
+
+def phrase(text: str, where: str = "expression") -> str:
+    """One expression in plain words."""
+    return _words(parse(where, text))
+
+
+def _words(node: ast.expr) -> str:
+    return _WRITERS.get(type(node), ast.unparse)(node)
+
+
+def _constant(node: ast.Constant) -> str:
+    return {"True": "always", "False": "never"}.get(str(node.value), str(node.value))
+
+
+def _bool_op(node: ast.BoolOp) -> str:
+    word = " and " if isinstance(node.op, ast.And) else " or "
+    return word.join(f"({_words(value)})" if isinstance(value, ast.BoolOp) else _words(value) for value in node.values)
+
+
+def _compare(node: ast.Compare) -> str:
+    pairs = zip(node.ops, node.comparators, strict=True)
+    return f"{_words(node.left)} " + " and ".join(f"{RELATIONS[type(op)]} {_words(value)}" for op, value in pairs)
+
+
+def _bin_op(node: ast.BinOp) -> str:
+    if type(node.op) not in OPERATORS:
+        return ast.unparse(node)
+    left, right = (_words(part) if isinstance(part, TIGHT) else f"({_words(part)})" for part in (node.left, node.right))
+    return f"{left} {OPERATORS[type(node.op)]} {right}"
+
+
+def _unary_op(node: ast.UnaryOp) -> str:
+    inner = _words(node.operand)
+    if isinstance(node.op, ast.Not):
+        return f"not ({inner})"
+    return (
+        f"-{inner}"
+        if isinstance(node.operand, ast.Constant)
+        else f"the opposite of {inner if isinstance(node.operand, TIGHT) else f'({inner})'}"
+    )
+
+
+def _subscript(node: ast.Subscript) -> str:
+    value, bars = _words(node.value), _words(node.slice)
+    return f"{value if isinstance(node.value, TIGHT) else f'({value})'} {bars} {'bar' if bars == '1' else 'bars'} before"
+
+
+def _call(node: ast.Call) -> str:
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    arguments = [_words(argument) for argument in node.args]
+    named = [f"{keyword.arg} {_words(keyword.value)}" for keyword in node.keywords]
+    if name in PHRASES and PHRASES[name].count("{") == len(arguments):
+        text = PHRASES[name].format(*arguments)
+    else:
+        of = f" of {' and '.join(arguments)}" if arguments else ""
+        text = f"the {title(name)}{of}"
+    return f"{text} ({', '.join(named)})" if named else text
+
+
+def title(function: str) -> str:
+    """The name of a function in words: the first words of its indicator's docstring, or else its own name."""
+    doc = INDICATORS[function].reference.__doc__ if function in INDICATORS else None
+    words = re.split(r"[.,:;(]", doc.strip())[0].strip() if doc else ""
+    short = words and len(words) <= 60
+    return (words if words[:2].isupper() else words[0].lower() + words[1:]) if short else function.replace("_", " ")
+
+
+_WRITERS: Final[dict[type, Callable[..., str]]] = {
+    ast.Constant: _constant,
+    ast.Name: lambda node: NAMES.get(node.id, node.id),
+    ast.BoolOp: _bool_op,
+    ast.Compare: _compare,
+    ast.BinOp: _bin_op,
+    ast.UnaryOp: _unary_op,
+    ast.Subscript: _subscript,
+    ast.Call: _call,
+}
+
+
+def _param(param: Value | Param) -> str:
+    if not isinstance(param, Param):
+        return str(param)
+    limits = [
+        f"{word} {limit}" for word, limit in (("from", param.min), ("to", param.max), ("in steps of", param.step)) if limit is not None
+    ]
+    if param.choices:
+        limits = [f"one of {', '.join(map(str, param.choices))}"]
+    return f"{param.default} ({' '.join(limits)})" if limits else str(param.default)

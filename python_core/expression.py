@@ -1,0 +1,415 @@
+"""Expressions to a plan: text is parsed with Python's own grammar, checked node by node, and never run as code."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+import re
+import sys
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from python_core.errors import StrategyError
+from python_core.indicators import INDICATORS
+
+MAX_LENGTH: Final = 2_000
+MAX_DEPTH: Final = 40
+MAX_NODES: Final = 2_000
+MAX_LOOKBACK: Final = 1_000_000
+MAX_FLOAT: Final = sys.float_info.max
+
+COLUMNS: Final = ("open", "high", "low", "close", "volume")
+# Averages of prices, written out as plan operations.
+TYPICAL: Final = {
+    "hl2": (("high", "low"), 2.0),
+    "hlc3": (("high", "low", "close"), 3.0),
+    "ohlc4": (("open", "high", "low", "close"), 4.0),
+}
+ARITHMETIC: Final[dict[type, str]] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+COMPARISONS: Final[dict[type, str]] = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"}
+CROSSINGS: Final = ("crossover", "crossunder")
+TRUTHS: Final = frozenset({*COMPARISONS.values(), *CROSSINGS, "and", "or", "not", "truth"})
+
+# Characters that no expression needs; quotes, comments and look-alike letters are among them.
+_ALIEN: Final = re.compile(r"[^\w\s.,()\[\]{}<>=!+\-*/%&|^~@:]|[^\x00-\x7f]|[\x1c-\x1f]", re.ASCII)
+_NUMBER: Final = re.compile(r"(?<![\w.])\.?\d[\w.]*", re.ASCII)
+_DECIMAL: Final = re.compile(r"(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE]\d*)?", re.ASCII)
+_SPACES: Final = dict.fromkeys(map(ord, "\t\n\r\v\f"), " ")
+# What Python's grammar knows and the language doesn't, as people write it.
+FOREIGN: Final[dict[type, str]] = {
+    ast.Pow: "**",
+    ast.Mod: "%",
+    ast.FloorDiv: "//",
+    ast.MatMult: "@",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
+    ast.Attribute: "a point after a name",
+    ast.IfExp: "if ... else",
+    ast.Lambda: "lambda",
+    ast.NamedExpr: ":=",
+    ast.Tuple: "a list",
+    ast.List: "a list",
+    ast.Set: "a list",
+    ast.Dict: "a list",
+    ast.ListComp: "for",
+    ast.SetComp: "for",
+    ast.DictComp: "for",
+    ast.GeneratorExp: "for",
+    ast.Starred: "a star",
+    ast.Await: "await",
+    ast.Yield: "yield",
+    ast.YieldFrom: "yield",
+}
+
+Param = bool | int | float | str
+
+
+class Node(NamedTuple):
+    """One operation: its name, the positions of its inputs (all earlier in the plan), and its numbers."""
+
+    op: str
+    inputs: tuple[int, ...] = ()
+    args: tuple[float, ...] = ()
+
+    @property
+    def is_truth(self) -> bool:
+        return self.op in TRUTHS
+
+
+class PlanBuilder:
+    """Collects nodes; an operation asked for twice is kept once, so every distinct indicator is computed once.
+
+    With parameters left `open`, it collects a template: those parameters, all numbers that depend on them, and the lengths of indicators
+    are nodes, too.
+    """
+
+    def __init__(self, open: tuple[str, ...] = ()) -> None:
+        self.open = open
+        self.nodes: list[Node] = []
+        self.warm_ups: list[int] = []
+        self._seen: dict[Node | tuple[Node, str], int] = {}
+
+    def add(self, op: str, inputs: tuple[int, ...] = (), args: tuple[float, ...] = ()) -> int:
+        node = Node(op, inputs, args)
+        key = (node, str(args)) if op == "const" else node  # 0.0 and -0.0 are equal, and not the same
+        if key not in self._seen:
+            if len(self.nodes) >= MAX_NODES:
+                raise StrategyError(f"the strategy needs more than {MAX_NODES} operations", hint="make it smaller", code="too_large")
+            self._seen[key] = len(self.nodes)
+            self.nodes.append(node)
+            own = INDICATORS[op].warm_up(*map(int, args)) if op in INDICATORS and not self.open else int(op in CROSSINGS)
+            self.warm_ups.append(own + max((self.warm_ups[i] for i in inputs), default=0))
+        return self._seen[key]
+
+    def indicator(self, op: str, inputs: tuple[int, ...], lengths: tuple[int, ...]) -> int:
+        """Add an operation whose lengths are the numbers at the positions `lengths`."""
+        if self.open:
+            return self.add(op, inputs + lengths)
+        return self.add(op, inputs, tuple(self.nodes[i].args[0] for i in lengths))
+
+    def constant(self, i: int) -> float | None:
+        return self.nodes[i].args[0] if self.nodes[i].op == "const" else None
+
+    def is_open_number(self, i: int) -> bool:
+        """Whether node `i` is a number that only the open parameters decide."""
+        node = self.nodes[i]
+        return node.op in ("param", "const") or (node.op in ("neg", *ARITHMETIC.values()) and all(map(self.is_open_number, node.inputs)))
+
+
+class Compiler(ast.NodeVisitor):
+    """Compiles one strategy's expressions into a shared plan."""
+
+    def __init__(self, builder: PlanBuilder, params: Mapping[str, Param], define: Mapping[str, str]) -> None:
+        self.builder = builder
+        self.params = params
+        self.define = define
+        self._defined: dict[str, int] = {}
+        self._open: list[str] = []
+        self._where = ""
+        self._depth = 0
+
+    def condition(self, where: str, text: str) -> int:
+        """Position of the node that says whether `text` is true."""
+        node, tree = self._compile(where, text)
+        if not self.builder.nodes[node].is_truth:
+            raise self._error(tree, "gives a number, not true or false", hint="compare it, as in close > open", where=where)
+        return node
+
+    def number(self, where: str, text: str) -> int:
+        """Position of the node that holds the value of `text`."""
+        node, tree = self._compile(where, text)
+        if self.builder.nodes[node].is_truth:
+            raise self._error(tree, "gives true or false, not a number", hint="give a price", where=where)
+        return node
+
+    def either(self, where: str, text: str) -> int:
+        """Position of the node of `text`, be it a number or true and false."""
+        return self._compile(where, text)[0]
+
+    def definition(self, name: str, text: str) -> int:
+        """Position of the node of a named expression."""
+        if name not in self._defined:
+            self._open.append(name)
+            self._defined[name] = self._compile(f"define.{name}", text)[0]
+            self._open.pop()
+        return self._defined[name]
+
+    def _compile(self, where: str, text: str) -> tuple[int, ast.expr]:
+        if not isinstance(text, str):
+            raise StrategyError(f"{text!r:.60} is no text", where=where, hint="give an expression such as 'close > sma(close, 20)'")
+        if len(text) > MAX_LENGTH:
+            raise StrategyError(f"{len(text):,} characters are too many", where=where, hint=f"use at most {MAX_LENGTH:,}", code="too_large")
+        outer, self._where = self._where, where
+        try:
+            tree = parse(where, text)
+            return self.visit(tree), tree
+        finally:
+            self._where = outer
+
+    def visit(self, node: ast.AST) -> int:
+        self._depth += 1
+        try:
+            if self._depth > MAX_DEPTH:
+                raise self._error(node, "is nested too deep", hint=f"use at most {MAX_DEPTH} levels", code="too_large")
+            visitor = getattr(self, f"visit_{type(node).__name__}", None)
+            if visitor is None:
+                raise self._error(node, f"{foreign(node)} is not part of the language", hint="see the list of functions and operators")
+            result: int = visitor(node)
+            return result
+        finally:
+            self._depth -= 1
+
+    def visit_Constant(self, node: ast.Constant) -> int:
+        value = node.value
+        if isinstance(value, bool):
+            return self.builder.add("truth", (), (float(value),))
+        if not isinstance(value, int | float):
+            raise self._error(node, f"{value!r:.40} is no number", hint="use numbers, names and functions")
+        return self._number(node, value)
+
+    def _number(self, node: ast.AST, value: int | float) -> int:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self._error(node, "the number is too large", hint="use a finite number")
+        return self.builder.add("const", (), (number,))
+
+    def visit_Name(self, node: ast.Name) -> int:
+        name = node.id
+        if name in COLUMNS:
+            return self.builder.add(name)
+        if name in TYPICAL:
+            columns, count = TYPICAL[name]
+            total = self.builder.add(columns[0])
+            for column in columns[1:]:
+                total = self.builder.add("add", (total, self.builder.add(column)))
+            return self.builder.add("div", (total, self.builder.add("const", (), (count,))))
+        if name in self.builder.open:
+            return self.builder.add("param", (), (float(self.builder.open.index(name)),))
+        if name in self.params:
+            value = self.params[name]
+            if isinstance(value, bool):
+                return self.builder.add("truth", (), (float(value),))
+            if isinstance(value, str):
+                raise self._error(node, f"parameter {name!r} is text", hint="only numbers and true or false can be used in an expression")
+            return self._number(node, value)
+        if name in self.define:
+            if name in self._open:
+                raise self._error(node, f"{name!r} is defined by itself", hint="break the circle")
+            return self.definition(name, self.define[name])
+        if name in INDICATORS or name in CROSSINGS:
+            raise self._error(node, f"{name!r} is a function", hint=f"call it, as in {name}(close, ...)")
+        known = [*COLUMNS, *TYPICAL, *self.params, *self.define]
+        raise self._error(node, f"unknown name {name!r:.60}", hint=_nearest(name, known), code="unknown_name")
+
+    def visit_BinOp(self, node: ast.BinOp) -> int:
+        op = ARITHMETIC.get(type(node.op))
+        if op is None:
+            raise self._error(node, f"the operator {foreign(node.op)} is not part of the language", hint="use + - * /")
+        return self._arithmetic(op, self._series(node.left), self._series(node.right))
+
+    def _arithmetic(self, op: str, left: int, right: int) -> int:
+        a, b = self.builder.constant(left), self.builder.constant(right)
+        if a is None or b is None:
+            return self.builder.add(op, (left, right))
+        with np.errstate(all="ignore"):
+            x, y = np.float64(a), np.float64(b)
+            folded = {"add": x + y, "sub": x - y, "mul": x * y}[op] if op != "div" else x / y
+        return self.builder.add("const", (), (float(folded),))
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> int:
+        if isinstance(node.op, ast.Not):
+            return self.builder.add("not", (self._truth(node.operand),))
+        if isinstance(node.op, ast.USub):
+            operand = self._series(node.operand)
+            value = self.builder.constant(operand)
+            return self.builder.add("neg", (operand,)) if value is None else self.builder.add("const", (), (-value,))
+        if isinstance(node.op, ast.UAdd):
+            return self._series(node.operand)
+        raise self._error(node, "the operator ~ is not part of the language", hint="use not")
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> int:
+        op = "and" if isinstance(node.op, ast.And) else "or"
+        result = self._truth(node.values[0])
+        for value in node.values[1:]:
+            result = self.builder.add(op, (result, self._truth(value)))
+        return result
+
+    def visit_Compare(self, node: ast.Compare) -> int:
+        result = -1
+        left = self._series(node.left)
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            name = COMPARISONS.get(type(op))
+            if name is None:
+                raise self._error(node, f"the operator {foreign(op)} is not part of the language", hint="use < <= > >= == !=")
+            right = self._series(comparator)
+            link = self.builder.add(name, (left, right))
+            result = link if result < 0 else self.builder.add("and", (result, link))
+            left = right
+        return result
+
+    def visit_Call(self, node: ast.Call) -> int:
+        if not isinstance(node.func, ast.Name):
+            raise self._error(node, "only the functions of the language can be called", hint="as in sma(close, 20)")
+        name = node.func.id
+        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
+            raise self._error(node, f"{name!r:.60} takes its arguments by position", hint="leave out names and stars")
+        if name in CROSSINGS:
+            if len(node.args) != 2:
+                raise self._error(node, f"{name} takes 2 series, not {len(node.args)}", hint=f"write {name}(a, b)")
+            return self.builder.add(name, (self._series(node.args[0]), self._series(node.args[1])))
+        if name == "atr":
+            lengths = self._lengths(node, name, node.args, ("length",))
+            columns = tuple(self.builder.add(column) for column in ("high", "low", "close"))
+            return self.builder.indicator("rma", (self.builder.add("true_range", columns),), lengths)
+        if name not in INDICATORS or name == "shift":
+            known = [*CROSSINGS, "atr", *(each for each in INDICATORS if each != "shift")]
+            raise self._error(node, f"unknown function {name!r:.60}", hint=_nearest(name, known), code="unknown_function")
+        indicator = INDICATORS[name]
+        if name == "true_range" and not node.args:
+            return self.builder.add(name, tuple(self.builder.add(column) for column in ("high", "low", "close")))
+        wanted = indicator.series + len(indicator.lengths)
+        if len(node.args) != wanted:
+            words = ", ".join([*["series"] * indicator.series, *indicator.lengths])
+            raise self._error(node, f"{name} takes {wanted} arguments, not {len(node.args)}", hint=f"write {name}({words})")
+        inputs = tuple(self._series(argument) for argument in node.args[: indicator.series])
+        return self.builder.indicator(name, inputs, self._lengths(node, name, node.args[indicator.series :], indicator.lengths))
+
+    def _lengths(self, node: ast.AST, function: str, arguments: list[ast.expr], names: tuple[str, ...]) -> tuple[int, ...]:
+        """Positions of the nodes of whole-number arguments."""
+        if len(arguments) != len(names):
+            raise self._error(
+                node, f"{function} takes {len(names)} arguments, not {len(arguments)}", hint=f"write {function}({', '.join(names)})"
+            )
+        positions = []
+        for name, argument in zip(names, arguments, strict=True):
+            positions.append(self._series(argument))
+            value = self.builder.constant(positions[-1])
+            if value is None and self.builder.open and self.builder.is_open_number(positions[-1]):
+                continue
+            if value is None:
+                raise self._error(argument, f"the {name} of {function} is not a constant", hint="use a number or a parameter")
+            if not value.is_integer() or not 1 <= value <= MAX_LOOKBACK:
+                raise self._error(argument, f"the {name} of {function} is {value:g}", hint=f"use a whole number from 1 to {MAX_LOOKBACK:,}")
+        return tuple(positions)
+
+    def visit_Subscript(self, node: ast.Subscript) -> int:
+        value = self._series(node.value)
+        position = -1 if isinstance(node.slice, ast.Slice | ast.Tuple) else self._series(node.slice)
+        if position >= 0 and self.builder.open and self.builder.is_open_number(position):
+            return self.builder.indicator("shift", (value,), (position,))
+        bars = None if position < 0 else self.builder.constant(position)
+        if bars is None or not bars.is_integer():
+            raise self._error(node, "the index is not a whole number", hint="x[1] is the value one bar earlier")
+        if bars < 0:
+            raise self._error(node, f"x[{bars:g}] would look ahead", hint="use x[1] for the value one bar earlier", code="look_ahead")
+        if bars > MAX_LOOKBACK:
+            raise self._error(node, f"x[{bars:g}] looks back too far", hint=f"use at most {MAX_LOOKBACK:,}", code="too_large")
+        return value if bars == 0 else self.builder.indicator("shift", (value,), (position,))
+
+    def _series(self, node: ast.expr) -> int:
+        result = self.visit(node)
+        if self.builder.nodes[result].is_truth:
+            raise self._error(node, "is true or false where a number is needed", hint="use a series or a number here")
+        return result
+
+    def _truth(self, node: ast.expr) -> int:
+        result = self.visit(node)
+        if not self.builder.nodes[result].is_truth:
+            raise self._error(node, "is a number where true or false is needed", hint="compare it, as in rsi(close, 14) < 30")
+        return result
+
+    def _error(self, node: ast.AST, message: str, *, hint: str = "", code: str = "", where: str = "") -> StrategyError:
+        column = getattr(node, "col_offset", 0) + 1
+        return StrategyError(message, where=f"{where or self._where}, column {column}", hint=hint, code=code)
+
+
+def foreign(node: ast.AST) -> str:
+    """What a node outside the language is called by people."""
+    return FOREIGN.get(type(node), type(node).__name__)
+
+
+def parse(where: str, text: str) -> ast.expr:
+    """The syntax tree of one expression; its columns are those of `text`."""
+    hint = "as in close > sma(close, 20)"
+    if alien := _ALIEN.search(text):
+        raise StrategyError(f"{alien[0]!r} is not part of the language", where=f"{where}, column {alien.start() + 1}", hint=hint)
+    for found in _NUMBER.finditer(text):
+        # Python would only warn of a number that runs into a word, as in 1or 2.
+        if not _DECIMAL.fullmatch(found[0]):
+            raise StrategyError(
+                f"{found[0]!r:.60} is no number", where=f"{where}, column {found.start() + 1}", hint="write it as 10, 0.5 or 1e3"
+            )
+    line = text.translate(_SPACES)
+    indent = len(line) - len(line.lstrip())
+    try:
+        tree = ast.parse(line.strip(), mode="eval").body
+    except SyntaxError as error:
+        column = indent + (error.offset or len(line.strip()) + 1)
+        raise StrategyError(f"not an expression: {error.msg}", where=f"{where}, column {column}", hint=hint) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise StrategyError(f"not an expression: {error}", where=where, hint=hint) from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr):
+            node.col_offset += indent
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > MAX_FLOAT:
+            raise StrategyError("the number is too large", where=f"{where}, column {node.col_offset + 1}", hint="use a finite number")
+    return tree
+
+
+def canonical(where: str, text: str) -> str:
+    """The same expression in one spelling: white space, needless brackets and number formats don't matter."""
+    return ast.unparse(_OneSpelling().visit(parse(where, text))) if text.strip() else ""
+
+
+class _OneSpelling(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
+            return node
+        value = float(node.value)
+        return ast.Constant(int(value) if value.is_integer() and abs(value) < 2**53 else value)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.BoolOp:
+        self.generic_visit(node)
+        values: list[ast.expr] = []
+        for value in node.values:
+            inner = isinstance(value, ast.BoolOp) and type(value.op) is type(node.op)
+            values += value.values if inner else [value]  # type: ignore[attr-defined]
+        return ast.BoolOp(node.op, values)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

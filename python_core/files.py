@@ -1,0 +1,194 @@
+"""Market data files: CSV (plain, gzip, zstd), Parquet and Arrow, told apart by content, never by name."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import mmap
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from python_core import columns, csv_files
+from python_core import timeframe as timeframes
+from python_core.bars import COLUMNS, Bars
+from python_core.cleaning import Policy, Report, clean
+from python_core.columns import RawTable, reading
+from python_core.errors import BarstormError, FileError
+
+if TYPE_CHECKING:
+    import polars
+
+Source = str | Path | bytes | BinaryIO
+
+MAX_UNPACKED_BYTES: Final = 4 << 30
+_FOREIGN: Final = (
+    (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save it as CSV"),
+    (b"BZh", "compressed with bzip2", "unpack it, or use gzip or zstd"),
+    (b"\xfd7zXZ", "compressed with xz", "unpack it, or use gzip or zstd"),
+    (b"{", "JSON", "give CSV, Parquet or Arrow"),
+    (b"[", "JSON", "give CSV, Parquet or Arrow"),
+    (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
+    (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
+)
+
+
+def read(source: Source, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject", header: bool = True) -> Bars:
+    """Bars of a CSV, Parquet or Arrow file; see `read_with_report`."""
+    return read_with_report(source, timeframe=timeframe, symbol=symbol, policy=policy, header=header)[0]
+
+
+def read_with_report(
+    source: Source, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject", header: bool = True
+) -> tuple[Bars, Report]:
+    """Bars of a file, and what was noticed on the way.
+
+    Args:
+        source: a path, the bytes of a file, or an open binary file.
+        timeframe: left out: the smallest step between bars.
+        policy: `reject` refuses a file with any fault; `drop` leaves out rows that are no valid bars and exact repeats;
+            `repair` sorts, and lets the last of several rows of one time win, but never makes up a value.
+        header: False for a CSV file of rows only, in the order time, open, high, low, close, volume.
+
+    CSV may use any of `, ; tab |`, a decimal comma, quotes, a byte-order mark and any line ends. Times are epoch seconds, milliseconds,
+    microseconds or nanoseconds, or dates and times with or without an offset; without one they are UTC.
+
+    Raises:
+        FileError: not there, empty, cut off, too large, or of no known format.
+        BarsError: columns missing, cells unreadable, rows that are no valid bars, out of order or repeated; names line and column.
+    """
+    if policy not in ("reject", "drop", "repair"):
+        raise FileError(f"no such policy: {policy!r}", where="policy", hint="use reject, drop or repair")
+    if timeframe is not None:
+        timeframes.parse(timeframe)
+    with _opened(source) as (name, data, handle), reading(name, "a readable file"):
+        raw = _table(name, data, handle, header=header)
+        return clean(raw, policy=policy, timeframe=timeframe, symbol=symbol)
+
+
+def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject") -> Bars:
+    """Bars of anything that speaks Arrow's C stream (`__arrow_c_stream__`), such as a table of pyarrow, polars, pandas or DuckDB.
+
+    Columns are found by the same names as in a file.
+    """
+    with reading("", "an Arrow table"):
+        import polars
+
+        if not isinstance(table, polars.DataFrame):
+            if not hasattr(table, "__arrow_c_stream__"):
+                raise FileError(f"{type(table).__name__} is no Arrow table", hint="give an object with __arrow_c_stream__")
+            table = polars.DataFrame(table)
+        return clean(_chosen(table.lazy(), "", "arrow"), policy=policy, timeframe=timeframe, symbol=symbol)[0]
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[str, bytes | mmap.mmap, bytes | str]]:
+    """The file's name, its bytes, and what polars is given to read: the path where there is one, as that needs least memory."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        yield "", data, data
+    elif isinstance(source, str | Path):
+        try:
+            path = Path(source).absolute()
+            if not path.is_file():
+                what = "is a directory" if path.is_dir() else "no such file"
+                raise FileError(what, where=str(source), hint="give the path of a file", code="no_file")
+            file = path.open("rb")
+        except (OSError, ValueError) as error:
+            if isinstance(error, BarstormError):
+                raise
+            raise FileError(f"can't be opened: {error}", where=str(source), hint="give the path of a file", code="no_file") from error
+        with file:
+            if not path.stat().st_size:
+                yield path.name, b"", b""
+            else:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    yield path.name, mapped, str(path)
+    else:
+        name = Path(str(getattr(source, "name", ""))).name
+        try:
+            data = source.read(MAX_UNPACKED_BYTES + 1)
+        except (AttributeError, OSError, TypeError, ValueError) as error:
+            hint = "give a path, bytes or an open binary file"
+            raise FileError(f"can't read {type(source).__name__}: {error}", where=name, hint=hint, code="no_file") from error
+        if not isinstance(data, bytes):
+            raise FileError("the file is open as text", where=name, hint="open it in binary mode, as in open(path, 'rb')")
+        if len(data) > MAX_UNPACKED_BYTES:
+            raise FileError(f"more than {MAX_UNPACKED_BYTES:,} bytes", where=name, hint="read it from a path", code="file_too_large")
+        yield name, data, data
+
+
+def _table(name: str, data: bytes | mmap.mmap, handle: bytes | str, *, header: bool, compression: str = "") -> RawTable:
+    start = bytes(data[:16])
+    if not start:
+        raise FileError("the file is empty", where=name, hint="give a file with bars", code="empty_file")
+    packed = "gzip" if start.startswith(b"\x1f\x8b") else "zstd" if start.startswith(b"\x28\xb5\x2f\xfd") else ""
+    if packed:
+        if compression:
+            raise FileError("compressed twice", where=name, hint="compress once", code="unknown_format")
+        unpacked = _unpacked(name, data, packed)
+        return _table(name, unpacked, unpacked, header=header, compression=packed)
+    if start.startswith(b"PAR1"):
+        with reading(name, "a whole Parquet file"):
+            import polars
+
+            lazy = polars.scan_parquet(handle, glob=False, hive_partitioning=False)
+            return _chosen(lazy, name, "parquet", compression)
+    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        with reading(name, "a whole Arrow file"):
+            import polars
+
+            lazy = polars.scan_ipc(handle, glob=False) if start.startswith(b"ARROW1") else polars.read_ipc_stream(handle).lazy()
+            return _chosen(lazy, name, "arrow", compression)
+    for magic, what, hint in _FOREIGN:
+        if start.startswith(magic):
+            raise FileError(f"the file is {what}", where=name, hint=hint, code="unknown_format")
+    return csv_files.read_table(name, data, handle, header=header, compression=compression)
+
+
+def _unpacked(name: str, data: bytes | mmap.mmap, packed: str) -> bytes:
+    """The whole content of a compressed file, bounded, whatever its header says of its size."""
+    opener: Callable[..., Any] = gzip.open
+    errors: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+    if packed == "zstd":
+        zstd = _zstd()
+        if zstd is None:
+            hint = "install backports.zstd, or use gzip"
+            raise FileError("this Python can't unpack zstd", where=name, hint=hint, code="unknown_format")
+        opener, errors = zstd.open, (*errors, zstd.ZstdError)
+    try:
+        with opener(data if isinstance(data, mmap.mmap) else io.BytesIO(data)) as file:
+            unpacked: bytes = file.read(MAX_UNPACKED_BYTES + 1)
+    except errors as error:
+        raise FileError(
+            f"not a whole {packed} file ({error})", where=name, hint="copy or download it again", code="unreadable_file"
+        ) from error
+    if len(unpacked) > MAX_UNPACKED_BYTES:
+        raise FileError(f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes", where=name, hint="unpack it first", code="file_too_large")
+    return unpacked
+
+
+def _zstd() -> Any:
+    """The zstd module of Python 3.14, or its backport for older ones; None where neither is there."""
+    for module in ("compression.zstd", "backports.zstd"):
+        try:
+            return import_module(module)
+        except ImportError:
+            continue
+    return None
+
+
+def _chosen(lazy: polars.LazyFrame, name: str, form: str, compression: str = "") -> RawTable:
+    """The six columns of a table whose columns have names."""
+    import polars
+
+    titles = lazy.collect_schema().names()
+    found = columns.find(titles)
+    columns.check(titles, found, name)
+    columns.check_rows(lazy.select(polars.len()).collect().item(), name)
+    names = {column: titles[found[column]] for column in COLUMNS}
+    frame = lazy.select(polars.col(title).alias(column) for column, title in names.items()).collect()
+    return RawTable(frame=frame, names=names, file=name, unit="row", first=1, format=form, compression=compression)

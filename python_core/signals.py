@@ -1,0 +1,190 @@
+"""A plan over bars: signals and frozen levels, one row for each strategy bar, and the base bar on which its orders fill."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from python_core import timeframe as timeframes
+from python_core.bars import Bars
+from python_core.errors import StrategyError
+from python_core.execution import Atr
+from python_core.expression import COLUMNS, Node
+from python_core.indicators import INDICATORS
+from python_core.strategy import LEVELS, Plan, Signals
+
+Mask = npt.NDArray[np.bool_]
+Series = npt.NDArray[np.float64]
+
+
+class StrategyBars:
+    """Bars in the strategy's timeframe, built from base bars; a bar that the data does not complete is left out.
+
+    `fills_at[k]` is the first base bar that opens at or after the close of strategy bar k; n where there is none.
+    `on_close[k]` says whether the base bar before it closes just then (it does not where the data has a gap).
+    """
+
+    def __init__(self, bars: Bars, timeframe: str | None) -> None:
+        length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
+        check_multiple(bars, timeframe)
+        self.base_bars = len(bars)
+        if length == bars.timeframe_ms:
+            self.columns: dict[str, Series] = {name: getattr(bars, name) for name in COLUMNS}
+            self.fills_at = np.arange(1, len(bars) + 1)
+            self.on_close = np.ones(len(bars), dtype=bool)
+            return
+        bucket = timeframes.bucket_start(bars.time, length)
+        first = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
+        ends = bucket[first] + length
+        complete = ends <= bars.time[-1] + bars.timeframe_ms
+        last = np.append(first[1:], len(bars)) - 1
+        first, last, ends = first[complete], last[complete], ends[complete]
+        self.columns = {
+            "open": bars.open[first],
+            "high": np.maximum.reduceat(bars.high, first)[: len(first)] if len(first) else np.empty(0),
+            "low": np.minimum.reduceat(bars.low, first)[: len(first)] if len(first) else np.empty(0),
+            "close": bars.close[last],
+            "volume": _sums(bars.volume, first, last),
+        }
+        if len(first) and last[-1] + 1 < len(bars):
+            # reduceat runs to the end of the data; the last complete bar does not.
+            self.columns["high"][-1] = bars.high[first[-1] : last[-1] + 1].max()
+            self.columns["low"][-1] = bars.low[first[-1] : last[-1] + 1].min()
+        self.fills_at = last + 1
+        self.on_close = bars.time[last] + bars.timeframe_ms >= ends
+
+    def __len__(self) -> int:
+        return len(self.fills_at)
+
+
+def check_multiple(bars: Bars, timeframe: str | None) -> None:
+    """A strategy runs on the timeframe of the bars or a whole multiple of it."""
+    length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
+    if length % bars.timeframe_ms:
+        raise StrategyError(
+            f"{timeframe} is no whole multiple of the bars' {bars.timeframe}",
+            where="timeframe",
+            hint="use a coarser timeframe or finer bars",
+        )
+
+
+def _sums(values: Series, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> Series:
+    """Sums from `first` to `last`, each added up from left to right."""
+    total = values[first].copy()
+    for offset in range(1, int((last - first).max(initial=0)) + 1):
+        there = first + offset <= last
+        total[there] += values[first[there] + offset]
+    return total
+
+
+class Orders:
+    """Signals and levels of every strategy bar, after the rules of the contract for signals on one bar.
+
+    An entry and an opposite entry cancel each other; an entry whose stop or target is not known yet is none.
+    """
+
+    def __init__(self, bars: StrategyBars, masks: tuple[Mask, Mask, Mask, Mask], levels: dict[str, Series]) -> None:
+        entry_long, exit_long, entry_short, exit_short = masks
+        known = np.ones(len(bars), dtype=bool)
+        for name, values in levels.items():
+            with np.errstate(invalid="ignore"):
+                known &= values >= 0 if name == "trailing_stop" else ~np.isnan(values)
+        entry_long, entry_short = entry_long & ~entry_short & known, entry_short & ~entry_long & known
+        self._masks = tuple(mask.tolist() for mask in (entry_long, exit_long, entry_short, exit_short))
+        self._any = np.flatnonzero(entry_long | exit_long | entry_short | exit_short)
+        self._levels = {name: values.tolist() for name, values in levels.items()}
+        self.fills_at, self._on_close, self._base_bars = bars.fills_at, bars.on_close, bars.base_bars
+
+    def at(self, k: int) -> tuple[bool, bool, bool, bool]:
+        """entry_long, exit_long, entry_short, exit_short of strategy bar `k`."""
+        a, b, c, d = self._masks
+        return a[k], b[k], c[k], d[k]
+
+    def level(self, name: str, k: int, spec: Atr | str) -> float:
+        """The level's series at strategy bar `k`: a price or distance, times the multiple of an ATR distance."""
+        value: float = self._levels[name][k]
+        return spec.multiple * value if isinstance(spec, Atr) else value
+
+    def schedule(self, fill: str) -> tuple[dict[int, int], dict[int, int]]:
+        """Base bar to strategy bar, for orders that fill at an open and for those that fill at a close."""
+        at_open, at_close = {}, {}
+        for k in self._any.tolist():
+            i = int(self.fills_at[k])
+            if i == self._base_bars:
+                continue
+            if fill == "close" and self._on_close[k]:
+                at_close[i - 1] = k
+            else:
+                at_open[i] = k
+        return at_open, at_close
+
+
+def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | None) -> Orders:
+    """Evaluate a plan, or take ready-made signals (base timeframe) and only the plan's levels."""
+    strategy_bars = StrategyBars(bars, timeframe)
+    n = len(strategy_bars)
+    values = evaluate(plan.nodes, strategy_bars.columns, n)
+    never = np.zeros(n, dtype=bool)
+    if signals is None:
+        masks = [never if i < 0 else values[i][0] for i in plan.conditions]
+    else:
+        masks = [never if mask is None else mask for mask in signals.masks]
+    levels = {name: values[i][0] for name, i in zip(LEVELS, plan.levels, strict=True) if i >= 0}
+    return Orders(strategy_bars, (masks[0], masks[1], masks[2], masks[3]), levels)
+
+
+Value = tuple[npt.NDArray[np.generic], Mask]
+
+_BINARY: Final = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
+_COMPARE: Final = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}
+
+
+def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> list[tuple[np.ndarray, Mask]]:
+    """Every node's values and where they are known. A truth is known where all that it compares is known, and false elsewhere."""
+    values: list[tuple[np.ndarray, Mask]] = []
+    everywhere = np.ones(n, dtype=bool)
+    with np.errstate(all="ignore"):
+        for node in nodes:
+            inputs = [values[i] for i in node.inputs]
+            series = [value for value, _ in inputs]
+            if node.op in COLUMNS:
+                result = columns[node.op]
+            elif node.op == "const":
+                result = np.full(n, node.args[0])
+            elif node.op == "truth":
+                values.append((np.full(n, bool(node.args[0])), everywhere))
+                continue
+            elif node.op in _BINARY:
+                result = _BINARY[node.op](*series)
+            elif node.op == "neg":
+                result = -series[0]
+            elif node.op in INDICATORS:
+                result = INDICATORS[node.op].reference(*series, *map(int, node.args))
+            else:
+                values.append(_truth(node.op, inputs))
+                continue
+            values.append((result, ~np.isnan(result)))
+    return values
+
+
+def _truth(op: str, inputs: list[tuple[np.ndarray, Mask]]) -> tuple[np.ndarray, Mask]:
+    if op == "not":
+        value, known = inputs[0]
+        return ~value & known, known
+    (a, a_known), (b, b_known) = inputs
+    known = a_known & b_known
+    if op in _COMPARE:
+        return _COMPARE[op](a, b) & known, known
+    if op == "and":
+        return a & b & known, known
+    if op == "or":
+        return (a | b) & known, known
+    now = (a > b if op == "crossover" else a < b) & known
+    earlier = (a <= b if op == "crossover" else a >= b) & known
+    both = np.zeros(len(known), dtype=bool)
+    both[1:] = known[1:] & known[:-1]
+    crossed = np.zeros(len(known), dtype=bool)
+    crossed[1:] = now[1:] & earlier[:-1]
+    return crossed & both, both

@@ -1,0 +1,396 @@
+"""The reference simulator: bar by bar, in the order of the contract.
+
+It is written to be read beside the contract. The compiled engine gives the same bits; every float expression here says in which order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from python_core.bars import Bars
+from python_core.control import Control
+from python_core.execution import Atr, Execution
+from python_core.signals import Orders
+
+REASONS: Final = (
+    "signal",
+    "reversal",
+    "stop_loss",
+    "trailing_stop",
+    "break_even",
+    "take_profit",
+    "partial_exit",
+    "time",
+    "liquidation",
+    "ruin",
+    "end",
+)
+SIGNAL, REVERSAL, STOP_LOSS, TRAILING_STOP, BREAK_EVEN, TAKE_PROFIT, PARTIAL_EXIT, TIME, LIQUIDATION, RUIN, END = range(len(REASONS))
+
+TRADE_DTYPE: Final = np.dtype(
+    [(name, "<i8") for name in ("entry_time", "exit_time", "entry_index", "exit_index", "side", "reason")]
+    + [(name, "<f8") for name in ("quantity", "entry_price", "exit_price", "gross", "fees", "funding", "net", "mae", "mfe")]
+)
+
+
+class Outcome(NamedTuple):
+    """What a simulation leaves: trades (`TRADE_DTYPE`), equity float64[n] at each bar's close, and counts."""
+
+    trades: npt.NDArray[np.void]
+    equity: npt.NDArray[np.float64]
+    exposed_bars: int
+    traded_notional: float
+    rejected_orders: int
+    ambiguous_bars: int
+    ruined: bool
+
+
+class Position:
+    """An open position; `entry` is the average entry price, `opened` and `k` the bar and the strategy bar of its first entry."""
+
+    def __init__(self, side: float, opened: int, k: int, price: float) -> None:
+        self.side = side
+        self.opened = opened
+        self.k = k
+        self.entry = price
+        self.quantity = 0.0
+        self.largest = 0.0
+        self.entries = 0
+        self.fees = 0.0
+        self.funding = 0.0
+        self.highest = self.lowest = price
+        self.stop: float | None = None
+        self.target: float | None = None
+        self.trail: float | None = None
+        self.rungs = 0
+
+    @property
+    def best(self) -> float:
+        return self.highest if self.side > 0 else self.lowest
+
+    def beyond(self, price: float, level: float) -> bool:
+        """Whether `price` is at `level` or worse for the position."""
+        return price <= level if self.side > 0 else price >= level
+
+    def reached(self, price: float, level: float) -> bool:
+        """Whether `price` is at `level` or better for the position."""
+        return price >= level if self.side > 0 else price <= level
+
+
+class Simulator:
+    def __init__(self, bars: Bars, orders: Orders, execution: Execution) -> None:
+        self.bars, self.orders, self.rules = bars, orders, execution
+        self.time = bars.time.tolist()
+        self.open, self.high, self.low, self.close = (getattr(bars, name).tolist() for name in ("open", "high", "low", "close"))
+        self.mark = None if bars.mark is None else (bars.mark[0].tolist(), bars.mark[1].tolist())
+        self.balance = execution.capital
+        self.position: Position | None = None
+        self.trades: list[tuple[int | float, ...]] = []
+        self.exposed_bars = self.rejected_orders = self.ambiguous_bars = 0
+        self.traded_notional = 0.0
+        self.ruined = False
+
+    def run(self, control: Control) -> Outcome:
+        n = len(self.time)
+        equity = np.empty(n)
+        at_open, at_close = self.orders.schedule(self.rules.fill)
+        due = {fills_at: k for k, fills_at in enumerate(self.orders.fills_at.tolist())}
+        funding = [] if self.bars.funding is None else list(zip(*(column.tolist() for column in self.bars.funding), strict=True))
+        paid = 0
+        for i in range(n):
+            if i % 4096 == 0:
+                control.check(i / n)
+            # 1. Funding
+            while paid < len(funding) and funding[paid][0] <= self.time[i]:
+                self.pay_funding(i, funding[paid][1])
+                paid += 1
+            # 2. Open
+            k = at_open.get(i)
+            time_is_up = self.time_is_up(i, due)
+            if k is not None:
+                self.fill(i, k, self.open[i], time_is_up)
+            elif time_is_up:
+                self.leave(i, self.open[i], TIME)
+            # 3. Inside the bar
+            if self.position is not None:
+                self.inside(i)
+            # 4. Close
+            if self.position is not None:
+                self.position.highest = max(self.position.highest, self.high[i])
+                self.position.lowest = min(self.position.lowest, self.low[i])
+            k = at_close.get(i)
+            if k is not None:
+                self.fill(i, k, self.close[i], False)
+            # 5. End of data
+            if i == n - 1 and self.position is not None and self.marked(self.close[i]) > 0:
+                self.leave(i, self.close[i], END)
+            if self.marked(self.close[i]) <= 0:
+                if self.position is not None:
+                    self.leave(i, self.close[i], RUIN)
+                self.ruined = True
+                equity[i:] = self.balance
+                break
+            equity[i] = self.marked(self.close[i])
+        return Outcome(
+            np.array(self.trades, dtype=TRADE_DTYPE),
+            equity,
+            self.exposed_bars,
+            self.traded_notional,
+            self.rejected_orders,
+            self.ambiguous_bars,
+            self.ruined,
+        )
+
+    def marked(self, price: float) -> float:
+        """Equity with the position valued at `price`."""
+        p = self.position
+        return self.balance if p is None else self.balance + p.side * p.quantity * (price - p.entry)
+
+    def pay_funding(self, i: int, rate: float) -> None:
+        if (p := self.position) is not None:
+            cost = p.quantity * p.side * self.open[i] * rate
+            self.balance -= cost
+            p.funding += cost
+
+    def time_is_up(self, i: int, due: dict[int, int]) -> bool:
+        """Whether the position has been open for `max_bars` strategy bars at the open of bar `i`."""
+        return (
+            self.rules.max_bars is not None and self.position is not None and i in due and due[i] - self.position.k >= self.rules.max_bars
+        )
+
+    def fill(self, i: int, k: int, price: float, time_is_up: bool) -> None:
+        """Orders of strategy bar `k`: exits before entries."""
+        entry_long, exit_long, entry_short, exit_short = self.orders.at(k)
+        if (p := self.position) is not None:
+            leaves, reverses = (exit_long, entry_short) if p.side > 0 else (exit_short, entry_long)
+            if leaves or reverses or time_is_up:
+                self.leave(i, price, SIGNAL if leaves else REVERSAL if reverses else TIME)
+        if entry_long or entry_short:
+            p, side = self.position, 1.0 if entry_long else -1.0
+            if p is None or p.entries < self.rules.pyramiding:
+                self.enter(i, k, side, price)
+
+    def enter(self, i: int, k: int, side: float, price: float) -> None:
+        rules, p = self.rules, self.position
+        fill_price = price * (1.0 + side * rules.slippage)
+        equity = self.marked(price)
+        free = self.balance if p is None else self.balance - p.quantity * p.entry / rules.leverage
+        power = rules.leverage / (1.0 + rules.commission)
+        limit = free * power
+        if rules.sizing == "equity_fraction":
+            notional = equity * rules.size * power
+            quantity = notional / fill_price if fill_price > 0 else math.inf
+        elif rules.sizing == "fixed_notional":
+            notional = rules.size
+            quantity = notional / fill_price if fill_price > 0 else math.inf
+        elif rules.sizing == "fixed_quantity":
+            quantity = rules.size
+            notional = quantity * fill_price
+        else:
+            stop = self.level("stop_loss", k, side, fill_price)
+            assert stop is not None
+            stop_fill = stop * (1.0 - side * rules.slippage)
+            loss = side * (fill_price - stop_fill) + rules.commission * fill_price + rules.commission * stop_fill
+            quantity = equity * rules.size / loss if loss > 0 else math.inf
+            notional = quantity * fill_price
+        if rules.step > 0:
+            quantity = whole_steps(quantity, rules.step)
+            notional = min(notional, quantity * fill_price)
+        if not (fill_price > 0 and 0 < notional <= limit and 0 < quantity < math.inf and quantity * fill_price >= rules.min_notional):
+            self.rejected_orders += 1
+            return
+        fee = quantity * fill_price * rules.commission
+        self.balance -= fee
+        self.traded_notional += quantity * fill_price
+        if p is None:
+            p = self.position = Position(side, i, k, fill_price)
+        else:
+            p.entry = (p.entry * p.quantity + fill_price * quantity) / (p.quantity + quantity)
+        p.quantity += quantity
+        p.largest = max(p.largest, p.quantity)
+        p.entries += 1
+        p.fees += fee
+        p.stop = self.level("stop_loss", k, side, p.entry)
+        p.target = self.level("take_profit", k, side, p.entry)
+        distance = rules.trailing_stop
+        p.trail = distance if distance is None or isinstance(distance, float | int) else self.orders.level("trailing_stop", k, distance)
+
+    def level(self, name: str, k: int, side: float, entry: float) -> float | None:
+        """Price of the stop or target of an entry at `entry` whose signal came from strategy bar `k`."""
+        value = getattr(self.rules, name)
+        toward = -side if name == "stop_loss" else side
+        if value is None:
+            return None
+        if isinstance(value, Atr):
+            return entry + toward * self.orders.level(name, k, value)
+        if isinstance(value, str):
+            return self.orders.level(name, k, value)
+        return entry * (1.0 + toward * float(value))
+
+    def leave(self, i: int, price: float, reason: int) -> None:
+        """Close the whole position with a market order."""
+        p = self.position
+        assert p is not None
+        self.exit(i, p.quantity, price * (1.0 - p.side * self.rules.slippage), reason)
+
+    def exit(self, i: int, quantity: float, price: float, reason: int) -> None:
+        p = self.position
+        assert p is not None
+        fee = 0.0 if reason == LIQUIDATION else quantity * price * self.rules.commission
+        gross = p.side * quantity * (price - p.entry)
+        self.balance = self.balance + gross - fee
+        self.traded_notional += quantity * price
+        whole = quantity >= p.quantity
+        share = 1.0 if whole else quantity / p.quantity
+        entry_fees, funding = p.fees * share, p.funding * share
+        fees = entry_fees + fee
+        high, low = max(p.highest, price), min(p.lowest, price)
+        favourable, adverse = (high, low) if p.side > 0 else (low, high)
+        self.trades.append(
+            (
+                self.time[p.opened],
+                self.time[i],
+                p.opened,
+                i,
+                int(p.side),
+                reason,
+                quantity,
+                p.entry,
+                price,
+                gross,
+                fees,
+                funding,
+                gross - fees - funding,
+                p.side * (adverse - p.entry) / p.entry,
+                p.side * (favourable - p.entry) / p.entry,
+            )
+        )
+        if whole:
+            self.exposed_bars += i - p.opened
+            self.position = None
+        else:
+            p.quantity -= quantity
+            p.fees -= entry_fees
+            p.funding -= funding
+
+    def inside(self, i: int) -> None:
+        """Liquidation, stops and targets within bar `i`."""
+        p = self.position
+        assert p is not None
+        price = self.open[i]
+        worst, best = (self.low[i], self.high[i]) if p.side > 0 else (self.high[i], self.low[i])
+        liquidation = self.liquidation_level(p)
+        marked = worst if self.mark is None else (self.mark[0][i] if p.side > 0 else self.mark[1][i])
+        liquidates = liquidation is not None and p.beyond(marked, liquidation)
+        stop, reason = self.stop_level(p)
+        # At the open: what the gap has jumped over.
+        if liquidates and liquidation is not None and p.beyond(price, liquidation):
+            self.liquidate(i)
+            return
+        if stop is not None and p.beyond(price, stop):
+            self.leave(i, price, reason)
+            return
+        self.take_profits(i, price, at_open=True)
+        if self.position is None:
+            return
+        # From the open to the close.
+        stops = stop is not None and p.beyond(worst, stop)
+        profit = self.next_profit(p)
+        profits = profit is not None and p.reached(best, profit)
+        if profits and (stops or liquidates):
+            self.ambiguous_bars += 1
+            nearer = abs(best - price) < abs(price - worst)
+            if self.rules.intrabar == "optimistic" or (self.rules.intrabar == "path" and nearer):
+                self.take_profits(i, best)
+                if self.position is None:
+                    return
+        if stop is not None and stops and not (liquidates and liquidation is not None and not p.reached(stop, liquidation)):
+            self.leave(i, stop, reason)
+        elif liquidates:
+            self.liquidate(i)
+        elif profits:
+            self.take_profits(i, best)
+
+    def liquidation_level(self, p: Position) -> float | None:
+        rules = self.rules
+        if rules.leverage == 1.0 and p.side > 0:
+            return None
+        return p.entry * (1.0 - p.side * (1.0 / rules.leverage - rules.maintenance_margin))
+
+    def liquidate(self, i: int) -> None:
+        p = self.position
+        assert p is not None
+        self.exit(i, p.quantity, p.entry * (1.0 - p.side / self.rules.leverage), LIQUIDATION)
+
+    def stop_level(self, p: Position) -> tuple[float | None, int]:
+        """The nearest of stop-loss, trailing stop and break-even stop; the best price is that of earlier bars."""
+        level, reason = p.stop, STOP_LOSS
+        rules = self.rules
+        if p.trail is not None:
+            start = rules.trailing_activation
+            if start is None or p.reached(p.best, p.entry * (1.0 + p.side * start)):
+                if isinstance(rules.trailing_stop, float | int):
+                    trailing = p.best * (1.0 - p.side * p.trail)
+                else:
+                    trailing = p.best - p.side * p.trail
+                if level is None or (trailing != level and p.reached(trailing, level)):
+                    level, reason = trailing, TRAILING_STOP
+        if rules.break_even_at is not None and p.reached(p.best, p.entry * (1.0 + p.side * rules.break_even_at)):
+            if level is None or (p.entry != level and p.reached(p.entry, level)):
+                level, reason = p.entry, BREAK_EVEN
+        return level, reason
+
+    def next_profit(self, p: Position) -> float | None:
+        """The nearest level of the ladder and the take-profit."""
+        rung = self.rung_level(p)
+        if rung is None or (p.target is not None and not p.beyond(rung, p.target)):
+            return p.target
+        return rung
+
+    def rung_level(self, p: Position) -> float | None:
+        ladder = self.rules.partial_exits
+        return p.entry * (1.0 + p.side * ladder[p.rungs][0]) if p.rungs < len(ladder) else None
+
+    def take_profits(self, i: int, reached: float, *, at_open: bool = False) -> None:
+        """Fill every profit level up to the price `reached`, the nearest first: at the level, or at the open where that is better."""
+        while (p := self.position) is not None:
+            level, rung = self.next_profit(p), self.rung_level(p)
+            if level is None or not p.reached(reached, level):
+                return
+            price = reached if at_open else level
+            if rung is None or rung != level:
+                self.exit(i, p.quantity, price, TAKE_PROFIT)
+                continue
+            quantity = self.rung_quantity(p)
+            p.rungs += 1
+            if quantity > 0:
+                self.exit(i, min(quantity, p.quantity), price, PARTIAL_EXIT)
+
+    def rung_quantity(self, p: Position) -> float:
+        """Quantity of the next rung; a ladder whose shares add up to 1 closes what is left."""
+        total = 0.0
+        for _, share in self.rules.partial_exits[: p.rungs + 1]:
+            total += share
+        if total >= 1.0 - 1e-9:
+            return p.quantity
+        quantity = p.largest * self.rules.partial_exits[p.rungs][1]
+        return whole_steps(quantity, self.rules.step) if self.rules.step > 0 else quantity
+
+
+def whole_steps(quantity: float, step: float) -> float:
+    """`quantity` rounded down to whole steps; within a billionth of a step count it is that count, so that 0.3 is three steps of 0.1."""
+    ratio = quantity / step
+    if not ratio < 2.0**52:
+        return quantity
+    nearest = math.floor(ratio + 0.5)
+    steps = nearest if abs(ratio - nearest) <= 1e-9 * nearest else math.floor(ratio)
+    return float(steps) * step
+
+
+def simulate(bars: Bars, orders: Orders, execution: Execution, control: Control) -> Outcome:
+    """Run the orders over the bars."""
+    return Simulator(bars, orders, execution).run(control)

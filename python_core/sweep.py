@@ -1,0 +1,215 @@
+"""Many runs of one strategy, each with its own parameters."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from python_core import kernel
+from python_core import timeframe as timeframes
+from python_core.bars import Bars
+from python_core.control import Control
+from python_core.errors import StrategyError
+from python_core.execution import Execution
+from python_core.metrics import NAMES, Metrics
+from python_core.params import Param, allowed
+from python_core.signals import check_multiple
+from python_core.strategy import Strategy, compile_template, series_levels
+
+if TYPE_CHECKING:
+    import polars
+
+MAX_COMBINATIONS: Final = 10_000_000
+# What can be told from a run's fills alone; all else needs its equity from bar to bar.
+WITHOUT_RISK: Final = frozenset(
+    name
+    for name in NAMES
+    if not name.endswith("sqn")
+    and name
+    not in (
+        *("volatility", "sharpe", "sortino", "calmar", "omega", "max_drawdown", "max_drawdown_duration", "average_drawdown", "ulcer_index"),
+        *("recovery_factor", "value_at_risk_95", "conditional_value_at_risk_95", "tail_ratio", "skew", "kurtosis"),
+    )
+)
+
+
+class SweepResult:
+    """Metrics of every combination, in the order of the grid (the last parameter varies fastest).
+
+    Attributes:
+        params: the parameters' values, float64[combinations] each.
+        values: float64[combinations, len(metrics.NAMES)], NaN where undefined.
+        objective: the metric that `best` goes by.
+    """
+
+    def __init__(
+        self, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], values: npt.NDArray[np.float64], objective: str
+    ) -> None:
+        self._strategy = strategy
+        self.params = params
+        self.values = values
+        self.objective = objective
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def column(self, metric: str) -> npt.NDArray[np.float64]:
+        """One metric of every combination, float64[combinations]; `long_` and `short_` go before the metrics of one side."""
+        return self.values[:, _metric(metric)]
+
+    @property
+    def best(self) -> int:
+        """The combination with the greatest objective, the first of equals.
+
+        Raises:
+            StrategyError: the objective is undefined for all combinations.
+        """
+        column = self.column(self.objective)
+        if np.isnan(column).all():
+            raise StrategyError(
+                f"{self.objective} is undefined for every combination", where="objective", hint="look at the number of trades"
+            )
+        return int(np.nanargmax(column))
+
+    def metrics(self, i: int) -> Metrics:
+        """The metrics of one combination; `sqn` is left out, since a sweep doesn't keep trades."""
+        return Metrics.from_values(self.values[i].tolist())
+
+    def strategy(self, i: int) -> Strategy:
+        """The strategy with the parameters of one combination."""
+        return self._strategy.with_params(**{name: _plain(column[i]) for name, column in self.params.items()})
+
+    def to_polars(self) -> polars.DataFrame:
+        """A frame with the parameters and all metrics."""
+        import polars
+
+        return polars.DataFrame({**self.params, **{name: self.values[:, i] for i, name in enumerate(NAMES)}}).fill_nan(None)
+
+    def __repr__(self) -> str:
+        return f"<SweepResult {len(self):,} combinations of {', '.join(self.params)}>"
+
+
+def sweep(
+    bars: Bars,
+    strategy: Strategy,
+    grid: Mapping[str, Iterable[float]] | None = None,
+    execution: Execution | None = None,
+    *,
+    objective: str = "sharpe",
+    risk: bool = True,
+    threads: int | None = None,
+    engine: kernel.Engine = "auto",
+    control: Control | None = None,
+) -> SweepResult:
+    """Run every combination of the parameters in `grid` that keeps the strategy's constraints.
+
+    Args:
+        grid: values for some of the strategy's numeric parameters; the others stay as they are. None: the ranges of its typed ones.
+        objective: the metric that `SweepResult.best` goes by.
+        risk: whether to follow equity from bar to bar; without it drawdowns and the metrics of returns are NaN, and the sweep is faster.
+        threads: at most this many; none: one for each processor.
+
+    Raises:
+        StrategyError: an unknown parameter or metric, or a combination that can't be run.
+        Cancelled: `control.cancel()` was called.
+    """
+    _metric(objective)
+    if not risk and objective not in WITHOUT_RISK:
+        raise StrategyError(f"{objective} needs equity from bar to bar", where="objective", hint="use risk=True, or final_equity")
+    rules = Execution() if execution is None else execution
+    check_multiple(bars, strategy.timeframe)
+    params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
+    count = len(next(iter(params.values())))
+    threads = os.cpu_count() or 1 if threads is None else threads
+    if threads < 1:
+        raise StrategyError(f"{threads} threads", where="threads", hint="use at least 1")
+    if kernel.chosen(engine) is None:
+        values = _python(bars, strategy, params, rules, risk, control or Control())
+    else:
+        template = compile_template(strategy, series_levels(rules), tuple(params))
+        # Fails here, with the expression and the column, if the first combination can't be run.
+        strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
+        values = np.empty(count * len(NAMES))
+        strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
+        rows = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
+        kernel.run_sweep(bars, template, rows, len(params), strategy_ms, rules, risk, threads, values, control)
+        values = values.reshape(count, len(NAMES))
+    return SweepResult(strategy, params, values, objective)
+
+
+def _metric(name: str) -> int:
+    if name not in NAMES:
+        raise StrategyError(
+            f"unknown metric {name!r:.60}", where="objective", hint=f"use one of {', '.join(NAMES[:43])}", code="unknown_name"
+        )
+    return NAMES.index(name)
+
+
+def _plain(value: np.float64) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _ranges(strategy: Strategy) -> dict[str, Iterable[float]]:
+    """The numeric parameters that have a range or choices; bools and texts stay as they are."""
+    grid: dict[str, Iterable[float]] = {}
+    for name, param in strategy.params.items():
+        values = param.search_values() if isinstance(param, Param) else None
+        if values is not None and not any(isinstance(value, bool | str) for value in values):
+            grid[name] = [float(value) for value in values]
+    if not grid:
+        hint = 'give a grid, or params such as {"type": "int", "default": 10, "min": 5, "max": 50}'
+        raise StrategyError("no parameter has a range", where="grid", hint=hint)
+    return grid
+
+
+def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> dict[str, npt.NDArray[np.float64]]:
+    if not grid:
+        raise StrategyError("there is nothing to sweep", where="grid", hint="give values for at least one parameter")
+    axes = []
+    for name, values in grid.items():
+        where = f"grid[{name!r}]"
+        if name not in strategy.params:
+            known = ", ".join(strategy.params) or "none"
+            raise StrategyError(f"the strategy has no parameter {name!r:.60}", where=where, hint=f"it has {known}", code="unknown_name")
+        if isinstance(strategy.values[name], bool | str):
+            raise StrategyError("only numbers can be swept", where=where, hint="make one sweep for each value")
+        try:
+            axis = np.array(list(values))
+        except (TypeError, ValueError):
+            axis = np.array(None)
+        if axis.ndim != 1 or not len(axis) or axis.dtype.kind not in "iuf" or not np.isfinite(axis).all():
+            raise StrategyError("not a list of finite numbers", where=where, hint="give values such as range(5, 55) or [0.1, 0.2]")
+        axes.append(axis.astype(np.float64))
+        if isinstance(param := strategy.params[name], Param):
+            for value in axes[-1]:
+                param.check(where, _plain(value))
+    count = math.prod(map(len, axes))
+    if count > MAX_COMBINATIONS:
+        raise StrategyError(f"{count:,} combinations", where="grid", hint=f"use at most {MAX_COMBINATIONS:,}", code="too_large")
+    params = dict(zip(grid, (axis.reshape(-1) for axis in np.meshgrid(*axes, indexing="ij")), strict=True))
+    if not strategy.constraints:
+        return params
+    keep = allowed(strategy.constraints, strategy.values, params)
+    if not keep.any():
+        texts = ", ".join(strategy.constraints)
+        raise StrategyError(f"no combination keeps {texts}", where="grid", hint="use other values", code="constraint")
+    return {name: column[keep] for name, column in params.items()}
+
+
+def _python(
+    bars: Bars, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], rules: Execution, risk: bool, control: Control
+) -> npt.NDArray[np.float64]:
+    values = np.empty((len(next(iter(params.values()))), len(NAMES)))
+    hidden = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
+    for i in range(len(values)):
+        control.check(i / len(values))
+        one = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
+        values[i] = kernel.backtest(bars, one, rules, engine="python").values
+        values[i, hidden] = np.nan
+    return values

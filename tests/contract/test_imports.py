@@ -1,0 +1,55 @@
+"""What imports what: one way, and no more than is said."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import python_core
+
+ROOT = Path(__file__).resolve().parents[2]
+IMPORT = """
+import json, sys, time
+begin = time.process_time()  # wall time says more about the other programs
+import python_core
+took_s = time.process_time() - begin
+print(json.dumps([took_s, sorted({name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))]))
+"""
+
+
+def import_library() -> tuple[float, set[str]]:
+    """CPU seconds, and the packages loaded, of importing the library in a new process."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", IMPORT], cwd=ROOT, env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, check=True
+    )
+    took_s, loaded = json.loads(done.stdout)
+    return took_s, set(loaded)
+
+
+def test_imports_point_one_way() -> None:
+    done = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--no-logo"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_library_imports_nothing_but_numpy_and_msgspec() -> None:
+    _, loaded = import_library()
+    by_msgspec = {"typing_extensions"}  # where it happens to be installed
+    assert {name for name in loaded - by_msgspec if not name.startswith("_")} == {"msgspec", "numpy", "python_core"}
+
+
+def test_the_library_imports_in_well_under_200_ms() -> None:
+    assert min(import_library()[0] for _ in range(5)) < 0.2
+
+
+def test_the_list_of_public_names_is_complete() -> None:
+    modules = {name for name, value in vars(python_core).items() if getattr(value, "__name__", "") == f"python_core.{name}"}
+    public = {name for name in vars(python_core) if not name.startswith("_")} - modules
+    assert set(python_core.__all__) == public | {"__version__"}
+
+
+def test_every_public_class_and_function_is_documented() -> None:
+    bare = [name for name in python_core.__all__ if callable(getattr(python_core, name)) and not inspect.getdoc(getattr(python_core, name))]
+    assert not bare

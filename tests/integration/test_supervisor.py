@@ -1,0 +1,222 @@
+"""The `barstorm` command and the processes that it keeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import python_core as bt
+from workers import cli, demo
+
+Command = Callable[..., subprocess.Popen[str]]
+Eventually = Callable[..., None]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """`command("serve", ...)`: a process with a data folder of its own, ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers.cli", *arguments],
+            env={**os.environ, "BARSTORM_DATA_DIR": str(tmp_path / "var"), "BARSTORM_DRAIN_S": "1", **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def workers_of(port: int) -> list[dict[str, int]]:
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/queue/metrics", timeout=10, trust_env=False)
+    except httpx.TransportError:
+        return []
+    return list(answer.json()["workers"]) if answer.status_code == 200 else []
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_serve_starts_again_what_dies_and_stops_with_a_signal(command: Command, port: int, eventually: Eventually) -> None:
+    server = command("serve", "--port", str(port), "--workers", "2")
+    eventually(lambda: len(workers_of(port)) == 2, within_s=40)
+    first, second = (worker["pid"] for worker in workers_of(port))
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: len({worker["pid"] for worker in workers_of(port)} - {first, second}) == 1, within_s=40)
+    pids = {worker["pid"] for worker in workers_of(port)} - {first}
+    server.terminate()
+    output, errors = server.communicate(timeout=40)
+    assert server.returncode == 0, errors
+    assert f"http://127.0.0.1:{port}/schema" in output
+    assert "process died; it is started again" in errors
+    assert all(gone(pid) for pid in pids)
+
+
+def test_children_end_when_their_supervisor_is_killed(command: Command, port: int, eventually: Eventually) -> None:
+    server = command("serve", "--port", str(port), "--workers", "1")
+    eventually(lambda: len(workers_of(port)) == 1, within_s=40)
+    pid = workers_of(port)[0]["pid"]
+    server.kill()
+    server.communicate()
+    eventually(lambda: gone(pid), within_s=30)
+    eventually(lambda: not workers_of(port), within_s=30)
+    doctor = command("doctor")  # finds the Valkey left behind, and stops it
+    output, _ = doctor.communicate(timeout=40)
+    assert doctor.returncode == 0
+    assert "valkey at our own: answers" in output
+
+
+def test_burst_does_what_is_there_and_ends(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "bars.parquet"
+    bt.synthetic(500).to_polars().write_parquet(path)
+    script = """
+import asyncio, pathlib, sys
+import python_core as bt, workers
+
+async def main():
+    async with workers.open_service(workers.Settings.from_env()) as service:
+        await service.create_dataset("d", pathlib.Path(sys.argv[1]))
+        for i in range(20):
+            strategy = bt.Strategy(entry_long="crossover(close, sma(close, n))", params={"n": 2 + i})
+            await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=strategy))
+
+asyncio.run(main())
+"""
+    environ = {**os.environ, "BARSTORM_DATA_DIR": str(tmp_path / "var")}
+    subprocess.run([sys.executable, "-c", script, str(path)], env=environ, check=True, timeout=60)
+    worker = command("worker", "--workers", "2", "--burst")
+    _, errors = worker.communicate(timeout=60)
+    assert worker.returncode == 0, errors
+    count = (
+        "import asyncio, workers\n"
+        "async def main():\n"
+        "    async with workers.open_service(workers.Settings.from_env()) as service:\n"
+        "        print((await service.queue_metrics()).runs[workers.RunState.SUCCEEDED])\n"
+        "asyncio.run(main())\n"
+    )
+    counted = subprocess.run([sys.executable, "-c", count], env=environ, check=True, timeout=60, capture_output=True, text=True)
+    assert counted.stdout.strip() == "20"
+
+
+def test_a_port_in_use_is_said_at_once(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = command("serve", "--port", str(taken.getsockname()[1]))
+        _, errors = server.communicate(timeout=30)
+    assert server.returncode == 1
+    assert "use another port" in errors
+
+
+def test_migrate_and_doctor_say_what_they_found(command: Command, tmp_path: Path) -> None:
+    migrated = command("migrate")
+    output, errors = migrated.communicate(timeout=40)
+    assert (migrated.returncode, errors) == (0, "")
+    assert "is up to date" in output
+    broken = command("doctor", REDIS_URL="redis://127.0.0.1:1")
+    output, _ = broken.communicate(timeout=40)
+    assert broken.returncode == 1
+    assert f"engine    {bt.engine}" in output
+    assert "queue     redis at redis://127.0.0.1:1: ConnectionError" in output
+
+
+def test_a_wrong_setting_is_one_clear_line(command: Command) -> None:
+    process = command("doctor", BARSTORM_LEASE_S="soon")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.startswith("barstorm: BARSTORM_LEASE_S: Expected `float`")
+    assert len(errors.splitlines()) == 1
+
+
+def test_passwords_are_not_shown() -> None:
+    assert "secret" not in cli._shown("postgresql+asyncpg://me:secret@db/barstorm")
+
+
+def test_logs_in_json_hold_no_requests(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
+    server = command("serve", "--port", str(port), "--workers", "1", BARSTORM_LOG_FORMAT="json", BARSTORM_LOG_LEVEL="debug")
+    eventually(lambda: len(workers_of(port)) == 1, within_s=40)
+    path = tmp_path / "bars.parquet"
+    bt.synthetic(200).to_polars().write_parquet(path)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=30) as client:
+        client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
+        body = {"dataset": "d", "strategy": {"entry_long": "close > very_secret", "params": {"very_secret": 99}}}
+        run = client.post("/backtests", json=body).raise_for_status().json()
+        eventually(lambda: client.get(f"/backtests/{run['id']}").json()["finished_at"], within_s=40)
+    server.terminate()
+    _, errors = server.communicate(timeout=40)
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert any(line["event"] == "run succeeded" and line["run"] == run["id"] for line in lines)
+    assert "very_secret" not in errors
+
+
+def test_the_demo_runs_the_main_job(command: Command, tmp_path: Path) -> None:
+    bars = bt.synthetic(3000, seed=3)
+    path = tmp_path / "mine.csv"
+    bars.to_polars().write_csv(path)
+    began = time.monotonic()
+    shown = command("demo", "--data", str(path))
+    output, errors = shown.communicate(timeout=60)
+    assert shown.returncode == 0, errors
+    expected = bt.backtest(bars, demo.STRATEGY, demo.EXECUTION)
+    for text in (
+        expected.fingerprint,
+        expected.digest,
+        "uploaded mine.csv: 3,000 bars of 1h",
+        f"{len(expected.trades)} (",
+        bt.engine,
+        "kernel",
+    ):
+        assert text in output
+    assert "SYNTHETIC" not in output
+    assert not (tmp_path / "var").exists()
+    assert time.monotonic() - began < 30
+
+
+def test_the_demo_says_that_its_bars_are_synthetic(command: Command) -> None:
+    shown = command("demo")
+    output, errors = shown.communicate(timeout=60)
+    assert shown.returncode == 0, errors
+    assert "SYNTHETIC, made by a seeded generator" in output
+
+
+def test_the_demo_says_what_is_wrong_with_a_file(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("this is no market\n1\n")
+    for path, says in ((tmp_path / "none.csv", "there is no file"), (tmp_path / "bad.csv", "/api/v1/datasets")):
+        shown = command("demo", "--data", str(path))
+        _, errors = shown.communicate(timeout=60)
+        assert shown.returncode == 1
+        assert says in errors

@@ -1,0 +1,239 @@
+"""Whatever text comes in, the answer is a strategy or an error that says where, soon and without a warning."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import tracemalloc
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import strategies as st
+
+import python_core as bt
+from python_core import library, strategy
+from python_core.builder import FUNCTIONS, SERIES
+from python_core.expression import MAX_DEPTH, MAX_LENGTH, MAX_LOOKBACK, MAX_NODES
+
+CASES = int(os.environ.get("BARSTORM_CASES", "300"))
+LIMIT_S = 0.01
+BARS = bt.synthetic(150)
+thorough = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+
+RECIPES = [recipe.strategy for recipe in library.every()]
+CONDITIONS = sorted({text for recipe in RECIPES for name in strategy.CONDITIONS if (text := getattr(recipe, name))})
+DEFINE = {name: text for recipe in RECIPES for name, text in recipe.define.items()}
+PARAMS = {name: value for recipe in RECIPES for name, value in recipe.values.items() if name not in DEFINE}
+TEXTS = [*CONDITIONS, *DEFINE.values()]
+OPERATORS = "( ) [ ] , . : + - * / % ** // < <= > >= == != = := & | ~ ^ @"
+WORDS = "and or not if else lambda in is for await yield None True False fast tf"
+CONSTANTS = "0 1 14 -1 0.5 1e308 1e-320 1e999 10**9 0x10 1_0 1j 1if 0777 '4h' b'' f'{close}' '\\d' ... # \\ ; é \uff43lose \ud800"
+TOKENS = [
+    *SERIES,
+    *FUNCTIONS,
+    *[token for line in (OPERATORS, WORDS, CONSTANTS) for token in line.split()],
+    "\n",
+    "\0",
+    "999999999999999999999999999999",
+    "__import__('os')",
+    "close.__class__",
+    "(" * 30,
+    ")" * 30,
+    "-" * 50,
+    "not " * 50,
+]
+random_texts = st.one_of(
+    st.text(max_size=80),
+    st.lists(st.sampled_from(TOKENS), max_size=40).map(" ".join),
+    st.lists(st.sampled_from(TOKENS), max_size=12).map("".join),
+)
+
+
+@st.composite
+def mutations(draw: st.DrawFn) -> str:
+    """A text of the library, with a few pieces taken out, put in, doubled or exchanged."""
+    text = draw(st.sampled_from(TEXTS))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = draw(st.integers(start, min(len(text), start + 12)))
+        other = draw(st.sampled_from(TEXTS))
+        piece = draw(st.sampled_from([*TOKENS, "", text[start:end] * 2, f"({text[start:end]})", f"({other})", other]))
+        text = text[:start] + piece + text[end:]
+    return text
+
+
+KINDS = (SERIES, ("+", "-", "*", "/"), ("<", "<=", ">", ">=", "==", "!="), ("and", "or"), ("1", "2.5", "14", "1e3", "fast", "length"))
+
+
+@st.composite
+def variations(draw: st.DrawFn) -> str:
+    """Texts of the library joined, with words exchanged for others of their kind; most of them are strategies."""
+    words: list[str] = []
+    for text in draw(st.lists(st.sampled_from(CONDITIONS), min_size=1, max_size=3)):
+        words += [
+            *(draw(st.sampled_from([["and"], ["or"], ["and", "not"]])) if words else []),
+            "(",
+            *re.findall(r"[\w.]+|[<>=!]=?|\S", text),
+            ")",
+        ]
+    for i, word in enumerate(words):
+        kind = next((kind for kind in KINDS if word in kind or (kind is KINDS[-1] and word.isdigit())), None)
+        if kind and draw(st.integers(0, 3)) == 0:
+            words[i] = draw(st.sampled_from(kind))
+    return " ".join(words)
+
+
+texts = st.one_of(random_texts, mutations())
+names = st.one_of(st.sampled_from(["fast", "slow", "x", "close", "lambda", "a b", ""]), st.text(max_size=5))
+numbers = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from([10, 20, 10**400]))
+params = st.one_of(
+    numbers,
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["int", "float", "bool", "choice", "x"]), "default": numbers},
+        optional={"min": numbers, "max": numbers, "step": numbers, "choices": st.lists(numbers, max_size=3), "other": numbers},
+    ),
+)
+
+
+def answer(fields: dict[str, Any]) -> bt.Strategy | bt.BarstormError:
+    """What a client gets, within the time that it may take; the processor's time, since others may use the machine."""
+    taken_s = []
+    for _ in range(3):
+        strategy._compile.cache_clear()
+        begin = time.thread_time()
+        result: bt.Strategy | bt.BarstormError
+        try:
+            result = bt.Strategy(**fields)
+        except bt.BarstormError as error:
+            result = error
+        taken_s.append(time.thread_time() - begin)
+        if taken_s[-1] < LIMIT_S:
+            break
+    if isinstance(result, bt.BarstormError):
+        assert result.where
+        assert result.hint
+        assert len(str(result)) < 3_000
+    assert min(taken_s) < LIMIT_S, f"{min(taken_s):.3f} s"
+    return result
+
+
+def assert_whole(made: bt.Strategy | bt.BarstormError) -> None:
+    """A strategy that was accepted can be told, stored, read again and spelled in one way."""
+    event(type(made).__name__)
+    if not isinstance(made, bt.Strategy):
+        return
+    assert made.explain()
+    assert made.warm_up_bars >= 0
+    assert msgspec.json.decode(msgspec.json.encode(made), type=bt.Strategy) == made
+    if max(map(len, (made.canonical()["entry_long"], *made.canonical()["define"].values()))) > MAX_LENGTH:
+        return  # it may be longer than what was written
+    again = bt.Strategy(**made.canonical())
+    assert again.hash == made.hash
+    assert again.canonical() == made.canonical()
+    assert again.warm_up_bars == made.warm_up_bars
+    assert bt.backtest(BARS, again).digest == bt.backtest(BARS, made).digest
+
+
+@thorough
+@given(text=texts)
+@example("sma(close, 1 / 0) > 1")
+@example("close[1 / 0] > 1")
+@example("close[0 / 0] > 1")
+@example("1if 2else 3")
+@example("close > 0x1for x in close")
+@example("'\\d' > close")
+@example("close\\\n> 1")
+@example("\ud800")
+@example("close > 1 # comment")
+@example("(yield close) > 1")
+@example("-" * 1_999 + "1")
+@example("(" * 2_000)
+@example("[" * 90 + "]" * 90)
+@example("close" + "[1]" * 600)
+@example("close" + ".a" * 900)
+@example("not " * 499 + "x")
+@example("close > 1 and " * 140 + "True")
+@example(" or ".join(["close>1"] * 200))
+@example("close > " + "1+" * 990 + "1")
+@example("a" * 1_999)
+@example("f'{close}'")
+def test_any_text_is_answered(text: str) -> None:
+    assert_whole(answer({"entry_long": text}))
+
+
+@thorough
+@given(
+    entry=st.one_of(texts, variations()),
+    define=st.dictionaries(names, texts, max_size=3),
+    given=st.dictionaries(names, params, max_size=3),
+    constraint=st.one_of(st.none(), texts, st.just("fast < slow")),
+)
+def test_any_strategy_is_answered(entry: str, define: dict[str, str], given: dict[str, Any], constraint: str | None) -> None:
+    constraints = () if constraint is None else (constraint,)
+    assert_whole(answer({"entry_long": entry, "define": DEFINE | define, "params": PARAMS | given, "constraints": constraints}))
+
+
+@thorough
+@given(text=st.one_of(mutations(), variations()))
+def test_a_mutated_library_strategy_is_answered_as_a_whole(text: str) -> None:
+    assert_whole(answer({"entry_long": text, "define": DEFINE, "params": PARAMS}))
+
+
+LIMITS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"entry_long": "close > 1 " + " " * MAX_LENGTH},
+        f"entry_long: {MAX_LENGTH + 10:,} characters are too many; use at most {MAX_LENGTH:,}",
+    ),
+    ({"entry_long": "-" * (MAX_DEPTH + 1) + "close > 1"}, f"nested too deep; use at most {MAX_DEPTH} levels"),
+    ({"entry_long": f"close[{MAX_LOOKBACK + 1}] > 1"}, "looks back too far"),
+    ({"entry_long": f"sma(close, {MAX_LOOKBACK + 1}) > 1"}, "the length of sma is"),
+    (
+        {"entry_long": "close > 1", "define": {f"d{i}": "+".join(f"close[{i * 60 + k + 1}]" for k in range(30)) for i in range(99)}},
+        f"needs more than {MAX_NODES:,} operations",
+    ),
+    (
+        {"entry_long": "close > 1", "define": {f"d{i}": "close" for i in range(101)}},
+        "define: too many names or no mapping; use at most 100 names",
+    ),
+    (
+        {"entry_long": "close > 1", "params": {f"d{i}": 1 for i in range(101)}},
+        "params: too many names or no mapping; use at most 100 names",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), LIMITS, ids=[message for _, message in LIMITS])
+def test_each_limit_has_its_own_error(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(bt.StrategyError) as caught:
+        bt.Strategy(**fields)
+    assert message in str(caught.value).replace("2000 operations", "2,000 operations")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_definitions_makes_no_difference(order: int) -> None:
+    chain = {"d0": "close", **{f"d{i}": f"d{i - 1} + open[{i}]" for i in range(1, 100)}}
+    made = bt.Strategy(entry_long="d99 > 0", define=dict(list(chain.items())[::order]))
+    assert made.warm_up_bars == 99
+    assert made.hash == bt.Strategy(entry_long="d99 > 0", define=chain).hash
+
+
+def test_a_hostile_text_takes_little_memory() -> None:
+    hostile = [
+        "(" * 2_000,
+        "-" * 1_999 + "1",
+        "close" + "[1]" * 600,
+        "[" * 90 + "]" * 90,
+        "not " * 499 + "x",
+        f"sma(close, {MAX_LOOKBACK}) > close[{MAX_LOOKBACK}]",
+    ]
+    for text in hostile:
+        tracemalloc.start()
+        with suppress(bt.StrategyError):
+            bt.Strategy(entry_long=text)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4_000_000, text[:40]

@@ -1,0 +1,158 @@
+"""What comes after a bar has no say in what happened up to it, for any timeframes, rules and manner of filling."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+import python_core as bt
+from python_core.timeframe import MILLISECONDS
+
+CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
+
+# A strategy may be as coarse as its bars, or a whole multiple of them.
+PAIRS = [(base, coarse) for base, length in MILLISECONDS.items() for coarse, longer in MILLISECONDS.items() if longer % length == 0]
+
+CONDITIONS = st.sampled_from(
+    [
+        "close > close[1]",
+        "close < sma(close, 3)",
+        "crossover(close, sma(close, 4))",
+        "crossunder(ema(close, 3), hlc3)",
+        "rsi(close, 3) < 35",
+        "high - low > atr(3) and volume > 0",
+        "not close > open",
+        "True",
+    ]
+)
+LEVELS = st.sampled_from([None, None, 0.004, 0.02, bt.Atr(multiple=1.5, period=3), "low - atr(2)", "close * 1.01"])
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> bt.Execution:
+    sizing, size = draw(st.sampled_from([("equity_fraction", 0.9), ("fixed_quantity", 2.0), ("risk", 0.05)]))
+    stop = draw(LEVELS)
+    trailing = draw(st.sampled_from([None, None, 0.01, bt.Atr(multiple=1, period=2), "high - low"]))
+    return bt.Execution(
+        commission=draw(st.sampled_from([0, 0.001])),
+        slippage=draw(st.sampled_from([0, 0.002])),
+        sizing=sizing,
+        size=size,
+        step=draw(st.sampled_from([0, 0, 0.5])),
+        leverage=draw(st.sampled_from([1, 1, 5, 50])),
+        pyramiding=draw(st.sampled_from([1, 1, 3])),
+        fill=draw(st.sampled_from(["next_open", "close"])),
+        intrabar=draw(st.sampled_from(["pessimistic", "path", "optimistic"])),
+        stop_loss=0.02 if sizing == "risk" and stop is None else stop,
+        take_profit=draw(LEVELS),
+        trailing_stop=trailing,
+        trailing_activation=draw(st.sampled_from([None, 0.005])) if trailing else None,
+        break_even_at=draw(st.sampled_from([None, None, 0.005])),
+        max_bars=draw(st.sampled_from([None, None, 1, 4])),
+        partial_exits=draw(st.sampled_from([(), (), ((0.005, 0.5),)])),
+    )
+
+
+def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
+    """open, high, low, close, volume, and a mark's low and high."""
+    close = 100 * np.exp(np.cumsum(rng.standard_normal(n) * 0.01))
+    open_ = np.concatenate(([100.0], close[:-1])) * (1 + rng.standard_normal(n) * 0.002 * (rng.random(n) < 0.3))
+    high = np.maximum(open_, close) * (1 + np.abs(rng.standard_normal(n)) * 0.005)
+    low = np.minimum(open_, close) / (1 + np.abs(rng.standard_normal(n)) * 0.005)
+    return [open_, high, low, close, rng.integers(0, 3, n).astype(float), low * 0.999, high * 1.001]
+
+
+@settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    pair=st.sampled_from(PAIRS),
+    after=st.sampled_from(["nothing", "other bars", "a standstill"]),
+    texts=st.tuples(CONDITIONS, CONDITIONS, st.one_of(st.just(""), CONDITIONS), CONDITIONS),
+    ready_made=st.booleans(),
+    extras=st.booleans(),
+    execution=rules(),
+)
+def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
+    seed: int,
+    pair: tuple[str, str],
+    after: str,
+    texts: tuple[str, str, str, str],
+    ready_made: bool,
+    extras: bool,
+    execution: bt.Execution,
+) -> None:
+    rng = np.random.default_rng(seed)
+    base, coarse = pair
+    length, ratio = MILLISECONDS[base], MILLISECONDS[coarse] // MILLISECONDS[base]
+    n = int(rng.integers(2, 400))
+    cut = int(rng.integers(0, n - 1))
+    note(f"cut after bar {cut} of {n}")
+    # Steps now and then as long as the strategy's bars, so that even few bars make many of them.
+    steps = np.where(rng.random(n) < (0.02 if ratio < 20 else 0.5), rng.integers(1, 2 + ratio, n), 1)
+    time = MILLISECONDS["1w"] * 2_700 + int(rng.integers(0, ratio)) * length + np.cumsum(steps) * length
+    times = np.unique(rng.integers(time[0], time[-1] + 1, 1 + n // 5))
+    funding = (times, rng.standard_normal(len(times)) * 0.001) if extras else None
+    before = columns(rng, n)
+    masks = rng.random((4, n)) < 0.2
+
+    def run(columns: list[np.ndarray], masks: np.ndarray, bars: int, funding: Any) -> bt.Result:
+        history = bt.Bars(
+            time[:bars],
+            *(column[:bars] for column in columns[:5]),
+            timeframe=base,
+            funding=funding,
+            mark=(columns[5][:bars], columns[6][:bars]) if extras else None,
+        )
+        if ready_made:
+            return bt.simulate(history, bt.Signals(*(mask[:bars] for mask in masks)), execution)
+        names = ("entry_long", "exit_long", "entry_short", "exit_short")
+        return bt.backtest(history, bt.Strategy(**dict(zip(names, texts, strict=True)), timeframe=coarse), execution)
+
+    whole = run(before, masks, n, funding)
+    if after == "nothing":
+        other = run(before, masks, cut + 1, funding)
+    else:
+        if after == "other bars":
+            changed = columns(rng, n)
+        else:
+            still = before[3][cut]
+            changed = [np.full(n, value) for value in (still, still, still, still, 0.0, still, still)]
+        if extras:
+            times, rates = funding  # type: ignore[misc]
+            keep = times <= time[cut]
+            funding = (times[keep], rates[keep])
+        joined = [np.concatenate((old[: cut + 1], new[cut + 1 :])) for old, new in zip(before, changed, strict=True)]
+        other = run(joined, np.concatenate((masks[:, : cut + 1], np.zeros((4, n - cut - 1), dtype=bool)), axis=1), n, funding)
+    if after == "nothing":
+        assert_same_before_the_end(whole, other, cut, execution)
+    else:
+        np.testing.assert_array_equal(whole.equity[: cut + 1], other.equity[: cut + 1])
+        a, b = ([trade for trade in result.trades.array.tolist() if trade[3] <= cut] for result in (whole, other))
+        assert a == b
+
+
+def assert_same_before_the_end(a: bt.Result, b: bt.Result, cut: int, execution: bt.Execution) -> None:
+    """Equal up to bar `cut`, where the data of `b` end, but for what only the end of data does at its close."""
+    np.testing.assert_array_equal(a.equity[:cut], b.equity[:cut])
+    past_a, past_b = (
+        [trade for trade in result.trades.array.tolist() if trade[3] < cut or (trade[3] == cut and not fills_at_close(trade, execution))]
+        for result in (a, b)
+    )
+    assert past_a == past_b
+    # Who holds a position then, in both: its first entry is known by the trades that follow. An entry at the very close may be missing.
+    open_a, open_b = (
+        {(trade[2], trade[4]) for trade in result.trades.array.tolist() if trade[2] <= cut and trade not in past_a} for result in (a, b)
+    )
+    if execution.fill == "close":
+        open_a, open_b = ({(entry, side) for entry, side in opened if entry < cut} for opened in (open_a, open_b))
+    assert open_a == open_b
+
+
+def fills_at_close(trade: tuple[Any, ...], execution: bt.Execution) -> bool:
+    """Whether a trade may have ended at its bar's close: end of data, ruin, or a signal that fills there."""
+    reason = trade[5]
+    return reason in (9, 10) or (execution.fill == "close" and reason in (0, 1))

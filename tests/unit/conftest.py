@@ -1,0 +1,143 @@
+"""Backtests worked out with a pencil: a table's row goes in, both engines have to agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import python_core as bt
+
+Bar = float | tuple[float, float, float, float]
+
+HOUR = 3_600_000
+MONDAY = 1_704_067_200_000  # 2024-01-01 00:00 UTC
+SIGNALS = {"L": "entry_long", "l": "exit_long", "S": "entry_short", "s": "exit_short"}
+# Longer than the words and groups of bars in which the compiled engine skips.
+QUIET_BARS = 150
+
+
+@pytest.fixture(params=["python", "rust"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    if request.param == "rust" and bt.engine != "rust":
+        pytest.skip(bt.engine_reason)
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def make_bars() -> Callable[..., bt.Bars]:
+    """`make_bars([100, (101, 103, 99, 102)])`: hourly bars; a number is a bar that stands still, four are open, high, low, close."""
+
+    def make(
+        rows: Sequence[Bar], *, times: Sequence[int] | None = None, step: int = HOUR, start: int = MONDAY, volume: Any = 1.0, **more: Any
+    ) -> bt.Bars:
+        table = np.array([row if isinstance(row, tuple) else (row,) * 4 for row in rows], dtype=float)
+        time = start + step * np.array(range(len(table)) if times is None else times, dtype=np.int64)
+        more = {"timeframe": step // 60_000, **more}
+        return bt.Bars(time, *table.T.copy(), volume=np.broadcast_to(volume, len(table)).astype(float), **more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def read_signals() -> Callable[[str], bt.Signals]:
+    """`read_signals("L . ls")`: one word for each bar, of L (enter long), l (exit long), S, s; or a point."""
+
+    def read(text: str) -> bt.Signals:
+        words = text.split()
+        assert set("".join(words)) <= {*SIGNALS, "."}, text
+        return bt.Signals(**{name: np.array([letter in word for word in words]) for letter, name in SIGNALS.items()})
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]) -> Callable[..., None]:
+    """Run one row of a table and compare all that it tells.
+
+    A trade is (side, entry bar, entry price, exit bar, exit price, reason) and, where they are not 1, 0 and 0, quantity, fees, funding.
+    Capital is 1000, each order one piece and free of cost, unless the row says otherwise.
+    """
+
+    def check(
+        engine: str,
+        *,
+        bars: Sequence[Bar],
+        orders: str = "",
+        strategy: bt.Strategy | None = None,
+        rules: dict[str, Any] | None = None,
+        trades: Sequence[tuple[Any, ...]],
+        equity: Sequence[float],
+        rejected: int = 0,
+        ambiguous: int = 0,
+        ruined: bool = False,
+        funding: Sequence[tuple[int, float]] | None = None,
+        mark: Sequence[tuple[float, float]] | None = None,
+        **layout: Any,
+    ) -> None:
+        execution = bt.Execution(**{"capital": 1000, "commission": 0, "sizing": "fixed_quantity", "size": 1, **(rules or {})})
+        plain = not any(isinstance(value, str | bt.Atr) for value in (execution.stop_loss, execution.take_profit, execution.trailing_stop))
+        for quiet in (0, QUIET_BARS) if strategy is None and "times" not in layout and plain else (0,):
+            first = bars[0][0] if isinstance(bars[0], tuple) else bars[0]
+            made = make_bars(
+                [*[first] * quiet, *bars],
+                funding=None
+                if funding is None
+                else ([int(MONDAY + HOUR * (quiet + i)) for i, _ in funding], [rate for _, rate in funding]),
+                mark=None if mark is None else tuple(zip(*[(first, first)] * quiet, *mark, strict=True)),
+                **layout,
+            )
+            if strategy is None:
+                result = bt.simulate(made, read_signals(". " * quiet + orders), execution, engine=engine)
+            else:
+                result = bt.backtest(made, strategy, execution, engine=engine)
+            wanted = [_trade(quiet, *trade) for trade in trades]
+            assert [_fields(row, trade) for row, trade in zip(result.trades.array, result.trades, strict=True)] == wanted
+            assert len(equity) == len(bars), "the table needs one equity for each bar"
+            assert result.equity.tolist() == pytest.approx([execution.capital] * quiet + list(equity), rel=1e-12, abs=1e-9)
+            assert (result.rejected_orders, result.ambiguous_bars, result.ruined) == (rejected, ambiguous, ruined)
+            assert result.engine == engine
+
+    return check
+
+
+def _trade(
+    quiet: int,
+    side: str,
+    entry_index: int,
+    entry_price: float,
+    exit_index: int,
+    exit_price: float,
+    reason: str,
+    quantity: float = 1,
+    fees: float = 0,
+    funding: float = 0,
+) -> dict[str, Any]:
+    gross = (1 if side == "long" else -1) * quantity * (exit_price - entry_price)
+    money = {
+        "entry_price": entry_price,
+        "exit_price": exit_price,
+        "quantity": quantity,
+        "gross": gross,
+        "fees": fees,
+        "funding": funding,
+        "net": gross - fees - funding,
+    }
+    return {
+        "side": side,
+        "reason": reason,
+        "entry_index": quiet + entry_index,
+        "exit_index": quiet + exit_index,
+        **{name: pytest.approx(value, rel=1e-12, abs=1e-9) for name, value in money.items()},
+    }
+
+
+def _fields(row: np.void, trade: bt.Trade) -> dict[str, Any]:
+    """One trade as the array has it, which the struct has to repeat."""
+    names = ("entry_index", "exit_index", "entry_price", "exit_price", "quantity", "gross", "fees", "funding", "net")
+    assert all(getattr(trade, name) == row[name] for name in names[2:])
+    assert trade.bars_held == row["exit_index"] - row["entry_index"]
+    return {"side": trade.side, "reason": trade.reason, **{name: row[name].item() for name in names}}

@@ -1,0 +1,96 @@
+"""Errors as problem details."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+from litestar import Litestar, get
+from litestar.testing import TestClient
+
+import python_core as bt
+import workers
+from api.body import ApiRequest
+from api.problems import EXCEPTION_HANDLERS, Problem, invalid_body
+
+
+def ask(error: Exception) -> tuple[Problem, str]:
+    """The problem that a handler's error becomes, and the answer's text."""
+
+    @get("/failing")
+    async def failing() -> None:
+        raise error
+
+    app = Litestar([failing], exception_handlers=EXCEPTION_HANDLERS, request_class=ApiRequest, logging_config=None)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/failing")
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = msgspec.json.decode(answer.content, type=Problem)
+    assert problem.status == answer.status_code
+    return problem, answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (workers.NotFound("there is no run 'x'", where="run", hint="list them"), 404),
+        (workers.Conflict("there is another", where="name", code="name_taken"), 409),
+        (workers.Invalid("no", where="symbol"), 400),
+        (workers.Unavailable("the database does not answer"), 503),
+        (bt.StrategyError("unknown name 'smaa'", where="entry_long, column 1", hint="sma?"), 400),
+    ],
+)
+def test_known_errors_keep_their_code_place_and_hint(error: Any, status: int) -> None:
+    problem, _ = ask(error)
+    assert (problem.status, problem.code, problem.type) == (status, error.code, f"urn:barstorm:problem:{error.code}")
+    assert problem.detail == str(error)
+    assert problem.instance == "/failing"
+    assert [(fault.path, fault.message, fault.hint) for fault in problem.errors] == (
+        [(error.where, error.message, error.hint)] if error.where else []
+    )
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), KeyError("secret"), RecursionError("secret"), ValueError("secret")])
+def test_an_unknown_error_tells_an_id_that_the_log_has_and_nothing_else(error: Exception) -> None:
+    with structlog.testing.capture_logs() as log:
+        problem, text = ask(error)
+    assert (problem.status, problem.code) == (500, "internal")
+    assert "secret" not in text
+    assert type(error).__name__ not in text
+    assert problem.instance.startswith("urn:uuid:")
+    assert [(entry["instance"], entry["exc_info"]) for entry in log] == [(problem.instance, error)]
+
+
+def test_a_long_message_is_cut() -> None:
+    problem, _ = ask(workers.Invalid("x" * 100_000))
+    assert len(problem.detail) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "code"),
+    [
+        (b'{"dataset": "a"}', "$", "invalid_request"),
+        (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": "2"}}', "$.execution.leverage", "invalid_request"),
+        (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": 2000}}', "$.execution.leverage", "invalid_request"),
+        (b'{"dataset": "a", "strategy": "b", "execution": {"leverag": 2}}', "$.execution", "invalid_request"),
+        (b'{"dataset": "a", "strategy": "b", "execution": {"sizing": "risk"}}', "$.execution.sizing", "invalid_execution"),
+        (b'{"dataset": "a", "strategy": {"entry_long": "smaa(close, 5) > 1"}}', "$.strategy.entry_long", "unknown_function"),
+        (b'{"dataset": "a", "strategy": {"entry_long": "close > 1", "params": {"fast": []}}}', "$.strategy.params[...]", "invalid_request"),
+    ],
+)
+def test_a_wrong_body_is_told_with_its_path(body: bytes, path: str, code: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(body, type=workers.BacktestRequest)
+    problem = invalid_body(caught.value)
+    assert (problem.status, problem.code) == (400, code)
+    assert [fault.path for fault in problem.faults] == [path]
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'"\xff"', b"nul", b"NaN"])
+def test_a_body_that_is_no_json_is_told_so(body: bytes) -> None:
+    with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)) as caught:
+        msgspec.json.decode(body)
+    problem = invalid_body(caught.value)
+    assert (problem.status, problem.code) == (400, "invalid_json")

@@ -1,0 +1,266 @@
+"""Bars hold what they promise: checked columns, read-only, one fingerprint for one content."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from python_core.bars import COLUMNS, PRICES, Bars
+from python_core.errors import BarsError, BarstormError
+
+MINUTE = 60_000
+
+
+def columns(n: int = 4) -> dict[str, Any]:
+    rows = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 5.0}
+    return {"time": np.arange(n) * MINUTE, **{name: np.full(n, value) for name, value in rows.items()}}
+
+
+def refusal(**changes: Any) -> BarsError:
+    with pytest.raises(BarsError) as caught:
+        Bars(**{**columns(), **changes})
+    return caught.value
+
+
+def with_value(name: str, index: int, value: float) -> dict[str, Any]:
+    values = columns()[name].copy()
+    values[index] = value
+    return {name: values}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
+@pytest.mark.parametrize("name", [*PRICES, "volume"])
+@pytest.mark.parametrize("index", [0, 2, 3])
+def test_a_value_that_is_none_is_named_with_its_column_and_bar(name: str, index: int, value: float) -> None:
+    error = refusal(**with_value(name, index, value))
+    assert error.where == name
+    assert f"bar {index} (1970-01-01T00:0{index}Z) has {value}" in str(error)
+
+
+def test_zero_is_a_volume_but_no_price() -> None:
+    assert Bars(**{**columns(), **with_value("volume", 1, 0.0)}).volume[1] == 0
+    for name in PRICES:
+        assert refusal(**with_value(name, 1, 0.0)).where == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [("low", 10.5, "low"), ("high", 10.5, "high"), ("open", 12.5, "high"), ("open", 8.5, "low"), ("close", 8.5, "low")],
+)
+def test_low_is_the_lowest_and_high_the_highest(name: str, value: float, where: str) -> None:
+    error = refusal(**with_value(name, 2, value))
+    assert error.where == where
+    assert "bar 2" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        ([0, 1, 1, 2], "bar 2 (1970-01-01T00:01Z) repeats"),
+        ([0, 2, 1, 3], "bar 2 (1970-01-01T00:01Z) is earlier"),
+        ([-1, 0, 1, 2], "bar 0 is at -60000"),
+        ([0, 1, 2, 5 * 10**9], "bar 3 is at 300000000000000"),
+    ],
+)
+def test_times_increase_and_lie_between_1970_and_9999(time: list[int], words: str) -> None:
+    error = refusal(time=np.array(time) * MINUTE)
+    assert error.where == "time"
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a"] * 4,
+        [None] * 4,
+        [[1.0, 2.0]] * 4,
+        7,
+        [[1], [2, 3], [4], [5]],
+        [True] * 4,
+        np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[0, 1, 0, 0]),
+        np.ones(4, complex),
+        np.array([1, 2, 3, 4], object),
+        np.ones(4, np.longdouble),
+    ],
+    ids=str,
+)
+def test_what_is_no_column_of_numbers_is_refused_by_name(name: str, values: Any) -> None:
+    if name == "time" and getattr(values, "dtype", None) == np.longdouble:
+        values = values * 0.5
+    assert refusal(**{name: values}).where == name
+
+
+@pytest.mark.parametrize("name", [*PRICES, "volume"])
+def test_columns_of_unequal_length_are_refused(name: str) -> None:
+    error = refusal(**{name: columns(3)[name]})
+    assert "3 values, but time has 4" in str(error)
+    assert error.where == name
+
+
+def test_no_bars_are_refused() -> None:
+    assert "no bars" in str(refusal(**{name: [] for name in COLUMNS}))
+    with pytest.raises(BarsError, match="no bars"):
+        Bars(**columns())[4:]
+
+
+def test_a_conversion_that_would_change_a_value_is_refused() -> None:
+    assert "2**53" in str(refusal(volume=np.full(4, 2**53 + 1)))
+    assert "bar 2 has 9007199254740993" in str(refusal(volume=np.array([2**53, 1, 2**53 + 1, 2], np.uint64)))
+    assert "whole" in str(refusal(time=np.arange(4) * MINUTE + 0.5))
+    micro = (np.arange(4) * MINUTE * 1_000 + 1).astype("datetime64[us]")
+    assert "whole" in str(refusal(time=micro))
+    assert "NaT" in str(refusal(time=np.array(["2020-01-01", "NaT", "2020-01-03", "2020-01-04"], "M8[D]")))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.int8, np.uint64, ">f8", list])
+def test_numbers_of_other_types_are_converted(dtype: Any) -> None:
+    given = {name: values.tolist() if dtype is list else values.astype(dtype) for name, values in columns().items() if name != "time"}
+    assert Bars(**{**columns(), **given}).fingerprint == Bars(**columns()).fingerprint
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda t: t.astype(float),
+        lambda t: t.astype("M8[ms]"),
+        lambda t: t.astype("M8[ms]").astype("M8[ns]"),
+        lambda t: t.tolist(),
+        lambda t: t.astype(">i8"),
+    ],
+)
+def test_times_of_other_types_are_converted(convert: Any) -> None:
+    assert Bars(**{**columns(), "time": convert(columns()["time"])}).fingerprint == Bars(**columns()).fingerprint
+
+
+def test_arrays_are_contiguous_read_only_and_not_copied() -> None:
+    given = columns()
+    spread = np.zeros((4, 2))
+    spread[:, 0] = given["close"]
+    bars = Bars(**{**given, "close": spread[:, 0]})
+    assert np.shares_memory(bars.open, given["open"])
+    for name in COLUMNS:
+        values = getattr(bars, name)
+        assert values.flags.c_contiguous
+        with pytest.raises(ValueError, match="read-only"):
+            values[0] = 1
+    given["open"][0] = 11.5  # the caller's own array stays writeable
+
+
+def test_the_timeframe_is_the_smallest_step_unless_given() -> None:
+    assert Bars(**columns()).timeframe == "1m"
+    assert Bars(**{**columns(), "time": np.array([0, 5, 20, 25]) * MINUTE}).timeframe == "5m"
+    hourly = {**columns(), "time": np.arange(4) * 60 * MINUTE}
+    assert Bars(**hourly, timeframe=30).timeframe == "30m"
+    assert Bars(**columns(1), timeframe="1d").timeframe_ms == 86_400_000
+    with pytest.raises(BarsError, match="bar 1 opens 3,600,000 ms after the one before, sooner than one 4h bar"):
+        Bars(**hourly, timeframe="4h")
+    with pytest.raises(BarstormError, match="timeframe="):
+        Bars(**columns(1))
+
+
+def test_a_slice_shares_the_columns_and_keeps_the_rest() -> None:
+    mark = (np.full(4, 8.0), np.array([13.0, 14.0, 15.0, 16.0]))
+    bars = Bars(**columns(), symbol="X", timeframe="1m", funding=([0, MINUTE], [0.1, -0.1]), mark=mark)
+    part = bars[1:3]
+    assert (len(part), part.symbol, part.timeframe) == (2, "X", "1m")
+    assert np.shares_memory(part.close, bars.close)
+    assert part.mark is not None
+    assert part.mark[1].tolist() == [14.0, 15.0]
+    assert part.funding is not None
+    assert part.funding[1].tolist() == [0.1, -0.1]
+    assert bars[-1:].time.tolist() == [3 * MINUTE]
+    assert bars[:].fingerprint == bars.fingerprint
+    for key in (0, slice(None, None, 2), slice(None, None, -1), "close"):
+        with pytest.raises(BarsError, match="slice"):
+            bars[key]  # type: ignore[index]
+
+
+def test_the_fingerprint_is_of_the_content_alone() -> None:
+    bars = Bars(**columns())
+    assert bars.fingerprint == Bars(**columns(), symbol="other").fingerprint == Bars(**columns(8))[:4].fingerprint
+    assert len(bars.fingerprint) == 64
+    changed = [
+        Bars(**{**columns(), **with_value(name, 3, value)})
+        for name, value in (("open", 10.5), ("high", 13.0), ("low", 8.0), ("close", 11.5), ("volume", 6.0))
+    ]
+    others = [
+        Bars(**{**columns(), "time": np.arange(1, 5) * MINUTE}),
+        bars[:3],
+        Bars(**{**columns(), "time": np.arange(4) * 5 * MINUTE}),
+        Bars(**{**columns(), "time": np.arange(4) * 5 * MINUTE}, timeframe="1m"),
+        Bars(**columns(), funding=([], [])),
+        Bars(**columns(), funding=([0], [0.1])),
+        Bars(**columns(), mark=(columns()["low"], columns()["high"])),
+    ]
+    assert len({each.fingerprint for each in (bars, *changed, *others)}) == 13
+
+
+def test_a_fingerprint_is_the_same_on_every_machine() -> None:
+    assert Bars(**columns()).fingerprint == "1eb0d98955e42fe42dc8a3d2df47477d0acf6534ecbf0f986ad3a137cbf527dc"
+
+
+@pytest.mark.parametrize(
+    ("funding", "words"),
+    [
+        (([0, 1], [0.1]), "1 values for 2 times"),
+        (([1, 1], [0.1, 0.1]), "row 1"),
+        (([0], [np.nan]), "row 0 is nan"),
+        (([0.5], [0.1]), "not a whole number"),
+    ],
+)
+def test_funding_is_checked(funding: Any, words: str) -> None:
+    assert words in str(refusal(funding=funding))
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        (([1.0] * 3, [2.0] * 4), "3 values for 4 bars"),
+        (([1.0] * 4, [1.0, 1.0, np.nan, 1.0]), "mark high: bar 2 has nan"),
+        (([1.0] * 4, [1.0, 0.5, 1.0, 1.0]), "bar 1 has 1.0 above the mark high 0.5"),
+        (([0.0] * 4, [1.0] * 4), "mark low: bar 0 has 0.0"),
+    ],
+)
+def test_mark_prices_are_checked(mark: Any, words: str) -> None:
+    assert words in str(refusal(mark=mark))
+
+
+def test_bars_become_a_polars_frame_and_back() -> None:
+    bars = Bars(**columns())
+    frame = bars.to_polars()
+    assert frame.schema == polars.Schema({"time": polars.Int64, **dict.fromkeys((*PRICES, "volume"), polars.Float64)})
+    assert Bars.from_arrow(frame).fingerprint == bars.fingerprint
+
+
+@given(st.lists(st.tuples(*[st.floats(width=64)] * 5), min_size=1, max_size=6))
+def test_a_bar_is_taken_exactly_when_the_contract_calls_it_valid(rows: list[tuple[float, ...]]) -> None:
+    valid = all(
+        all(np.isfinite(row)) and min(row[:4]) > 0 and row[4] >= 0 and row[2] <= min(row[0], row[3]) and row[1] >= max(row[0], row[3])
+        for row in rows
+    )
+    values = dict(zip((*PRICES, "volume"), np.array(rows).T, strict=True))
+    try:
+        Bars(np.arange(len(rows)) * MINUTE, **values, timeframe="1m")
+        taken = True
+    except BarsError:
+        taken = False
+    assert taken == valid
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=4, max_size=4), st.floats(0, 1))
+def test_valid_bars_are_taken(prices: list[float], volume: float) -> None:
+    low, one, two, high = sorted(prices)
+    assert Bars([0], [one], [high], [low], [two], [volume], timeframe="1m").high[0] == high
+
+
+def test_the_library_needs_no_polars_until_a_file_is_read() -> None:
+    code = "import sys, python_core; sys.exit(any(name.split('.')[0] == 'polars' for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

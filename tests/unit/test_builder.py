@@ -1,0 +1,123 @@
+"""The builder gives the strategies that the text form gives, and nothing of Python's traps passes silently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import python_core as bt
+from python_core import builder
+from python_core.builder import atr, close, crossover, crossunder, ema, high, hl2, low, named, open, param, rsi, sma, strategy, true_range
+
+SAME: list[tuple[Any, str]] = [
+    (close > ema(close, 50), "close > ema(close, 50)"),
+    (crossover(sma(close, 10), sma(close, 30)) & (close > close[1]), "crossover(sma(close, 10), sma(close, 30)) and close > close[1]"),
+    ((close > 1) | (close > 2) & ~(close > 3), "close > 1 or (close > 2 and not close > 3)"),
+    (((close > 1) | (close > 2)) & (close > 3), "(close > 1 or close > 2) and close > 3"),
+    ((close > 1) & ((close > 2) & (close > 3)), "close > 1 and close > 2 and close > 3"),
+    (close - (open - 2) * 3 / (1 + high) != -low, "close - (open - 2) * 3 / (1 + high) != -low"),
+    (1 - close == 2 / hl2[3], "1 - close == 2 / hl2[3]"),
+    (close - -2.0 >= (close - 1) - close, "close - (-2) >= close - 1 - close"),
+    (~((close > 1) & (close <= 2)), "not (close > 1 and close <= 2)"),
+    (True & (close > 1), "True and close > 1"),
+    (close > np.float64(1.5) + close * np.int64(3), "close > 1.5 + close * 3"),
+    (true_range() > atr(14) * 2, "true_range() > atr(14) * 2"),
+    (crossunder(rsi(close, 14), 70) | False, "crossunder(rsi(close, 14), 70) or False"),
+]
+
+
+@pytest.mark.parametrize(("built", "text"), SAME, ids=[text for _, text in SAME])
+def test_a_built_condition_is_the_written_one(built: builder.Expression, text: str) -> None:
+    one, other = strategy(entry_long=built), bt.Strategy(entry_long=text)
+    assert one.canonical() == other.canonical()
+    bars = bt.synthetic(300)
+    assert bt.backtest(bars, one).digest == bt.backtest(bars, other).digest
+
+
+def test_params_definitions_and_constraints_come_along() -> None:
+    fast, slow = param("fast", 10, min=5, max=50, step=5), param("slow", 30)
+    trend = named("trend", ema(close, slow))
+    built = strategy(
+        entry_long=crossover(sma(close, fast), trend),
+        exit_long=close < trend * 0.99,
+        constraints=[fast < slow, "slow < 100"],
+        timeframe="4h",
+    )
+    assert built == bt.Strategy(
+        entry_long="crossover(sma(close, fast), trend)",
+        exit_long="close < trend * 0.99",
+        define={"trend": "ema(close, slow)"},
+        params={"fast": {"type": "int", "default": 10, "min": 5, "max": 50, "step": 5}, "slow": 30},  # type: ignore[dict-item]
+        constraints=["fast < slow", "slow < 100"],  # type: ignore[arg-type]
+        timeframe="4h",
+    )
+
+
+@pytest.mark.parametrize(
+    ("default", "fields", "type"),
+    [
+        (1, {"min": 1, "max": 2}, "int"),
+        (1.5, {"min": 1, "max": 2, "step": 0.5}, "float"),
+        (3, {"choices": [3, 4]}, "choice"),
+        (True, {"type": "bool"}, "bool"),
+    ],
+)
+def test_the_type_of_a_parameter_is_that_of_its_default(default: Any, fields: dict[str, Any], type: str) -> None:
+    assert param("x", default, **fields).params["x"] == bt.Param(
+        type=type, default=default, **{k: tuple(v) if k == "choices" else v for k, v in fields.items() if k != "type"}
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [*builder.SERIES, *builder.FUNCTIONS])
+def test_the_builder_has_every_name_of_the_language(name: str) -> None:
+    there = getattr(builder, name)
+    assert str(there if name in builder.SERIES else there.name) == name
+    assert name in dir(builder)
+    with pytest.raises(bt.StrategyError, match="is a name of the language"):
+        bt.Strategy(entry_long="close > 1", params={name: 1})
+
+
+def test_a_name_that_the_language_lacks_is_refused_on_import() -> None:
+    with pytest.raises(AttributeError, match="the language has no 'smaa'; it has open, high"):
+        builder.smaa  # noqa: B018
+
+
+TRAPS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: 1 < close < 5, "use & | ~ for and, or, not"),
+    (lambda: (close > 1) and (close > 2), "use & | ~ for and, or, not"),
+    (lambda: close > 5 & high, "put brackets round comparisons"),
+    (lambda: close > [1, 2], r"\[1, 2\] is no part of an expression"),
+    (lambda: sma(np.arange(3), 2), "is no part of an expression"),
+    (lambda: (close > param("n", 1)) & (close > param("n", 2)), "'n' stands for 1 and for 2"),
+    (lambda: (close > param("n", 1)) & (close > param("n", True)), "'n' stands for 1 and for True"),
+    (lambda: named("t", close + 1) > named("t", close + 2), "'t' stands for close [+] 1 and for close [+] 2"),
+    (lambda: param("a b", 1), "name, column 3: not an expression"),
+    (lambda: param("sma(1)", 1), "is no name"),
+    (lambda: strategy(entry_long=sma(close) > 1), "sma takes 2 arguments, not 1"),
+    (lambda: strategy(entry_long=close > close[-1]), "would look ahead"),
+    (lambda: strategy(entry_long=close > sma(close, "x")), "is not part of the language|is no number"),
+    (lambda: strategy(entry_long=close + 1), "gives a number, not true or false"),
+]
+
+
+@pytest.mark.parametrize(("trap", "message"), TRAPS)
+def test_traps_of_python_are_refused(trap: Callable[[], Any], message: str) -> None:
+    with pytest.raises(bt.StrategyError, match=message):
+        trap()
+
+
+def test_an_expression_is_no_endless_list_and_no_key() -> None:
+    for use in (lambda: list(close), lambda: 3 in close, lambda: {close: 1}):  # type: ignore[call-overload, operator, dict-item]
+        with pytest.raises(TypeError):
+            use()
+
+
+def test_an_expression_that_grew_too_deep_is_refused() -> None:
+    deep = close
+    for _ in range(5_000):
+        deep = deep + 1
+    with pytest.raises(bt.StrategyError, match="too deep"):
+        strategy(entry_long=deep > 1)

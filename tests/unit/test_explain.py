@@ -1,0 +1,58 @@
+"""Strategies in plain words: what is said follows from the strategy, and every function has words."""
+
+from __future__ import annotations
+
+import pytest
+
+import python_core as bt
+from python_core.builder import FUNCTIONS
+from python_core.explain import phrase, title
+
+
+def test_a_strategy_is_told_in_sentences() -> None:
+    strategy = bt.Strategy(
+        entry_long="crossover(sma(close, fast), sma(close, slow)) and close > trend",
+        exit_long="rsi(close, 14) > 70",
+        entry_short="close < low[2]",
+        define={"trend": "ema(hl2, 50)"},
+        params={"fast": bt.Param(type="int", default=10, min=5, max=50, step=5), "slow": 30},
+        constraints=("fast < slow",),
+        timeframe="4h",
+    )
+    assert strategy.explain().splitlines() == [
+        "At the close of every 4h bar:",
+        "- Buy when the fast-bar simple average of the close crosses above the slow-bar simple average of the close and the close is above trend.",
+        "- Sell what was bought when the 14-bar RSI of the close is above 70.",
+        "- Sell short when the close is below the low 2 bars before.",
+        "- No signal closes a short position: an opposite entry, a stop or the end of the data does.",
+        "Here trend is the 50-bar exponential average of the middle of high and low.",
+        "Parameter fast is 10 (from 5 to 50 in steps of 5).",
+        "Parameter slow is 30.",
+        "Always fast is below slow.",
+        "The first 49 bars give no signal.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not (close > 1 and open < 2)", "not (the close is above 1 and the open is below 2)"),
+        ("close > 1 and (open < 2 or low == 3)", "the close is above 1 and (the open is below 2 or the low equals 3)"),
+        ("low < close <= high", "the low is below the close and is at most the high"),
+        ("(close - open) / 2 > -1", "(the close minus the open) divided by 2 is above -1"),
+        ("-(close + 1) != 3", "the opposite of (the close plus 1) differs from 3"),
+        ("(close + open)[1] >= 3", "(the close plus the open) 1 bar before is at least 3"),
+        ("crossunder(volume, 3 * atr(14))", "the volume crosses below 3 times the 14-bar average true range"),
+        ("True", "always"),
+    ],
+)
+def test_words_keep_the_meaning_of_brackets(text: str, words: str) -> None:
+    assert phrase(text) == words
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_has_words(function: str) -> None:
+    assert title(function).strip()
+    words = phrase(f"{function}(close, 7)")
+    assert "the close" in words
+    assert "7" in words

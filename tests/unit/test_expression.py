@@ -1,0 +1,294 @@
+"""Expressions: what they mean, and what is said of those that mean nothing."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import python_core as bt
+from python_core.expression import MAX_DEPTH, MAX_LENGTH, canonical
+
+# Text and the message after «entry_long, column »; ... stands for what varies.
+BAD = {
+    # names
+    "clos > 1": "1: unknown name 'clos'; did you mean 'close'?",
+    "close > opne": "9: unknown name 'opne'; did you mean 'open'?",
+    "   foo > 1 ": "4: unknown name 'foo'; known are open, high, low, close, volume...",
+    "(close >\n foo)": "11: unknown name 'foo'; known are open, high, low, close, volume...",
+    "sma > 1": "1: 'sma' is a function; call it, as in sma(close, ...)",
+    "smaa(close, 3) > 1": "1: unknown function 'smaa'; did you mean 'sma'?",
+    "crossver(close, open)": "1: unknown function 'crossver'; did you mean 'crossover'?",
+    "eval(close)": "1: unknown function 'eval'; ...",
+    # types
+    "close": "1: gives a number, not true or false; compare it, as in close > open",
+    "close and open > 1": "1: is a number where true or false is needed; compare it, as in rsi(close, 14) < 30",
+    "not close": "5: is a number where true or false is needed; compare it, as in rsi(close, 14) < 30",
+    "(close > 1) + 1 > 1": "2: is true or false where a number is needed; use a series or a number here",
+    "sma(close > 1, 3) > 1": "5: is true or false where a number is needed; use a series or a number here",
+    "-(close > 1) > 1": "3: is true or false where a number is needed; use a series or a number here",
+    "close[True] > 1": "7: is true or false where a number is needed; use a series or a number here",
+    "close > None": "9: None is no number; use numbers, names and functions",
+    # arguments
+    "sma(close) > 1": "1: sma takes 2 arguments, not 1; write sma(series, length)",
+    "sma(close, 3, 4) > 1": "1: sma takes 2 arguments, not 3; write sma(series, length)",
+    "crossover(close)": "1: crossover takes 2 series, not 1; write crossover(a, b)",
+    "sma(close, length=3) > 1": "1: 'sma' takes its arguments by position; leave out names and stars",
+    "sma(*close) > 1": "1: 'sma' takes its arguments by position; leave out names and stars",
+    "sma(close, 2.5) > 1": "12: the length of sma is 2.5; use a whole number from 1 to 1,000,000",
+    "ema(close, 0) > 1": "12: the length of ema is 0; use a whole number from 1 to 1,000,000",
+    "rsi(close, 1e9) > 1": "12: the length of rsi is 1e+09; use a whole number from 1 to 1,000,000",
+    "sma(close, volume) > 1": "12: the length of sma is not a constant; use a number or a parameter",
+    # looking back and ahead
+    "close[-1] > 1": "1: x[-1] would look ahead; use x[1] for the value one bar earlier",
+    "close > close[1 - 2]": "9: x[-1] would look ahead; use x[1] for the value one bar earlier",
+    "close[0.5] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
+    "close[1:2] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
+    "close[1, 2] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
+    "close[volume] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
+    "close[1000001] > 1": "1: x[1e+06] looks back too far; use at most 1,000,000",
+    # numbers
+    "9" * 400 + " > close": "1: the number is too large; use a finite number",
+    "close > 1e999": "9: the number is too large; use a finite number",
+    "1or 2": "1: '1or' is no number; write it as 10, 0.5 or 1e3",
+    "close > 0x10": "9: '0x10' is no number; write it as 10, 0.5 or 1e3",
+    "close > 1j": "9: '1j' is no number; write it as 10, 0.5 or 1e3",
+    # Python that is no part of it
+    "close ** 2 > 1": "1: the operator ** is not part of the language; use + - * /",
+    "close % 2 > 1": "1: the operator % is not part of the language; use + - * /",
+    "close @ 2 > 1": "1: the operator @ is not part of the language; use + - * /",
+    "~close > 1": "1: the operator ~ is not part of the language; use not",
+    "close in open": "1: the operator in is not part of the language; use < <= > >= == !=",
+    "close is open": "1: the operator is is not part of the language; use < <= > >= == !=",
+    "close.real > 1": "1: a point after a name is not part of the language; see the list of functions and operators",
+    "close if open else high": "1: if ... else is not part of the language; see the list of functions and operators",
+    "(lambda: 1)()": "1: only the functions of the language can be called...",
+    "[x for x in close]": "1: for is not part of the language; see the list of functions and operators",
+    "(a := 1) > 1": "2: := is not part of the language; see the list of functions and operators",
+    "__import__('os')": '12: "\'" is not part of the language; as in close > sma(close, 20)',
+    "close > 1 # why": "11: '#' is not part of the language; as in close > sma(close, 20)",
+    "close > 1; open": "10: ';' is not part of the language; as in close > sma(close, 20)",
+    "close \\\n > 1": "7: '\\\\' is not part of the language; as in close > sma(close, 20)",
+    "clоse > 1": "3: 'о' is not part of the language; as in close > sma(close, 20)",  # noqa: RUF001
+    "close ≥ 1": "7: '≥' is not part of the language; as in close > sma(close, 20)",
+    "\0": "1: '\\x00' is not part of the language; as in close > sma(close, 20)",
+    "\ud800 > 1": "1: '\\ud800' is not part of the language; as in close > sma(close, 20)",
+    # no grammar
+    "close >": "8: not an expression: invalid syntax; as in close > sma(close, 20)",
+    "  close > (1": "11: not an expression: '(' was never closed; as in close > sma(close, 20)",
+    "close) > (1": "6: not an expression: unmatched ')'; as in close > sma(close, 20)",
+    "close = 1": "7: not an expression: invalid syntax...",
+    "import os": "1: not an expression: invalid syntax; as in close > sma(close, 20)",
+    # size
+    "-" * 50 + "close > 1": f"{MAX_DEPTH}: is nested too deep; use at most {MAX_DEPTH} levels",
+    "close" + " + 1" * 50 + " > 1": f"1: is nested too deep; use at most {MAX_DEPTH} levels",
+    "(" * 250 + "close" + ")" * 250: "201: not an expression: too many nested parentheses; as in close > sma(close, 20)",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_bad_expression_is_refused_with_column_and_remedy(text: str) -> None:
+    with pytest.raises(bt.StrategyError) as caught:
+        bt.Strategy(entry_long=text)
+    said = str(caught.value).removeprefix("entry_long, column ")
+    assert said == BAD[text] or (BAD[text].endswith("...") and said.startswith(BAD[text].removesuffix("...")))
+
+
+def test_an_expression_has_a_greatest_length() -> None:
+    with pytest.raises(bt.StrategyError, match=r"^entry_long: 2,001 characters are too many; use at most 2,000$") as caught:
+        bt.Strategy(entry_long="close > 1".ljust(MAX_LENGTH + 1))
+    assert caught.value.code == "too_large"
+    bt.Strategy(entry_long="close > 1".ljust(MAX_LENGTH))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("foo > 1", "unknown_name"),
+        ("foo(close) > 1", "unknown_function"),
+        ("close[-1] > 1", "look_ahead"),
+        ("-" * 99 + "close > 1", "too_large"),
+    ],
+)
+def test_programs_can_tell_errors_apart_by_their_code(text: str, code: str) -> None:
+    with pytest.raises(bt.StrategyError) as caught:
+        bt.Strategy(entry_long=text)
+    assert caught.value.code == code
+
+
+WORDS = st.sampled_from(
+    "close open high low volume hl2 sma ema rma rsi atr true_range crossover crossunder shift and or not in is if else lambda for True False None "
+    "( ) [ ] { } , . : ; + - * / // ** % < <= > >= == != = := ~ & | ^ @ ' \" \\ # $ 0 1 2 3 20 1.5 .5 1e3 1e 1e999 1_0 0x1 1j 007 ... x __class__ \n \t".split(
+        " "
+    )
+)
+TEXTS = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=30).map("".join), st.lists(WORDS, max_size=30).map(" ".join))
+
+
+@given(text=TEXTS)
+@example("1or 2")
+@example("1if 1else 2")
+@example("'\\d' > close")
+@example("(" * 1000)
+@example("not " * 400 + "True")
+@example("x" * 2000)
+@example("close" + "<close" * 300)
+@example("1" + "0" * 1990 + "> close")
+@settings(max_examples=800)
+def test_any_text_is_an_expression_or_a_strategy_error_within_10_ms(text: str) -> None:
+    took_s = []
+    for _ in range(3):  # a collection of garbage may fall into one of them
+        begin = time.thread_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with suppress(bt.StrategyError):
+                bt.Strategy(entry_long=text)
+        took_s.append(time.thread_time() - begin)
+    assert min(took_s) < 0.01
+
+
+@given(text=TEXTS)
+@settings(max_examples=200)
+def test_the_canonical_spelling_of_what_is_accepted_means_the_same(text: str) -> None:
+    try:
+        strategy = bt.Strategy(entry_long=text)
+    except bt.StrategyError:
+        return
+    spelled = canonical("entry_long", text)
+    again = bt.Strategy(entry_long=spelled)
+    assert canonical("entry_long", spelled) == spelled
+    assert again.canonical() == strategy.canonical()
+
+
+@pytest.fixture
+def true_bars(engine: str) -> Callable[[bt.Bars, str], list[int]]:
+    """Bars (but the last) on which a condition is true: those before an entry, since each position lasts for one bar."""
+
+    def find(bars: bt.Bars, text: str, **more: object) -> list[int]:
+        rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001, commission=0)
+        result = bt.backtest(bars, bt.Strategy(entry_long=text, **more), rules, engine=engine)  # type: ignore[arg-type]
+        assert not result.rejected_orders
+        return (result.trades.array["entry_index"] - 1).tolist()
+
+    return find
+
+
+# Conditions over closes of 1 2 4 3 3 5 1 9 (bars 0 to 7), and the bars among 0 to 6 on which they are true.
+CLOSES = [1, 2, 4, 3, 3, 5, 1, 9]
+MEANINGS = {
+    "close > 2": [2, 3, 4, 5],
+    "close >= 3": [2, 3, 4, 5],
+    "close < 2": [0, 6],
+    "close <= 2": [0, 1, 6],
+    "close == 3": [3, 4],
+    "close != 3": [0, 1, 2, 5, 6],
+    "2 < close <= 4": [2, 3, 4],
+    "1 < close < 5 < 6": [1, 2, 3, 4],
+    "close > 2 and close < 5": [2, 3, 4],
+    "close < 2 or close > 4": [0, 5, 6],
+    "not close > 2": [0, 1, 6],
+    "not (close > 2 and close < 5)": [0, 1, 5, 6],
+    "True": [0, 1, 2, 3, 4, 5, 6],
+    "False": [],
+    "not True": [],
+    "close > 2 and True": [2, 3, 4, 5],
+    "close[1] == 4": [3],
+    "close[0] == 4": [2],
+    "close[1][2] == 4": [5],
+    "close - close[1] > 0": [1, 2, 5],
+    "close > close[7]": [],
+    "+close - -close == 6": [3, 4],
+    "close * 2 == 8 or close / 2 == 2.5": [2, 5],
+    "1 / (close - 1) > 1e300": [0, 6],  # infinity is a number
+    "(close - 1) / (close - 1) == 1": [1, 2, 3, 4, 5],  # 0 / 0 is not
+    "not (close - 1) / (close - 1) == 2": [1, 2, 3, 4, 5],
+    "2 + 3 * 2 == 8 and close == 4": [2],
+    "(2 + 3) * 2 == 10 and close == 4": [2],
+    "8 / 4 / 2 == 1 and close == 4": [2],
+    "-2 - 2 == -4 and close == 4": [2],
+    "hl2 == close and hlc3 >= 3 and ohlc4 == close": [2, 3, 4, 5],
+    # a crossing needs the bar before at or on the other side
+    "crossover(close, 2)": [2],
+    "crossover(close, 3)": [2, 5],
+    "crossunder(close, 3)": [6],
+    "crossunder(close, 4)": [3, 6],
+    "crossunder(2, close)": [2],
+    "crossover(close, close[1])": [5],
+    "crossover(close, close)": [],
+    # nothing is true while something in it is not known
+    "sma(close, 3) > 0": [2, 3, 4, 5, 6],
+    "not sma(close, 3) > 0": [],
+    "close > 0 or sma(close, 3) > 0": [2, 3, 4, 5, 6],
+    "crossover(close, sma(close, 3))": [5],
+    "sma(close, 8) > 0": [],
+    "sma(close, 100) > 0": [],
+    # a parameter, a definition
+    "close > limit": [2, 3, 4, 5],
+    "flag and close > limit": [2, 3, 4, 5],
+    "rising": [1, 2, 5],
+    "not rising": [3, 4, 6],  # on bar 0 nothing is known of the bar before
+    "twice == 8": [2],
+    "sma(close, length) == 3": [3, 6],
+}
+
+
+@pytest.mark.parametrize("text", MEANINGS)
+def test_an_expression_is_true_where_it_is_by_hand(
+    text: str, true_bars: Callable[..., list[int]], make_bars: Callable[..., bt.Bars]
+) -> None:
+    names = {"define": {"rising": "close > close[1]", "twice": "2 * close"}, "params": {"limit": 2, "flag": True, "length": 3}}
+    assert true_bars(make_bars(CLOSES), text, **names) == MEANINGS[text]
+
+
+def test_a_long_series_of_conditions_is_no_nesting(true_bars: Callable[..., list[int]], make_bars: Callable[..., bt.Bars]) -> None:
+    assert true_bars(make_bars(CLOSES), " or ".join(f"close == {i}" for i in range(100))) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
+    from python_core.strategy import compile_plan
+
+    strategy = bt.Strategy(
+        entry_long="crossover(sma(close, fast), sma(close, slow))",
+        exit_long="crossunder(sma(close, 10), slow_line)",
+        define={"slow_line": "sma( close , 30 )"},
+        params={"fast": 10, "slow": 30},
+    )
+    assert [node.op for node in compile_plan(strategy, ()).nodes].count("sma") == 2
+
+
+def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
+    from python_core.strategy import compile_plan
+
+    def warm_up(text: str) -> int:
+        return compile_plan(bt.Strategy(entry_long=text), ()).warm_up
+
+    assert warm_up("close > 1") == 0
+    assert warm_up("close > sma(close, 20)") == 19
+    assert warm_up("close > sma(sma(close, 20), 5)") == 19 + 4
+    assert warm_up("crossover(close, sma(close, 20))") == 20
+    assert warm_up("rsi(close, 14)[3] > 50") == 14 + 3
+    assert warm_up("atr(14) > 1") == 1 + 13
+
+
+@given(
+    closes=st.lists(st.integers(1, 9), min_size=40, max_size=40),
+    text=st.sampled_from(
+        ["crossover(close, sma(close, 5))", "rsi(close, 3) > 60", "ema(close, 4) > close[2]", "atr(3) > 2", "close[7] > close"]
+    ),
+)
+@settings(max_examples=60)
+def test_the_warm_up_says_when_the_first_signal_can_be(closes: list[int], text: str) -> None:
+    from python_core import signals
+    from python_core.strategy import compile_plan
+
+    plan = compile_plan(bt.Strategy(entry_long=text), ())
+    columns = {name: np.array(closes, dtype=float) for name in ("open", "high", "low", "close", "volume")}
+    _, known = signals.evaluate(plan.nodes, columns, 40)[plan.conditions[0]]
+    assert known.argmax() == plan.warm_up
+    assert known[plan.warm_up :].all()

@@ -1,0 +1,213 @@
+"""Indicators against values worked out with a pencil, published examples, and exact fractions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import python_core as bt
+from python_core.indicators import INDICATORS, ema, exact, rma, rolling_sum, rsi, shift, sma, true_range
+
+nan = math.nan
+
+# Closes of bars 0 to 7, and what an expression over them is from bar to bar.
+CLOSES = [1, 2, 4, 3, 3, 5, 1, 9]
+BY_HAND = {
+    "sma(close, 1)": CLOSES,
+    "sma(close, 2)": [nan, 3 / 2, 6 / 2, 7 / 2, 6 / 2, 8 / 2, 6 / 2, 10 / 2],
+    "sma(close, 4)": [nan, nan, nan, 10 / 4, 12 / 4, 15 / 4, 12 / 4, 18 / 4],
+    "sma(close, 8)": [nan] * 7 + [28 / 8],
+    "sma(close, 9)": [nan] * 8,
+    # alpha 1/2, from the average 7/3 of the first three
+    "ema(close, 3)": [nan, nan, 7 / 3, 8 / 3, 17 / 6, 47 / 12, 59 / 24, 275 / 48],
+    "ema(close, 1)": CLOSES,
+    # alpha 1/2, from the average 3/2 of the first two
+    "rma(close, 2)": [nan, 1.5, 2.75, 2.875, 2.9375, 3.96875, 2.484375, 5.7421875],
+    "rma(close, 1)": CLOSES,
+    # rises 1 2 0 0 2 0 8, falls 0 0 1 0 0 4 0, each smoothed with alpha 1/2 from the average of its first two
+    "rsi(close, 2)": [nan, nan, 100, 60, 60, 100 * 1.1875 / 1.3125, 100 * 0.59375 / 2.65625, 100 * 4.296875 / 5.328125],
+    "rsi(close, 1)": [nan, 100, 100, 0, 50, 100, 0, 100],
+    "close[3]": [nan, nan, nan, 1, 2, 4, 3, 3],
+    "sma(sma(close, 2), 2)": [nan, nan, 9 / 4, 13 / 4, 13 / 4, 7 / 2, 7 / 2, 4],
+    "sma(close[2], 2)": [nan, nan, nan, 3 / 2, 6 / 2, 7 / 2, 6 / 2, 8 / 2],
+    # an average that meets 0 / 0 starts anew after it
+    "sma((close - 1) / (close - 1), 2)": [nan, nan, 1, 1, 1, 1, nan, nan],
+    "ema((close - 1) / (close - 1), 2)": [nan, nan, 1, 1, 1, 1, nan, nan],
+}
+
+
+@pytest.mark.parametrize("text", BY_HAND)
+def test_an_indicator_is_as_by_hand(text: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+    """A target at `10 + expression`, for an entry on every bar, tells the expression's value to either engine's last bit."""
+    assert levels(text, engine, make_bars, CLOSES) == pytest.approx(BY_HAND[text], rel=1e-14, nan_ok=True)
+
+
+def levels(text: str, engine: str, make_bars: Callable[..., bt.Bars], closes: list[float]) -> list[float]:
+    """The value of `text` on each bar, read off as the price of a target that is met one bar later."""
+    found = []
+    for k in range(len(closes)):
+        # After the signal's bar one more, whose range holds any level.
+        bars = make_bars([*closes[: k + 1], (1e-9, 1e9, 1e-9, 1e-9)])
+        signals = bt.Signals(entry_long=np.arange(k + 2) == k)
+        rules = bt.Execution(take_profit=text, sizing="fixed_quantity", size=1, commission=0)
+        trades = list(bt.simulate(bars, signals, rules, engine=engine).trades)
+        found.append(trades[0].exit_price if trades else nan)
+        assert all(trade.reason == "take_profit" for trade in trades)
+    return [value if value != 1e-9 else 0.0 for value in found]
+
+
+def test_true_range_and_atr_are_as_by_hand(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+    bars = make_bars([(10, 12, 9, 11), (11, 13, 10, 12), (15, 16, 14, 15), (15, 15, 8, 9), (9, 10, 9, 10)])
+    # high - low, or from the close before: 3; |16 - 12|; |8 - 15|; 10 - 9
+    assert true_range(bars.high, bars.low, bars.close).tolist() == pytest.approx([nan, 3, 4, 7, 1], nan_ok=True)
+    signals = bt.Signals(entry_long=np.array([False, False, False, True, False]))
+    (trade,) = bt.simulate(bars, signals, bt.Execution(stop_loss=bt.Atr(multiple=0.01, period=2), commission=0), engine=engine).trades
+    # averages of two: 3.5, then half of 3.5 and 7; the entry fills at 9, and its bar's low is no lower
+    assert trade.exit_price == 10
+    short = bt.Signals(entry_short=signals.masks[0])
+    (trade,) = bt.simulate(bars, short, bt.Execution(stop_loss=bt.Atr(multiple=0.1, period=2), commission=0), engine=engine).trades
+    assert trade.exit_price == pytest.approx(9 + 0.1 * 5.25, rel=1e-15)
+
+
+# Wilder's index over 14 days; the closes and, to two places, the index are those of the example at StockCharts' ChartSchool.
+PUBLISHED_CLOSES = [
+    *(
+        44.34,
+        44.09,
+        44.15,
+        43.61,
+        44.33,
+        44.83,
+        45.10,
+        45.42,
+        45.84,
+        46.08,
+        45.89,
+        46.03,
+        45.61,
+        46.28,
+        46.28,
+        46.00,
+        46.03,
+        46.41,
+        46.22,
+        45.64,
+    ),
+]
+PUBLISHED_RSI = [70.46, 66.25, 66.48, 69.35, 66.29, 57.92]
+
+
+def test_rsi_is_that_of_the_published_example() -> None:
+    values = rsi(np.array(PUBLISHED_CLOSES), 14)
+    assert np.isnan(values[:14]).all()
+    assert values[14:] == pytest.approx(PUBLISHED_RSI, abs=0.006)
+
+
+def test_rsi_of_what_never_moves_is_50_and_of_what_only_moves_one_way_is_0_or_100() -> None:
+    assert rsi(np.full(20, 7.0), 5)[5:].tolist() == [50] * 15
+    assert rsi(np.arange(1.0, 21.0), 5)[5:].tolist() == [100] * 15
+    assert rsi(np.arange(20.0, 0.0, -1.0), 5)[5:].tolist() == [0] * 15
+
+
+prices = st.one_of(st.floats(1e-6, 1e6), st.sampled_from([1.0, 1e-300, 1e300, 3e-5, 1e16, 0.1]))
+series = st.lists(prices, min_size=1, max_size=40).map(np.array)
+anything = st.lists(st.floats(width=64), min_size=1, max_size=40).map(np.array)
+
+
+@given(x=series, length=st.integers(1, 12))
+@settings(max_examples=150)
+def test_a_simple_average_is_the_rounded_exact_sum_over_the_length(x: np.ndarray, length: int) -> None:
+    values = sma(x, length)
+    for i in range(len(x)):
+        if i < length - 1:
+            assert np.isnan(values[i])
+        else:
+            total = sum(Fraction(value) for value in x[i - length + 1 : i + 1].tolist())
+            assert values[i] == float(total) / length
+
+
+@given(x=anything, length=st.integers(1, 6))
+@settings(max_examples=150)
+def test_a_rolling_sum_forgets_what_left_it_whatever_it_was(x: np.ndarray, length: int) -> None:
+    sums = rolling_sum(x, length)
+    for i in range(len(x)):
+        window = x[max(0, i - length + 1) : i + 1]
+        if len(window) < length or not np.isfinite(window).all():
+            assert np.isnan(sums[i])
+        else:
+            total = sum(Fraction(value) for value in window.tolist())
+            try:
+                assert sums[i] == float(total)
+            except OverflowError:
+                assert sums[i] == (math.inf if total > 0 else -math.inf)
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False))
+@settings(max_examples=150)
+def test_every_float_is_a_whole_number_of_the_smallest_one(value: float) -> None:
+    assert Fraction(exact(value), 2**1074) == Fraction(value)
+
+
+@given(x=st.lists(st.floats(1, 1000), min_size=2, max_size=40).map(np.array), length=st.integers(1, 9))
+@settings(max_examples=100)
+def test_smoothed_averages_are_their_recursion_in_exact_fractions(x: np.ndarray, length: int) -> None:
+    for smooth, alpha in ((ema, Fraction(2, length + 1)), (rma, Fraction(1, length))):
+        values = smooth(x, length)
+        wanted = None
+        for i, new in enumerate(map(Fraction, x.tolist())):
+            if i == length - 1:
+                wanted = sum(map(Fraction, x[:length].tolist())) / length
+            elif wanted is not None:
+                wanted = alpha * new + (1 - alpha) * wanted
+            assert np.isnan(values[i]) if wanted is None else values[i] == pytest.approx(float(wanted), rel=1e-13)
+
+
+@given(x=st.lists(st.floats(1, 1000), min_size=2, max_size=40).map(np.array), length=st.integers(1, 9))
+@settings(max_examples=100)
+def test_rsi_is_wilders_formula_in_exact_fractions(x: np.ndarray, length: int) -> None:
+    values = rsi(x, length)
+    assert np.isnan(values[:length]).all()
+    moves = [b - a for a, b in zip(x[:-1].tolist(), x[1:].tolist(), strict=True)]
+    rises, falls = ([Fraction(max(sign * move, 0.0)) for move in moves] for sign in (1, -1))
+    for i in range(length, len(x)):
+        up, down = (sum(part[:length]) / length for part in (rises, falls))
+        for k in range(length, i):
+            up, down = ((average * (length - 1) + part[k]) / length for average, part in ((up, rises), (down, falls)))
+        assert values[i] == pytest.approx(50.0 if up + down == 0 else float(100 * up / (up + down)), rel=1e-11, abs=1e-9)
+
+
+@given(x=series, bars=st.integers(1, 50))
+@settings(max_examples=50)
+def test_a_shift_is_the_value_so_many_bars_earlier(x: np.ndarray, bars: int) -> None:
+    values = shift(x, bars)
+    assert np.isnan(values[:bars]).all()
+    np.testing.assert_array_equal(values[bars:], x[: max(0, len(x) - bars)])
+
+
+@pytest.mark.parametrize("name", INDICATORS)
+@given(x=st.lists(st.floats(1, 100), min_size=45, max_size=60).map(np.array), length=st.integers(1, 20))
+@settings(max_examples=25)
+def test_the_table_says_how_many_bars_warm_up_takes(name: str, x: np.ndarray, length: int) -> None:
+    indicator = INDICATORS[name]
+    lengths = (length,) * len(indicator.lengths)
+    values = indicator.reference(*(x,) * indicator.series, *lengths)
+    known = ~np.isnan(values)
+    assert known.argmax() == indicator.warm_up(*lengths)
+    assert known[known.argmax() :].all()
+
+
+@pytest.mark.parametrize("name", INDICATORS)
+@given(x=st.lists(st.floats(1, 100), min_size=2, max_size=60).map(np.array), length=st.integers(1, 20), cut=st.integers(1, 60))
+@settings(max_examples=25)
+def test_an_indicator_never_looks_ahead(name: str, x: np.ndarray, length: int, cut: int) -> None:
+    indicator = INDICATORS[name]
+    lengths = (length,) * len(indicator.lengths)
+    whole = indicator.reference(*(x,) * indicator.series, *lengths)
+    part = indicator.reference(*(x[:cut],) * indicator.series, *lengths)
+    np.testing.assert_array_equal(part, whole[:cut])

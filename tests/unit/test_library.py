@@ -1,0 +1,89 @@
+"""The library of strategies: every one runs on every file of market data, in both engines with the same bits."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import python_core as bt
+from python_core import library
+
+NAMES = (
+    "adabtc-5m",
+    "ethbtc-5m",
+    "eurusd-1h",
+    "goog-1d",
+    "ltcbtc-5m",
+    "unittest-btc-1m",
+    "xmrbtc-5m",
+    "xrpusdt-perp-1h",
+    "xrpusdt-perp-5m",
+)
+FILES = tuple(f"{name}.parquet" for name in NAMES)
+
+
+@cache
+def read(path: Path) -> bt.Bars:
+    return bt.Bars.read(path)
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_a_recipe_says_what_it_is(name: str) -> None:
+    recipe = library.load(name)
+    assert recipe.name == name
+    for text in (recipe.title, recipe.idea, recipe.source, recipe.strategy.explain()):
+        assert len(text) > 10
+    assert recipe.strategy.warm_up_bars < 1_000
+    assert msgspec.json.decode(msgspec.json.encode(recipe), type=library.Recipe) == recipe
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_a_recipe_trades_on_synthetic_bars_and_can_be_searched(name: str) -> None:
+    recipe = library.load(name)
+    bars = bt.synthetic(5_000, timeframe="1h")
+    assert len(bt.backtest(bars, recipe.strategy, recipe.execution).trades) > 3
+    ranges = {key: param for key, param in recipe.strategy.params.items() if isinstance(param, bt.Param)}
+    assert ranges
+    grid = {}
+    for key, param in ranges.items():
+        values = param.search_values()
+        assert values is not None
+        assert recipe.strategy.values[key] in values
+        grid[key] = [float(recipe.strategy.values[key]), float(values[0]), float(values[-1])]
+    table = bt.sweep(bars[:500], recipe.strategy, grid, recipe.execution, objective="final_equity")
+    assert np.isfinite(table.column("final_equity")).all()
+
+
+@pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("name", library.names())
+def test_a_recipe_gives_the_same_bits_in_both_engines(name: str, file: str, market_data: Path) -> None:
+    bars, recipe = read(market_data / file), library.load(name)
+    rust = bt.backtest(bars, recipe.strategy, recipe.execution, engine="rust")
+    python = bt.backtest(bars, recipe.strategy, recipe.execution, engine="python")
+    assert rust.digest == python.digest
+    assert rust.fingerprint == python.fingerprint
+
+
+def test_every_recipe_trades_on_some_real_market(market_data: Path) -> None:
+    assert {path.name for path in market_data.glob("*.parquet") if "funding" not in path.name} == set(FILES)
+    idle = set(library.names())
+    for file in FILES:
+        bars = read(market_data / file)
+        idle -= {name for name in idle if len(bt.backtest(bars, library.load(name).strategy, library.load(name).execution).trades)}
+    assert not idle
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(bt.StrategyError, match=r"library: the library has no 'sma-kross'; did you mean 'sma-cross'\?"):
+        library.load("sma-kross")
+    with pytest.raises(bt.StrategyError, match="it has connors-rsi2, "):
+        library.load("../../etc/passwd")
+
+
+def test_the_library_is_listed_by_name() -> None:
+    assert [recipe.name for recipe in library.every()] == sorted(library.names())

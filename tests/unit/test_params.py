@@ -1,0 +1,252 @@
+"""Typed parameters: one spec for a single run and for a search."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import nullcontext
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import python_core as bt
+
+FAST = {"type": "int", "default": 10, "min": 5, "max": 20, "step": 5}
+SLOW = {"type": "int", "default": 30, "min": 10, "max": 40, "step": 10}
+
+
+def cross(**fields: Any) -> bt.Strategy:
+    usual = {
+        "entry_long": "crossover(sma(close, fast), sma(close, slow))",
+        "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
+        "params": {"fast": FAST, "slow": SLOW},
+        "constraints": ["fast < slow"],
+    }
+    return bt.Strategy(**{**usual, **fields})
+
+
+def test_a_typed_parameter_runs_as_its_default_does() -> None:
+    bars = bt.synthetic(500)
+    typed, plain = bt.backtest(bars, cross()), bt.backtest(bars, cross(params={"fast": 10, "slow": 30}, constraints=[]))
+    assert len(typed.trades) > 0
+    assert typed.digest == plain.digest
+    assert typed.fingerprint == plain.fingerprint
+
+
+def test_a_typed_parameter_survives_json() -> None:
+    there = msgspec.json.decode(msgspec.json.encode(cross()), type=bt.Strategy)
+    assert there == cross()
+    assert isinstance(there.params["fast"], bt.Param)
+
+
+def test_a_sweep_without_a_grid_tries_the_ranges_that_keep_the_constraints() -> None:
+    table = bt.sweep(bt.synthetic(500), cross())
+    tried = list(zip(table.params["fast"].tolist(), table.params["slow"].tolist(), strict=True))
+    assert tried == [(fast, slow) for fast, slow in itertools.product((5, 10, 15, 20), (10, 20, 30, 40)) if fast < slow]
+    assert len(tried) == 12
+
+
+@pytest.mark.parametrize("engine", ["python", "auto"])
+def test_each_combination_of_a_sweep_is_the_single_run_with_its_values(engine: Any) -> None:
+    bars = bt.synthetic(400)
+    table = bt.sweep(bars, cross(), engine=engine)
+    for i in range(len(table)):
+        single = bt.backtest(bars, table.strategy(i))
+        assert table.column("final_equity")[i] == single.metrics.final_equity
+
+
+def test_a_grid_is_filtered_by_the_constraints_too() -> None:
+    table = bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}), {"fast": [10, 50]})
+    assert table.params["fast"].tolist() == [10]
+
+
+def test_a_sweep_that_no_combination_survives_says_so() -> None:
+    with pytest.raises(bt.StrategyError, match="no combination keeps fast < slow"):
+        bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}), {"fast": [40, 50]})
+
+
+def test_a_sweep_needs_a_range_or_a_grid() -> None:
+    with pytest.raises(bt.StrategyError, match="no parameter has a range"):
+        bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}))
+
+
+def test_a_broken_constraint_is_named_with_the_values() -> None:
+    with pytest.raises(bt.StrategyError, match=r"constraints\[0\]: fast < slow does not hold where fast is 20 and slow is 10") as caught:
+        cross().with_params(fast=20, slow=10)
+    assert caught.value.code == "constraint"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "holds"),
+    [
+        ("slow / fast >= 3", True),
+        ("2 * fast < slow - 10 or slow == 30", True),
+        ("not fast == 10", False),
+        ("5 < fast < slow and -fast < 0", True),
+        ("fast / 0 > 1 - slow", True),
+        ("True", True),
+        ("0 / (fast - 10) == 0", False),
+        ("long and fast > 1", True),
+    ],
+)
+def test_constraints_compare_what_params_give(constraint: str, holds: bool) -> None:
+    with nullcontext() if holds else pytest.raises(bt.StrategyError, match="does not hold"):
+        cross(params={"fast": 10, "slow": 30, "long": True}, constraints=[constraint])
+
+
+@pytest.mark.parametrize(
+    ("constraints", "message"),
+    [
+        (["close > fast"], r"constraints\[0\]: close is not known before a run"),
+        (["fast < slow", "fast < slwo"], r"constraints\[1\], column 8: unknown name 'slwo'; did you mean 'slow'\?"),
+        (["fast + slow"], "gives a number, not true or false"),
+        (["__import__(fast)"], "unknown function '__import__'"),
+        ("fast < slow", "constraints: no list"),
+        ([3], "3 is no text"),
+        (["fast < slow"] * 21, "at most 20"),
+    ],
+)
+def test_a_constraint_that_makes_no_sense_is_refused(constraints: Any, message: str) -> None:
+    with pytest.raises(bt.StrategyError, match=message):
+        cross(constraints=constraints)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"type": "int", "default": 3, "min": 5}, "default: 3 is out of range; use at least 5"),
+        ({"type": "int", "default": 3, "max": 2}, "default: 3 is out of range; use at most 2"),
+        ({"type": "int", "default": 2.5}, "default: 2.5 is not whole"),
+        ({"type": "int", "default": True}, "default: True is no number"),
+        ({"type": "float", "default": "1"}, "default: '1' is no number"),
+        ({"type": "float", "default": float("nan")}, "default: the number is not finite"),
+        ({"type": "int", "default": 10**400}, "default: the number is not finite or too large"),
+        ({"type": "int", "default": 1, "min": 9, "max": 1}, "min: 9 is above the max 1"),
+        ({"type": "int", "default": 1, "step": 0}, "step: 0 is no step"),
+        ({"type": "bool", "default": 1}, "default: 1 is neither true nor false"),
+        ({"type": "bool", "default": True, "min": 0}, "min: a bool has none"),
+        ({"type": "choice", "default": 1}, "choices: 0 choices for a choice"),
+        ({"type": "choice", "default": 3, "choices": [1, 2]}, "default: 3 is not among the choices; use one of 1, 2"),
+        ({"type": "choice", "default": True, "choices": [1, 2]}, "default: True is not among the choices"),
+        ({"type": "int", "default": 1, "choices": [1, 2]}, "choices: 2 choices for a int"),
+    ],
+)
+def test_a_parameter_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(bt.StrategyError, match=message):
+        bt.Param(**fields)
+
+
+def test_an_unknown_field_or_type_is_refused_with_the_parameter_named() -> None:
+    with pytest.raises(bt.StrategyError, match=r"params\.fast: .*unknown field `maximum`"):
+        cross(params={"fast": {"type": "int", "default": 1, "maximum": 3}, "slow": 30})
+    with pytest.raises(bt.StrategyError, match=r"params\.fast: Invalid enum value 'integer'"):
+        cross(params={"fast": {"type": "integer", "default": 1}, "slow": 30})
+    with pytest.raises(bt.StrategyError, match="type: unknown type 'integer'"):
+        bt.Param(type="integer", default=1)  # type: ignore[arg-type]
+
+
+def test_values_outside_a_range_are_refused_in_runs_and_searches() -> None:
+    with pytest.raises(bt.StrategyError, match=r"params\.fast: 21 is out of range; use 5 to 20"):
+        cross().with_params(fast=21)
+    with pytest.raises(bt.StrategyError, match=r"grid\['fast'\]: 4 is out of range; use 5 to 20"):
+        bt.sweep(bt.synthetic(300), cross(), {"fast": [4, 5]})
+    with pytest.raises(bt.StrategyError, match="has no parameter 'fats'"):
+        cross().with_params(fats=21)
+
+
+def test_search_values_are_what_a_person_would_write() -> None:
+    assert bt.Param(type="float", default=0.1, min=0.1, max=0.5, step=0.1).search_values() == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert bt.Param(type="int", default=5, min=5, max=8).search_values() == (5, 6, 7, 8)
+    assert bt.Param(type="int", default=5, min=5, max=9, step=3).search_values() == (5, 8)
+    assert bt.Param(type="bool", default=True).search_values() == (False, True)
+    assert bt.Param(type="choice", default=2, choices=(2, 9)).search_values() == (2, 9)
+    assert bt.Param(type="int", default=5, min=5).search_values() is None
+    with pytest.raises(bt.StrategyError, match="needs a step"):
+        bt.Param(type="float", default=0.1, min=0.1, max=0.5).search_values()
+    with pytest.raises(bt.StrategyError, match="use at most 10,000"):
+        bt.Param(type="float", default=0.1, min=0, max=1e300, step=1e-300).search_values()
+
+
+def test_a_choice_of_numbers_is_searched_and_bools_and_texts_stay() -> None:
+    strategy = bt.Strategy(
+        entry_long="close > sma(close, length) and active",
+        params={
+            "length": bt.Param(type="choice", default=21, choices=(8, 13, 21)),
+            "active": bt.Param(type="bool", default=True),
+            "note": bt.Param(type="choice", default="a", choices=("a", "b")),
+        },
+    )
+    table = bt.sweep(bt.synthetic(300), strategy)
+    assert list(table.params) == ["length"]
+    np.testing.assert_array_equal(table.params["length"], [8, 13, 21])
+
+
+SPELLINGS: list[dict[str, Any]] = [
+    {"entry_long": "  crossover( sma(close,fast),(sma(close, slow)) ) "},
+    {"params": {"slow": 30, "fast": 10}},
+    {"params": {"fast": 10.0, "slow": 3e1}},
+    {"params": {"fast": FAST, "slow": 30}, "constraints": ["fast < 11"]},
+]
+
+
+@pytest.mark.parametrize("fields", SPELLINGS)
+def test_equal_strategies_have_equal_hashes_and_fingerprints(fields: dict[str, Any]) -> None:
+    bars = bt.synthetic(300)
+    fields = {**{name: getattr(cross(), name) for name in cross().__struct_fields__}, **fields}
+    other = bt.Strategy(**fields)
+    assert other.hash == cross().hash
+    assert bt.fingerprint(bars, other, bt.Execution()) == bt.fingerprint(bars, cross(), bt.Execution())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("close > 1e1 and (close > 2 and close > 3.50)", "close>10.0 and close > 2.0 and close > 3.5"),
+        ("(close > 2 or close > 3) or not (close > 4)", "close > 2 or (close > 3 or not close > 4)"),
+        ("close[1.0] > -(0)", "close[1] > -0.0"),
+        ("close > 1_000 + 2", "(close) > (1e3 + 2)"),
+    ],
+)
+def test_canonical_spelling_is_the_same_for_equal_expressions(one: str, other: str) -> None:
+    bars = bt.synthetic(200)
+    a, b = bt.Strategy(entry_long=one), bt.Strategy(entry_long=other)
+    assert a.canonical() == b.canonical()
+    again = bt.Strategy(**{name: value for name, value in a.canonical().items() if name == "entry_long"})
+    assert bt.backtest(bars, a).digest == bt.backtest(bars, b).digest == bt.backtest(bars, again).digest
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"params": {"fast": 11, "slow": 30}},
+        {"timeframe": "4h"},
+        {"exit_long": ""},
+        {"entry_long": "crossover(sma(close, slow), sma(close, fast))"},
+        {"define": {"x": "close"}},
+    ],
+)
+def test_strategies_that_differ_have_different_hashes(fields: dict[str, Any]) -> None:
+    assert cross(constraints=[], **fields).hash != cross().hash
+
+
+def test_true_and_one_are_not_the_same_value() -> None:
+    one = bt.Strategy(entry_long="close > 1", params={"x": 1})
+    true = bt.Strategy(entry_long="close > 1", params={"x": True})
+    assert one.hash != true.hash
+
+
+def test_the_warm_up_is_known_before_a_run_and_no_signal_comes_earlier() -> None:
+    bars = bt.synthetic(300)
+    strategy = bt.Strategy(entry_long="close > 0 and ema(close, 20)[5] > 0 and rsi(sma(close, 4), 7) > -1")
+    assert strategy.warm_up_bars == 24
+    always = bt.backtest(bars, strategy)
+    assert always.trades.array["entry_index"][0] == 25
+
+
+def test_zero_and_negative_zero_are_told_apart() -> None:
+    bars = bt.synthetic(50)
+    for x, trades in ((0.0, 0), (-0.0, 1)):
+        assert len(bt.backtest(bars, bt.Strategy(entry_long="1 / x < 0", params={"x": x}), engine="python").trades) == trades
+    together = bt.Strategy(entry_long="0.0 > 1 or 1 / -0.0 < 0")
+    assert len(bt.backtest(bars, together, engine="python").trades) == 1

@@ -1,0 +1,174 @@
+"""A strategy coarser than its bars, worked out with a pencil. For the tables' form see test_simulate.py.
+
+The bars are minutes from 00:00 on, or where said days from Monday 2024-01-01 on; the strategies run on 5m and on 1w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import python_core as bt
+
+Table = dict[str, dict[str, Any]]
+
+MINUTE, DAY = 60_000, 86_400_000
+MONDAY = 1_704_067_200_000
+
+
+def strategy(timeframe: str, **texts: str) -> bt.Strategy:
+    return bt.Strategy(**texts, timeframe=timeframe)
+
+
+FIVE_MINUTES: Table = {
+    "an order fills at the first minute after its bar": {
+        # The first five minutes close above their open, the second five below.
+        "bars": [100, 100, 100, 100, 103, 104, 105, 99, 99, 100, 101, 102],
+        "strategy": strategy("5m", entry_long="close > open", exit_long="close < open"),
+        "trades": [("long", 5, 104, 10, 101, "signal")],
+        "equity": [1000] * 6 + [1001, 995, 995, 996, 997, 997],
+    },
+    "a stop is met at its very minute, and at its level": {
+        "bars": [100, 100, 100, 100, 103, 100, 100, (100, 101, 88, 99), 120, 120, 120],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"stop_loss": 0.1},
+        "trades": [("long", 5, 100, 7, 90, "stop_loss"), ("long", 10, 120, 10, 120, "end")],
+        "equity": [1000] * 7 + [990] * 4,
+    },
+    "high, low, open, close and volume of the five": {
+        "bars": [(100, 104, 100, 101), (101, 107, 99, 100), (100, 101, 95, 99), 100, 103, 100, 100],
+        "volume": [1, 2, 4, 8, 16, 32, 64],
+        "strategy": strategy("5m", entry_long="open == 100 and high == 107 and low == 95 and close == 103 and volume == 31"),
+        "trades": [("long", 5, 100, 6, 100, "end")],
+        "equity": [1000] * 7,
+    },
+    "a partial last bar is not seen": {
+        "bars": [100, 100, 100, 100, 100, 100, 101, 102, 103],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "trades": [],
+        "equity": [1000] * 9,
+    },
+    "nor is one that ends with the data": {
+        "bars": [100, 100, 100, 100, 103],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"fill": "close"},
+        "trades": [],
+        "equity": [1000] * 5,
+    },
+    "a bar whose last minutes are missing closes with the next minute there is": {
+        "times": [0, 1, 2, 12, 13],
+        "bars": [100, 101, 102, 110, 111],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "trades": [("long", 3, 110, 4, 111, "end")],
+        "equity": [1000, 1000, 1000, 1000, 1001],
+    },
+    "a first bar whose early minutes are missing is what there is of it": {
+        "times": [3, 4, 5, 6],
+        "bars": [100, 101, 102, 110],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "trades": [("long", 2, 102, 3, 110, "end")],
+        "equity": [1000, 1000, 1000, 1008],
+    },
+    "bars are aligned to the clock, not to the first minute": {
+        "start": MONDAY + 2 * MINUTE,
+        "bars": [100, 101, 102, 110, 100, 100, 100, 90, 120],
+        "strategy": strategy("5m", entry_long="close > open", exit_long="close < open"),
+        "trades": [("long", 3, 110, 8, 120, "signal")],
+        "equity": [1000] * 4 + [990, 990, 990, 980, 1010],
+    },
+    "five minutes that nobody traded are no bar": {
+        # 00:00 and 00:10 closed at 100 and 101; close[1] is the bar before, not the five minutes before.
+        "times": [0, 4, 10, 14, 15, 16],
+        "bars": [99, 100, 100, 101, 102, 103],
+        "strategy": strategy("5m", entry_long="close == 101 and close[1] == 100"),
+        "trades": [("long", 4, 102, 5, 103, "end")],
+        "equity": [1000, 1000, 1000, 1000, 1000, 1001],
+    },
+    "at the close means at the last minute's": {
+        "bars": [100, 100, 100, 100, 103, 104, 105],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"fill": "close"},
+        "trades": [("long", 4, 103, 6, 105, "end")],
+        "equity": [1000, 1000, 1000, 1000, 1000, 1001, 1002],
+    },
+    "where that minute is missing, the next open": {
+        "times": [0, 1, 2, 3, 5, 6],
+        "bars": [100, 100, 100, 103, 104, 105],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"fill": "close"},
+        "trades": [("long", 4, 104, 5, 105, "end")],
+        "equity": [1000, 1000, 1000, 1000, 1000, 1001],
+    },
+    "a time stop counts the strategy's bars": {
+        "bars": [100, 100, 100, 100, 103, 100, 100, 100, 100, 100, 105, 106],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"max_bars": 1},
+        "trades": [("long", 5, 100, 10, 105, "time")],
+        "equity": [1000] * 10 + [1005, 1005],
+    },
+    "an ATR is of the strategy's bars": {
+        # True ranges of the bars at 00:05 and 00:10: 4 and 8.
+        "bars": [100] * 5 + [(100, 102, 98, 100)] * 5 + [(100, 104, 96, 100)] * 4 + [102] + [100, (100, 101, 87, 90), 90],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"stop_loss": bt.Atr(multiple=2, period=2)},
+        "trades": [("long", 15, 100, 16, 100 - 2 * 6, "stop_loss")],
+        "equity": [1000] * 16 + [988, 988],
+    },
+    "a price frozen at entry is the strategy bar's": {
+        "bars": [100, (100, 100, 95, 100), 100, 100, 103, 100, (100, 100, 94, 98), 98],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"stop_loss": "low"},
+        "trades": [("long", 5, 100, 6, 95, "stop_loss")],
+        "equity": [1000] * 6 + [995, 995],
+    },
+    "a trailing stop follows minutes": {
+        "bars": [100, 100, 100, 100, 103, 100, (100, 120, 99, 119), (119, 119, 107, 110), 110],
+        "strategy": strategy("5m", entry_long="close > open"),
+        "rules": {"trailing_stop": 0.1},
+        "trades": [("long", 5, 100, 7, 108, "trailing_stop")],
+        "equity": [1000] * 6 + [1019, 1008, 1008],
+    },
+}
+
+WEEKS: Table = {
+    "a week runs from Monday to Sunday": {
+        # 2024-01-03 is a Wednesday: Sunday is bar 4, Monday bar 5.
+        "start": MONDAY + 2 * DAY,
+        "bars": [100, 100, 100, 100, 103, 104, 105, 106],
+        "strategy": strategy("1w", entry_long="close > open"),
+        "trades": [("long", 5, 104, 7, 106, "end")],
+        "equity": [1000] * 6 + [1001, 1002],
+    },
+    "and is over when its Sunday is": {
+        "bars": [100, 100, 100, 100, 100, 100, 103, 104, 105],
+        "strategy": strategy("1w", entry_long="close > open"),
+        "rules": {"fill": "close"},
+        "trades": [("long", 6, 103, 8, 105, "end")],
+        "equity": [1000] * 7 + [1001, 1002],
+    },
+    "six days are no week yet": {
+        "bars": [100, 100, 100, 100, 100, 103],
+        "strategy": strategy("1w", entry_long="close > open"),
+        "trades": [],
+        "equity": [1000] * 6,
+    },
+}
+
+TABLES = {
+    **{claim: {"step": MINUTE, **case} for claim, case in FIVE_MINUTES.items()},
+    **{claim: {"step": DAY, **case} for claim, case in WEEKS.items()},
+}
+
+
+@pytest.mark.parametrize("claim", TABLES)
+def test_a_coarser_strategy_trades_as_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
+    check_by_hand(engine, **TABLES[claim])
+
+
+@pytest.mark.parametrize(("base", "timeframe"), [("5m", "3m"), ("3m", "5m"), ("4h", "6h"), ("1d", "12h")])
+def test_a_timeframe_that_is_no_multiple_is_refused(base: str, timeframe: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+    bars = make_bars([100, 101, 102], step=DAY, timeframe=base)
+    with pytest.raises(bt.StrategyError, match=f"^timeframe: {timeframe} is no whole multiple of the bars' {base}; "):
+        bt.backtest(bars, strategy(timeframe, entry_long="close > open"), engine=engine)

@@ -1,0 +1,178 @@
+"""The `barstorm` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+from sqlalchemy.engine import make_url
+
+import python_core as bt
+from workers import demo, health, lease, log
+from workers.database import open_database
+from workers.errors import Unavailable, WorkersError
+from workers.queue import open_queue
+from workers.settings import Settings, variable
+from workers.supervisor import Child, end_with_parent, shared_queue, supervise
+
+# Named, not imported: the API imports the workers, never the other way round.
+APPLICATION: Final = "api.app:create_app"
+HOST: Final = "127.0.0.1"
+PORT: Final = 8000
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_env()
+        log.set_up(settings)
+        code: int = options.run(settings, options)
+        return code
+    except (WorkersError, bt.BarstormError) as error:
+        print(f"barstorm: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def serve(settings: Settings, options: argparse.Namespace) -> int:
+    _check_port(options.host, options.port)
+    workers = _worker_count(settings, options)
+    children = [
+        Child("api", ("api", "--host", options.host, "--port", str(options.port))),
+        *(Child(f"worker-{i + 1}", ("worker-process",)) for i in range(workers)),
+    ]
+    print(f"Barstorm {bt.__version__} ({bt.engine} engine), {workers} worker processes: http://{options.host}:{options.port}/schema")
+    print(f"database {_shown(settings.database_url)}, queue {_shown(settings.redis_url) or 'our own Valkey'}; Ctrl-C stops", flush=True)
+    asyncio.run(supervise(settings, children))
+    return 0
+
+
+def api(settings: Settings, options: argparse.Namespace) -> int:
+    import uvicorn
+
+    end_with_parent()
+    _check_port(options.host, options.port)
+    uvicorn.run(
+        APPLICATION, factory=True, host=options.host, port=options.port, log_config=None, access_log=False, timeout_graceful_shutdown=10
+    )
+    return 0
+
+
+def worker(settings: Settings, options: argparse.Namespace) -> int:
+    burst = ("--burst",) if options.burst else ()
+    count = _worker_count(settings, options)
+    asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", ("worker-process", *burst), once=options.burst) for i in range(count)]))
+    return 0
+
+
+def worker_process(settings: Settings, options: argparse.Namespace) -> int:
+    end_with_parent()
+    lease.run(settings, burst=options.burst)
+    return 0
+
+
+def migrate(settings: Settings, options: argparse.Namespace) -> int:
+    async def bring_up_to_date() -> None:
+        async with open_database(settings.database_url) as database:
+            await database.migrate()
+
+    asyncio.run(bring_up_to_date())
+    print(f"{_shown(settings.database_url)} is up to date")
+    return 0
+
+
+def doctor(settings: Settings, options: argparse.Namespace) -> int:
+    async def ask() -> health.Health:
+        async with shared_queue(settings) as named, open_database(named.database_url) as database, open_queue(named.redis_url) as queue:
+            return await health.health(database, queue)
+
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    found = asyncio.run(ask())
+    free_gb = shutil.disk_usage(settings.folder).free / 1e9
+    print(f"barstorm  {bt.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    print(f"engine    {found.engine}: {found.engine_reason}")
+    for name, check, where in (
+        ("database", found.database, _shown(settings.database_url)),
+        ("queue", found.redis, _shown(settings.redis_url) or "our own"),
+    ):
+        print(f"{name:9} {check.kind} at {where}: {f'answers in {check.latency_ms:.1f} ms' if check.ok else check.error}")
+    print(f"workers   {found.workers if found.workers is not None else 'unknown'} reporting")
+    print(f"data      {settings.folder}, {free_gb:,.1f} GB free{'' if os.access(settings.folder, os.W_OK) else ', not writable'}")
+    return 0 if found.status == "ok" and os.access(settings.folder, os.W_OK) else 1
+
+
+def run_demo(settings: Settings, options: argparse.Namespace) -> int:
+    return asyncio.run(demo.demo(settings, options.data))
+
+
+def _parser() -> argparse.ArgumentParser:
+    fields = msgspec.structs.fields(Settings)
+    described = [
+        (variable(field.name), field.default, getattr(msgspec.inspect.type_info(field.type), "extra_json_schema", None)) for field in fields
+    ]
+    lines = [f"  {name:25} {(extra or {}).get('description', '')} [{default}]" for name, default, extra in described]
+    parser = argparse.ArgumentParser(
+        prog="barstorm",
+        description="Backtests as a service.",
+        epilog="settings, from the environment:\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+
+    def command(name: str, run: object, text: str | None) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text) if text else commands.add_parser(name)
+        added.set_defaults(run=run)
+        return added
+
+    listening = [command("serve", serve, "API, workers and Valkey, until Ctrl-C"), command("api", api, "the API alone")]
+    for parser_ in listening:
+        parser_.add_argument("--host", default=HOST)
+        parser_.add_argument("--port", type=int, default=PORT)
+    working = command("worker", worker, "worker processes, until Ctrl-C")
+    for parser_ in (listening[0], working):
+        parser_.add_argument("--workers", type=int, help="how many processes; one for each core unless said otherwise")
+    for parser_ in (working, command("worker-process", worker_process, None)):
+        parser_.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
+    command("migrate", migrate, "bring the database's schema up to date")
+    command("doctor", doctor, "say what is there and how it is")
+    command("demo", run_demo, "one backtest through all parts").add_argument(
+        "--data", type=Path, default=os.environ.get("DATA") or None, help="a CSV, Parquet or Arrow file of bars; DATA says it, too"
+    )
+    return parser
+
+
+def _worker_count(settings: Settings, options: argparse.Namespace) -> int:
+    count: int = settings.workers or os.cpu_count() or 1 if options.workers is None else options.workers
+    if not 1 <= count <= 1024:
+        raise Unavailable(f"can't start {count} worker processes", where="--workers", hint="use 1 to 1024")
+    return count
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise Unavailable(f"can't listen on {host}:{port} ({error})", where="--port", hint="use another port") from None
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
+    return make_url(url).render_as_string(hide_password=True) if url else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

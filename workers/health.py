@@ -1,0 +1,141 @@
+"""How the service is: asked of the database, of Redis, and of what the workers report."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+
+import python_core as bt
+from workers import store
+from workers.database import Database
+from workers.queue import Queue
+from workers.runs import RunState, TimeMs, now_ms
+
+TIMEOUT_S: Final = 3.0
+# A worker that has not reported for so long is not counted, then forgotten.
+SILENT_MS: Final = 10_000
+FORGOTTEN_MS: Final = 300_000
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One part, asked a real question: whether it answered, how fast, and what it said if not."""
+
+    kind: Annotated[str, Meta(examples=["sqlite", "postgresql", "valkey", "redis"])]
+    ok: bool
+    latency_ms: float
+    error: str | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`ok` when database and Redis both answer; `workers` counts those that reported lately; `engine` is this process's."""
+
+    status: Literal["ok", "down"]
+    database: Check
+    redis: Check
+    workers: int | None
+    engine: Literal["rust", "python"]
+    engine_reason: str
+    version: str
+    contract: Annotated[int, Meta(description="Version of the kernel's contract; part of every fingerprint.")]
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process last said of itself."""
+
+    id: str
+    host: str
+    pid: int
+    engine: str
+    started_at: TimeMs
+    seen_at: TimeMs
+    running: Annotated[tuple[str, ...], Meta(description="Ids of the runs it has.")]
+    done: Annotated[int, Meta(description="Jobs it has ended, well or not.")]
+
+
+class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of the queue and of all runs."""
+
+    ready: Annotated[int, Meta(description="Jobs that a worker may take now.")]
+    delayed: Annotated[int, Meta(description="Jobs that wait for their time, such as retries.")]
+    running: Annotated[int, Meta(description="Jobs that workers hold.")]
+    outbox: Annotated[int, Meta(description="Jobs accepted but not yet sent to the queue.")]
+    oldest_ready_s: Annotated[float | None, Meta(description="Age of the job that has been ready longest.")]
+    runs: Annotated[dict[RunState, int], Meta(description="Runs in each state.")]
+    workers: tuple[WorkerInfo, ...]
+
+
+async def health(database: Database, queue: Queue) -> Health:
+    """Ask every part, each for at most three seconds."""
+
+    alive: list[WorkerInfo] = []
+
+    async def redis() -> str:
+        server = await queue.redis.info("server")
+        alive.extend(await workers(queue))
+        return str(server.get("server_name", "redis"))
+
+    async def sql() -> str:
+        async with database.read() as session:
+            await session.execute(sa.select(sa.literal(1)))
+        return database.kind
+
+    database_check, redis_check = await asyncio.gather(_check(database.kind, sql), _check("redis", redis))
+    return Health(
+        status="ok" if database_check.ok and redis_check.ok else "down",
+        database=database_check,
+        redis=redis_check,
+        workers=len(alive) if redis_check.ok else None,
+        engine=bt.engine,
+        engine_reason=bt.engine_reason,
+        version=bt.__version__,
+        contract=bt.CONTRACT,
+    )
+
+
+async def metrics(database: Database, queue: Queue) -> QueueMetrics:
+    ready, delayed, held, age_ms = await queue.figures()
+    async with database.read() as session:
+        runs, outbox = await store.counts(session), await store.outbox_size(session)
+    return QueueMetrics(
+        ready=ready,
+        delayed=delayed,
+        running=held,
+        outbox=outbox,
+        oldest_ready_s=None if age_ms < 0 else age_ms / 1000,
+        runs=runs,
+        workers=await workers(queue),
+    )
+
+
+async def workers(queue: Queue) -> tuple[WorkerInfo, ...]:
+    """The workers that reported lately; those long silent are forgotten."""
+    found, forgotten, now = [], [], now_ms()
+    for identifier, raw in sorted((await queue.reports()).items()):
+        try:
+            worker = msgspec.json.decode(raw, type=WorkerInfo)
+        except msgspec.ValidationError:
+            continue  # of another version
+        if now - worker.seen_at <= SILENT_MS:
+            found.append(worker)
+        elif now - worker.seen_at > FORGOTTEN_MS:
+            forgotten.append(identifier)
+    await queue.forget(forgotten)
+    return tuple(found)
+
+
+async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> Check:
+    began = time.perf_counter()
+    error: str | None = None
+    try:
+        kind = await asyncio.wait_for(ask(), TIMEOUT_S)
+    except TimeoutError:
+        error = f"no answer within {TIMEOUT_S:g} s"
+    except Exception as caught:
+        error = f"{type(caught).__name__}: {caught}"[:200]
+    return Check(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - began) * 1000, 3), error=error)

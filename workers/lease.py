@@ -1,0 +1,253 @@
+"""The worker process: claims jobs under a lease, keeps the lease while they run, and hands them back when it has to stop.
+
+It is ARQ's worker with another way to get jobs and to let them go: one atomic claim instead of a watched key for each job, a list to
+block on instead of polling, and a lease of seconds instead of a lock as long as the longest job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib import import_module
+from typing import Any, Final
+
+import msgspec
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+import python_core as bt
+from workers import embedded, log, outbox, tasks
+from workers.database import open_database
+from workers.health import WorkerInfo
+from workers.queue import ArqWorker, Queue, RedisError, arq_options, func, open_queue, split_job_id
+from workers.runs import now_ms
+from workers.settings import Settings
+from workers.tasks import Executor, Job, Stop
+
+Function = Callable[..., Coroutine[Any, Any, None]]
+FUNCTIONS: Final[Mapping[str, Function]] = {"backtest": tasks.backtest}
+IDLE_S: Final = 5.0
+REPORT_S: Final = 2.0
+CANCEL_S: Final = 0.05
+HAND_OVER_S: Final = 10.0
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class LeaseWorker(ArqWorker):
+    """Runs the queue's jobs, `concurrency` at once, until `stop()`; with `burst`, until the queue is empty."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        functions: Mapping[str, Function],
+        *,
+        worker: str,
+        jobs: dict[str, Job],
+        burst: bool = False,
+        ctx: dict[Any, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            [func(function, name=name) for name, function in functions.items()],
+            max_jobs=settings.concurrency,
+            job_timeout=settings.job_timeout_s + 600,  # ours comes first, and ends the kernel, too
+            burst=burst,
+            ctx=ctx,
+            **arq_options(queue),
+        )
+        self.id = worker
+        self._settings = settings
+        self._queue = queue
+        self._jobs = jobs
+        self._lease_ms = int(settings.lease_s * 1000)
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._started_at = now_ms()
+        self._done = 0
+
+    def stop(self) -> None:
+        """Claim no more; finish what runs within `drain_s`, hand the rest back."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def main(self) -> None:
+        background = [asyncio.create_task(loop()) for loop in (self._keep_leases, self._watch_cancels, self._report)]
+        try:
+            await self._claim_jobs()
+            await self._drain()
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            with suppress(RedisError, OSError):
+                await self._queue.forget([self.id])
+                await self._queue.wake()  # this worker may have taken a wake-up that it no longer follows
+
+    async def _claim_jobs(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.clear()
+            free = self._settings.concurrency - len(self.tasks)
+            if free <= 0:
+                await self._changed.wait()
+                continue
+            try:
+                ids, next_ms = await self._queue.claim(self.id, self._lease_ms, free)
+                for identifier in ids:
+                    self._begin(identifier)
+                if not ids:
+                    if self.burst and next_ms < 0:
+                        return
+                    await self._sleep(IDLE_S if next_ms < 0 else min(next_ms / 1000, IDLE_S))
+            except (RedisError, OSError) as error:
+                _log.warning("queue does not answer", reason=str(error))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), 1)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until a job is sent, the worker is to stop, or the time is over; with `burst`, also until a job ends, which may be the last."""
+        end = self._changed if self.burst else self._stopping
+        waits = [asyncio.ensure_future(self._queue.wait(seconds)), asyncio.ensure_future(end.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waits[1].cancel()
+            if not waits[0].done():
+                waits[0].cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if not waits[0].cancelled() and (error := waits[0].exception()):
+            raise error
+
+    def _begin(self, identifier: str) -> None:
+        if identifier in self.tasks:
+            return  # our own lease had run out, and we were the first to claim it again
+        task = self.tasks[identifier] = asyncio.create_task(self.run_job(identifier, now_ms()))
+        task.add_done_callback(lambda done: self._ended(identifier, done))
+
+    def _ended(self, identifier: str, task: asyncio.Task[None]) -> None:
+        del self.tasks[identifier]
+        self._done += 1
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()):
+            # Whatever it was, the lease will run out and the job be claimed again.
+            _log.error("job left to its lease", job=identifier, exc_info=error)
+
+    async def finish_job(
+        self,
+        job_id: str,
+        finish: bool,
+        result_data: bytes | None,
+        result_timeout_s: float | None,
+        keep_result_forever: bool,
+        incr_score: int | None,
+        keep_in_progress: float | None,
+    ) -> None:
+        if finish:
+            await self._queue.finish(self.id, job_id)
+        else:
+            await self._queue.release(self.id, job_id, incr_score or 0)
+
+    async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
+        await self._queue.finish(self.id, job_id)
+
+    async def _drain(self) -> None:
+        if self.tasks:
+            await asyncio.wait(list(self.tasks.values()), timeout=self._settings.drain_s if self._stopping.is_set() else None)
+        for job in self._jobs.values():
+            job.stop(Stop.HAND_OVER)
+        if self.tasks:
+            await asyncio.wait(list(self.tasks.values()), timeout=HAND_OVER_S)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 3)
+            if not self.tasks:
+                continue
+            try:
+                for identifier in await self._queue.renew(self.id, self._lease_ms, list(self.tasks)):
+                    if identifier in self._jobs:
+                        self._jobs[identifier].stop(Stop.TAKEN_OVER)
+            except (RedisError, OSError) as error:
+                _log.warning("leases not renewed", reason=str(error))
+
+    async def _watch_cancels(self) -> None:
+        while True:
+            await asyncio.sleep(CANCEL_S)
+            if not self._jobs:
+                continue
+            runs = {job.run_id: job for job in self._jobs.values()}
+            with suppress(RedisError, OSError):
+                for run_id in await self._queue.cancelled(list(runs)):
+                    runs[run_id].stop(Stop.CANCELLED)
+
+    async def _report(self) -> None:
+        while True:
+            info = WorkerInfo(
+                id=self.id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                engine=bt.engine,
+                started_at=self._started_at,
+                seen_at=now_ms(),
+                running=tuple(split_job_id(identifier)[0] for identifier in self.tasks),
+                done=self._done,
+            )
+            with suppress(RedisError, OSError):
+                await self._queue.report(self.id, msgspec.json.encode(info))
+            await asyncio.sleep(REPORT_S)
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings, *, burst: bool = False) -> AsyncIterator[LeaseWorker]:
+    """A worker with all it needs; `main()` runs it. The relay and the reconciler run as long as it is open."""
+    async with AsyncExitStack() as stack:
+        if not settings.redis_url:
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(embedded.valkey(settings.folder)))
+        database = await stack.enter_async_context(open_database(settings.database_url))
+        await database.migrate()
+        queue = await stack.enter_async_context(open_queue(settings.redis_url))
+        executor = Executor(settings, database, queue, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
+        stack.callback(executor.threads.shutdown, wait=False, cancel_futures=True)
+        if burst:
+            await outbox.send(database, queue)
+        background = [
+            asyncio.create_task(outbox.Relay(database, queue).run()),
+            asyncio.create_task(outbox.reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
+            # The first run would otherwise wait for it.
+            asyncio.create_task(asyncio.to_thread(import_module, "polars")),
+        ]
+        try:
+            yield LeaseWorker(
+                settings, queue, FUNCTIONS, worker=executor.worker, jobs=executor.jobs, burst=burst, ctx={"executor": executor}
+            )
+        finally:
+            with suppress(RedisError, SQLAlchemyError, OSError):
+                await outbox.send(database, queue)  # what was handed back on the way out
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+async def work(settings: Settings, *, burst: bool = False) -> None:
+    """Be a worker until SIGTERM or SIGINT; with `burst`, until nothing is left to do."""
+    async with open_worker(settings, burst=burst) as worker:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        _log.info("worker started", worker=worker.id, engine=bt.engine, concurrency=settings.concurrency)
+        await worker.main()
+        _log.info("worker stopped", worker=worker.id)
+
+
+def run(settings: Settings, *, burst: bool = False) -> None:
+    """A worker as a process of its own."""
+    log.set_up(settings)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work(settings, burst=burst))
+    else:
+        uvloop.run(work(settings, burst=burst))

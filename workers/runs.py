@@ -1,0 +1,178 @@
+"""Runs: what a client asks for, the states a run goes through, and what it gets back."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+import python_core as bt
+from python_core.kernel import Engine
+from python_core.metrics import Metrics
+from workers.errors import Invalid
+
+TimeMs = Annotated[int, Meta(description="UTC epoch milliseconds.")]
+Reference = Annotated[str, Meta(min_length=1, max_length=120)]
+
+
+class RunState(StrEnum):
+    """Where a run is; `MOVES` says where it may go."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+# running -> running is a takeover from a worker that fell silent, running -> queued a hand-over by one that stops.
+MOVES: Final = {
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
+    RunState.RUNNING: frozenset(RunState),
+    RunState.RETRYING: frozenset({RunState.RUNNING, RunState.CANCELLED}),
+    RunState.SUCCEEDED: frozenset[RunState](),
+    RunState.FAILED: frozenset[RunState](),
+    RunState.CANCELLED: frozenset[RunState](),
+    RunState.DEAD: frozenset({RunState.QUEUED}),
+}
+WAITING: Final = frozenset({RunState.QUEUED, RunState.RETRYING})
+OPEN: Final = WAITING | {RunState.RUNNING}
+DONE: Final = frozenset(RunState) - OPEN
+
+
+def before(state: RunState) -> frozenset[RunState]:
+    """The states from which a run may go to `state`."""
+    return frozenset(origin for origin, targets in MOVES.items() if state in targets)
+
+
+class BacktestRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One backtest: which bars, which strategy, under which rules of execution."""
+
+    dataset: Annotated[Reference, Meta(description="Id or name of a dataset.")]
+    strategy: Annotated[bt.Strategy | Reference, Meta(description="A strategy, or the id or name of a stored one.")]
+    execution: bt.Execution = bt.Execution()
+    engine: Annotated[Engine, Meta(description="Which engine runs it; both give the same bits.")] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("dataset", "strategy"):
+            value = getattr(self, name)
+            if not isinstance(value, str | bt.Strategy) or (isinstance(value, str) and not 0 < len(value) <= 120):
+                raise ValueError(f"{name}: {value!r:.60} is no id or name; use one of 1 to 120 characters")
+
+
+class RunError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run failed: `code` is made for programs, `message` says what, `where` the field or column, `hint` what would be right."""
+
+    code: str
+    message: str
+    where: str = ""
+    hint: str = ""
+
+
+class Stages(msgspec.Struct, frozen=True, kw_only=True):
+    """How long each part of a run took, in milliseconds."""
+
+    queue_ms: Annotated[float, Meta(description="From acceptance to the start of the attempt that succeeded.")] = 0.0
+    load_ms: Annotated[float, Meta(description="Reading the bars; near zero when the worker still had them.")] = 0.0
+    kernel_ms: Annotated[float, Meta(description="Signals, simulation and metrics.")] = 0.0
+    save_ms: Annotated[float, Meta(description="Writing trades and equity.")] = 0.0
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backtest found; trades and equity are fetched apart."""
+
+    fingerprint: Annotated[str, Meta(description="Hash of the inputs.")]
+    digest: Annotated[str, Meta(description="Hash of the outputs; one fingerprint always gives one digest.")]
+    engine: Annotated[str, Meta(description="The engine that computed it.")]
+    bars: int
+    trades: int
+    rejected_orders: int
+    ambiguous_bars: int
+    ruined: bool
+    metrics: Metrics
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One backtest asked for, and what became of it. `result` is there once it succeeded, `error` when it failed."""
+
+    id: str
+    state: RunState
+    request: Annotated[BacktestRequest, Meta(description="As asked, with references resolved when it was accepted.")]
+    dataset_id: str
+    strategy_id: str | None
+    strategy_version: int | None
+    fingerprint: Annotated[str, Meta(description="Hash of the inputs; equal submissions share it.")]
+    attempt: Annotated[int, Meta(description="How many times a worker has started it.")]
+    cached: Annotated[bool, Meta(description="Whether the answer was there already, from an equal run.")]
+    cancel_requested: bool
+    worker: Annotated[str | None, Meta(description="The worker that has it or had it last.")]
+    created_at: TimeMs
+    started_at: TimeMs | None
+    finished_at: TimeMs | None
+    stages: Stages | None
+    error: RunError | None
+    result: RunResult | None = None
+
+
+class RunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs, newest first, without their results; `next_cursor` asks for the next page and is null on the last."""
+
+    items: tuple[Run, ...]
+    next_cursor: str | None
+
+
+class TradePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some trades of a run, in order; `total` counts all of them."""
+
+    items: tuple[bt.Trade, ...]
+    offset: int
+    total: int
+
+
+class Equity(msgspec.Struct, frozen=True, kw_only=True):
+    """Equity at the close of bars: `time` is each bar's open time, `total` counts all bars, of which these are a sample if fewer."""
+
+    time: tuple[int, ...]
+    equity: tuple[float, ...]
+    total: int
+
+
+def check_name(name: str, *, where: str = "name", most: int = 120) -> None:
+    """Names are short, printable and not blank at either end.
+
+    Raises:
+        Invalid: says what is wrong with it.
+    """
+    if not 0 < len(name) <= most or not name.isprintable() or name != name.strip():
+        raise Invalid(f"{name!r:.60} is no {where}", where=where, hint=f"use 1 to {most} printable characters, no blanks at the ends")
+
+
+def is_reference(text: str) -> bool:
+    """Whether it can be an id or a name at all; databases differ in what they make of other text."""
+    return 0 < len(text) <= 120 and text.isprintable()
+
+
+def new_id() -> str:
+    """A UUID (version 7) that sorts by the time it was made."""
+    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    return str(UUID(int=bits & ~(0xF << 76) & ~(3 << 62) | 7 << 76 | 2 << 62))
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def decode_request(raw: str) -> BacktestRequest:
+    return msgspec.json.decode(raw, type=BacktestRequest)
+
+
+def encode(value: Any) -> str:
+    """The JSON text under which the database keeps a struct."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,185 @@
+"""The service as the API sees it: opened once, closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from sqlalchemy.exc import DBAPIError
+
+import python_core as bt
+from python_core import diagnostics
+from python_core.diagnostics import Diagnosis, Plot
+from workers import datasets, embedded, health, results, strategies, submit
+from workers.database import Database, is_unreachable, open_database
+from workers.datasets import BarsCache, Dataset
+from workers.errors import Invalid, Unavailable
+from workers.health import Health, QueueMetrics
+from workers.outbox import Relay
+from workers.queue import Queue, RedisError, open_queue
+from workers.results import Results
+from workers.runs import BacktestRequest, Equity, Run, RunPage, RunState, TradePage
+from workers.settings import Settings
+from workers.strategies import StoredStrategy
+
+T = TypeVar("T")
+
+# Bars kept in memory for the next question about them.
+DIAGNOSED_BYTES: Final = 100_000_000
+
+
+class Service:
+    """Everything a client can ask for. Made by `open_service`.
+
+    Raises, in every method:
+        Unavailable: the database or Redis can't be reached.
+    """
+
+    def __init__(self, settings: Settings, database: Database, queue: Queue, relay: Relay) -> None:
+        self.settings = settings
+        self.database = database
+        self.queue = queue
+        self.results = Results(database, queue, settings)
+        self._relay = relay
+        self._bars = BarsCache(settings.folder, DIAGNOSED_BYTES)
+
+    async def submit_backtest(self, request: BacktestRequest) -> Run:
+        """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together."""
+        with _reachable():
+            run = await submit.submit(self.database, self.results, request)
+        self._relay.wake()
+        return run
+
+    async def get_run(self, run_id: str) -> Run:
+        """A run with its result or error."""
+        with _reachable():
+            return await submit.get(self.database, self.results, run_id)
+
+    async def list_runs(self, *, state: RunState | None = None, limit: int = 50, cursor: str | None = None) -> RunPage:
+        """Runs, newest first, without results."""
+        with _reachable():
+            return await submit.page(self.database, state=state, limit=limit, cursor=cursor)
+
+    async def cancel_run(self, run_id: str) -> Run:
+        """Cancel a run that waits or runs; `Conflict` when it is done."""
+        with _reachable():
+            return await submit.cancel(self.database, self.queue, run_id)
+
+    async def trades(self, run_id: str, *, offset: int = 0, limit: int = 100) -> TradePage:
+        """Trades of a run that succeeded; `Conflict` when it has not."""
+        with _reachable():
+            run = await submit.succeeded(self.database, run_id)
+        return await asyncio.to_thread(results.trades, self.settings.folder, run.fingerprint, offset=offset, limit=limit)
+
+    async def equity(self, run_id: str, *, points: int | None = None) -> Equity:
+        """Equity of a run that succeeded, thinned to at most `points`; `Conflict` when it has not."""
+        with _reachable():
+            run = await submit.succeeded(self.database, run_id)
+        return await asyncio.to_thread(results.equity, self.settings.folder, run.fingerprint, points=points)
+
+    async def create_dataset(self, name: str, source: Path | bytes, *, timeframe: str | None = None, symbol: str = "") -> Dataset:
+        """Import a CSV, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
+        with _reachable():
+            return await datasets.create(self.database, self.settings.folder, name, source, timeframe=timeframe, symbol=symbol)
+
+    async def list_datasets(self) -> tuple[Dataset, ...]:
+        with _reachable():
+            async with self.database.read() as session:
+                return await datasets.every(session)
+
+    async def get_dataset(self, reference: str) -> Dataset:
+        """The dataset of an id or a name."""
+        with _reachable():
+            async with self.database.read() as session:
+                return await datasets.find(session, reference)
+
+    async def create_strategy(self, name: str, strategy: bt.Strategy) -> StoredStrategy:
+        """Keep a strategy; `Conflict` on a taken name."""
+        with _reachable():
+            return await strategies.create(self.database, name, strategy)
+
+    async def list_strategies(self) -> tuple[StoredStrategy, ...]:
+        with _reachable():
+            async with self.database.read() as session:
+                return await strategies.every(session)
+
+    async def get_strategy(self, reference: str) -> StoredStrategy:
+        """The strategy of an id or a name."""
+        with _reachable():
+            async with self.database.read() as session:
+                return await strategies.find(session, reference)
+
+    async def update_strategy(
+        self, reference: str, *, strategy: bt.Strategy | None = None, name: str | None = None, version: int | None = None
+    ) -> StoredStrategy:
+        """Change a strategy; `Conflict` when `version` is given and no longer its version."""
+        with _reachable():
+            return await strategies.update(self.database, reference, strategy=strategy, name=name, version=version)
+
+    async def delete_strategy(self, reference: str, *, version: int | None = None) -> None:
+        """Forget a strategy; `Conflict` when `version` is given and no longer its version."""
+        with _reachable():
+            await strategies.delete(self.database, reference, version=version)
+
+    async def diagnose(self, dataset: str, strategy: bt.Strategy, execution: bt.Execution) -> Diagnosis:
+        """Why a strategy trades as it does on a dataset, and whether its signals can be trusted; `Invalid` when it can't run there."""
+        return await self._on_bars(dataset, lambda bars: diagnostics.diagnose(bars, strategy, execution))
+
+    async def plot(
+        self, dataset: str, strategy: bt.Strategy, expressions: tuple[str, ...] | None = None, *, start: int | None = None, limit: int = 500
+    ) -> Plot:
+        """Expressions bar by bar; `Invalid` when one can't be compiled."""
+        return await self._on_bars(dataset, lambda bars: diagnostics.plot(bars, strategy, expressions, start=start, limit=limit))
+
+    async def _on_bars(self, dataset: str, ask: Callable[[bt.Bars], T]) -> T:
+        found = await self.get_dataset(dataset)
+        try:
+            return await asyncio.to_thread(lambda: ask(self._bars.load(found)))
+        except bt.BarstormError as error:
+            raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
+
+    async def queue_health(self) -> Health:
+        """How database and Redis are; never raises."""
+        return await health.health(self.database, self.queue)
+
+    async def queue_metrics(self) -> QueueMetrics:
+        with _reachable():
+            return await health.metrics(self.database, self.queue)
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """Open database and queue (starting our own Valkey if no Redis is named), bring the schema up to date, and relay until closed."""
+    async with AsyncExitStack() as stack:
+        if not settings.redis_url:
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(embedded.valkey(settings.folder)))
+        database = await stack.enter_async_context(open_database(settings.database_url))
+        with _reachable():
+            await database.migrate()
+        queue = await stack.enter_async_context(open_queue(settings.redis_url))
+        relay = Relay(database, queue)
+        task = asyncio.create_task(relay.run())
+        try:
+            yield Service(settings, database, queue, relay)
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_unreachable(error):
+            raise
+        raise Unavailable(f"the database does not answer ({error.orig})"[:300], where="database", hint="try again in a moment") from error
+    except RedisError as error:
+        raise Unavailable(f"Redis does not answer ({error})"[:300], where="redis", hint="try again in a moment") from error
+    except OSError as error:
+        raise Unavailable(f"the service can't reach its disk or database ({error})"[:300], hint="try again in a moment") from error

@@ -1,0 +1,229 @@
+"""Every SQL statement about runs, as functions over a session.
+
+A worker's writes name the attempt that it started; when another attempt has begun since, they change nothing and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from workers.runs import OPEN, WAITING, Run, RunError, RunState, Stages, before, decode_request, encode, now_ms
+from workers.tables import RESULTS, AttemptRow, OutboxRow, RunRow
+
+
+class Started(NamedTuple):
+    """An attempt that has begun: its number fences what it writes."""
+
+    row: RunRow
+    attempt: int
+
+
+async def insert_run(session: AsyncSession, row: RunRow) -> None:
+    """Keep a new run and, unless it is answered already, the job that will run it."""
+    session.add(row)
+    await session.flush()
+    if row.state == RunState.QUEUED:
+        session.add(OutboxRow(run_id=row.id, kind=row.kind, job=row.job, due_at=row.due_at))
+
+
+async def run(session: AsyncSession, run_id: str) -> RunRow | None:
+    return await session.get(RunRow, run_id)
+
+
+async def runs(session: AsyncSession, *, state: RunState | None, limit: int, before_id: str | None) -> Sequence[RunRow]:
+    """Newest first."""
+    query = sa.select(RunRow).order_by(RunRow.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(RunRow.state == state)
+    if before_id is not None:
+        query = query.where(RunRow.id < before_id)
+    return (await session.scalars(query)).all()
+
+
+async def counts(session: AsyncSession) -> dict[RunState, int]:
+    """How many runs are in each state."""
+    found = dict((await session.execute(sa.select(RunRow.state, sa.func.count()).group_by(RunRow.state))).all())
+    return {state: found.get(state, 0) for state in RunState}
+
+
+async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) -> Started | None:
+    """Begin an attempt; None if the job is out of date: the run is done, cancelled, or has a newer job."""
+    now = now_ms()
+    row = await session.scalar(
+        sa.update(RunRow)
+        .where(RunRow.id == run_id, RunRow.job == job, RunRow.state.in_(before(RunState.RUNNING)))
+        .values(
+            # A run found running has lost its worker.
+            failures=sa.case((RunRow.state == RunState.RUNNING, RunRow.failures + 1), else_=RunRow.failures),
+            state=RunState.RUNNING,
+            attempt=RunRow.attempt + 1,
+            worker=worker,
+            started_at=now,
+            updated_at=now,
+        )
+        .returning(RunRow)
+    )
+    if row is None:
+        return None
+    await session.execute(
+        sa.update(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None)).values(finished_at=now, outcome="lost")
+    )
+    session.add(AttemptRow(run_id=run_id, attempt=row.attempt, worker=worker, started_at=now))
+    return Started(row, row.attempt)
+
+
+async def finish(
+    session: AsyncSession,
+    started: Started,
+    state: RunState,
+    *,
+    error: RunError | None = None,
+    stages: Stages | None = None,
+    engine: str | None = None,
+    fingerprint: str | None = None,
+    cached: bool = False,
+) -> bool:
+    """End the run; False if the attempt is no longer the run's."""
+    now = now_ms()
+    values = {
+        "state": state,
+        "error": None if error is None else encode(error),
+        "stages": None if stages is None else encode(stages),
+        "engine": engine,
+        "fingerprint": fingerprint or started.row.fingerprint,
+        "cached": cached,
+        "finished_at": now,
+    }
+    return await _leave(session, started, values, now=now, outcome=state, error=error)
+
+
+async def requeue(session: AsyncSession, started: Started, state: RunState, *, delay_ms: int = 0, error: RunError | None = None) -> bool:
+    """Queue the run again, as retrying after an error or as queued when its worker stops; False if the attempt is no longer the run's."""
+    now = now_ms()
+    failed = state == RunState.RETRYING
+    values = {
+        "state": state,
+        "error": None if error is None else encode(error),
+        "job": started.attempt + 1,
+        "failures": RunRow.failures + int(failed),
+        "due_at": now + delay_ms,
+    }
+    if not await _leave(session, started, values, now=now, outcome="failed" if failed else "handed over", error=error):
+        return False
+    session.add(OutboxRow(run_id=started.row.id, kind=started.row.kind, job=started.attempt + 1, due_at=now + delay_ms))
+    return True
+
+
+async def _leave(
+    session: AsyncSession, started: Started, values: Mapping[str, Any], *, now: int, outcome: str, error: RunError | None
+) -> bool:
+    run_id, attempt = started.row.id, started.attempt
+    changed = await session.scalar(
+        sa.update(RunRow)
+        .where(RunRow.id == run_id, RunRow.attempt == attempt, RunRow.state.in_(before(RunState(values["state"]))))
+        .where(RunRow.state == RunState.RUNNING)
+        .values(**values, updated_at=now)
+        .returning(RunRow.id)
+    )
+    if changed is None:
+        return False
+    await session.execute(
+        sa.update(AttemptRow)
+        .where(AttemptRow.run_id == run_id, AttemptRow.attempt == attempt)
+        .values(finished_at=now, outcome=outcome, error=None if error is None else encode(error))
+    )
+    return True
+
+
+async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
+    """End a waiting run as cancelled, or ask for the end of a running one; None if it is neither."""
+    now = now_ms()
+    ended: RunRow | None = await session.scalar(
+        sa.update(RunRow)
+        .where(RunRow.id == run_id, RunRow.state.in_(WAITING))
+        .values(state=RunState.CANCELLED, cancel_requested=True, finished_at=now, updated_at=now)
+        .returning(RunRow)
+    )
+    if ended is not None:
+        await session.execute(sa.delete(OutboxRow).where(OutboxRow.run_id == run_id))
+        return ended
+    asked: RunRow | None = await session.scalar(
+        sa.update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(cancel_requested=True).returning(RunRow)
+    )
+    return asked
+
+
+async def unsent(session: AsyncSession, limit: int) -> Sequence[OutboxRow]:
+    return (await session.scalars(sa.select(OutboxRow).order_by(OutboxRow.id).limit(limit))).all()
+
+
+async def sent(session: AsyncSession, rows: Sequence[OutboxRow]) -> None:
+    await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
+
+
+async def outbox_size(session: AsyncSession) -> int:
+    return await session.scalar(sa.select(sa.func.count()).select_from(OutboxRow)) or 0
+
+
+class OpenRun(NamedTuple):
+    """An unfinished run that the queue should know."""
+
+    id: str
+    kind: str
+    state: str
+    job: int
+    due_at: int
+    cancel_requested: bool
+
+
+async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: str, limit: int) -> list[OpenRun]:
+    """Unfinished runs that have left the outbox and have not changed for a while, by id."""
+    query = (
+        sa.select(RunRow.id, RunRow.kind, RunRow.state, RunRow.job, RunRow.due_at, RunRow.cancel_requested)
+        .where(RunRow.state.in_(OPEN), RunRow.updated_at < unchanged_since, RunRow.id > after_id)
+        .where(~sa.exists().where(OutboxRow.run_id == RunRow.id))
+        .order_by(RunRow.id)
+        .limit(limit)
+    )
+    return [OpenRun(*row) for row in (await session.execute(query)).all()]
+
+
+async def result(session: AsyncSession, fingerprint: str) -> sa.RowMapping | None:
+    return (await session.execute(sa.select(RESULTS).where(RESULTS.c.fingerprint == fingerprint))).mappings().one_or_none()
+
+
+async def keep_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
+    """Keep a result unless an equal run has; returns the digest that is kept."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    kept = await session.scalar(insert(RESULTS).values(**values).on_conflict_do_nothing().returning(RESULTS.c.digest))
+    if kept is None:
+        kept = await session.scalar(sa.select(RESULTS.c.digest).where(RESULTS.c.fingerprint == values["fingerprint"]))
+    return str(kept)
+
+
+def to_run(row: RunRow) -> Run:
+    """The run of a row, without its result."""
+    return Run(
+        id=row.id,
+        state=RunState(row.state),
+        request=decode_request(row.request),
+        dataset_id=row.dataset_id,
+        strategy_id=row.strategy_id,
+        strategy_version=row.strategy_version,
+        fingerprint=row.fingerprint,
+        attempt=row.attempt,
+        cached=row.cached,
+        cancel_requested=row.cancel_requested,
+        worker=row.worker,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        stages=None if row.stages is None else msgspec.json.decode(row.stages, type=Stages),
+        error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+    )

@@ -1,0 +1,116 @@
+"""Stored strategies: named, versioned, and valid by construction, since a `Strategy` that exists has been compiled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+import python_core as bt
+from workers.database import Database
+from workers.errors import Conflict, NotFound
+from workers.runs import TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.tables import StrategyRow
+
+
+class StoredStrategy(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy under a name. Every change raises `version`; runs keep the strategy as it was when they were accepted."""
+
+    id: str
+    name: str
+    strategy: bt.Strategy
+    version: Annotated[int, Meta(ge=1)]
+    created_at: TimeMs
+    updated_at: TimeMs
+
+
+async def create(database: Database, name: str, strategy: bt.Strategy) -> StoredStrategy:
+    """Keep a new strategy.
+
+    Raises:
+        Conflict: the name is taken.
+    """
+    check_name(name)
+    now = now_ms()
+    row = StrategyRow(id=new_id(), name=name, strategy=encode(strategy), version=1, created_at=now, updated_at=now)
+    try:
+        async with database.write() as session:
+            session.add(row)
+    except IntegrityError:
+        raise _taken(name) from None
+    return _to_strategy(row)
+
+
+async def find(session: AsyncSession, reference: str) -> StoredStrategy:
+    """The strategy of an id or a name."""
+    return _to_strategy(await _row(session, reference))
+
+
+async def every(session: AsyncSession) -> tuple[StoredStrategy, ...]:
+    """All strategies by name."""
+    return tuple(_to_strategy(row) for row in (await session.scalars(sa.select(StrategyRow).order_by(StrategyRow.name))).all())
+
+
+async def update(
+    database: Database, reference: str, *, strategy: bt.Strategy | None, name: str | None, version: int | None
+) -> StoredStrategy:
+    """Change a strategy, if `version` is still its version or None.
+
+    Raises:
+        Conflict: it was changed since, or the new name is taken.
+    """
+    if name is not None:
+        check_name(name)
+    try:
+        async with database.write() as session:
+            row = await _row(session, reference, version)
+            row.strategy = row.strategy if strategy is None else encode(strategy)
+            row.name = row.name if name is None else name
+            row.version += 1
+            row.updated_at = now_ms()
+    except IntegrityError:
+        raise _taken(str(name)) from None
+    return _to_strategy(row)
+
+
+async def delete(database: Database, reference: str, *, version: int | None) -> None:
+    """Forget a strategy, if `version` is still its version or None; its runs stay."""
+    async with database.write() as session:
+        await session.delete(await _row(session, reference, version))
+
+
+async def _row(session: AsyncSession, reference: str, version: int | None = None) -> StrategyRow:
+    matches = sa.select(StrategyRow).where(sa.or_(StrategyRow.id == reference, StrategyRow.name == reference))
+    found = matches.order_by(StrategyRow.id != reference).limit(1).with_for_update()
+    row = await session.scalar(found) if is_reference(reference) else None
+    if row is None:
+        raise NotFound(
+            f"there is no strategy {reference!r:.130}", where="strategy", hint="create it, or use the id or name of one there is"
+        )
+    if version is not None and version != row.version:
+        raise Conflict(
+            f"it is at version {row.version}, not {version}",
+            where="version",
+            hint="read it again and repeat your change",
+            code="version_mismatch",
+        )
+    return row
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is another strategy {name!r}", where="name", hint="use another name", code="name_taken")
+
+
+def _to_strategy(row: StrategyRow) -> StoredStrategy:
+    return StoredStrategy(
+        id=row.id,
+        name=row.name,
+        strategy=msgspec.json.decode(row.strategy, type=bt.Strategy),
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,131 @@
+"""What a client can do with runs: submit, follow, cancel."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+import python_core as bt
+from workers import datasets, store, strategies
+from workers.database import Database
+from workers.errors import Conflict, Invalid, NotFound
+from workers.queue import Queue, RedisError
+from workers.results import Results
+from workers.runs import BacktestRequest, Run, RunPage, RunState, encode, is_reference, new_id, now_ms
+from workers.tables import RunRow
+
+
+async def submit(database: Database, results: Results, request: BacktestRequest) -> Run:
+    """Accept a backtest: a run, and in the same transaction the job that will run it; or its answer, if an equal run has found it.
+
+    Raises:
+        NotFound: there is no such dataset or strategy.
+        Invalid: strategy and execution don't go together.
+    """
+    async with database.read() as session:
+        dataset = await datasets.find(session, request.dataset)
+        stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
+    strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
+    request = msgspec.structs.replace(request, dataset=dataset.id, strategy=strategy)
+    fingerprint = fingerprint_of(dataset, strategy, request.execution)
+    found = await results.reusable(fingerprint, request.engine)
+    now = now_ms()
+    row = RunRow(
+        id=new_id(),
+        kind="backtest",
+        state=RunState.QUEUED if found is None else RunState.SUCCEEDED,
+        request=encode(request),
+        dataset_id=dataset.id,
+        strategy_id=None if stored is None else stored.id,
+        strategy_version=None if stored is None else stored.version,
+        fingerprint=fingerprint,
+        due_at=now,
+        created_at=now,
+        updated_at=now,
+        finished_at=None if found is None else now,
+        cached=found is not None,
+        engine=None if found is None else found.engine,
+    )
+    async with database.write() as session:
+        await store.insert_run(session, row)
+    return msgspec.structs.replace(store.to_run(row), result=found)
+
+
+def fingerprint_of(dataset: datasets.Dataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
+    """The fingerprint that the kernel will give this run, without loading the bars.
+
+    Raises:
+        Invalid: an expression of the execution can't be read.
+    """
+    try:
+        return bt.fingerprint(cast(bt.Bars, dataset), strategy, execution)  # of bars it reads the fingerprint only
+    except bt.BarstormError as error:
+        raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
+
+
+async def get(database: Database, results: Results, run_id: str) -> Run:
+    """A run, with its result once it succeeded."""
+    row = await _row(database, run_id)
+    run = store.to_run(row)
+    if run.state != RunState.SUCCEEDED:
+        return run
+    result = await results.load(run.fingerprint)
+    if result is not None and row.engine is not None:
+        result = msgspec.structs.replace(result, engine=row.engine)
+    return msgspec.structs.replace(run, result=result)
+
+
+async def succeeded(database: Database, run_id: str) -> Run:
+    """A run that has a result.
+
+    Raises:
+        Conflict: it has none, or none yet.
+    """
+    run = store.to_run(await _row(database, run_id))
+    if run.state in (RunState.QUEUED, RunState.RUNNING, RunState.RETRYING):
+        raise Conflict(f"the run is {run.state}", where="run", hint="wait until it has succeeded", code="not_finished")
+    if run.state != RunState.SUCCEEDED:
+        raise Conflict(f"the run has {run.state}, so there is no result", where="run", hint="see its error", code="no_result")
+    return run
+
+
+async def page(database: Database, *, state: RunState | None, limit: int, cursor: str | None) -> RunPage:
+    """Runs, newest first; the cursor is the id of the last run of the page before."""
+    if not 1 <= limit <= 1000:
+        raise Invalid(f"{limit} is out of range", where="limit", hint="use 1 to 1000")
+    if cursor is not None and not is_reference(cursor):
+        raise Invalid(f"{cursor!r:.60} is no cursor", where="cursor", hint="use the next_cursor of the page before")
+    async with database.read() as session:
+        rows = await store.runs(session, state=state, limit=limit + 1, before_id=cursor)
+    items = tuple(store.to_run(row) for row in rows[:limit])
+    return RunPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
+    """Cancel a run: a waiting one at once, a running one as soon as its worker notices.
+
+    Raises:
+        Conflict: it is done.
+    """
+    async with database.write() as session:
+        row = await store.cancel(session, run_id) if is_reference(run_id) else None
+    if row is None:
+        run = store.to_run(await _row(database, run_id))
+        raise Conflict(f"the run is done: it has {run.state}", where="run", hint="cancel runs that wait or run", code="finished")
+    try:
+        if row.state == RunState.RUNNING:
+            await queue.request_cancel([row.id])
+        else:
+            await queue.drop(row.id, row.job)
+    except (RedisError, OSError):
+        pass  # the database knows: the job will find its run cancelled, or the reconciler asks again
+    return store.to_run(row)
+
+
+async def _row(database: Database, run_id: str) -> RunRow:
+    async with database.read() as session:
+        row = await store.run(session, run_id) if is_reference(run_id) else None
+    if row is None:
+        raise NotFound(f"there is no run {run_id!r:.130}", where="run", hint="use the id of a run you submitted")
+    return row

@@ -1,0 +1,129 @@
+"""The database's tables. Times are epoch milliseconds; JSON is kept as text, exactly as msgspec wrote it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from python_core.metrics import COUNTS, RUN_NAMES
+from workers.runs import OPEN
+
+_ID = String(36)
+_HASH = String(64)
+_NAME = String(120)
+_OPEN = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))})")
+
+
+class Table(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pk",
+            "uq": "%(table_name)s_%(column_0_name)s_unique",
+            "ix": "%(table_name)s_by_%(column_0_name)s",
+            "fk": "%(table_name)s_%(column_0_name)s_fk",
+        }
+    )
+    type_annotation_map = {str: Text(), int: BigInteger(), float: Double()}  # noqa: RUF012
+
+
+class DatasetRow(Table):
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(_NAME, unique=True)
+    symbol: Mapped[str]
+    timeframe: Mapped[str] = mapped_column(String(8))
+    rows: Mapped[int]
+    start: Mapped[int]
+    end: Mapped[int]
+    fingerprint: Mapped[str] = mapped_column(_HASH)
+    bytes: Mapped[int]
+    created_at: Mapped[int]
+
+
+class StrategyRow(Table):
+    __tablename__ = "strategies"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(_NAME, unique=True)
+    strategy: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+
+
+class RunRow(Table):
+    """`attempt` counts starts and fences writes; `job` is the number in the id of the queued job that may start the run next."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("runs_by_state", "state", "id"),
+        Index("runs_open", "updated_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(12))
+    request: Mapped[str]
+    dataset_id: Mapped[str] = mapped_column(_ID, ForeignKey("datasets.id"))
+    strategy_id: Mapped[str | None] = mapped_column(_ID)
+    strategy_version: Mapped[int | None]
+    fingerprint: Mapped[str] = mapped_column(_HASH)
+    attempt: Mapped[int] = mapped_column(default=0)
+    job: Mapped[int] = mapped_column(default=1)
+    failures: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[int]
+    cached: Mapped[bool] = mapped_column(default=False)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    worker: Mapped[str | None]
+    engine: Mapped[str | None] = mapped_column(String(12))
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+    started_at: Mapped[int | None]
+    finished_at: Mapped[int | None]
+    stages: Mapped[str | None]
+    error: Mapped[str | None]
+
+
+class AttemptRow(Table):
+    __tablename__ = "attempts"
+
+    run_id: Mapped[str] = mapped_column(_ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    started_at: Mapped[int]
+    finished_at: Mapped[int | None]
+    outcome: Mapped[str | None] = mapped_column(String(12))
+    error: Mapped[str | None]
+
+
+class OutboxRow(Table):
+    """A job that the queue has not been told of yet."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True)
+    run_id: Mapped[str] = mapped_column(_ID, ForeignKey("runs.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    job: Mapped[int]
+    due_at: Mapped[int]
+
+
+# One row for each distinct set of inputs. Every metric of the run is a column; those of long and short trades are JSON.
+RESULTS: Final = sa.Table(
+    "results",
+    Table.metadata,
+    Column("fingerprint", _HASH, primary_key=True),
+    Column("digest", _HASH, nullable=False),
+    Column("engine", String(12), nullable=False),
+    Column("bars", BigInteger, nullable=False),
+    Column("rejected_orders", BigInteger, nullable=False),
+    Column("ambiguous_bars", BigInteger, nullable=False),
+    Column("ruined", Boolean, nullable=False),
+    *(Column(name, BigInteger if name in COUNTS else Double, nullable=name not in COUNTS) for name in RUN_NAMES),
+    Column("long_short", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
