@@ -23,10 +23,12 @@ import msgspec
 import numpy as np
 
 from python_core.errors import StrategyError
-from python_core.expression import COLUMNS, CROSSINGS, TYPICAL, parse
+from python_core.expression import COLUMNS, TYPICAL
 from python_core.indicators import INDICATORS
 from python_core.params import Param, Value
+from python_core.plan import CROSSINGS
 from python_core.strategy import CONDITIONS, Strategy
+from python_core.syntax import parse
 
 SERIES: Final = (*COLUMNS, *TYPICAL)
 FUNCTIONS: Final = (*CROSSINGS, "atr", *(name for name in INDICATORS if name != "shift"))

@@ -20,9 +20,11 @@ from python_core import timeframe as timeframes
 from python_core.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Execution
-from python_core.expression import Compiler, PlanBuilder, canonical, parse
+from python_core.expression import Compiler
+from python_core.plan import PlanBuilder
 from python_core.signals import StrategyBars, check_multiple, evaluate
 from python_core.strategy import CONDITIONS, Strategy
+from python_core.syntax import canonical, parse
 
 MAX_EXPRESSIONS: Final = 200
 # What one answer to a client may cost: bars reckoned with, rows and columns drawn.

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from python_core.expression import parse
 from python_core.indicators import INDICATORS
 from python_core.params import Param, Value
 from python_core.strategy import Strategy
+from python_core.syntax import parse
 
 ACTIONS: Final = {
     "entry_long": "Buy when",

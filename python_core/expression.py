@@ -5,21 +5,19 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-import re
-import sys
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
+from python_core.plan import CROSSINGS, PlanBuilder
+from python_core.syntax import foreign, parse
 
 MAX_LENGTH: Final = 2_000
 MAX_DEPTH: Final = 40
-MAX_NODES: Final = 2_000
 MAX_LOOKBACK: Final = 1_000_000
-MAX_FLOAT: Final = sys.float_info.max
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
 # Averages of prices, written out as plan operations.
@@ -30,100 +28,8 @@ TYPICAL: Final = {
 }
 ARITHMETIC: Final[dict[type, str]] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 COMPARISONS: Final[dict[type, str]] = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"}
-CROSSINGS: Final = ("crossover", "crossunder")
-TRUTHS: Final = frozenset({*COMPARISONS.values(), *CROSSINGS, "and", "or", "not", "truth"})
-
-# Characters that no expression needs; quotes, comments and look-alike letters are among them.
-_ALIEN: Final = re.compile(r"[^\w\s.,()\[\]{}<>=!+\-*/%&|^~@:]|[^\x00-\x7f]|[\x1c-\x1f]", re.ASCII)
-_NUMBER: Final = re.compile(r"(?<![\w.])\.?\d[\w.]*", re.ASCII)
-_DECIMAL: Final = re.compile(r"(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE]\d*)?", re.ASCII)
-_SPACES: Final = dict.fromkeys(map(ord, "\t\n\r\v\f"), " ")
-# What Python's grammar knows and the language doesn't, as people write it.
-FOREIGN: Final[dict[type, str]] = {
-    ast.Pow: "**",
-    ast.Mod: "%",
-    ast.FloorDiv: "//",
-    ast.MatMult: "@",
-    ast.LShift: "<<",
-    ast.RShift: ">>",
-    ast.BitAnd: "&",
-    ast.BitOr: "|",
-    ast.BitXor: "^",
-    ast.Is: "is",
-    ast.IsNot: "is not",
-    ast.In: "in",
-    ast.NotIn: "not in",
-    ast.Attribute: "a point after a name",
-    ast.IfExp: "if ... else",
-    ast.Lambda: "lambda",
-    ast.NamedExpr: ":=",
-    ast.Tuple: "a list",
-    ast.List: "a list",
-    ast.Set: "a list",
-    ast.Dict: "a list",
-    ast.ListComp: "for",
-    ast.SetComp: "for",
-    ast.DictComp: "for",
-    ast.GeneratorExp: "for",
-    ast.Starred: "a star",
-    ast.Await: "await",
-    ast.Yield: "yield",
-    ast.YieldFrom: "yield",
-}
 
 Param = bool | int | float | str
-
-
-class Node(NamedTuple):
-    """One operation: its name, the positions of its inputs (all earlier in the plan), and its numbers."""
-
-    op: str
-    inputs: tuple[int, ...] = ()
-    args: tuple[float, ...] = ()
-
-    @property
-    def is_truth(self) -> bool:
-        return self.op in TRUTHS
-
-
-class PlanBuilder:
-    """Collects nodes; an operation asked for twice is kept once, so every distinct indicator is computed once.
-
-    With parameters left `open`, it collects a template: those parameters, all numbers that depend on them, and the lengths of indicators
-    are nodes, too.
-    """
-
-    def __init__(self, open: tuple[str, ...] = ()) -> None:
-        self.open = open
-        self.nodes: list[Node] = []
-        self.warm_ups: list[int] = []
-        self._seen: dict[Node | tuple[Node, str], int] = {}
-
-    def add(self, op: str, inputs: tuple[int, ...] = (), args: tuple[float, ...] = ()) -> int:
-        node = Node(op, inputs, args)
-        key = (node, str(args)) if op == "const" else node  # 0.0 and -0.0 are equal, and not the same
-        if key not in self._seen:
-            if len(self.nodes) >= MAX_NODES:
-                raise StrategyError(f"the strategy needs more than {MAX_NODES} operations", hint="make it smaller", code="too_large")
-            self._seen[key] = len(self.nodes)
-            self.nodes.append(node)
-            own = INDICATORS[op].warm_up(*map(int, args)) if op in INDICATORS and not self.open else int(op in CROSSINGS)
-            self.warm_ups.append(own + max((self.warm_ups[i] for i in inputs), default=0))
-        return self._seen[key]
-
-    def indicator(self, op: str, inputs: tuple[int, ...], lengths: tuple[int, ...]) -> int:
-        """Add an operation whose lengths are the numbers at the positions `lengths`."""
-        if self.open:
-            return self.add(op, inputs + lengths)
-        return self.add(op, inputs, tuple(self.nodes[i].args[0] for i in lengths))
-
-    def constant(self, i: int) -> float | None:
-        return self.nodes[i].args[0] if self.nodes[i].op == "const" else None
-
-    def is_open_number(self, i: int) -> bool:
-        """Whether node `i` is a number that only the open parameters decide."""
-        node = self.nodes[i]
-        return node.op in ("param", "const") or (node.op in ("neg", *ARITHMETIC.values()) and all(map(self.is_open_number, node.inputs)))
 
 
 class Compiler(ast.NodeVisitor):
@@ -354,60 +260,6 @@ class Compiler(ast.NodeVisitor):
     def _error(self, node: ast.AST, message: str, *, hint: str = "", code: str = "", where: str = "") -> StrategyError:
         column = getattr(node, "col_offset", 0) + 1
         return StrategyError(message, where=f"{where or self._where}, column {column}", hint=hint, code=code)
-
-
-def foreign(node: ast.AST) -> str:
-    """What a node outside the language is called by people."""
-    return FOREIGN.get(type(node), type(node).__name__)
-
-
-def parse(where: str, text: str) -> ast.expr:
-    """The syntax tree of one expression; its columns are those of `text`."""
-    hint = "as in close > sma(close, 20)"
-    if alien := _ALIEN.search(text):
-        raise StrategyError(f"{alien[0]!r} is not part of the language", where=f"{where}, column {alien.start() + 1}", hint=hint)
-    for found in _NUMBER.finditer(text):
-        # Python would only warn of a number that runs into a word, as in 1or 2.
-        if not _DECIMAL.fullmatch(found[0]):
-            raise StrategyError(
-                f"{found[0]!r:.60} is no number", where=f"{where}, column {found.start() + 1}", hint="write it as 10, 0.5 or 1e3"
-            )
-    line = text.translate(_SPACES)
-    indent = len(line) - len(line.lstrip())
-    try:
-        tree = ast.parse(line.strip(), mode="eval").body
-    except SyntaxError as error:
-        column = indent + (error.offset or len(line.strip()) + 1)
-        raise StrategyError(f"not an expression: {error.msg}", where=f"{where}, column {column}", hint=hint) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise StrategyError(f"not an expression: {error}", where=where, hint=hint) from None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.expr):
-            node.col_offset += indent
-        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > MAX_FLOAT:
-            raise StrategyError("the number is too large", where=f"{where}, column {node.col_offset + 1}", hint="use a finite number")
-    return tree
-
-
-def canonical(where: str, text: str) -> str:
-    """The same expression in one spelling: white space, needless brackets and number formats don't matter."""
-    return ast.unparse(_OneSpelling().visit(parse(where, text))) if text.strip() else ""
-
-
-class _OneSpelling(ast.NodeTransformer):
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            return node
-        value = float(node.value)
-        return ast.Constant(int(value) if value.is_integer() and abs(value) < 2**53 else value)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.BoolOp:
-        self.generic_visit(node)
-        values: list[ast.expr] = []
-        for value in node.values:
-            inner = isinstance(value, ast.BoolOp) and type(value.op) is type(node.op)
-            values += value.values if inner else [value]  # type: ignore[attr-defined]
-        return ast.BoolOp(node.op, values)
 
 
 def _nearest(name: str, known: list[str]) -> str:

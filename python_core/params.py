@@ -15,7 +15,9 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from python_core.errors import StrategyError
-from python_core.expression import Compiler, Node, PlanBuilder, parse
+from python_core.expression import Compiler
+from python_core.plan import Node, PlanBuilder
+from python_core.syntax import parse
 
 MAX_CHOICES: Final = 10_000
 # A constraint is a relation of a few numbers; what the search must evaluate for each combination stays small.

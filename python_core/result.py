@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from python_core.bars import Bars
 from python_core.execution import Execution
-from python_core.expression import canonical
 from python_core.metrics import Metrics
 from python_core.simulate import REASONS, TRADE_DTYPE
 from python_core.strategy import LEVELS, Signals, Strategy
+from python_core.syntax import canonical
 
 # Part of every fingerprint; raised whenever the same inputs may give other outputs than before.
 CONTRACT: Final = 1

@@ -11,8 +11,9 @@ from python_core import timeframe as timeframes
 from python_core.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Atr
-from python_core.expression import COLUMNS, Node
+from python_core.expression import COLUMNS
 from python_core.indicators import INDICATORS
+from python_core.plan import Node
 from python_core.strategy import LEVELS, Plan, Signals
 
 Mask = npt.NDArray[np.bool_]

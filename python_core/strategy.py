@@ -15,9 +15,11 @@ from msgspec import Meta
 from python_core import timeframe as timeframes
 from python_core.errors import StrategyError
 from python_core.execution import Atr, Execution
-from python_core.expression import COLUMNS, CROSSINGS, TYPICAL, Compiler, Node, PlanBuilder, canonical
+from python_core.expression import COLUMNS, TYPICAL, Compiler
 from python_core.indicators import INDICATORS
 from python_core.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
+from python_core.plan import CROSSINGS, Node, PlanBuilder
+from python_core.syntax import canonical
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
 LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")

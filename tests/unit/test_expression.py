@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.expression import MAX_DEPTH, MAX_LENGTH, canonical
+from python_core.expression import MAX_DEPTH, MAX_LENGTH
+from python_core.syntax import canonical
 
 # Text and the message after «entry_long, column »; ... stands for what varies.
 BAD = {

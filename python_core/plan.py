@@ -1,0 +1,66 @@
+"""A plan: the operations that a strategy compiles to, each distinct one once."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from python_core.errors import StrategyError
+from python_core.indicators import INDICATORS
+
+MAX_NODES: Final = 2_000
+
+ARITHMETIC: Final = ("add", "sub", "mul", "div")
+CROSSINGS: Final = ("crossover", "crossunder")
+TRUTHS: Final = frozenset({"lt", "le", "gt", "ge", "eq", "ne", *CROSSINGS, "and", "or", "not", "truth"})
+
+
+class Node(NamedTuple):
+    """One operation: its name, the positions of its inputs (all earlier in the plan), and its numbers."""
+
+    op: str
+    inputs: tuple[int, ...] = ()
+    args: tuple[float, ...] = ()
+
+    @property
+    def is_truth(self) -> bool:
+        return self.op in TRUTHS
+
+
+class PlanBuilder:
+    """Collects nodes; an operation asked for twice is kept once, so every distinct indicator is computed once.
+
+    With parameters left `open`, it collects a template: those parameters, all numbers that depend on them, and the lengths of indicators
+    are nodes, too.
+    """
+
+    def __init__(self, open: tuple[str, ...] = ()) -> None:
+        self.open = open
+        self.nodes: list[Node] = []
+        self.warm_ups: list[int] = []
+        self._seen: dict[Node | tuple[Node, str], int] = {}
+
+    def add(self, op: str, inputs: tuple[int, ...] = (), args: tuple[float, ...] = ()) -> int:
+        node = Node(op, inputs, args)
+        key = (node, str(args)) if op == "const" else node  # 0.0 and -0.0 are equal, and not the same
+        if key not in self._seen:
+            if len(self.nodes) >= MAX_NODES:
+                raise StrategyError(f"the strategy needs more than {MAX_NODES} operations", hint="make it smaller", code="too_large")
+            self._seen[key] = len(self.nodes)
+            self.nodes.append(node)
+            own = INDICATORS[op].warm_up(*map(int, args)) if op in INDICATORS and not self.open else int(op in CROSSINGS)
+            self.warm_ups.append(own + max((self.warm_ups[i] for i in inputs), default=0))
+        return self._seen[key]
+
+    def indicator(self, op: str, inputs: tuple[int, ...], lengths: tuple[int, ...]) -> int:
+        """Add an operation whose lengths are the numbers at the positions `lengths`."""
+        if self.open:
+            return self.add(op, inputs + lengths)
+        return self.add(op, inputs, tuple(self.nodes[i].args[0] for i in lengths))
+
+    def constant(self, i: int) -> float | None:
+        return self.nodes[i].args[0] if self.nodes[i].op == "const" else None
+
+    def is_open_number(self, i: int) -> bool:
+        """Whether node `i` is a number that only the open parameters decide."""
+        node = self.nodes[i]
+        return node.op in ("param", "const") or (node.op in ("neg", *ARITHMETIC) and all(map(self.is_open_number, node.inputs)))
