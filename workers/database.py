@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from workers.errors import Conflict
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-HEAD: Final = "0001"
 _LOCK: Final = 0x6261727374
 
 
@@ -51,9 +50,9 @@ class Database:
         Raises:
             Conflict: a newer Barstorm has been at this database.
         """
-        if await self._revision() == HEAD:
+        if await self._revision() == head():
             return
-        async with self._writing.begin() as connection:
+        async with self.engine.execution_options(writing=True, migrating=True).begin() as connection:
             if self.kind == "postgresql":
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             await connection.run_sync(_upgrade)
@@ -64,6 +63,11 @@ class Database:
                 return None
             revision: str | None = await connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
             return revision
+
+
+def head() -> str:
+    """The newest migration: files are named by their revision, four digits that count up."""
+    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 @asynccontextmanager
@@ -104,7 +108,14 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("migrating"):
+        # To change a column, SQLite's table is built anew, and dropping the old one would delete the rows that refer to it.
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.info["unchecked"] = True
+    elif connection.info.pop("unchecked", False):
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing") else "BEGIN")
 
 
 def _upgrade(connection: sa.Connection) -> None:

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import import_module
 from typing import Any, Final
@@ -21,16 +21,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import embedded, log, outbox, tasks
+from workers import embedded, log, outbox
+from workers.attempts import Executor, Job, Stop
 from workers.database import open_database
 from workers.health import WorkerInfo
 from workers.queue import ArqWorker, Queue, RedisError, arq_options, func, open_queue, split_job_id
 from workers.runs import now_ms
 from workers.settings import Settings
-from workers.tasks import Executor, Job, Stop
+from workers.tasks import FUNCTIONS, Function
 
-Function = Callable[..., Coroutine[Any, Any, None]]
-FUNCTIONS: Final[Mapping[str, Function]] = {"backtest": tasks.backtest}
 IDLE_S: Final = 5.0
 REPORT_S: Final = 2.0
 CANCEL_S: Final = 0.05

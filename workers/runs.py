@@ -32,7 +32,16 @@ class RunState(StrEnum):
     DEAD = "dead"
 
 
+class Priority(StrEnum):
+    """How urgent a run is. Who waits long goes before who is more urgent, so that nothing waits for ever."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 # running -> running is a takeover from a worker that fell silent, running -> queued a hand-over by one that stops.
+# dead -> queued is a dead letter sent again, dead -> cancelled one that is discarded.
 MOVES: Final = {
     RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
     RunState.RUNNING: frozenset(RunState),
@@ -40,7 +49,7 @@ MOVES: Final = {
     RunState.SUCCEEDED: frozenset[RunState](),
     RunState.FAILED: frozenset[RunState](),
     RunState.CANCELLED: frozenset[RunState](),
-    RunState.DEAD: frozenset({RunState.QUEUED}),
+    RunState.DEAD: frozenset({RunState.QUEUED, RunState.CANCELLED}),
 }
 WAITING: Final = frozenset({RunState.QUEUED, RunState.RETRYING})
 OPEN: Final = WAITING | {RunState.RUNNING}

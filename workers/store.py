@@ -37,8 +37,8 @@ async def run(session: AsyncSession, run_id: str) -> RunRow | None:
 
 
 async def runs(session: AsyncSession, *, state: RunState | None, limit: int, before_id: str | None) -> Sequence[RunRow]:
-    """Newest first."""
-    query = sa.select(RunRow).order_by(RunRow.id.desc()).limit(limit)
+    """Backtests, newest first."""
+    query = sa.select(RunRow).where(RunRow.kind == "backtest").order_by(RunRow.id.desc()).limit(limit)
     if state is not None:
         query = query.where(RunRow.state == state)
     if before_id is not None:
@@ -213,7 +213,7 @@ def to_run(row: RunRow) -> Run:
         id=row.id,
         state=RunState(row.state),
         request=decode_request(row.request),
-        dataset_id=row.dataset_id,
+        dataset_id=row.dataset_id or "",
         strategy_id=row.strategy_id,
         strategy_version=row.strategy_version,
         fingerprint=row.fingerprint,

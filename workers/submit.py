@@ -126,6 +126,6 @@ async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
 async def _row(database: Database, run_id: str) -> RunRow:
     async with database.read() as session:
         row = await store.run(session, run_id) if is_reference(run_id) else None
-    if row is None:
+    if row is None or row.kind != "backtest":
         raise NotFound(f"there is no run {run_id!r:.130}", where="run", hint="use the id of a run you submitted")
     return row

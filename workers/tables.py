@@ -9,12 +9,14 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, I
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from python_core.metrics import COUNTS, RUN_NAMES
-from workers.runs import OPEN
+from workers.runs import OPEN, Priority
 
 _ID = String(36)
 _HASH = String(64)
 _NAME = String(120)
 _OPEN = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))})")
+
+_UNFINISHED = sa.text("state IN ('running', 'undoing')")
 
 
 class Table(DeclarativeBase):
@@ -56,22 +58,33 @@ class StrategyRow(Table):
 
 
 class RunRow(Table):
-    """`attempt` counts starts and fences writes; `job` is the number in the id of the queued job that may start the run next."""
+    """`attempt` counts starts and fences writes; `job` is the number in the id of the queued job that may start the run next.
+
+    Runs with one `flight` have one result: while one is open, others name it as their `leader_id`, mark it as `followed`, and go with it
+    from state to state. `output` is what a kind of job leaves besides the tables of its own.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_by_state", "state", "id"),
         Index("runs_open", "updated_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("runs_by_flight", "flight", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("runs_by_leader", "leader_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
     state: Mapped[str] = mapped_column(String(12))
+    owner: Mapped[str] = mapped_column(_NAME, default="")
+    priority: Mapped[str] = mapped_column(String(8), default=Priority.NORMAL)
     request: Mapped[str]
-    dataset_id: Mapped[str] = mapped_column(_ID, ForeignKey("datasets.id"))
+    dataset_id: Mapped[str | None] = mapped_column(_ID, ForeignKey("datasets.id"))
     strategy_id: Mapped[str | None] = mapped_column(_ID)
     strategy_version: Mapped[int | None]
     fingerprint: Mapped[str] = mapped_column(_HASH)
+    flight: Mapped[str | None] = mapped_column(String(80))
+    leader_id: Mapped[str | None] = mapped_column(_ID)
+    followed: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=0)
     job: Mapped[int] = mapped_column(default=1)
     failures: Mapped[int] = mapped_column(default=0)
@@ -85,6 +98,7 @@ class RunRow(Table):
     started_at: Mapped[int | None]
     finished_at: Mapped[int | None]
     stages: Mapped[str | None]
+    output: Mapped[str | None]
     error: Mapped[str | None]
 
 
@@ -110,6 +124,33 @@ class OutboxRow(Table):
     kind: Mapped[str] = mapped_column(String(20))
     job: Mapped[int]
     due_at: Mapped[int]
+
+
+class KeyRow(Table):
+    """What a client's idempotency key has led to: `key` is the hash of owner, operation and key, `request` that of the body."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(_HASH, primary_key=True)
+    request: Mapped[str] = mapped_column(_HASH)
+    subject_id: Mapped[str] = mapped_column(_ID)
+    created_at: Mapped[int] = mapped_column(index=True)
+
+
+class SagaRow(Table):
+    """Work of several steps: `step` of them are done, and undone again one by one while it is `undoing`."""
+
+    __tablename__ = "sagas"
+    __table_args__ = (Index("sagas_open", "updated_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(12))
+    step: Mapped[int] = mapped_column(default=0)
+    data: Mapped[str]
+    error: Mapped[str | None]
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
 
 
 # One row for each distinct set of inputs. Every metric of the run is a column; those of long and short trades are JSON.

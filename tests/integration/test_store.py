@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -17,7 +18,7 @@ from alembic.script import ScriptDirectory
 import python_core as bt
 import workers
 from workers import store
-from workers.database import HEAD, MIGRATIONS, Database, open_database
+from workers.database import MIGRATIONS, Database, head, open_database
 from workers.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
 from workers.store import Started
 from workers.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
@@ -82,7 +83,47 @@ async def test_the_migrations_give_the_tables_that_the_code_uses(database: Datab
 def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    assert ScriptDirectory.from_config(config).get_heads() == [head()]
+
+
+async def test_a_migration_keeps_what_is_there(database_url: str) -> None:
+    def to(revision: str) -> Callable[[sa.Connection], None]:
+        def migrate(connection: sa.Connection) -> None:
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(MIGRATIONS))
+            (command.downgrade if revision == "0001" else command.upgrade)(config, revision)
+
+        return migrate
+
+    async with open_database(database_url) as opened:
+        await opened.migrate()
+        now = now_ms()
+        values = {"id": "d", "name": "d", "symbol": "", "timeframe": "1h", "rows": 1, "start": 0, "end": 0, "bytes": 1, "created_at": now}
+        async with opened.write() as session:
+            session.add(DatasetRow(fingerprint="f" * 64, **values))
+            await session.flush()
+            run = RunRow(
+                id="r",
+                kind="backtest",
+                state=RunState.QUEUED,
+                request="{}",
+                dataset_id="d",
+                fingerprint="a" * 64,
+                due_at=now,
+                created_at=now,
+                updated_at=now,
+            )
+            await store.insert_run(session, run)
+            session.add(AttemptRow(run_id="r", attempt=1, worker="w", started_at=now))
+        for revision in ("0001", "head"):
+            async with opened.engine.execution_options(writing=True, migrating=True).begin() as connection:
+                await connection.run_sync(to(revision))
+        async with opened.read() as session:
+            found = await store.run(session, "r")
+            assert found is not None
+            assert (found.owner, found.priority, found.dataset_id) == ("", "normal", "d")
+            assert await session.scalar(sa.select(sa.func.count()).select_from(AttemptRow)) == 1
+            assert len(await store.unsent(session, 10)) == 1
 
 
 async def test_migrating_at_once_from_everywhere_is_done_once(database_url: str) -> None:

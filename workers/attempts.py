@@ -1,0 +1,221 @@
+"""One attempt at a job of any kind, from its start in the database to its end there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeVar
+
+import structlog
+
+import python_core as bt
+from workers import outbox, store
+from workers.database import Database, is_unreachable
+from workers.datasets import BarsCache
+from workers.errors import WorkersError
+from workers.queue import Queue, RedisError, Retry, job_id
+from workers.results import Results
+from workers.runs import RunError, RunState
+from workers.settings import Settings
+from workers.store import Started
+
+T = TypeVar("T")
+LONGEST_WAIT_S: Final = 300.0
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Stop(StrEnum):
+    """Why a job is stopped before its end."""
+
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    HAND_OVER = "hand over"
+    TAKEN_OVER = "taken over"
+
+
+class Job:
+    """A job while a worker has it. `stop` comes from the worker's loop; the kernel notices within milliseconds."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.control = bt.Control()
+        self.reason: Stop | None = None
+        self._stopped = asyncio.Event()
+
+    def stop(self, reason: Stop) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self.control.cancel()
+            self._stopped.set()
+
+    async def unless_stopped(self, work: Awaitable[T]) -> T:
+        """The answer of `work`, which is cancelled when the job is stopped; for work that waits rather than reckons.
+
+        Raises:
+            Cancelled: the job was stopped.
+        """
+        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise bt.Cancelled(f"the job was stopped: {self.reason}")
+            return working.result()
+        finally:
+            for waiting in (working, stopped):
+                waiting.cancel()
+            await asyncio.gather(working, stopped, return_exceptions=True)
+
+
+class Executor:
+    """What the jobs of one worker process share."""
+
+    def __init__(self, settings: Settings, database: Database, queue: Queue, worker: str) -> None:
+        self.settings = settings
+        self.database = database
+        self.queue = queue
+        self.worker = worker
+        self.results = Results(database, queue, settings)
+        self.bars = BarsCache(settings.folder, settings.bars_cache_mb * 1_000_000)
+        self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
+        self.jobs: dict[str, Job] = {}
+
+
+class Limits(NamedTuple):
+    """How long an attempt may take, how many may fail, and the longest first wait between them."""
+
+    timeout_s: float
+    max_failures: int
+    retry_s: float
+
+
+class Kind(NamedTuple):
+    """A kind of job, as `tasks.KINDS` lists them.
+
+    `work(executor, started, job)` does it. It ends the run in the transaction that keeps what it found, by `store.finish(session, started,
+    RunState.SUCCEEDED, ...)`; if that says False, another worker has the run, and the transaction must change nothing else. It looks at
+    `job.control.cancelled`, hands `job.control` to the kernel or waits by `job.unless_stopped`, so that it can be cancelled, and tells how
+    far it is by `job.control.check(fraction)`. It may be run twice: what it leaves outside the database must bear that.
+
+    To fail, it raises: `WorkersError` and `BarstormError` end the run as failed with their message; what another attempt may mend (`OSError`,
+    `MemoryError`, a lost database or Redis, or what `passing` says) is tried again after a random wait of at most `retry_s`, doubled each
+    time, and ends dead after `max_failures` attempts. What is None is as the settings say.
+    """
+
+    name: str
+    work: Callable[[Executor, Started, Job], Awaitable[None]]
+    timeout_s: float | None = None
+    max_failures: int | None = None
+    retry_s: float | None = None
+    passing: Callable[[Exception], bool] = lambda error: False
+
+    def limits(self, settings: Settings) -> Limits:
+        return Limits(
+            settings.job_timeout_s if self.timeout_s is None else self.timeout_s,
+            settings.max_failures if self.max_failures is None else self.max_failures,
+            settings.retry_s if self.retry_s is None else self.retry_s,
+        )
+
+
+async def attempt(kind: Kind, ctx: dict[str, Any], run_id: str, number: int) -> None:
+    """Start an attempt and see it to an end, whatever happens; only an unreachable database leaves it open, to be tried again."""
+    executor: Executor = ctx["executor"]
+    limits = kind.limits(executor.settings)
+    identifier = job_id(run_id, number)
+    job = executor.jobs[identifier] = Job(run_id)
+    timeout = asyncio.get_running_loop().call_later(limits.timeout_s, job.stop, Stop.TIMEOUT)
+    try:
+        async with executor.database.write() as session:
+            started = await store.start(session, run_id, number, worker=executor.worker)
+        if started is None:
+            _log.info("job is out of date", run=run_id, job=number)
+            return
+        try:
+            _check(started, limits)
+            await kind.work(executor, started, job)
+        except Exception as error:
+            await _end(executor, kind, started, job, error)
+    except Exception as error:
+        if not is_unreachable(error):
+            raise
+        _log.warning("database does not answer", run=run_id, reason=str(error))
+        raise Retry(defer=random.uniform(1, 3)) from error
+    finally:
+        timeout.cancel()
+        del executor.jobs[identifier]
+
+
+def contained(work: Callable[[], T]) -> T:
+    """For work in a thread: a panic of the compiled kernel is no `Exception`; it must not end the thread's owner."""
+    try:
+        return work()
+    except Exception:
+        raise
+    except BaseException as panic:
+        raise RuntimeError(f"{type(panic).__name__}: {panic}") from panic
+
+
+class _Lost(Exception):
+    """Workers died of this run too often."""
+
+
+def _check(started: Started, limits: Limits) -> None:
+    if started.row.cancel_requested:
+        raise bt.Cancelled("cancelled before it started")
+    if started.row.failures >= limits.max_failures:
+        raise _Lost
+
+
+async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error: Exception) -> None:
+    """End an attempt that did not succeed: the run is cancelled, failed, dead, or queued again."""
+    row, limits = started.row, kind.limits(executor.settings)
+    passing = _passing(error) or kind.passing(error)
+    reason = Stop.CANCELLED if isinstance(error, bt.Cancelled) and job.reason is None else job.reason
+    if isinstance(error, bt.Cancelled) and reason == Stop.TAKEN_OVER:
+        _log.warning("run left to the worker that took it over", run=row.id, attempt=started.attempt)
+        return
+    async with executor.database.write() as session:
+        if isinstance(error, bt.Cancelled) and reason == Stop.HAND_OVER:
+            await store.requeue(session, started, RunState.QUEUED)
+            outcome = "handed over"
+        elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
+            await store.finish(session, started, RunState.CANCELLED)
+            outcome = "cancelled"
+        elif passing and row.failures + 1 < limits.max_failures:
+            longest_s = min(limits.retry_s * 2**row.failures, LONGEST_WAIT_S)
+            delay_ms = int(random.uniform(0, longest_s) * 1000)
+            await store.requeue(session, started, RunState.RETRYING, delay_ms=delay_ms, error=_told(error, reason, limits))
+            outcome = "will be tried again"
+        else:
+            state = RunState.DEAD if passing or isinstance(error, _Lost) else RunState.FAILED
+            await store.finish(session, started, state, error=_told(error, reason, limits))
+            outcome = str(state)
+    with suppress(RedisError, OSError):
+        await outbox.send(executor.database, executor.queue)  # else the relay will
+    told = isinstance(error, bt.BarstormError | WorkersError | _Lost)
+    level = logging.INFO if told else logging.WARNING if passing else logging.ERROR
+    _log.log(
+        level, f"run {outcome}", run=row.id, attempt=started.attempt, reason=str(error), exc_info=error if level == logging.ERROR else None
+    )
+
+
+def _passing(error: Exception) -> bool:
+    """Whether another attempt may fare better: the machine failed, not the request."""
+    return isinstance(error, OSError | MemoryError | RedisError) or is_unreachable(error)
+
+
+def _told(error: Exception, reason: Stop | None, limits: Limits) -> RunError:
+    """The reason as a client is told; of faults that are not the client's only the kind, the rest is in the log."""
+    if isinstance(error, bt.Cancelled) and reason == Stop.TIMEOUT:
+        return RunError(code="timeout", message=f"it ran longer than {limits.timeout_s:g} s", hint="use fewer bars, or raise the limit")
+    if isinstance(error, bt.BarstormError | WorkersError):
+        return RunError(code=error.code, message=error.message, where=error.where, hint=error.hint)
+    if isinstance(error, _Lost):
+        return RunError(code="worker_lost", message=f"{limits.max_failures} workers died or fell silent while they had it")
+    if _passing(error):
+        return RunError(code="machine", message=f"the worker's machine failed: {type(error).__name__}", hint="see the worker's log")
+    return RunError(code="internal", message=f"the worker failed with {type(error).__name__}", hint="see the worker's log")

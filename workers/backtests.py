@@ -1,0 +1,63 @@
+"""What a backtest job does: load the bars, run the kernel, keep the result."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import structlog
+
+import python_core as bt
+from workers import datasets, results, store
+from workers.attempts import Executor, Job, contained
+from workers.errors import WorkersError
+from workers.runs import RunState, Stages, decode_request
+from workers.store import Started
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+async def run(executor: Executor, started: Started, job: Job) -> None:
+    row = started.row
+    request = decode_request(row.request)
+    assert isinstance(request.strategy, bt.Strategy)
+    strategy = request.strategy
+    if found := await executor.results.reusable(row.fingerprint, request.engine):
+        async with executor.database.write() as session:
+            await store.finish(session, started, RunState.SUCCEEDED, engine=found.engine, cached=True)
+        return
+    async with executor.database.read() as session:
+        dataset = await datasets.find(session, row.dataset_id or "")
+
+    def compute() -> tuple[dict[str, Any], Stages]:
+        clock = [time.perf_counter()]
+        bars = executor.bars.load(dataset)
+        clock.append(time.perf_counter())
+        result = bt.backtest(bars, strategy, request.execution, engine=request.engine, control=job.control)
+        _ = result.metrics
+        clock.append(time.perf_counter())
+        kept = results.save(executor.settings.folder, result)
+        clock.append(time.perf_counter())
+        load, kernel, save = (round((end - begin) * 1000, 3) for begin, end in itertools.pairwise(clock))
+        queue = max((row.started_at or row.created_at) - row.created_at, 0)
+        return kept, Stages(queue_ms=queue, load_ms=load, kernel_ms=kernel, save_ms=save)
+
+    kept, stages = await asyncio.get_running_loop().run_in_executor(executor.threads, contained, compute)
+    async with executor.database.write() as session:
+        mine = await store.finish(
+            session, started, RunState.SUCCEEDED, stages=stages, engine=kept["engine"], fingerprint=kept["fingerprint"]
+        )
+        if mine and await store.keep_result(session, kept) != kept["digest"]:
+            raise WorkersError(
+                "an equal run has found another result",
+                where="digest",
+                hint="this is a fault of Barstorm: please report both engines' digests",
+                code="not_reproducible",
+            )
+    if not mine:
+        _log.warning("result not kept: another worker has the run", run=row.id, attempt=started.attempt)
+        return
+    await executor.results.remember(results.from_row(kept))
+    _log.info("run succeeded", run=row.id, engine=kept["engine"], bars=kept["bars"], kernel_ms=stages.kernel_ms)
