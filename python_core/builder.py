@@ -9,7 +9,7 @@
         constraints=[fast < slow],
     )
 
-`& | ~` stand for and, or, not; put brackets round comparisons. The series and functions are those of the language:
+`& | ~` stand for and, or, not, `where(a, x, y)` for x if a else y; put brackets round comparisons. The series and functions are those of the language:
 `from python_core.builder import ...` knows every one of them.
 """
 
@@ -17,21 +17,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
 from python_core.errors import StrategyError
-from python_core.expression import COLUMNS, TYPICAL
-from python_core.indicators import INDICATORS
+from python_core.expression import FUNCTIONS, SERIES
 from python_core.params import Param, Value
-from python_core.plan import CROSSINGS
 from python_core.strategy import CONDITIONS, Strategy
 from python_core.syntax import parse
-
-SERIES: Final = (*COLUMNS, *TYPICAL)
-FUNCTIONS: Final = (*CROSSINGS, "atr", *(name for name in INDICATORS if name != "shift"))
 
 Operand: TypeAlias = "Expression | int | float"
 
@@ -168,6 +163,12 @@ def param(name: str, default: Value, **fields: Any) -> Expression:
     return Expression(_name(name), params={name: given})
 
 
+def where(condition: Expression | bool, value: Operand, otherwise: Operand) -> Expression:
+    """`value if condition else otherwise`, bar by bar."""
+    parts = [expression(part) for part in (condition, value, otherwise)]
+    return _joined(ast.IfExp(*(part.node for part in parts)), *parts)
+
+
 def named(name: str, value: Expression) -> Expression:
     """`value` under a name of its own: an entry of the strategy's `define`."""
     whole = expression(value)
@@ -244,7 +245,7 @@ def _logical(left: Any, operator: ast.boolop, right: Any) -> Expression:
     return _joined(ast.BoolOp(operator, values), a, b)
 
 
-open, high, low, close, volume, hl2, hlc3, ohlc4 = (Expression(ast.Name(name, ast.Load())) for name in SERIES)
+open, high, low, close, volume, hl2, hlc3, ohlc4, hour, weekday, minute = (Expression(ast.Name(name, ast.Load())) for name in SERIES)
 
 
 def __getattr__(name: str) -> Function:
@@ -254,4 +255,4 @@ def __getattr__(name: str) -> Function:
 
 
 def __dir__() -> list[str]:
-    return [*SERIES, *FUNCTIONS, "named", "param", "strategy"]
+    return [*SERIES, *FUNCTIONS, "named", "param", "strategy", "where"]

@@ -36,18 +36,28 @@ NAMES: Final = {
     "hl2": "the middle of high and low",
     "hlc3": "the average of high, low and close",
     "ohlc4": "the average of open, high, low and close",
+    "hour": "the hour (UTC)",
+    "weekday": "the weekday (UTC, 0 is Monday)",
+    "minute": "the minute of the hour",
 }
 # {0} is the first argument; other functions are named by the first words of their docstring.
 PHRASES: Final = {
     "crossover": "{0} crosses above {1}",
     "crossunder": "{0} crosses below {1}",
+    "rising": "{0} has risen on each of the last {1} bars",
+    "falling": "{0} has fallen on each of the last {1} bars",
+    "abs": "the size of {0}",
+    "log": "the logarithm of {0}",
+    "exp": "the exponential of {0}",
+    "sqrt": "the square root of {0}",
+    "sign": "the sign of {0}",
     "sma": "the {1}-bar simple average of {0}",
     "ema": "the {1}-bar exponential average of {0}",
     "rma": "the {1}-bar Wilder average of {0}",
     "rsi": "the {1}-bar RSI of {0}",
     "atr": "the {0}-bar average true range",
 }
-TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Subscript)
+TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Subscript, ast.IfExp)
 
 
 def explain(strategy: Strategy) -> str:
@@ -109,6 +119,10 @@ def _unary_op(node: ast.UnaryOp) -> str:
     )
 
 
+def _if_exp(node: ast.IfExp) -> str:
+    return f"({_words(node.body)} if {_words(node.test)}, else {_words(node.orelse)})"
+
+
 def _subscript(node: ast.Subscript) -> str:
     value, bars = _words(node.value), _words(node.slice)
     return f"{value if isinstance(node.value, TIGHT) else f'({value})'} {bars} {'bar' if bars == '1' else 'bars'} before"
@@ -117,6 +131,8 @@ def _subscript(node: ast.Subscript) -> str:
 def _call(node: ast.Call) -> str:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     arguments = [_words(argument) for argument in node.args]
+    if name in ("min", "max"):
+        return f"the {'least' if name == 'min' else 'greatest'} of {', '.join(arguments[:-1])} and {arguments[-1]}"
     named = [f"{keyword.arg} {_words(keyword.value)}" for keyword in node.keywords]
     if name in PHRASES and PHRASES[name].count("{") == len(arguments):
         text = PHRASES[name].format(*arguments)
@@ -141,6 +157,7 @@ _WRITERS: Final[dict[type, Callable[..., str]]] = {
     ast.Compare: _compare,
     ast.BinOp: _bin_op,
     ast.UnaryOp: _unary_op,
+    ast.IfExp: _if_exp,
     ast.Subscript: _subscript,
     ast.Call: _call,
 }

@@ -6,13 +6,15 @@ import ast
 import difflib
 import math
 from collections.abc import Mapping
+from functools import partial, reduce
 from typing import Final
 
 import numpy as np
 
+from python_core.elementwise import BINARY, UNARY
 from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
-from python_core.plan import CROSSINGS, PlanBuilder
+from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
 from python_core.syntax import foreign, parse
 
 MAX_LENGTH: Final = 2_000
@@ -20,12 +22,22 @@ MAX_DEPTH: Final = 40
 MAX_LOOKBACK: Final = 1_000_000
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
+# Of a bar's open time, UTC; weekday 0 is Monday.
+TIME_PARTS: Final = ("hour", "weekday", "minute")
 # Averages of prices, written out as plan operations.
 TYPICAL: Final = {
     "hl2": (("high", "low"), 2.0),
     "hlc3": (("high", "low", "close"), 3.0),
     "ohlc4": (("open", "high", "low", "close"), 4.0),
 }
+SERIES: Final = (*COLUMNS, *TYPICAL, *TIME_PARTS)
+ELEMENTWISE: Final = ("abs", "log", "exp", "sqrt", "sign", "min", "max")
+FUNCTIONS: Final = (*CROSSINGS, *STREAKS, *ELEMENTWISE, "atr", *(name for name in INDICATORS if name != "shift"))
+# A run's orders are not known when its signals are computed.
+POSITION_STATE: Final = frozenset(
+    "position position_size position_side position_avg_price in_position bars_in_position bars_since_entry entry_price entry_bar"
+    " open_profit profit equity".split()
+)
 ARITHMETIC: Final[dict[type, str]] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 COMPARISONS: Final[dict[type, str]] = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"}
 
@@ -114,7 +126,7 @@ class Compiler(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> int:
         name = node.id
-        if name in COLUMNS:
+        if name in COLUMNS or name in TIME_PARTS:
             return self.builder.add(name)
         if name in TYPICAL:
             columns, count = TYPICAL[name]
@@ -135,9 +147,12 @@ class Compiler(ast.NodeVisitor):
             if name in self._open:
                 raise self._error(node, f"{name!r} is defined by itself", hint="break the circle")
             return self.definition(name, self.define[name])
-        if name in INDICATORS or name in CROSSINGS:
+        if name in FUNCTIONS:
             raise self._error(node, f"{name!r} is a function", hint=f"call it, as in {name}(close, ...)")
-        known = [*COLUMNS, *TYPICAL, *self.params, *self.define]
+        if name in POSITION_STATE:
+            hint = "stop_loss, take_profit, trailing_stop, break_even_at and max_bars of the execution act on a position"
+            raise self._error(node, f"{name!r} is not known to signals, which come before positions", hint=hint, code="position_state")
+        known = [*SERIES, *self.params, *self.define]
         raise self._error(node, f"unknown name {name!r:.60}", hint=_nearest(name, known), code="unknown_name")
 
     def visit_BinOp(self, node: ast.BinOp) -> int:
@@ -147,21 +162,21 @@ class Compiler(ast.NodeVisitor):
         return self._arithmetic(op, self._series(node.left), self._series(node.right))
 
     def _arithmetic(self, op: str, left: int, right: int) -> int:
-        a, b = self.builder.constant(left), self.builder.constant(right)
-        if a is None or b is None:
-            return self.builder.add(op, (left, right))
+        return self._elementwise(op, left, right)
+
+    def _elementwise(self, op: str, *inputs: int) -> int:
+        constants = [constant for i in inputs if (constant := self.builder.constant(i)) is not None]
+        if len(constants) < len(inputs):
+            return self.builder.add(op, inputs)
         with np.errstate(all="ignore"):
-            x, y = np.float64(a), np.float64(b)
-            folded = {"add": x + y, "sub": x - y, "mul": x * y}[op] if op != "div" else x / y
+            folded = (UNARY.get(op) or BINARY[op])(*map(np.float64, constants))
         return self.builder.add("const", (), (float(folded),))
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> int:
         if isinstance(node.op, ast.Not):
             return self.builder.add("not", (self._truth(node.operand),))
         if isinstance(node.op, ast.USub):
-            operand = self._series(node.operand)
-            value = self.builder.constant(operand)
-            return self.builder.add("neg", (operand,)) if value is None else self.builder.add("const", (), (-value,))
+            return self._elementwise("neg", self._series(node.operand))
         if isinstance(node.op, ast.UAdd):
             return self._series(node.operand)
         raise self._error(node, "the operator ~ is not part of the language", hint="use not")
@@ -172,6 +187,16 @@ class Compiler(ast.NodeVisitor):
         for value in node.values[1:]:
             result = self.builder.add(op, (result, self._truth(value)))
         return result
+
+    def visit_IfExp(self, node: ast.IfExp) -> int:
+        condition, body, other = self._truth(node.test), self.visit(node.body), self.visit(node.orelse)
+        kinds = {self.builder.nodes[i].is_truth for i in (body, other)}
+        if len(kinds) == 2:
+            raise self._error(node, "gives a number or true or false, as it comes", hint="use two numbers or two conditions")
+        if kinds == {False}:
+            return self.builder.add("select", (condition, body, other))
+        otherwise = self.builder.add("and", (self.builder.add("not", (condition,)), other))
+        return self.builder.add("or", (self.builder.add("and", (condition, body)), otherwise))
 
     def visit_Compare(self, node: ast.Compare) -> int:
         result = -1
@@ -196,13 +221,18 @@ class Compiler(ast.NodeVisitor):
             if len(node.args) != 2:
                 raise self._error(node, f"{name} takes 2 series, not {len(node.args)}", hint=f"write {name}(a, b)")
             return self.builder.add(name, (self._series(node.args[0]), self._series(node.args[1])))
+        if name in ELEMENTWISE:
+            return self._elementwise_call(node, name)
+        if name in STREAKS:
+            if len(node.args) != 2:
+                raise self._error(node, f"{name} takes 2 arguments, not {len(node.args)}", hint=f"write {name}(series, length)")
+            return self.builder.indicator(name, (self._series(node.args[0]),), self._lengths(node, name, node.args[1:], ("length",)))
         if name == "atr":
             lengths = self._lengths(node, name, node.args, ("length",))
             columns = tuple(self.builder.add(column) for column in ("high", "low", "close"))
             return self.builder.indicator("rma", (self.builder.add("true_range", columns),), lengths)
-        if name not in INDICATORS or name == "shift":
-            known = [*CROSSINGS, "atr", *(each for each in INDICATORS if each != "shift")]
-            raise self._error(node, f"unknown function {name!r:.60}", hint=_nearest(name, known), code="unknown_function")
+        if name not in FUNCTIONS:
+            raise self._error(node, f"unknown function {name!r:.60}", hint=_nearest(name, [*FUNCTIONS]), code="unknown_function")
         indicator = INDICATORS[name]
         if name == "true_range" and not node.args:
             return self.builder.add(name, tuple(self.builder.add(column) for column in ("high", "low", "close")))
@@ -212,6 +242,15 @@ class Compiler(ast.NodeVisitor):
             raise self._error(node, f"{name} takes {wanted} arguments, not {len(node.args)}", hint=f"write {name}({words})")
         inputs = tuple(self._series(argument) for argument in node.args[: indicator.series])
         return self.builder.indicator(name, inputs, self._lengths(node, name, node.args[indicator.series :], indicator.lengths))
+
+    def _elementwise_call(self, node: ast.Call, name: str) -> int:
+        wanted, hint = ("2 or more numbers", "a, b") if name in BINARY else ("1 number", "x")
+        if not node.args or (len(node.args) > 1) != (name in BINARY):
+            raise self._error(node, f"{name} takes {wanted}, not {len(node.args)}", hint=f"write {name}({hint})")
+        numbers = [self._series(argument) for argument in node.args]
+        if name in UNARY:
+            return self._elementwise(name, numbers[0])
+        return reduce(partial(self._elementwise, name), numbers)
 
     def _lengths(self, node: ast.AST, function: str, arguments: list[ast.expr], names: tuple[str, ...]) -> tuple[int, ...]:
         """Positions of the nodes of whole-number arguments."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from python_core.elementwise import BINARY, COMPARISONS, UNARY, Operation
 from python_core.errors import StrategyError
 from python_core.expression import Compiler
 from python_core.plan import Node, PlanBuilder
@@ -175,10 +176,8 @@ def allowed(constraints: tuple[str, ...], values: Values, columns: Columns) -> n
     return keep
 
 
-_ARITHMETIC: Final = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative}
-_COMPARISONS: Final = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}
-_LOGIC: Final = {"and": np.logical_and, "or": np.logical_or, "not": np.logical_not}
-_OPERATIONS: Final = {**_ARITHMETIC, **_COMPARISONS, **_LOGIC}
+_LOGIC: Final[dict[str, Operation]] = {"and": np.logical_and, "or": np.logical_or, "not": np.logical_not, "select": np.where}
+_OPERATIONS: Final[dict[str, Operation]] = {**UNARY, **BINARY, **COMPARISONS, **_LOGIC}
 
 
 def _holds(i: int, text: str, values: Values, columns: Columns) -> npt.NDArray[np.bool_]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from python_core.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
 
 MAX_NODES: Final = 2_000
 
-ARITHMETIC: Final = ("add", "sub", "mul", "div")
 CROSSINGS: Final = ("crossover", "crossunder")
-TRUTHS: Final = frozenset({"lt", "le", "gt", "ge", "eq", "ne", *CROSSINGS, "and", "or", "not", "truth"})
+STREAKS: Final = ("rising", "falling")
+TRUTHS: Final = frozenset({*COMPARISONS, *CROSSINGS, *STREAKS, "and", "or", "not", "truth"})
 
 
 class Node(NamedTuple):
@@ -47,9 +48,17 @@ class PlanBuilder:
                 raise StrategyError(f"the strategy needs more than {MAX_NODES} operations", hint="make it smaller", code="too_large")
             self._seen[key] = len(self.nodes)
             self.nodes.append(node)
-            own = INDICATORS[op].warm_up(*map(int, args)) if op in INDICATORS and not self.open else int(op in CROSSINGS)
-            self.warm_ups.append(own + max((self.warm_ups[i] for i in inputs), default=0))
+            self.warm_ups.append(self._own_warm_up(node) + max((self.warm_ups[i] for i in inputs), default=0))
         return self._seen[key]
+
+    def _own_warm_up(self, node: Node) -> int:
+        if node.op in CROSSINGS:
+            return 1
+        if self.open:
+            return 0
+        if node.op in STREAKS:
+            return int(node.args[0])
+        return INDICATORS[node.op].warm_up(*map(int, node.args)) if node.op in INDICATORS else 0
 
     def indicator(self, op: str, inputs: tuple[int, ...], lengths: tuple[int, ...]) -> int:
         """Add an operation whose lengths are the numbers at the positions `lengths`."""
@@ -63,4 +72,4 @@ class PlanBuilder:
     def is_open_number(self, i: int) -> bool:
         """Whether node `i` is a number that only the open parameters decide."""
         node = self.nodes[i]
-        return node.op in ("param", "const") or (node.op in ("neg", *ARITHMETIC) and all(map(self.is_open_number, node.inputs)))
+        return node.op in ("param", "const") or (node.op in (*UNARY, *BINARY) and all(map(self.is_open_number, node.inputs)))

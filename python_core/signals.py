@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 
 from python_core import timeframe as timeframes
 from python_core.bars import Bars
+from python_core.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.errors import StrategyError
 from python_core.execution import Atr
-from python_core.expression import COLUMNS
+from python_core.expression import COLUMNS, TIME_PARTS
 from python_core.indicators import INDICATORS
-from python_core.plan import Node
+from python_core.plan import STREAKS, Node
 from python_core.strategy import LEVELS, Plan, Signals
 
 Mask = npt.NDArray[np.bool_]
@@ -33,6 +32,7 @@ class StrategyBars:
         self.base_bars = len(bars)
         if length == bars.timeframe_ms:
             self.columns: dict[str, Series] = {name: getattr(bars, name) for name in COLUMNS}
+            self.columns["time"] = bars.time.astype(np.float64)
             self.fills_at = np.arange(1, len(bars) + 1)
             self.on_close = np.ones(len(bars), dtype=bool)
             return
@@ -48,6 +48,7 @@ class StrategyBars:
             "low": np.minimum.reduceat(bars.low, first)[: len(first)] if len(first) else np.empty(0),
             "close": bars.close[last],
             "volume": _sums(bars.volume, first, last),
+            "time": bucket[first].astype(np.float64),
         }
         if len(first) and last[-1] + 1 < len(bars):
             # reduceat runs to the end of the data; the last complete bar does not.
@@ -138,9 +139,6 @@ def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | Non
 
 Value = tuple[npt.NDArray[np.generic], Mask]
 
-_BINARY: Final = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
-_COMPARE: Final = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}
-
 
 def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> list[tuple[np.ndarray, Mask]]:
     """Every node's values and where they are known. A truth is known where all that it compares is known, and false elsewhere."""
@@ -157,17 +155,44 @@ def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> lis
             elif node.op == "truth":
                 values.append((np.full(n, bool(node.args[0])), everywhere))
                 continue
-            elif node.op in _BINARY:
-                result = _BINARY[node.op](*series)
-            elif node.op == "neg":
-                result = -series[0]
+            elif node.op in TIME_PARTS:
+                result = _part_of_time(node.op, columns["time"])
+            elif node.op in UNARY:
+                result = UNARY[node.op](*series)
+            elif node.op in BINARY:
+                result = BINARY[node.op](*series)
+            elif node.op == "select":
+                condition, known = inputs[0]
+                result = np.where(known, np.where(condition, series[1], series[2]), np.nan)
             elif node.op in INDICATORS:
                 result = INDICATORS[node.op].reference(*series, *map(int, node.args))
             else:
-                values.append(_truth(node.op, inputs))
+                values.append(_streak(node, inputs[0]) if node.op in STREAKS else _truth(node.op, inputs))
                 continue
             values.append((result, ~np.isnan(result)))
     return values
+
+
+def _part_of_time(part: str, time_ms: Series) -> Series:
+    days, in_day = np.divmod(time_ms, timeframes.DAY_MS)
+    if part == "weekday":
+        return (days + 3.0) % 7.0  # 1970-01-01 was a Thursday
+    return in_day // 3_600_000 if part == "hour" else in_day // 60_000 % 60.0
+
+
+def _streak(node: Node, series: tuple[np.ndarray, Mask]) -> tuple[np.ndarray, Mask]:
+    """Whether each of the last bars, as many as the number says, was above (rising) or below (falling) the one before it."""
+    x, known = series
+    length = int(node.args[0])
+    moved = np.zeros(len(x), dtype=bool)
+    moved[1:] = x[1:] > x[:-1] if node.op == "rising" else x[1:] < x[:-1]
+    return _in_a_row(moved) >= length, _in_a_row(known) > length
+
+
+def _in_a_row(mask: Mask) -> npt.NDArray[np.int64]:
+    """How many bars up to each have been true without a break."""
+    positions = np.arange(len(mask))
+    return positions - np.maximum.accumulate(np.where(mask, -1, positions))
 
 
 def _truth(op: str, inputs: list[tuple[np.ndarray, Mask]]) -> tuple[np.ndarray, Mask]:
@@ -176,8 +201,8 @@ def _truth(op: str, inputs: list[tuple[np.ndarray, Mask]]) -> tuple[np.ndarray, 
         return ~value & known, known
     (a, a_known), (b, b_known) = inputs
     known = a_known & b_known
-    if op in _COMPARE:
-        return _COMPARE[op](a, b) & known, known
+    if op in COMPARISONS:
+        return COMPARISONS[op](a, b) & known, known
     if op == "and":
         return a & b & known, known
     if op == "or":

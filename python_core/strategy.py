@@ -15,10 +15,9 @@ from msgspec import Meta
 from python_core import timeframe as timeframes
 from python_core.errors import StrategyError
 from python_core.execution import Atr, Execution
-from python_core.expression import COLUMNS, TYPICAL, Compiler
-from python_core.indicators import INDICATORS
+from python_core.expression import FUNCTIONS, SERIES, Compiler
 from python_core.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
-from python_core.plan import CROSSINGS, Node, PlanBuilder
+from python_core.plan import Node, PlanBuilder
 from python_core.syntax import canonical
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
@@ -45,9 +44,10 @@ class Plan(NamedTuple):
 class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to be long, short or out, as expressions over a bar's series.
 
-    Series: `open high low close volume hl2 hlc3 ohlc4`, `x[1]` for the bar before; functions: `sma ema rma rsi atr true_range
-    crossover crossunder`; comparisons, arithmetic, `and or not`; names from `params` and `define`. A parameter is a plain value, or a
-    `Param` with type, default and range; `constraints` such as `fast < slow` must hold for every run and are kept by a search.
+    Series: `open high low close volume hl2 hlc3 ohlc4 hour weekday minute`, `x[1]` for the bar before; functions such as `sma(close, 20)`;
+    comparisons, arithmetic, `and or not`, `a if condition else b`; names from `params` and `define`. docs/strategies.md lists them all.
+    A parameter is a plain value, or a `Param` with type, default and range; `constraints` such as `fast < slow` must hold for every run
+    and are kept by a search.
 
     Raises:
         StrategyError: names the expression, the column and the nearest known name.
@@ -229,7 +229,7 @@ def _by_use(define: dict[str, str]) -> list[str]:
 
 
 def _check_name(kind: str, name: str) -> None:
-    taken = {*COLUMNS, *TYPICAL, *CROSSINGS, *INDICATORS, "atr"}
+    taken = {*SERIES, *FUNCTIONS}
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or len(name) > 60 or name in taken:
         why = "is a name of the language" if name in taken else "is no name"
         raise StrategyError(f"{name!r:.60} {why}", where=kind, hint="use letters, digits and _, such as fast")

@@ -32,7 +32,6 @@ FOREIGN: Final[dict[type, str]] = {
     ast.In: "in",
     ast.NotIn: "not in",
     ast.Attribute: "a point after a name",
-    ast.IfExp: "if ... else",
     ast.Lambda: "lambda",
     ast.NamedExpr: ":=",
     ast.Tuple: "a list",

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use crate::average::{Prefix, Sma, Smoothed};
 use crate::bits::{self, Mask, TILE, WORDS};
 use crate::history::History;
-use crate::plan::{Arithmetic, Column, Comparison, Op};
+use crate::plan::{Binary, Column, Comparison, Op, TimePart, Unary, greatest};
 use crate::simd::{self, Test, multiversion};
 
 /// One tile of the strategy's bars, at most `TILE` long.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
+    /// Open times.
+    pub time: &'a [i64],
     pub open: &'a [f64],
     pub high: &'a [f64],
     pub low: &'a [f64],
@@ -47,6 +49,7 @@ enum State {
     TrueRange { close: f64 },
     Shift(History<f64>, usize),
     Crossing(Box<Crossing>),
+    Streak(Streak),
 }
 
 #[derive(Debug)]
@@ -54,6 +57,14 @@ struct Rsi {
     before: f64,
     up: Smoothed,
     down: Smoothed,
+}
+
+/// How many bars in a row were known, and moved in one direction.
+#[derive(Debug)]
+struct Streak {
+    before: f64,
+    known: usize,
+    moved: usize,
 }
 
 /// Two series that may cross. A crossover and a crossunder of the same two share one comparison, made by the one that comes first.
@@ -173,6 +184,7 @@ fn state(op: &Op, prefix_of: &[Option<usize>]) -> State {
         Op::TrueRange(..) => State::TrueRange { close: f64::NAN },
         Op::Shift(_, bars) => State::Shift(History::new(bars, TILE, f64::NAN), bars),
         Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
+        Op::Rising(..) | Op::Falling(..) => State::Streak(Streak { before: f64::NAN, known: 0, moved: 0 }),
         _ => State::None,
     }
 }
@@ -226,20 +238,37 @@ fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, outpu
 /// Compute a number's tile; says whether it holds NaN, nothing where the tile is constant.
 fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefixes: &[Prefix]) -> Option<bool> {
     match (op, state) {
-        (Op::Arithmetic(kind, a, b), _) => {
-            let (a, b) = (inputs.number(a).0, inputs.number(b).0);
+        (Op::Time(part), _) => {
+            out.iter_mut().zip(inputs.columns.time).for_each(|(out, &time)| *out = part_of_time(part, time));
+            Some(false)
+        }
+        (Op::Unary(kind, a), _) => {
+            let a = inputs.number(a).0;
             match kind {
-                Arithmetic::Add => add(a, b, out),
-                Arithmetic::Sub => subtract(a, b, out),
-                Arithmetic::Mul => multiply(a, b, out),
-                Arithmetic::Div => divide(a, b, out),
+                Unary::Neg => each(a, out, |x| Unary::Neg.of(x)),
+                Unary::Abs => each(a, out, |x| Unary::Abs.of(x)),
+                _ => each(a, out, |x| kind.of(x)),
             }
             Some(any_nan(out))
         }
-        (Op::Neg(a), _) => {
-            let (a, nan) = inputs.number(a);
-            out.iter_mut().zip(a).for_each(|(out, a)| *out = -a);
-            Some(nan)
+        (Op::Binary(kind, a, b), _) => {
+            let (a, b) = (inputs.number(a).0, inputs.number(b).0);
+            match kind {
+                Binary::Add => add(a, b, out),
+                Binary::Sub => subtract(a, b, out),
+                Binary::Mul => multiply(a, b, out),
+                Binary::Div => divide(a, b, out),
+                Binary::Min | Binary::Max => out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = kind.of(a, b)),
+            }
+            Some(any_nan(out))
+        }
+        (Op::Select(condition, a, b), _) => {
+            let (condition, a, b) = (inputs.truth(condition), inputs.number(a).0, inputs.number(b).0);
+            for (i, out) in out.iter_mut().enumerate() {
+                let chosen = if bits::get(&condition.value, i) { a[i] } else { b[i] };
+                *out = if bits::get(&condition.known, i) { chosen } else { f64::NAN };
+            }
+            Some(any_nan(out))
         }
         (Op::Sma(..), State::Sma(sma, prefix)) => Some(sma.run(&prefixes[*prefix], out)),
         (Op::Smoothed(a, ..), State::Smoothed(smoothed)) => {
@@ -265,8 +294,8 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefi
         (Op::TrueRange(high, low, close), State::TrueRange { close: before }) => {
             let (high, low, close) = (inputs.number(high).0, inputs.number(low).0, inputs.number(close).0);
             for (i, out) in out.iter_mut().enumerate() {
-                let gaps = greater((high[i] - *before).abs(), (low[i] - *before).abs());
-                *out = if before.is_nan() { f64::NAN } else { greater(high[i] - low[i], gaps) };
+                let gaps = greatest((high[i] - *before).abs(), (low[i] - *before).abs());
+                *out = if before.is_nan() { f64::NAN } else { greatest(high[i] - low[i], gaps) };
                 *before = close[i];
             }
             Some(any_nan(out))
@@ -281,10 +310,18 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefi
     }
 }
 
-/// The greater of two numbers, NaN if either is.
-#[inline(always)]
-fn greater(a: f64, b: f64) -> f64 {
-    if a >= b || a.is_nan() { a } else { b }
+fn each(values: &[f64], out: &mut [f64], function: impl Fn(f64) -> f64) {
+    out.iter_mut().zip(values).for_each(|(out, &x)| *out = function(x));
+}
+
+fn part_of_time(part: TimePart, time_ms: i64) -> f64 {
+    let minutes = time_ms.div_euclid(60_000);
+    (match part {
+        TimePart::Minute => minutes.rem_euclid(60),
+        TimePart::Hour => minutes.div_euclid(60).rem_euclid(24),
+        // 1970-01-01 was a Thursday.
+        TimePart::Weekday => (minutes.div_euclid(24 * 60) + 3).rem_euclid(7),
+    }) as f64
 }
 
 fn truth(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, out: &mut Truth) {
@@ -313,7 +350,26 @@ fn truth(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, out:
         }
         (Op::Crossover(a, b), State::Crossing(crossing)) => cross(inputs, a, b, crossing, earlier, out),
         (Op::Crossunder(a, b), State::Crossing(crossing)) => cross(inputs, b, a, crossing, earlier, out),
+        (Op::Rising(a, length), State::Streak(streak)) => streak.run(inputs.number(a).0, length, |now, before| now > before, out),
+        (Op::Falling(a, length), State::Streak(streak)) => streak.run(inputs.number(a).0, length, |now, before| now < before, out),
         _ => {}
+    }
+}
+
+impl Streak {
+    fn run(&mut self, values: &[f64], length: usize, moves: impl Fn(f64, f64) -> bool, out: &mut Truth) {
+        (out.value, out.known) = ([0; WORDS], [0; WORDS]);
+        for (i, &x) in values.iter().enumerate() {
+            self.known = if x.is_nan() { 0 } else { self.known + 1 };
+            self.moved = if moves(x, self.before) { self.moved + 1 } else { 0 };
+            self.before = x;
+            if self.known > length {
+                bits::set(&mut out.known, i);
+            }
+            if self.moved >= length {
+                bits::set(&mut out.value, i);
+            }
+        }
     }
 }
 

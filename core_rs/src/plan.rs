@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::elementary;
 use crate::error::{Error, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,12 +14,74 @@ pub enum Column {
     Volume,
 }
 
+/// Of a bar's open time, UTC; weekday 0 is Monday.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Arithmetic {
+pub enum TimePart {
+    Hour,
+    Weekday,
+    Minute,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    Neg,
+    Abs,
+    Log,
+    Exp,
+    Sqrt,
+    Sign,
+}
+
+impl Unary {
+    #[inline(always)]
+    pub fn of(self, x: f64) -> f64 {
+        match self {
+            Self::Neg => -x,
+            Self::Abs => x.abs(),
+            Self::Log => elementary::log(x),
+            Self::Exp => elementary::exp(x),
+            Self::Sqrt => x.sqrt(),
+            Self::Sign if x > 0.0 => 1.0,
+            Self::Sign if x < 0.0 => -1.0,
+            Self::Sign => x,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Binary {
     Add,
     Sub,
     Mul,
     Div,
+    Min,
+    Max,
+}
+
+impl Binary {
+    #[inline(always)]
+    pub fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Min => least(a, b),
+            Self::Max => greatest(a, b),
+        }
+    }
+}
+
+/// The lesser of two numbers, the first of equals, NaN if either is.
+#[inline(always)]
+pub fn least(a: f64, b: f64) -> f64 {
+    if b < a || b.is_nan() { b } else { a }
+}
+
+/// The greater of two numbers, the first of equals, NaN if either is.
+#[inline(always)]
+pub fn greatest(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,9 +98,12 @@ pub enum Comparison {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
     Column(Column),
+    Time(TimePart),
     Const(f64),
-    Arithmetic(Arithmetic, usize, usize),
-    Neg(usize),
+    Unary(Unary, usize),
+    Binary(Binary, usize, usize),
+    /// Condition, value where it holds, value where it does not.
+    Select(usize, usize, usize),
     Sma(usize, usize),
     /// Input, length, alpha.
     Smoothed(usize, usize, f64),
@@ -51,13 +117,24 @@ pub enum Op {
     Not(usize),
     Crossover(usize, usize),
     Crossunder(usize, usize),
+    /// Input, length.
+    Rising(usize, usize),
+    Falling(usize, usize),
 }
 
 impl Op {
     pub fn is_truth(&self) -> bool {
         matches!(
             self,
-            Self::Truth(_) | Self::Compare(..) | Self::And(..) | Self::Or(..) | Self::Not(_) | Self::Crossover(..) | Self::Crossunder(..)
+            Self::Truth(_)
+                | Self::Compare(..)
+                | Self::And(..)
+                | Self::Or(..)
+                | Self::Not(_)
+                | Self::Crossover(..)
+                | Self::Crossunder(..)
+                | Self::Rising(..)
+                | Self::Falling(..)
         )
     }
 }
@@ -84,12 +161,14 @@ pub type RawNode = (String, Vec<usize>, Vec<f64>);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Column(Column),
+    Time(TimePart),
     Const,
     /// A parameter of a template.
     Param,
     Truth,
-    Arithmetic(Arithmetic),
-    Neg,
+    Unary(Unary),
+    Binary(Binary),
+    Select,
     Sma,
     Ema,
     Rma,
@@ -102,6 +181,8 @@ pub enum Kind {
     Not,
     Crossover,
     Crossunder,
+    Rising,
+    Falling,
 }
 
 impl Kind {
@@ -112,14 +193,25 @@ impl Kind {
             "low" => Self::Column(Column::Low),
             "close" => Self::Column(Column::Close),
             "volume" => Self::Column(Column::Volume),
+            "hour" => Self::Time(TimePart::Hour),
+            "weekday" => Self::Time(TimePart::Weekday),
+            "minute" => Self::Time(TimePart::Minute),
             "const" => Self::Const,
             "param" => Self::Param,
             "truth" => Self::Truth,
-            "add" => Self::Arithmetic(Arithmetic::Add),
-            "sub" => Self::Arithmetic(Arithmetic::Sub),
-            "mul" => Self::Arithmetic(Arithmetic::Mul),
-            "div" => Self::Arithmetic(Arithmetic::Div),
-            "neg" => Self::Neg,
+            "neg" => Self::Unary(Unary::Neg),
+            "abs" => Self::Unary(Unary::Abs),
+            "log" => Self::Unary(Unary::Log),
+            "exp" => Self::Unary(Unary::Exp),
+            "sqrt" => Self::Unary(Unary::Sqrt),
+            "sign" => Self::Unary(Unary::Sign),
+            "add" => Self::Binary(Binary::Add),
+            "sub" => Self::Binary(Binary::Sub),
+            "mul" => Self::Binary(Binary::Mul),
+            "div" => Self::Binary(Binary::Div),
+            "min" => Self::Binary(Binary::Min),
+            "max" => Self::Binary(Binary::Max),
+            "select" => Self::Select,
             "sma" => Self::Sma,
             "ema" => Self::Ema,
             "rma" => Self::Rma,
@@ -137,25 +229,33 @@ impl Kind {
             "not" => Self::Not,
             "crossover" => Self::Crossover,
             "crossunder" => Self::Crossunder,
+            "rising" => Self::Rising,
+            "falling" => Self::Falling,
             _ => return None,
         })
     }
 
-    /// Inputs, and whether they are truths.
-    fn inputs(self) -> (usize, bool) {
+    fn inputs(self) -> usize {
         match self {
-            Self::Column(_) | Self::Const | Self::Param | Self::Truth => (0, false),
-            Self::Neg | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift => (1, false),
-            Self::Arithmetic(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder => (2, false),
-            Self::TrueRange => (3, false),
-            Self::Not => (1, true),
-            Self::And | Self::Or => (2, true),
+            Self::Column(_) | Self::Time(_) | Self::Const | Self::Param | Self::Truth => 0,
+            Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling | Self::Not => 1,
+            Self::Binary(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder | Self::And | Self::Or => 2,
+            Self::TrueRange | Self::Select => 3,
+        }
+    }
+
+    /// Whether its input `k` is a truth.
+    fn takes_truth(self, k: usize) -> bool {
+        match self {
+            Self::Not | Self::And | Self::Or => true,
+            Self::Select => k == 0,
+            _ => false,
         }
     }
 
     /// Whether the number that goes with it is a whole number of bars.
     fn takes_length(self) -> bool {
-        matches!(self, Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift)
+        matches!(self, Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling)
     }
 
     fn takes_number(self) -> bool {
@@ -168,11 +268,13 @@ impl Kind {
         let length = if self.takes_length() { whole(number)? } else { 0 };
         Some(match self {
             Self::Column(column) => Op::Column(column),
+            Self::Time(part) => Op::Time(part),
             Self::Const => Op::Const(number),
             Self::Param => return None,
             Self::Truth => Op::Truth(number != 0.0),
-            Self::Arithmetic(kind) => Op::Arithmetic(kind, a, b),
-            Self::Neg => Op::Neg(a),
+            Self::Unary(kind) => Op::Unary(kind, a),
+            Self::Binary(kind) => Op::Binary(kind, a, b),
+            Self::Select => Op::Select(a, b, c),
             Self::Sma => Op::Sma(a, length),
             Self::Ema => Op::Smoothed(a, length, 2.0 / (length as f64 + 1.0)),
             Self::Rma => Op::Smoothed(a, length, 1.0 / length as f64),
@@ -185,6 +287,8 @@ impl Kind {
             Self::Not => Op::Not(a),
             Self::Crossover => Op::Crossover(a, b),
             Self::Crossunder => Op::Crossunder(a, b),
+            Self::Rising => Op::Rising(a, length),
+            Self::Falling => Op::Falling(a, length),
         })
     }
 }
@@ -203,13 +307,12 @@ impl Plan {
             let at = ops.len();
             let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
-            let (count, truths) = kind.inputs();
-            if inputs.len() != count || numbers.len() != usize::from(kind.takes_number()) {
+            if inputs.len() != kind.inputs() || numbers.len() != usize::from(kind.takes_number()) {
                 return Err(fault("takes other inputs or numbers"));
             }
             let mut positions = [0; 3];
-            for (position, &input) in positions.iter_mut().zip(inputs) {
-                if ops.get(input).is_none_or(|op| op.is_truth() != truths) {
+            for (k, (position, &input)) in positions.iter_mut().zip(inputs).enumerate() {
+                if ops.get(input).is_none_or(|op| op.is_truth() != kind.takes_truth(k)) {
                     return Err(fault("an input is no earlier operation of the right kind"));
                 }
                 *position = input;
@@ -256,7 +359,7 @@ impl Template {
             let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
             let number = numbers.first().copied().unwrap_or(0.0);
-            let wanted = kind.inputs().0 + usize::from(kind.takes_length());
+            let wanted = kind.inputs() + usize::from(kind.takes_length());
             if inputs.len() != wanted || inputs.iter().any(|&i| i >= at) {
                 return Err(fault("takes other inputs"));
             }
@@ -283,23 +386,17 @@ impl Template {
             let value = match kind {
                 Kind::Const => Filled::Number(*number),
                 Kind::Param => Filled::Number(params[*number as usize]),
-                Kind::Neg if numbers(0).is_some() => Filled::Number(-numbers(0).unwrap_or(f64::NAN)),
-                Kind::Arithmetic(op) if numbers(0).is_some() && numbers(1).is_some() => {
-                    let (a, b) = (numbers(0).unwrap_or(f64::NAN), numbers(1).unwrap_or(f64::NAN));
-                    Filled::Number(match op {
-                        Arithmetic::Add => a + b,
-                        Arithmetic::Sub => a - b,
-                        Arithmetic::Mul => a * b,
-                        Arithmetic::Div => a / b,
-                    })
+                Kind::Unary(op) if numbers(0).is_some() => Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN))),
+                Kind::Binary(op) if numbers(0).is_some() && numbers(1).is_some() => {
+                    Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN), numbers(1).unwrap_or(f64::NAN)))
                 }
                 _ => {
                     let mut positions = [0; 3];
-                    for (position, &input) in positions.iter_mut().zip(&inputs[..kind.inputs().0]) {
+                    for (position, &input) in positions.iter_mut().zip(&inputs[..kind.inputs()]) {
                         *position = joint.operand(filled[input]);
                     }
                     let number = if kind.takes_length() {
-                        numbers(kind.inputs().0).ok_or_else(|| Error::Plan("a length is no number".into()))?
+                        numbers(kind.inputs()).ok_or_else(|| Error::Plan("a length is no number".into()))?
                     } else {
                         *number
                     };
@@ -346,8 +443,8 @@ fn key(op: &Op) -> Key {
     match *op {
         Op::Column(column) => (0, column as u64, 0, 0),
         Op::Const(x) => (1, x.to_bits(), 0, 0),
-        Op::Arithmetic(kind, a, b) => (2, kind as u64, at(a), at(b)),
-        Op::Neg(a) => (3, at(a), 0, 0),
+        Op::Binary(kind, a, b) => (2, kind as u64, at(a), at(b)),
+        Op::Unary(kind, a) => (3, kind as u64, at(a), 0),
         Op::Sma(a, length) => (4, at(a), at(length), 0),
         Op::Smoothed(a, length, alpha) => (5, at(a), at(length), alpha.to_bits()),
         Op::Rsi(a, length) => (6, at(a), at(length), 0),
@@ -360,5 +457,9 @@ fn key(op: &Op) -> Key {
         Op::Not(a) => (13, at(a), 0, 0),
         Op::Crossover(a, b) => (14, at(a), at(b), 0),
         Op::Crossunder(a, b) => (15, at(a), at(b), 0),
+        Op::Time(part) => (16, part as u64, 0, 0),
+        Op::Select(condition, a, b) => (17, at(condition), at(a), at(b)),
+        Op::Rising(a, length) => (18, at(a), at(length), 0),
+        Op::Falling(a, length) => (19, at(a), at(length), 0),
     }
 }

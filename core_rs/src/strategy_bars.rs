@@ -22,6 +22,7 @@ pub struct Frame<'a> {
     pub fills_at: Vec<usize>,
     /// Whether the base bar before that closes just as the strategy bar does; it does not where the data has a gap.
     pub on_close: Vec<bool>,
+    opens_at: Vec<i64>,
     built: [Vec<f64>; 5],
 }
 
@@ -30,7 +31,16 @@ impl<'a> Frame<'a> {
         if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
             return Err(Error::Input("the strategy's timeframe is no whole multiple of the bars'".into()));
         }
-        Ok(Self { market, length_ms, start: 0, end: 0, fills_at: Vec::new(), on_close: Vec::new(), built: Default::default() })
+        Ok(Self {
+            market,
+            length_ms,
+            start: 0,
+            end: 0,
+            fills_at: Vec::new(),
+            on_close: Vec::new(),
+            opens_at: Vec::new(),
+            built: Default::default(),
+        })
     }
 
     /// Move on to the next frame; false after the last one.
@@ -58,6 +68,7 @@ impl<'a> Frame<'a> {
         if self.is_base() {
             let (market, bars) = (&self.market, self.start..self.end);
             return Columns {
+                time: &market.time[bars.clone()],
                 open: &market.open[bars.clone()],
                 high: &market.high[bars.clone()],
                 low: &market.low[bars.clone()],
@@ -66,7 +77,7 @@ impl<'a> Frame<'a> {
             };
         }
         let [open, high, low, close, volume] = &self.built;
-        Columns { open, high, low, close, volume }
+        Columns { time: &self.opens_at, open, high, low, close, volume }
     }
 
     /// About one tile of base bars at a time, so that what is read once stays in the cache for the simulator.
@@ -75,6 +86,7 @@ impl<'a> Frame<'a> {
         self.built.iter_mut().for_each(Vec::clear);
         self.fills_at.clear();
         self.on_close.clear();
+        self.opens_at.clear();
         let stop = (self.start + TILE).min(market.len());
         while self.end < stop {
             let first = self.end;
@@ -98,6 +110,7 @@ impl<'a> Frame<'a> {
             }
             self.fills_at.push(last + 1);
             self.on_close.push(closes);
+            self.opens_at.push(end_ms - self.length_ms);
         }
     }
 }

@@ -157,6 +157,14 @@ SERIES = [
     "ema(close, 4)",
     "rma(hl2, 6)",
     "sma(close, 40)",
+    "log(close)",
+    "abs(close - open)",
+    "max(open, sma(close, 3), close[2])",
+    "min(close, ema(close, 4))",
+    "sqrt(volume) * sign(close - close[1])",
+    "exp(-abs(close / open - 1))",
+    "(close if close > sma(close, 5) else low[1])",
+    "(hour + weekday - minute)",
 ]
 CONDITIONS = [
     "crossover({a}, {b})",

@@ -10,7 +10,28 @@ import pytest
 
 import python_core as bt
 from python_core import builder
-from python_core.builder import atr, close, crossover, crossunder, ema, high, hl2, low, named, open, param, rsi, sma, strategy, true_range
+from python_core.builder import (
+    atr,
+    close,
+    crossover,
+    crossunder,
+    ema,
+    falling,
+    high,
+    hl2,
+    hour,
+    low,
+    minute,
+    named,
+    open,
+    param,
+    rsi,
+    sma,
+    strategy,
+    true_range,
+    weekday,
+    where,
+)
 
 SAME: list[tuple[Any, str]] = [
     (close > ema(close, 50), "close > ema(close, 50)"),
@@ -26,6 +47,11 @@ SAME: list[tuple[Any, str]] = [
     (close > np.float64(1.5) + close * np.int64(3), "close > 1.5 + close * 3"),
     (true_range() > atr(14) * 2, "true_range() > atr(14) * 2"),
     (crossunder(rsi(close, 14), 70) | False, "crossunder(rsi(close, 14), 70) or False"),
+    (where(close > open, close, 2) > 1, "(close if close > open else 2) > 1"),
+    (where(close > open, close > 3, False) & (open > 1), "(close > 3 if close > open else False) and open > 1"),
+    ((hour >= 8) & (weekday < 5) | (minute == 0), "hour >= 8 and weekday < 5 or minute == 0"),
+    (falling(builder.max(close, open, 3), 2), "falling(max(close, open, 3), 2)"),
+    (builder.log(builder.abs(close)) > 2, "log(abs(close)) > 2"),
 ]
 
 

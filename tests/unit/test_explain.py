@@ -44,6 +44,13 @@ def test_a_strategy_is_told_in_sentences() -> None:
         ("(close + open)[1] >= 3", "(the close plus the open) 1 bar before is at least 3"),
         ("crossunder(volume, 3 * atr(14))", "the volume crosses below 3 times the 14-bar average true range"),
         ("True", "always"),
+        ("(close if open > 1 else low) - 1 > 2", "(the close if the open is above 1, else the low) minus 1 is above 2"),
+        (
+            "rising(close, 3) or falling(low, 2)",
+            "the close has risen on each of the last 3 bars or the low has fallen on each of the last 2 bars",
+        ),
+        ("max(open, close, 3) > 1", "the greatest of the open, the close and 3 is above 1"),
+        ("hour >= 8 and weekday < 5", "the hour (UTC) is at least 8 and the weekday (UTC, 0 is Monday) is below 5"),
     ],
 )
 def test_words_keep_the_meaning_of_brackets(text: str, words: str) -> None:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core import signals
 from python_core.expression import MAX_DEPTH, MAX_LENGTH
 from python_core.syntax import canonical
 
@@ -46,6 +48,19 @@ BAD = {
     "ema(close, 0) > 1": "12: the length of ema is 0; use a whole number from 1 to 1,000,000",
     "rsi(close, 1e9) > 1": "12: the length of rsi is 1e+09; use a whole number from 1 to 1,000,000",
     "sma(close, volume) > 1": "12: the length of sma is not a constant; use a number or a parameter",
+    "abs(close, 2) > 1": "1: abs takes 1 number, not 2; write abs(x)",
+    "min(close) > 1": "1: min takes 2 or more numbers, not 1; write min(a, b)",
+    "max() > 1": "1: max takes 2 or more numbers, not 0; write max(a, b)",
+    "rising(close)": "1: rising takes 2 arguments, not 1; write rising(series, length)",
+    "falling(close, 0)": "16: the length of falling is 0; use a whole number from 1 to 1,000,000",
+    "rising(close > 1, 2)": "8: is true or false where a number is needed; use a series or a number here",
+    "rising(close, 3) > 1": "1: is true or false where a number is needed; use a series or a number here",
+    # conditional
+    "close if open else high": "10: is a number where true or false is needed; compare it, as in rsi(close, 14) < 30",
+    "(1 if close > 1 else close > 2) > 1": "2: gives a number or true or false, as it comes; use two numbers or two conditions",
+    # positions
+    "bars_in_position > 5": "1: 'bars_in_position' is not known to signals, which come before positions; stop_loss, take_profit, ...",
+    "close > entry_price": "9: 'entry_price' is not known to signals, which come before positions; stop_loss, take_profit, ...",
     # looking back and ahead
     "close[-1] > 1": "1: x[-1] would look ahead; use x[1] for the value one bar earlier",
     "close > close[1 - 2]": "9: x[-1] would look ahead; use x[1] for the value one bar earlier",
@@ -68,7 +83,6 @@ BAD = {
     "close in open": "1: the operator in is not part of the language; use < <= > >= == !=",
     "close is open": "1: the operator is is not part of the language; use < <= > >= == !=",
     "close.real > 1": "1: a point after a name is not part of the language; see the list of functions and operators",
-    "close if open else high": "1: if ... else is not part of the language; see the list of functions and operators",
     "(lambda: 1)()": "1: only the functions of the language can be called...",
     "[x for x in close]": "1: for is not part of the language; see the list of functions and operators",
     "(a := 1) > 1": "2: := is not part of the language; see the list of functions and operators",
@@ -114,6 +128,7 @@ def test_an_expression_has_a_greatest_length() -> None:
         ("foo > 1", "unknown_name"),
         ("foo(close) > 1", "unknown_function"),
         ("close[-1] > 1", "look_ahead"),
+        ("position_size > 0", "position_state"),
         ("-" * 99 + "close > 1", "too_large"),
     ],
 )
@@ -222,6 +237,32 @@ MEANINGS = {
     "crossunder(2, close)": [2],
     "crossover(close, close[1])": [5],
     "crossover(close, close)": [],
+    # each of the last bars above, or below, the one before it
+    "rising(close, 1)": [1, 2, 5],
+    "rising(close, 2)": [2],
+    "falling(close, 1)": [3, 6],
+    "not rising(close, 2)": [3, 4, 5, 6],
+    "rising(sma(close, 2), 2)": [3],  # 1.5 3 3.5 3 4 3 on bars 1 to 6
+    "not falling(sma(close, 2), 3)": [4, 5, 6],
+    # one of two
+    "(close if close > 3 else 10 * close) == 10": [0, 6],
+    "close > 4 if close[1] < 4 else close < 4": [3, 5, 6],
+    "(1 if sma(close, 3) > 3 else 2) == 2": [2, 3, 6],  # not known before
+    "(close if sma(close, 3) > 0 else 1) < 9": [2, 3, 4, 5, 6],
+    # number by number
+    "abs(close - 3) == 2": [0, 5, 6],
+    "sign(close - 3) == -1": [0, 1, 6],
+    "sign(close - 3) == 0": [3, 4],
+    "sqrt(close) == 2": [2],
+    "sqrt(-close) > 0 or True": [],
+    "log(close) == 0": [0, 6],
+    "log(close - 1) < -1e300": [0, 6],
+    "exp(close - 3) == 1": [3, 4],
+    "min(close, 3) == 3": [2, 3, 4, 5],
+    "max(close, 3, 2 * close - 2) == 3": [0, 1, 6],
+    "min(close, sma(close, 3)) > 0": [2, 3, 4, 5, 6],
+    "max(sma(close, 3), close) > 0": [2, 3, 4, 5, 6],
+    "sma(close, max(2, min(3, 7))) == 3": [3, 6],
     # nothing is true while something in it is not known
     "sma(close, 3) > 0": [2, 3, 4, 5, 6],
     "not sma(close, 3) > 0": [],
@@ -232,18 +273,33 @@ MEANINGS = {
     # a parameter, a definition
     "close > limit": [2, 3, 4, 5],
     "flag and close > limit": [2, 3, 4, 5],
-    "rising": [1, 2, 5],
-    "not rising": [3, 4, 6],  # on bar 0 nothing is known of the bar before
+    "higher": [1, 2, 5],
+    "not higher": [3, 4, 6],  # on bar 0 nothing is known of the bar before
     "twice == 8": [2],
     "sma(close, length) == 3": [3, 6],
 }
+
+
+@pytest.mark.parametrize("timeframe", ["1h", "4h", "1d", "1w"])
+def test_parts_of_time_are_those_of_the_open_in_utc(timeframe: str, engine: str) -> None:
+    bars = bt.synthetic(24 * 40, timeframe="1h")
+    rows = signals.StrategyBars(bars, timeframe)
+    opens = [datetime.fromtimestamp(ms / 1000, UTC) for ms in rows.columns["time"]]
+    for name, value in (("hour", lambda t: t.hour), ("weekday", lambda t: t.weekday()), ("minute", lambda t: t.minute)):
+        for wanted in (0, 4, 5):
+            rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001, commission=0)
+            result = bt.backtest(bars, bt.Strategy(entry_long=f"{name} == {wanted}", timeframe=timeframe), rules, engine=engine)
+            entries = {int(rows.fills_at[k]) for k, t in enumerate(opens) if value(t) == wanted} - {len(bars)}
+            held = set(result.trades.array["entry_index"].tolist())
+            assert held <= entries
+            assert bool(held) == bool(entries)
 
 
 @pytest.mark.parametrize("text", MEANINGS)
 def test_an_expression_is_true_where_it_is_by_hand(
     text: str, true_bars: Callable[..., list[int]], make_bars: Callable[..., bt.Bars]
 ) -> None:
-    names = {"define": {"rising": "close > close[1]", "twice": "2 * close"}, "params": {"limit": 2, "flag": True, "length": 3}}
+    names = {"define": {"higher": "close > close[1]", "twice": "2 * close"}, "params": {"limit": 2, "flag": True, "length": 3}}
     assert true_bars(make_bars(CLOSES), text, **names) == MEANINGS[text]
 
 
@@ -275,17 +331,25 @@ def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
     assert warm_up("crossover(close, sma(close, 20))") == 20
     assert warm_up("rsi(close, 14)[3] > 50") == 14 + 3
     assert warm_up("atr(14) > 1") == 1 + 13
+    assert warm_up("rising(sma(close, 20), 3)") == 19 + 3
+    assert warm_up("(close if close > 1 else sma(close, 20)) > hour") == 19
 
 
 @given(
     closes=st.lists(st.integers(1, 9), min_size=40, max_size=40),
     text=st.sampled_from(
-        ["crossover(close, sma(close, 5))", "rsi(close, 3) > 60", "ema(close, 4) > close[2]", "atr(3) > 2", "close[7] > close"]
+        [
+            "crossover(close, sma(close, 5))",
+            "rsi(close, 3) > 60",
+            "ema(close, 4) > close[2]",
+            "atr(3) > 2",
+            "close[7] > close",
+            "falling(close[2], 3)",
+        ]
     ),
 )
 @settings(max_examples=60)
 def test_the_warm_up_says_when_the_first_signal_can_be(closes: list[int], text: str) -> None:
-    from python_core import signals
     from python_core.strategy import compile_plan
 
     plan = compile_plan(bt.Strategy(entry_long=text), ())

@@ -1,0 +1,57 @@
+"""Operations on numbers one by one, as the compiled engine does them: for single values and for arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from python_core import elementary
+
+Operation = Callable[..., Any]
+
+
+def _each(function: Callable[[float], float]) -> Operation:
+    return lambda x: np.array([function(value) for value in np.ravel(x).tolist()]).reshape(np.shape(x))
+
+
+def sign(x: Any) -> Any:
+    """1 above 0, -1 below; 0 and NaN stay as they are."""
+    return np.where(x > 0, 1.0, np.where(x < 0, -1.0, x))
+
+
+def least(a: Any, b: Any) -> Any:
+    """The lesser of two, the first of equals, NaN if either is."""
+    return np.where((b < a) | np.isnan(b), b, a)
+
+
+def greatest(a: Any, b: Any) -> Any:
+    """The greater of two, the first of equals, NaN if either is."""
+    return np.where((b > a) | np.isnan(b), b, a)
+
+
+UNARY: Final[dict[str, Operation]] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "log": _each(elementary.log),
+    "exp": _each(elementary.exp),
+    "sqrt": np.sqrt,
+    "sign": sign,
+}
+BINARY: Final[dict[str, Operation]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "min": least,
+    "max": greatest,
+}
+COMPARISONS: Final[dict[str, Operation]] = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
