@@ -121,8 +121,11 @@ class Kind(NamedTuple):
         )
 
 
-async def attempt(kind: Kind, ctx: dict[str, Any], run_id: str, number: int) -> None:
-    """Start an attempt and see it to an end, whatever happens; only an unreachable database leaves it open, to be tried again."""
+async def attempt(kind: Kind, ctx: dict[str, Any], run_id: str, number: int) -> bool:
+    """Start an attempt and see it to an end, whatever happens; only an unreachable database leaves it open, to be tried again.
+
+    False if the run failed.
+    """
     executor: Executor = ctx["executor"]
     limits = kind.limits(executor.settings)
     identifier = job_id(run_id, number)
@@ -133,12 +136,13 @@ async def attempt(kind: Kind, ctx: dict[str, Any], run_id: str, number: int) -> 
             started = await store.start(session, run_id, number, worker=executor.worker)
         if started is None:
             _log.info("job is out of date", run=run_id, job=number)
-            return
+            return True
         try:
             _check(started, limits)
             await kind.work(executor, started, job)
         except Exception as error:
-            await _end(executor, kind, started, job, error)
+            return await _end(executor, kind, started, job, error)
+        return True
     except Exception as error:
         if not is_unreachable(error):
             raise
@@ -170,14 +174,14 @@ def _check(started: Started, limits: Limits) -> None:
         raise _Lost
 
 
-async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error: Exception) -> None:
-    """End an attempt that did not succeed: the run is cancelled, failed, dead, or queued again."""
+async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error: Exception) -> bool:
+    """End an attempt that did not succeed: the run is cancelled, failed, dead, or queued again. False unless somebody wished it so."""
     row, limits = started.row, kind.limits(executor.settings)
     passing = _passing(error) or kind.passing(error)
     reason = Stop.CANCELLED if isinstance(error, bt.Cancelled) and job.reason is None else job.reason
     if isinstance(error, bt.Cancelled) and reason == Stop.TAKEN_OVER:
         _log.warning("run left to the worker that took it over", run=row.id, attempt=started.attempt)
-        return
+        return True
     async with executor.database.write() as session:
         if isinstance(error, bt.Cancelled) and reason == Stop.HAND_OVER:
             await store.requeue(session, started, RunState.QUEUED)
@@ -201,6 +205,7 @@ async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error
     _log.log(
         level, f"run {outcome}", run=row.id, attempt=started.attempt, reason=str(error), exc_info=error if level == logging.ERROR else None
     )
+    return outcome in ("handed over", "cancelled")
 
 
 def _passing(error: Exception) -> bool:

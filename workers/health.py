@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -45,6 +47,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     contract: Annotated[int, Meta(description="Version of the kernel's contract; part of every fingerprint.")]
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that a worker has."""
+
+    run_id: str
+    kind: str
+    since: TimeMs
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process last said of itself."""
 
@@ -54,8 +64,10 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     started_at: TimeMs
     seen_at: TimeMs
-    running: Annotated[tuple[str, ...], Meta(description="Ids of the runs it has.")]
+    running: tuple[Held, ...]
     done: Annotated[int, Meta(description="Jobs it has ended, well or not.")]
+    failed: Annotated[int, Meta(description="Those of them that did not end well.")]
+    memory_mb: Annotated[float, Meta(description="Memory it holds.")]
 
 
 class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +77,7 @@ class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
     delayed: Annotated[int, Meta(description="Jobs that wait for their time, such as retries.")]
     running: Annotated[int, Meta(description="Jobs that workers hold.")]
     outbox: Annotated[int, Meta(description="Jobs accepted but not yet sent to the queue.")]
+    paused: Annotated[bool, Meta(description="Whether workers claim nothing for now.")]
     oldest_ready_s: Annotated[float | None, Meta(description="Age of the job that has been ready longest.")]
     runs: Annotated[dict[RunState, int], Meta(description="Runs in each state.")]
     workers: tuple[WorkerInfo, ...]
@@ -99,15 +112,16 @@ async def health(database: Database, queue: Queue) -> Health:
 
 
 async def metrics(database: Database, queue: Queue) -> QueueMetrics:
-    ready, delayed, held, age_ms = await queue.figures()
+    figures = await queue.figures()
     async with database.read() as session:
         runs, outbox = await store.counts(session), await store.outbox_size(session)
     return QueueMetrics(
-        ready=ready,
-        delayed=delayed,
-        running=held,
+        ready=figures.ready,
+        delayed=figures.delayed,
+        running=figures.held,
         outbox=outbox,
-        oldest_ready_s=None if age_ms < 0 else age_ms / 1000,
+        paused=figures.paused,
+        oldest_ready_s=None if figures.age_ms < 0 else figures.age_ms / 1000,
         runs=runs,
         workers=await workers(queue),
     )
@@ -127,6 +141,15 @@ async def workers(queue: Queue) -> tuple[WorkerInfo, ...]:
             forgotten.append(identifier)
     await queue.forget(forgotten)
     return tuple(found)
+
+
+def memory_mb() -> float:
+    """What this process holds in memory, or has held at most where the system doesn't tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return round(pages * resource.getpagesize() / 1e6, 1)
+    except OSError:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
 
 
 async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> Check:

@@ -1,7 +1,7 @@
 """The worker process: claims jobs under a lease, keeps the lease while they run, and hands them back when it has to stop.
 
-It is ARQ's worker with another way to get jobs and to let them go: one atomic claim instead of a watched key for each job, a list to
-block on instead of polling, and a lease of seconds instead of a lock as long as the longest job.
+It is ARQ's worker with another way to get jobs and to let them go: one call that claims many and lets go of many instead of several for
+each job, a list to block on instead of polling, and a lease of seconds instead of a lock as long as the longest job.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from sqlalchemy.exc import SQLAlchemyError
 import python_core as bt
 from workers import embedded, log, outbox
 from workers.attempts import Executor, Job, Stop
+from workers.bell import Bell
 from workers.database import open_database
-from workers.health import WorkerInfo
-from workers.queue import ArqWorker, Queue, RedisError, arq_options, func, open_queue, split_job_id
+from workers.health import Held, WorkerInfo, memory_mb
+from workers.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
 from workers.runs import now_ms
 from workers.settings import Settings
 from workers.tasks import FUNCTIONS, Function
@@ -48,26 +49,28 @@ class LeaseWorker(ArqWorker):
         *,
         worker: str,
         jobs: dict[str, Job],
+        levels: str = ALL_LEVELS,
         burst: bool = False,
         ctx: dict[Any, Any] | None = None,
     ) -> None:
         super().__init__(
             [func(function, name=name) for name, function in functions.items()],
             max_jobs=settings.concurrency,
-            job_timeout=settings.job_timeout_s + 600,  # ours comes first, and ends the kernel, too
             burst=burst,
             ctx=ctx,
             **arq_options(queue),
         )
         self.id = worker
+        self.held: dict[str, Held] = {}
         self._settings = settings
         self._queue = queue
         self._jobs = jobs
+        self._levels = levels
         self._lease_ms = int(settings.lease_s * 1000)
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
+        self._finished: list[str] = []
         self._started_at = now_ms()
-        self._done = 0
 
     def stop(self) -> None:
         """Claim no more; finish what runs within `drain_s`, hand the rest back."""
@@ -85,73 +88,66 @@ class LeaseWorker(ArqWorker):
             await asyncio.gather(*background, return_exceptions=True)
             with suppress(RedisError, OSError):
                 await self._queue.forget([self.id])
-                await self._queue.wake()  # this worker may have taken a wake-up that it no longer follows
+                await self._queue.wake(self._levels)  # this worker may have taken a wake-up that it no longer follows
 
     async def _claim_jobs(self) -> None:
-        while not self._stopping.is_set():
-            self._changed.clear()
-            free = self._settings.concurrency - len(self.tasks)
-            if free <= 0:
-                await self._changed.wait()
-                continue
-            try:
-                ids, next_ms = await self._queue.claim(self.id, self._lease_ms, free)
-                for identifier in ids:
-                    self._begin(identifier)
-                if not ids:
-                    if self.burst and next_ms < 0:
-                        return
-                    await self._sleep(IDLE_S if next_ms < 0 else min(next_ms / 1000, IDLE_S))
-            except (RedisError, OSError) as error:
-                _log.warning("queue does not answer", reason=str(error))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), 1)
+        async with Bell(self._queue, self._levels) as bell:
+            while not self._stopping.is_set():
+                self._changed.clear()
+                free = self._settings.concurrency - len(self.tasks)
+                try:
+                    if free <= 0 and not self._finished:
+                        await bell.pass_on_until(self._changed)
+                        continue
+                    claimed, next_ms = await self._exchange(free)
+                    for job in claimed:
+                        self._begin(job)
+                    if not claimed and free > 0:
+                        if self.burst and next_ms < 0:
+                            return
+                        await bell.wait(IDLE_S if next_ms < 0 else min(next_ms / 1000, IDLE_S), self._changed)
+                except (RedisError, OSError) as error:
+                    _log.warning("queue does not answer", reason=str(error))
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), 1)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Until a job is sent, the worker is to stop, or the time is over; with `burst`, also until a job ends, which may be the last."""
-        end = self._changed if self.burst else self._stopping
-        waits = [asyncio.ensure_future(self._queue.wait(seconds)), asyncio.ensure_future(end.wait())]
+    async def _exchange(self, most: int) -> tuple[list[Claimed], int]:
+        """Let go of what is done and claim more, in one call."""
+        done, self._finished = self._finished, []
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waits[1].cancel()
-            if not waits[0].done():
-                waits[0].cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-        if not waits[0].cancelled() and (error := waits[0].exception()):
-            raise error
+            return await self._queue.exchange(self.id, self._lease_ms, most, levels=self._levels, done=done)
+        except BaseException:
+            self._finished += done
+            raise
 
-    def _begin(self, identifier: str) -> None:
-        if identifier in self.tasks:
+    def _begin(self, job: Claimed) -> None:
+        if job.id in self.tasks:
             return  # our own lease had run out, and we were the first to claim it again
-        task = self.tasks[identifier] = asyncio.create_task(self.run_job(identifier, now_ms()))
-        task.add_done_callback(lambda done: self._ended(identifier, done))
+        self.held[job.id] = Held(run_id=job.run_id, kind=job.kind, since=now_ms())
+        task = self.tasks[job.id] = asyncio.create_task(self._run(job))
+        task.add_done_callback(lambda done: self._ended(job.id, done))
+
+    async def _run(self, job: Claimed) -> None:
+        try:
+            if job.kind not in self.functions:
+                _log.error("no such kind of job", job=job.id, kind=job.kind)
+            elif await self.functions[job.kind].coroutine(self.ctx, job.run_id, job.job) is False:
+                self.jobs_failed += 1
+            else:
+                self.jobs_complete += 1
+        except Retry as retry:
+            self.jobs_retried += 1
+            await self._queue.release(self.id, job.id, retry.defer_score or 0)
+        else:
+            self._finished.append(job.id)
 
     def _ended(self, identifier: str, task: asyncio.Task[None]) -> None:
-        del self.tasks[identifier]
-        self._done += 1
+        del self.tasks[identifier], self.held[identifier]
         self._changed.set()
         if not task.cancelled() and (error := task.exception()):
             # Whatever it was, the lease will run out and the job be claimed again.
+            self.jobs_failed += 1
             _log.error("job left to its lease", job=identifier, exc_info=error)
-
-    async def finish_job(
-        self,
-        job_id: str,
-        finish: bool,
-        result_data: bytes | None,
-        result_timeout_s: float | None,
-        keep_result_forever: bool,
-        incr_score: int | None,
-        keep_in_progress: float | None,
-    ) -> None:
-        if finish:
-            await self._queue.finish(self.id, job_id)
-        else:
-            await self._queue.release(self.id, job_id, incr_score or 0)
-
-    async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        await self._queue.finish(self.id, job_id)
 
     async def _drain(self) -> None:
         if self.tasks:
@@ -160,6 +156,8 @@ class LeaseWorker(ArqWorker):
             job.stop(Stop.HAND_OVER)
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=HAND_OVER_S)
+        with suppress(RedisError, OSError):
+            await self._queue.finish(self.id, *self._finished)
 
     async def _keep_leases(self) -> None:
         while True:
@@ -192,8 +190,10 @@ class LeaseWorker(ArqWorker):
                 engine=bt.engine,
                 started_at=self._started_at,
                 seen_at=now_ms(),
-                running=tuple(split_job_id(identifier)[0] for identifier in self.tasks),
-                done=self._done,
+                running=tuple(self.held.values()),
+                done=self.jobs_complete + self.jobs_failed,
+                failed=self.jobs_failed,
+                memory_mb=memory_mb(),
             )
             with suppress(RedisError, OSError):
                 await self._queue.report(self.id, msgspec.json.encode(info))
@@ -201,14 +201,14 @@ class LeaseWorker(ArqWorker):
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings, *, burst: bool = False) -> AsyncIterator[LeaseWorker]:
+async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> AsyncIterator[LeaseWorker]:
     """A worker with all it needs; `main()` runs it. The relay and the reconciler run as long as it is open."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
             settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(embedded.valkey(settings.folder)))
         database = await stack.enter_async_context(open_database(settings.database_url))
         await database.migrate()
-        queue = await stack.enter_async_context(open_queue(settings.redis_url))
+        queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
         executor = Executor(settings, database, queue, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
         stack.callback(executor.threads.shutdown, wait=False, cancel_futures=True)
         if burst:
@@ -221,7 +221,14 @@ async def open_worker(settings: Settings, *, burst: bool = False) -> AsyncIterat
         ]
         try:
             yield LeaseWorker(
-                settings, queue, FUNCTIONS, worker=executor.worker, jobs=executor.jobs, burst=burst, ctx={"executor": executor}
+                settings,
+                queue,
+                FUNCTIONS,
+                worker=executor.worker,
+                jobs=executor.jobs,
+                levels=levels,
+                burst=burst,
+                ctx={"executor": executor},
             )
         finally:
             with suppress(RedisError, SQLAlchemyError, OSError):
@@ -231,9 +238,9 @@ async def open_worker(settings: Settings, *, burst: bool = False) -> AsyncIterat
             await asyncio.gather(*background, return_exceptions=True)
 
 
-async def work(settings: Settings, *, burst: bool = False) -> None:
+async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
     """Be a worker until SIGTERM or SIGINT; with `burst`, until nothing is left to do."""
-    async with open_worker(settings, burst=burst) as worker:
+    async with open_worker(settings, levels=levels, burst=burst) as worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         _log.info("worker started", worker=worker.id, engine=bt.engine, concurrency=settings.concurrency)
@@ -241,12 +248,13 @@ async def work(settings: Settings, *, burst: bool = False) -> None:
         _log.info("worker stopped", worker=worker.id)
 
 
-def run(settings: Settings, *, burst: bool = False) -> None:
+def run(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
     """A worker as a process of its own."""
     log.set_up(settings)
+    working = work(settings, levels=levels, burst=burst)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(work(settings, burst=burst))
+        asyncio.run(working)
     else:
-        uvloop.run(work(settings, burst=burst))
+        uvloop.run(working)

@@ -31,7 +31,7 @@ async def send(database: Database, queue: Queue) -> int:
     if not rows:
         return 0
     now = now_ms()
-    await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, max(row.due_at - now, 0)) for row in rows])
+    await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, max(row.due_at - now, 0), row.owner, row.priority) for row in rows])
     async with database.write() as session:
         await store.sent(session, rows)
     return len(rows)
@@ -56,7 +56,14 @@ async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Cal
             lost &= {(run.id, run.job) for run in still}
         after = runs[-1].id
         jobs = [
-            QueuedJob(run.kind, run.id, run.job, lease_ms if run.state == RunState.RUNNING else max(run.due_at - now(), 0))
+            QueuedJob(
+                run.kind,
+                run.id,
+                run.job,
+                lease_ms if run.state == RunState.RUNNING else max(run.due_at - now(), 0),
+                run.owner,
+                run.priority,
+            )
             for run in runs
             if (run.id, run.job) in lost
         ]

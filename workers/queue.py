@@ -7,7 +7,7 @@ worker doesn't hold can't be finished by it. Redis is never the truth; the datab
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +15,21 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix, retry_key_prefix
-from arq.jobs import serialize_job
+from arq.constants import job_key_prefix
+from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from arq.worker import Retry, func
 from arq.worker import Worker as ArqWorker
 from redis.asyncio.retry import Retry as Reconnect
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
 
+from workers.runs import Priority
+
 __all__ = [
     "ArqRedis",
     "ArqWorker",
+    "Claimed",
+    "Figures",
     "Queue",
     "QueuedJob",
     "RedisError",
@@ -38,11 +42,25 @@ __all__ = [
 ]
 
 QUEUE: Final = "barstorm:queue"
-LEASE: Final = "barstorm:lease"
-WAKE: Final = "barstorm:wake"
+WAKE: Final = "barstorm:wake:"
 WORKERS: Final = "barstorm:workers"
 CANCEL: Final = "barstorm:cancel:"
 TURN: Final = "barstorm:turn:"
+# As queue.lua names them.
+_KEYS: Final = (
+    QUEUE,
+    "barstorm:timers",
+    "barstorm:jobs",
+    "barstorm:lease",
+    "barstorm:busy",
+    "barstorm:turns",
+    "barstorm:paused",
+    "barstorm:line:",
+    "barstorm:ring:",
+    WAKE,
+    job_key_prefix,
+)
+LEVELS: Final[Mapping[str, str]] = {Priority.HIGH: "0", Priority.NORMAL: "1", Priority.LOW: "2"}
 CANCEL_TTL_S: Final = 3600
 PAYLOAD_TTL_MS: Final = 7 * 86_400_000
 
@@ -52,12 +70,36 @@ _decode: Final = cast(Callable[[bytes], dict[str, Any]], msgspec.msgpack.decode)
 
 
 class QueuedJob(NamedTuple):
-    """A job to be sent: the function, the run, its number in the run, and how long it waits."""
+    """A job to be sent: the function, the run, its number in the run, how long it waits, whose it is and how urgent."""
 
     kind: str
     run_id: str
     job: int
     delay_ms: int = 0
+    owner: str = ""
+    priority: str = Priority.NORMAL
+
+
+class Claimed(NamedTuple):
+    """A job that a worker holds; `kind` is empty when what was sent can't be read."""
+
+    id: str
+    kind: str
+    run_id: str
+    job: int
+
+
+class Figures(NamedTuple):
+    """How many jobs are ready, wait for their time, and are held by workers; the age of the oldest ready one (-1: there is none)."""
+
+    ready: int
+    delayed: int
+    held: int
+    age_ms: int
+    paused: bool
+
+
+ALL_LEVELS: Final = "".join(LEVELS.values())
 
 
 def job_id(run_id: str, job: int) -> str:
@@ -71,17 +113,18 @@ def split_job_id(identifier: str) -> tuple[str, int]:
 
 
 class Queue:
-    """The verbs of the queue over one Redis client."""
+    """The verbs of the queue over one Redis client. An owner has at most `owner_limit` jobs running at once; 0: as many as he likes."""
 
-    def __init__(self, redis: ArqRedis) -> None:
+    def __init__(self, redis: ArqRedis, *, owner_limit: int = 0) -> None:
         self.redis = redis
+        self._owner_limit = owner_limit
 
     @cached_property
     def _script(self) -> Callable[..., Awaitable[Any]]:
         return cast(Callable[..., Awaitable[Any]], self.redis.register_script(_SCRIPT))
 
     async def _call(self, verb: str, *arguments: str | bytes | int) -> Any:
-        return await self._script(keys=[QUEUE, LEASE, WAKE], args=[verb, *arguments])
+        return await self._script(keys=_KEYS, args=[verb, self._owner_limit, *arguments])
 
     async def enqueue(self, jobs: Sequence[QueuedJob]) -> int:
         """Send jobs and wake workers; how many were not there already."""
@@ -90,23 +133,30 @@ class Queue:
         for start in range(0, len(jobs), 500):
             arguments: list[str | bytes | int] = []
             for job in jobs[start : start + 500]:
-                identifier = job_id(job.run_id, job.job)
                 payload = serialize_job(job.kind, (job.run_id, job.job), {}, None, now_ms, serializer=_encode)
-                arguments += [job_key_prefix + identifier, identifier, payload, job.delay_ms]
+                arguments += [job_id(job.run_id, job.job), LEVELS[job.priority] + job.owner, payload, job.delay_ms]
             added += int(await self._call("enqueue", PAYLOAD_TTL_MS, *arguments))
         return added
 
-    async def claim(self, worker: str, lease_ms: int, most: int) -> tuple[list[str], int]:
-        """Ids that are now this worker's until the lease ends; if there are none, milliseconds until the next (-1: nothing is queued)."""
-        answer = await self._call("claim", worker, lease_ms, most)
-        return ([], int(answer)) if isinstance(answer, int) else ([identifier.decode() for identifier in answer], 0)
+    async def exchange(
+        self, worker: str, lease_ms: int, most: int, *, levels: str = ALL_LEVELS, done: Sequence[str] = ()
+    ) -> tuple[list[Claimed], int]:
+        """Let go of jobs that are done, and claim others: this worker's until the lease ends.
+
+        If there are none, the number is milliseconds until there may be some (-1: nothing is queued).
+        """
+        answer = await self._call("exchange", worker, lease_ms, most, levels, *done)
+        if isinstance(answer, int):
+            return [], answer
+        return [_claimed(identifier.decode(), payload) for identifier, payload in zip(answer[::2], answer[1::2], strict=True)], 0
 
     async def renew(self, worker: str, lease_ms: int, ids: Iterable[str]) -> set[str]:
         """Prolong the leases; returns the ids that another worker has taken over."""
         return {identifier.decode() for identifier in await self._call("renew", worker, lease_ms, *ids)}
 
-    async def finish(self, worker: str, identifier: str) -> None:
-        await self._call("finish", worker, identifier, job_key_prefix + identifier, retry_key_prefix + identifier)
+    async def finish(self, worker: str, *ids: str) -> None:
+        """Let go of jobs that are done; nothing happens to those that another worker has."""
+        await self._call("exchange", worker, 0, 0, "", *ids)
 
     async def release(self, worker: str, identifier: str, delay_ms: int) -> None:
         """Give a job back, to be claimed by any worker after the delay."""
@@ -114,21 +164,31 @@ class Queue:
 
     async def drop(self, run_id: str, job: int) -> None:
         """Take a job that nobody holds out of the queue."""
-        identifier = job_id(run_id, job)
-        await self._call("drop", identifier, job_key_prefix + identifier, retry_key_prefix + identifier)
+        await self._call("drop", job_id(run_id, job))
 
-    async def figures(self) -> tuple[int, int, int, int]:
-        """Jobs ready, jobs waiting for their time, jobs held by workers, age of the oldest ready in milliseconds (-1: none)."""
-        ready, delayed, held, age_ms = await self._call("figures")
-        return ready, delayed, held, age_ms
+    async def pause(self) -> None:
+        """Let workers finish what they have and claim no more."""
+        await self._call("pause")
 
-    async def wait(self, timeout_s: float) -> None:
-        """Sleep until a job is sent, at most so long."""
-        await cast(Awaitable[Any], self.redis.blpop([WAKE], timeout=cast(int, max(timeout_s, 0.01))))
+    async def resume(self) -> None:
+        await self._call("resume")
 
-    async def wake(self) -> None:
-        """Wake one worker that waits."""
-        await cast(Awaitable[int], self.redis.rpush(WAKE, ""))
+    async def figures(self) -> Figures:
+        ready, delayed, held, age_ms, paused = await self._call("figures")
+        return Figures(ready, delayed, held, age_ms, bool(paused))
+
+    async def wait(self, timeout_s: float, levels: str = ALL_LEVELS) -> str | None:
+        """Sleep until a job of these levels is sent, at most so long; returns the level."""
+        lists = [WAKE + level for level in levels]
+        woken = await cast(Awaitable[Any], self.redis.blpop(lists, timeout=cast(int, max(timeout_s, 0.01))))
+        return woken[0].decode()[-1] if woken else None
+
+    async def wake(self, levels: str = ALL_LEVELS) -> None:
+        """Wake one worker that waits for each of these levels."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for level in levels:
+                pipe.rpush(WAKE + level, "")
+            await pipe.execute()
 
     async def missing(self, jobs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         """Which of these (run, job) the queue doesn't have."""
@@ -166,8 +226,17 @@ class Queue:
             await cast(Awaitable[int], self.redis.hdel(WORKERS, *workers))
 
 
+def _claimed(identifier: str, payload: bytes | None) -> Claimed:
+    run_id, number = split_job_id(identifier)
+    try:
+        kind, *_ = deserialize_job_raw(payload, deserializer=_decode) if payload else ("",)
+    except DeserializationError:
+        kind = ""
+    return Claimed(identifier, str(kind), run_id, number)
+
+
 @asynccontextmanager
-async def open_queue(url: str) -> AsyncIterator[Queue]:
+async def open_queue(url: str, *, owner_limit: int = 0) -> AsyncIterator[Queue]:
     """A queue on the Redis at `url`; nothing is sent before the first verb. A lost connection is tried again for a moment."""
     client: ArqRedis = ArqRedis.from_url(
         url,
@@ -180,7 +249,7 @@ async def open_queue(url: str) -> AsyncIterator[Queue]:
     client.job_deserializer = _decode
     client.default_queue_name = QUEUE
     try:
-        yield Queue(client)
+        yield Queue(client, owner_limit=owner_limit)
     finally:
         await client.aclose()
 

@@ -160,7 +160,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         database = await stack.enter_async_context(open_database(settings.database_url))
         with _reachable():
             await database.migrate()
-        queue = await stack.enter_async_context(open_queue(settings.redis_url))
+        queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
         relay = Relay(database, queue)
         task = asyncio.create_task(relay.run())
         try:

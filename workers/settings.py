@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_url: str = ""
     workers: Annotated[int, Meta(ge=0, le=1024, description="Worker processes of `serve`; 0: one for each core.")] = 0
     concurrency: Annotated[int, Meta(ge=1, le=256, description="Jobs that one worker process runs at once.")] = 2
+    owner_concurrency: Annotated[int, Meta(ge=0, description="Jobs of one owner that run at once, on all workers; 0: no limit.")] = 0
     lease_s: Annotated[float, Meta(ge=0.2, le=3600, description="A job whose worker is silent for so long goes to another.")] = 15.0
     job_timeout_s: Annotated[float, Meta(gt=0, description="A job that runs longer fails.")] = 3600.0
     max_failures: Annotated[int, Meta(ge=1, le=100, description="Failed attempts after which a job is dead.")] = 5

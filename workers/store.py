@@ -159,11 +159,29 @@ async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
     return asked
 
 
-async def unsent(session: AsyncSession, limit: int) -> Sequence[OutboxRow]:
-    return (await session.scalars(sa.select(OutboxRow).order_by(OutboxRow.id).limit(limit))).all()
+class Unsent(NamedTuple):
+    """A job that the queue has not been told of."""
+
+    id: int
+    kind: str
+    run_id: str
+    job: int
+    due_at: int
+    owner: str
+    priority: str
 
 
-async def sent(session: AsyncSession, rows: Sequence[OutboxRow]) -> None:
+async def unsent(session: AsyncSession, limit: int) -> list[Unsent]:
+    query = (
+        sa.select(OutboxRow.id, OutboxRow.kind, OutboxRow.run_id, OutboxRow.job, OutboxRow.due_at, RunRow.owner, RunRow.priority)
+        .join(RunRow, RunRow.id == OutboxRow.run_id)
+        .order_by(OutboxRow.id)
+        .limit(limit)
+    )
+    return [Unsent(*row) for row in (await session.execute(query)).all()]
+
+
+async def sent(session: AsyncSession, rows: Sequence[Unsent]) -> None:
     await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
 
 
@@ -180,13 +198,15 @@ class OpenRun(NamedTuple):
     job: int
     due_at: int
     cancel_requested: bool
+    owner: str
+    priority: str
 
 
 async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: str, limit: int) -> list[OpenRun]:
     """Unfinished runs that have left the outbox and have not changed for a while, by id."""
     query = (
-        sa.select(RunRow.id, RunRow.kind, RunRow.state, RunRow.job, RunRow.due_at, RunRow.cancel_requested)
-        .where(RunRow.state.in_(OPEN), RunRow.updated_at < unchanged_since, RunRow.id > after_id)
+        sa.select(RunRow.id, RunRow.kind, RunRow.state, RunRow.job, RunRow.due_at, RunRow.cancel_requested, RunRow.owner, RunRow.priority)
+        .where(RunRow.state.in_(OPEN), RunRow.updated_at < unchanged_since, RunRow.id > after_id, RunRow.leader_id.is_(None))
         .where(~sa.exists().where(OutboxRow.run_id == RunRow.id))
         .order_by(RunRow.id)
         .limit(limit)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from workers import backtests
 from workers.attempts import Kind, attempt
 
-Function = Callable[..., Coroutine[Any, Any, None]]
+Function = Callable[..., Coroutine[Any, Any, object]]
 
 KINDS: Final = (Kind("backtest", backtests.run),)
 FUNCTIONS: Final[Mapping[str, Function]] = {kind.name: partial(attempt, kind) for kind in KINDS}

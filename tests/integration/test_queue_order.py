@@ -1,0 +1,158 @@
+"""Who is served next: priorities that age, fair shares of owners, limits, pause, and a queue that is long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from workers.queue import LEVELS, Queue, QueuedJob, open_queue
+from workers.runs import Priority
+
+pytestmark = pytest.mark.anyio
+LEASE_MS = 60_000
+HIGH, NORMAL, LOW = Priority
+
+
+@pytest.fixture
+async def queue(redis_url: str) -> AsyncIterator[Queue]:
+    async with open_queue(redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def limited(redis_url: str) -> AsyncIterator[Queue]:
+    """Each owner may have two jobs running."""
+    async with open_queue(redis_url, owner_limit=2) as opened:
+        yield opened
+
+
+def jobs(count: int, owner: str = "", priority: Priority = NORMAL, name: str = "run") -> list[QueuedJob]:
+    return [QueuedJob("backtest", f"{name}-{owner}-{i:05}", 1, 0, owner, priority) for i in range(count)]
+
+
+async def claimed(queue: Queue, most: int, levels: str = "012", worker: str = "worker") -> list[str]:
+    return [job.run_id for job in (await queue.exchange(worker, LEASE_MS, most, levels=levels))[0]]
+
+
+async def waited(queue: Queue, job: QueuedJob, seconds: float) -> None:
+    """Have it look as if a ready job had been there for so long."""
+    line = f"barstorm:line:{LEVELS[job.priority]}:{job.owner}"
+    await queue.redis.zincrby(line, -seconds * 1000, f"{job.run_id}:1")
+
+
+async def test_the_urgent_goes_first(queue: Queue) -> None:
+    for priority in (LOW, NORMAL, HIGH):
+        await queue.enqueue(jobs(2, priority=priority, name=priority))
+    assert [name.partition("-")[0] for name in await claimed(queue, 6)] == ["high"] * 2 + ["normal"] * 2 + ["low"] * 2
+
+
+async def test_who_waits_long_goes_before_the_urgent_but_leaves_it_every_other_turn(queue: Queue) -> None:
+    low = jobs(3, priority=LOW, name="low")
+    await queue.enqueue(low)
+    for job in low:
+        await waited(queue, job, 301)
+    await queue.enqueue(jobs(5, priority=HIGH, name="high"))
+    assert Counter(name.partition("-")[0] for name in await claimed(queue, 6)) == {"low": 3, "high": 3}
+
+
+async def test_jobs_of_one_owner_and_priority_keep_their_order(queue: Queue) -> None:
+    sent = jobs(50)
+    await queue.enqueue(sent)
+    assert await claimed(queue, 50) == [job.run_id for job in sent]
+
+
+async def test_ten_thousand_jobs_of_one_do_not_starve_the_one_of_another(queue: Queue) -> None:
+    await queue.enqueue(jobs(10_000, "greedy"))
+    await claimed(queue, 5)
+    await queue.enqueue(jobs(1, "modest"))
+    assert "run-modest-00000" in await claimed(queue, 2)
+
+
+async def test_owners_take_turns(queue: Queue) -> None:
+    for owner in "abc":
+        await queue.enqueue(jobs(20, owner))
+    shares = Counter(name.split("-")[1] for name in await claimed(queue, 30))
+    assert shares == {"a": 10, "b": 10, "c": 10}
+
+
+async def test_an_owner_has_no_more_running_than_he_may(limited: Queue) -> None:
+    await limited.enqueue([*jobs(5, "a"), *jobs(2, "a", HIGH, "urgent"), *jobs(1, "b")])
+    first = await claimed(limited, 10)
+    assert sorted(first) == ["run-b-00000", "urgent-a-00000", "urgent-a-00001"]
+    assert await claimed(limited, 10) == []
+    assert (await limited.figures())[:3] == (5, 0, 3)
+    await limited.finish("worker", "urgent-a-00000:1")
+    assert await limited.wait(1) is not None, "workers are told when he may have more"
+    assert await claimed(limited, 10) == ["run-a-00000"]
+    await limited.release("worker", "urgent-a-00001:1", 0)
+    assert len(await claimed(limited, 10)) == 1
+
+
+async def test_a_limit_holds_for_jobs_that_were_sent_and_claimed_before_it_was_set(queue: Queue, limited: Queue) -> None:
+    await queue.enqueue(jobs(6, "a"))
+    assert len(await claimed(queue, 3)) == 3
+    assert await claimed(limited, 3) == []
+    await limited.finish("worker", "run-a-00000:1", "run-a-00001:1")
+    assert len(await claimed(limited, 3)) == 1
+
+
+async def test_a_lost_lease_gives_its_owner_his_turn_back_and_the_job_goes_first(limited: Queue) -> None:
+    await limited.enqueue(jobs(4, "a"))
+    lost = [job.run_id for job in (await limited.exchange("silent", 1, 2))[0]]
+    await asyncio.sleep(0.01)
+    assert await claimed(limited, 10, worker="other") == lost
+    assert await limited.redis.hgetall("barstorm:busy") == {b"a": b"2"}
+
+
+async def test_a_worker_takes_only_from_the_queues_it_is_told(queue: Queue) -> None:
+    for priority in (HIGH, LOW):
+        await queue.enqueue(jobs(1, priority=priority, name=priority))
+    assert await claimed(queue, 5, levels="01") == ["high--00000"]
+    assert await claimed(queue, 5, levels="01") == []
+    assert await queue.wait(0.05, "01") is None, "what it can not take does not wake it"
+    assert await queue.wait(0.05, "2") == "2"
+    assert await claimed(queue, 5, levels="2") == ["low--00000"]
+
+
+async def test_nothing_is_claimed_while_the_queue_is_paused(queue: Queue) -> None:
+    await queue.enqueue(jobs(3))
+    await claimed(queue, 1)
+    await queue.pause()
+    assert await claimed(queue, 5) == []
+    assert (await queue.figures())[:3] == (2, 0, 1)
+    assert (await queue.figures()).paused
+    listening = asyncio.create_task(queue.wait(5))
+    await queue.resume()
+    assert await listening == "1"
+    assert len(await claimed(queue, 5)) == 2
+
+
+async def test_nothing_is_left_behind_when_all_is_done(limited: Queue) -> None:
+    await limited.enqueue([*jobs(20, "a"), *jobs(20, "b", LOW), QueuedJob("backtest", "later", 1, 60_000, "c")])
+    while names := await claimed(limited, 3):
+        await limited.finish("worker", *(f"{name}:1" for name in names))
+    await limited.drop("later", 1)
+    assert await claimed(limited, 1) == []
+    assert await limited.redis.keys("*") == []
+
+
+async def test_a_long_queue_is_as_quick_as_a_short_one(queue: Queue) -> None:
+    async def claims() -> float:
+        times = []
+        for _ in range(30):
+            began = time.perf_counter()
+            names = await claimed(queue, 20)
+            times.append(time.perf_counter() - began)
+            await queue.finish("worker", *(f"{name}:1" for name in names))
+            await queue.figures()
+        return sorted(times)[15]
+
+    await queue.enqueue(jobs(1_000))
+    short = await claims()
+    for owner in range(20):
+        await queue.enqueue(jobs(5_000, f"owner-{owner}", name="long"))
+    assert await claims() < 5 * short + 0.002
