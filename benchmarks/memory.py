@@ -16,6 +16,7 @@ from cases import Grid, Job, Market, Signals
 from contenders import all_contenders
 
 SWEEP = range(10, 20), range(50, 150, 10)
+COMBINATIONS = len(SWEEP[0]) * len(SWEEP[1])
 
 
 def save(folder: Path, market: Market, signals: Signals) -> None:

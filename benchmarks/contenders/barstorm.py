@@ -40,9 +40,9 @@ class Barstorm(Contender):
         return call
 
     def sweep(self, grid: Grid) -> Callable[[], Table]:
-        bt, bars, execution = self.bt, self._bars(grid.market), self._execution(grid.stops)
+        bt, bars, execution = self.bt, self.bars(grid.market), self._execution(grid.stops)
         risk = grid.stops is not None
-        strategy = self._strategy(shorts=False)
+        strategy = self.strategy(shorts=False)
         lengths = {"fast": grid.fast, "slow": grid.slow}
 
         def call() -> Table:
@@ -55,22 +55,22 @@ class Barstorm(Contender):
         return call
 
     def _run(self, job: Job) -> Callable[[], Any]:
-        bt, bars, execution = self.bt, self._bars(job.market), self._execution(job.stops)
+        bt, bars, execution = self.bt, self.bars(job.market), self._execution(job.stops)
         if job.crossing:
-            strategy = self._strategy(job.shorts)
+            strategy = self.strategy(job.shorts)
             return lambda: bt.backtest(bars, strategy, execution)
         given = job.given
         signals = bt.Signals(given.entry_long, given.exit_long, given.entry_short, given.exit_short)
         return lambda: bt.simulate(bars, signals, execution)
 
-    def _bars(self, market: Market) -> Any:
+    def bars(self, market: Market) -> Any:
         return self.bt.Bars(market.time, market.open, market.high, market.low, market.close, market.volume)
 
     def _execution(self, stops: Stops) -> Any:
         loss, profit = stops or (None, None)
         return self.bt.Execution(capital=CAPITAL, commission=FEE, stop_loss=loss, take_profit=profit)
 
-    def _strategy(self, shorts: bool) -> Any:
+    def strategy(self, shorts: bool) -> Any:
         up, down = (f"cross{way}(sma(close, fast), sma(close, slow))" for way in ("over", "under"))
         short = {"entry_short": down, "exit_short": up} if shorts else {}
         return self.bt.Strategy(entry_long=up, exit_long=down, **short, params={"fast": FAST, "slow": SLOW})

@@ -1,0 +1,219 @@
+"""Times the kernel beside other packages: `python benchmarks/run.py [CASE ...]`.
+
+Each CASE is a part of a case's name, such as `sweep`. Without any, everything is measured, and results.md and results.json are written.
+The exit code is 1 where this project disagrees with the rules, or breaks a bound of `limits`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import limits
+import report
+from cases import TIGHT, WIDE, Grid, Job, Stops, cached_market
+from contenders import Cannot, Contender, Output, Table, all_contenders
+from measure import HERE, Pace, import_times, in_turns
+from reference import expected
+from report import Row, Section
+
+PACE = Pace(seconds=1.5, least=3, most=40)
+TOLERANCE = 1e-6  # of final equity; some contenders round quantities
+FAST, SLOW = range(5, 55), range(60, 260, 10)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job for every contender. `goal` is in nanoseconds a bar (and combination), or in microseconds a call of `report`."""
+
+    name: str
+    title: str
+    bars: int
+    goal: float | None = None
+    density: float | None = None
+    stops: Stops = None
+    crossing: bool = False
+    threads: int = 0
+    report: bool = False
+
+    def work(self) -> Job | Grid:
+        market, long_only, both = cached_market(self.bars, self.density)
+        if self.threads:
+            return Grid(market, FAST, SLOW, self.stops, self.threads)
+        return Job(market, both if self.crossing else long_only, self.crossing, self.crossing, self.stops)
+
+    @property
+    def unit(self) -> tuple[str, float]:
+        if self.report:
+            return "µs", 1e-6
+        if self.threads:
+            return "ns per bar and combination", 1e-9 * self.bars * len(FAST) * len(SLOW)
+        return "ns/bar", 1e-9 * self.bars
+
+
+CASES = [
+    Case("given-1k", "1,000 bars, signals given", 1_000),
+    Case("given-100k", "100,000 bars, signals given", 100_000),
+    Case("given-1m", "1M bars, signals given", 1_000_000, goal=1.5),
+    Case("given-10m", "10M bars, signals given", 10_000_000),
+    Case("given-1m-wide", "1M bars, signals given, stops of 2 % and 4 %", 1_000_000, stops=WIDE),
+    Case("given-1m-tight", "1M bars, signals given, stops of 0.3 % and 0.6 %", 1_000_000, stops=TIGHT),
+    Case("given-1m-10", "1M bars, signals given, an event on 10 % of them", 1_000_000, density=0.1),
+    Case("given-1m-50", "1M bars, signals given, an event on 50 % of them", 1_000_000, density=0.5),
+    Case("averages-1k", "1,000 bars, two averages, long and short", 1_000, crossing=True),
+    Case("averages-100k", "100,000 bars, two averages, long and short", 100_000, crossing=True, goal=1.8),
+    Case("averages-1m", "1M bars, two averages, long and short", 1_000_000, crossing=True, goal=2.5),
+    Case("averages-10m", "10M bars, two averages, long and short", 10_000_000, crossing=True),
+    Case("averages-1m-wide", "1M bars, two averages, long and short, stops of 2 % and 4 %", 1_000_000, stops=WIDE, crossing=True, goal=3.0),
+    Case("averages-1m-tight", "1M bars, two averages, long and short, stops of 0.3 % and 0.6 %", 1_000_000, stops=TIGHT, crossing=True),
+    Case("sweep-1", "1,000 runs over 100,000 bars, one thread", 100_000, threads=1, goal=0.30),
+    Case("sweep-2", "1,000 runs over 100,000 bars, two threads", 100_000, threads=2, goal=0.16),
+    Case("sweep-risk-1", "the same with stops of 2 % and 4 % and risk metrics, one thread", 100_000, stops=WIDE, threads=1, goal=0.80),
+    Case("sweep-risk-2", "the same with stops of 2 % and 4 % and risk metrics, two threads", 100_000, stops=WIDE, threads=2, goal=0.42),
+    Case("report-1k", "a call of 1,000 bars, signals given, with all metrics", 1_000, report=True, goal=15),
+]
+
+
+def main() -> int:
+    warnings.simplefilter("ignore")
+    chosen = sys.argv[1:]
+    contenders, absent = load()
+    if report.OURS not in contenders:
+        sys.exit(f"nothing to measure: {absent[report.OURS]}")
+
+    for name, reason in absent.items():
+        say(f"{name} is {reason}")
+
+    def wanted(name: str) -> bool:
+        return not chosen or any(part in name for part in chosen)
+
+    sections, faults = [], []
+    for case in CASES:
+        if wanted(case.name):
+            section, ours_fault = measured(case, contenders)
+            faults += [ours_fault] if ours_fault else []
+            say(report.section_text(section))
+            sections.append(section)
+    if wanted("import"):
+        sections.append(imports(contenders))
+        say(report.section_text(sections[-1]))
+    notes, extra = [], {}
+    for name, look in limits.LOOKS.items():
+        if wanted(name):
+            found = look(contenders)
+            notes.append(found.text)
+            extra[name] = found.facts
+            faults += found.faults
+            say(found.text)
+    versions = {name: contender.version for name, contender in contenders.items()}
+    facts = report.machine(versions)
+    if not chosen:
+        report.write(
+            HERE, document(facts, absent, contenders, sections, notes), facts, sections, extra | {"absent": absent, "faults": faults}
+        )
+    print("\n".join(f"fault: {fault}" for fault in faults), file=sys.stderr, end="\n" if faults else "")
+    return 1 if faults else 0
+
+
+def load() -> tuple[dict[str, Contender], dict[str, str]]:
+    """Contenders that are here, and why the others aren't."""
+    contenders, absent = {}, {}
+    for name, made in all_contenders():
+        try:
+            contenders[name] = made()
+        except (ImportError, Cannot) as error:
+            absent[name] = f"absent: {error}"
+    return contenders, absent
+
+
+def measured(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str]:
+    """Times of those that come to what they should, in turns, and what this project got wrong."""
+    work, calls, notes = case.work(), {}, {}
+    for name, contender in contenders.items():
+        try:
+            call = prepared(case, contender, work)
+            fault = "" if case.report else disagreement(call(), work, contender)
+        except Cannot as reason:
+            notes[name] = f"not measured: {reason}"
+            continue
+        if fault:
+            notes[name] = f"disagrees: {fault}"
+        else:
+            calls[name] = call
+            notes[name] = "" if case.stops is None else str(contender.rules).replace("the same", "")
+    times = in_turns(calls, PACE)
+    rows = [Row(name, times.get(name), notes[name]) for name in contenders]
+    fault = "" if report.OURS in times else f"{case.name}: {notes[report.OURS]}"
+    return Section(case.name, case.title, *case.unit, case.goal, rows), fault
+
+
+def prepared(case: Case, contender: Contender, work: Job | Grid) -> Callable[[], Any]:
+    if case.bars > contender.largest:
+        raise Cannot("it would take too long")
+    if isinstance(work, Grid):
+        return contender.sweep(work)
+    return contender.report(work) if case.report else contender.single(work)
+
+
+def disagreement(made: Output | Table, work: Job | Grid, contender: Contender) -> str:
+    """How final equity and number of trades differ from what they should be; some runs of a sweep stand for all."""
+    if isinstance(made, Output):
+        assert isinstance(work, Job)
+        found = {"": (work, made.equity[-1], made.count)}
+    else:
+        assert isinstance(work, Grid)
+        found = {
+            f"averages of {pair[0]} and {pair[1]} bars: ": (
+                Job(work.market, work.signals(pair), stops=work.stops),
+                made.final_equity[i],
+                made.trades[i],
+            )
+            for i, pair in enumerate(work.pairs)
+            if i % 97 == 0
+        }
+    for where, (job, equity, trades) in found.items():
+        wanted_equity, wanted_trades = expected(job, contender.rules)
+        if trades != wanted_trades or not math.isclose(equity, wanted_equity, rel_tol=TOLERANCE):
+            return f"{where}{equity:,.6f} after {trades:,.0f} trades, not {wanted_equity:,.6f} after {wanted_trades:,}"
+    return ""
+
+
+def imports(contenders: dict[str, Contender]) -> Section:
+    packages = {name: contender.package for name, contender in contenders.items() if contender.package}
+    times = import_times(packages, 7)
+    rows = [Row(name, times[name], f"import {package}") for name, package in packages.items()]
+    return Section("import", "import, in a new process", "ms", 1e-3, 200.0, rows)
+
+
+def document(
+    facts: dict[str, Any], absent: dict[str, str], contenders: dict[str, Contender], sections: list[Section], notes: list[str]
+) -> str:
+    machine = f"{facts['processor']}, {facts['processors']} processors, {facts['system']}, Python {facts['python']}"
+    who = [[name, contender.version, str(contender.rules)] for name, contender in contenders.items()]
+    who += [[name, "", reason] for name, reason in absent.items()]
+    return "\n\n".join(
+        [
+            "# Benchmark",
+            f"`make bench` on {machine}.",
+            "Medians of calls in turns; ± is half the range of their middle half. Only those are timed that come to the final equity and the "
+            "number of trades that the rules ask for, worked out by a plain loop (reference.py) with each one's own rules for stops.",
+            "## Goals\n\nThe C limit is compiled for this machine's vector instructions; packages are all but the loops in C and numba.",
+            report.goals_text(sections),
+            *notes,
+            "## Who ran\n\n" + report.table(["", "version", "its rules, where they differ"], who, left=2),
+            "## Cases",
+            *map(report.section_text, sections),
+        ]
+    )
+
+
+def say(text: str) -> None:
+    print(text, end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
