@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 __version__: str
 CONTRACT: int
+# Each indicator with a stream of its own: name, number of inputs, arguments (name, least, most, whether whole), number of outputs.
+INDICATORS: list[tuple[str, int, list[tuple[str, float, float, bool]], int]]
 
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
@@ -35,7 +37,7 @@ class Plan:
 
 @final
 class Template:
-    """As `Plan`, with the first `params` parameters left open; an indicator's length is its last input."""
+    """As `Plan`, with the first `params` parameters left open; an indicator's arguments are its last inputs."""
 
     def __new__(
         cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int], params: int
@@ -87,6 +89,9 @@ def run(
     Returns trades (words to be viewed as `simulate.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
     the metrics in the order of `metrics.NAMES` (NaN: undefined), rejected orders, ambiguous bars, and whether the account was ruined.
     """
+
+def values(columns: _Columns, timeframe_ms: int, plan: Plan, wanted: Sequence[int], strategy_ms: int) -> list[_Floats]:
+    """The values of a plan's operations at the positions `wanted`, which give numbers, on every strategy bar (NaN: not known)."""
 
 def excursions(words: _Integers, low: _Floats, high: _Floats) -> None:
     """Fill in mae and mfe of the trades that `run` gave back as pending."""

@@ -24,6 +24,7 @@ import numpy as np
 
 from python_core.errors import StrategyError
 from python_core.expression import FUNCTIONS, SERIES
+from python_core.indicators import INDICATORS
 from python_core.params import Param, Value
 from python_core.strategy import CONDITIONS, Strategy
 from python_core.syntax import parse
@@ -116,6 +117,15 @@ class Expression:
 
     def __invert__(self) -> Expression:
         return _joined(ast.UnaryOp(ast.Not(), self.node), self)
+
+    def __getattr__(self, name: str) -> Expression:
+        """An output of a function that has several, as in `macd(close).hist`."""
+        call = self.node
+        function = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+        outputs = INDICATORS[function].outputs if function in INDICATORS else ()
+        if name not in outputs:
+            raise AttributeError(f"{self} has no {name!r}" + (f"; it has {', '.join(outputs)}" if outputs else ""))
+        return _joined(ast.Attribute(call, name, ast.Load()), self)
 
     def __getitem__(self, bars: Operand) -> Expression:
         """The value some bars earlier."""

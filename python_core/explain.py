@@ -40,7 +40,7 @@ NAMES: Final = {
     "weekday": "the weekday (UTC, 0 is Monday)",
     "minute": "the minute of the hour",
 }
-# {0} is the first argument; other functions are named by the first words of their docstring.
+# {0} is the first argument; other functions are named by the first words of their description.
 PHRASES: Final = {
     "crossover": "{0} crosses above {1}",
     "crossunder": "{0} crosses below {1}",
@@ -57,7 +57,7 @@ PHRASES: Final = {
     "rsi": "the {1}-bar RSI of {0}",
     "atr": "the {0}-bar average true range",
 }
-TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Subscript, ast.IfExp)
+TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.IfExp)
 
 
 def explain(strategy: Strategy) -> str:
@@ -142,9 +142,13 @@ def _call(node: ast.Call) -> str:
     return f"{text} ({', '.join(named)})" if named else text
 
 
+def _attribute(node: ast.Attribute) -> str:
+    return f"the {node.attr.replace('_', ' ')} of {_words(node.value)}"
+
+
 def title(function: str) -> str:
-    """The name of a function in words: the first words of its indicator's docstring, or else its own name."""
-    doc = INDICATORS[function].reference.__doc__ if function in INDICATORS else None
+    """The name of a function in words: the first words of its indicator's description, or else its own name."""
+    doc = INDICATORS[function].description if function in INDICATORS else None
     words = re.split(r"[.,:;(]", doc.strip())[0].strip() if doc else ""
     short = words and len(words) <= 60
     return (words if words[:2].isupper() else words[0].lower() + words[1:]) if short else function.replace("_", " ")
@@ -160,6 +164,7 @@ _WRITERS: Final[dict[type, Callable[..., str]]] = {
     ast.IfExp: _if_exp,
     ast.Subscript: _subscript,
     ast.Call: _call,
+    ast.Attribute: _attribute,
 }
 
 

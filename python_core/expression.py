@@ -6,20 +6,20 @@ import ast
 import difflib
 import math
 from collections.abc import Mapping
-from functools import partial, reduce
-from typing import Final
+from functools import cache, partial, reduce
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from python_core.elementwise import BINARY, UNARY
 from python_core.errors import StrategyError
-from python_core.indicators import INDICATORS
+from python_core.indicators import FUNCTIONS as INDICATOR_FUNCTIONS
+from python_core.indicators import INDICATORS, MAX_LOOKBACK, Argument, Indicator
 from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
 from python_core.syntax import foreign, parse
 
 MAX_LENGTH: Final = 2_000
 MAX_DEPTH: Final = 40
-MAX_LOOKBACK: Final = 1_000_000
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
 # Of a bar's open time, UTC; weekday 0 is Monday.
@@ -32,7 +32,8 @@ TYPICAL: Final = {
 }
 SERIES: Final = (*COLUMNS, *TYPICAL, *TIME_PARTS)
 ELEMENTWISE: Final = ("abs", "log", "exp", "sqrt", "sign", "min", "max")
-FUNCTIONS: Final = (*CROSSINGS, *STREAKS, *ELEMENTWISE, "atr", *(name for name in INDICATORS if name != "shift"))
+FUNCTIONS: Final = (*CROSSINGS, *STREAKS, *ELEMENTWISE, *INDICATOR_FUNCTIONS)
+STREAK_LENGTH: Final = Argument("length")
 # A run's orders are not known when its signals are computed.
 POSITION_STATE: Final = frozenset(
     "position position_size position_side position_avg_price in_position bars_in_position bars_since_entry entry_price entry_bar"
@@ -42,6 +43,14 @@ ARITHMETIC: Final[dict[type, str]] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: 
 COMPARISONS: Final[dict[type, str]] = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"}
 
 Param = bool | int | float | str
+
+
+class Expansion(NamedTuple):
+    """A call of an indicator made of others: where it stands, the positions of what its formula names, and the formula's texts."""
+
+    call: ast.Call
+    bound: dict[str, int]
+    formula: Mapping[str, str]
 
 
 class Compiler(ast.NodeVisitor):
@@ -55,6 +64,7 @@ class Compiler(ast.NodeVisitor):
         self._open: list[str] = []
         self._where = ""
         self._depth = 0
+        self._expansion: Expansion | None = None
 
     def condition(self, where: str, text: str) -> int:
         """Position of the node that says whether `text` is true."""
@@ -126,6 +136,8 @@ class Compiler(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> int:
         name = node.id
+        if self._expansion and (name in self._expansion.bound or name in self._expansion.formula):
+            return self._part(self._expansion, name)
         if name in COLUMNS or name in TIME_PARTS:
             return self.builder.add(name)
         if name in TYPICAL:
@@ -226,22 +238,9 @@ class Compiler(ast.NodeVisitor):
         if name in STREAKS:
             if len(node.args) != 2:
                 raise self._error(node, f"{name} takes 2 arguments, not {len(node.args)}", hint=f"write {name}(series, length)")
-            return self.builder.indicator(name, (self._series(node.args[0]),), self._lengths(node, name, node.args[1:], ("length",)))
-        if name == "atr":
-            lengths = self._lengths(node, name, node.args, ("length",))
-            columns = tuple(self.builder.add(column) for column in ("high", "low", "close"))
-            return self.builder.indicator("rma", (self.builder.add("true_range", columns),), lengths)
-        if name not in FUNCTIONS:
-            raise self._error(node, f"unknown function {name!r:.60}", hint=_nearest(name, [*FUNCTIONS]), code="unknown_function")
-        indicator = INDICATORS[name]
-        if name == "true_range" and not node.args:
-            return self.builder.add(name, tuple(self.builder.add(column) for column in ("high", "low", "close")))
-        wanted = indicator.series + len(indicator.lengths)
-        if len(node.args) != wanted:
-            words = ", ".join([*["series"] * indicator.series, *indicator.lengths])
-            raise self._error(node, f"{name} takes {wanted} arguments, not {len(node.args)}", hint=f"write {name}({words})")
-        inputs = tuple(self._series(argument) for argument in node.args[: indicator.series])
-        return self.builder.indicator(name, inputs, self._lengths(node, name, node.args[indicator.series :], indicator.lengths))
+            length = self._argument(node, name, STREAK_LENGTH, node.args[1])
+            return self.builder.indicator(name, (self._series(node.args[0]),), (length,))
+        return self._function(node, name, None)
 
     def _elementwise_call(self, node: ast.Call, name: str) -> int:
         wanted, hint = ("2 or more numbers", "a, b") if name in BINARY else ("1 number", "x")
@@ -252,23 +251,69 @@ class Compiler(ast.NodeVisitor):
             return self._elementwise(name, numbers[0])
         return reduce(partial(self._elementwise, name), numbers)
 
-    def _lengths(self, node: ast.AST, function: str, arguments: list[ast.expr], names: tuple[str, ...]) -> tuple[int, ...]:
-        """Positions of the nodes of whole-number arguments."""
-        if len(arguments) != len(names):
-            raise self._error(
-                node, f"{function} takes {len(names)} arguments, not {len(arguments)}", hint=f"write {function}({', '.join(names)})"
-            )
-        positions = []
-        for name, argument in zip(names, arguments, strict=True):
-            positions.append(self._series(argument))
-            value = self.builder.constant(positions[-1])
-            if value is None and self.builder.open and self.builder.is_open_number(positions[-1]):
-                continue
-            if value is None:
-                raise self._error(argument, f"the {name} of {function} is not a constant", hint="use a number or a parameter")
-            if not value.is_integer() or not 1 <= value <= MAX_LOOKBACK:
-                raise self._error(argument, f"the {name} of {function} is {value:g}", hint=f"use a whole number from 1 to {MAX_LOOKBACK:,}")
-        return tuple(positions)
+    def visit_Attribute(self, node: ast.Attribute) -> int:
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in INDICATORS:
+            return self._function(call, call.func.id, node.attr)
+        raise self._error(node, f"{foreign(node)} is not part of the language", hint="see the list of functions and operators")
+
+    def _function(self, node: ast.Call, name: str, output: str | None) -> int:
+        """A call of an indicator; which of its outputs, if one is named."""
+        if name not in INDICATOR_FUNCTIONS:
+            raise self._error(node, f"unknown function {name!r:.60}", hint=_nearest(name, [*FUNCTIONS]), code="unknown_function")
+        indicator = INDICATORS[name]
+        if output is not None and output not in indicator.outputs:
+            hint = _nearest(output, list(indicator.outputs)) if indicator.outputs else "leave the point and the name out"
+            raise self._error(node, f"{name} has no output {output!r:.60}", hint=hint, code="unknown_name")
+        parameters, count = indicator.parameters, len(node.args)
+        if not indicator.required <= count <= len(parameters):
+            most = len(parameters)
+            wanted = most if most == indicator.required else f"{indicator.required} to {most}"
+            raise self._error(node, f"{name} takes {wanted} arguments, not {count}", hint=f"write {name}({', '.join(parameters)})")
+        bound: dict[str, int] = {}
+        first_series, first_argument = len(indicator.conditions), len(indicator.conditions) + len(indicator.series)
+        for parameter, argument in zip(indicator.conditions, node.args, strict=False):
+            bound[parameter] = self.builder.add("select", (self._truth(argument), *(self._number(node, x) for x in (1.0, 0.0))))
+        for parameter, argument in zip(indicator.series, node.args[first_series:], strict=False):
+            bound[parameter] = self._series(argument)
+        given = [*node.args[first_argument:], *[None] * (len(parameters) - count)]
+        for row, number in zip(indicator.arguments, given, strict=True):
+            bound[row.name] = self._argument(node, name, row, number)
+        if indicator.formula:
+            return self._expand(node, indicator, bound, output)
+        inputs = tuple(bound[each] for each in parameters[:first_argument]) + tuple(map(self.builder.add, indicator.implied))
+        which = indicator.outputs.index(output or indicator.outputs[0]) if indicator.outputs else None
+        return self.builder.indicator(name, inputs, tuple(bound[row.name] for row in indicator.arguments), which)
+
+    def _expand(self, node: ast.Call, indicator: Indicator, bound: dict[str, int], output: str | None) -> int:
+        """The nodes of an indicator that is made of others."""
+        outer, depth = self._expansion, self._depth
+        self._expansion, self._depth = Expansion(outer.call if outer else node, bound, indicator.formula), 0
+        try:
+            return self._part(self._expansion, output or next(iter(indicator.formula)))
+        finally:
+            self._expansion, self._depth = outer, depth
+
+    def _part(self, expansion: Expansion, name: str) -> int:
+        if name not in expansion.bound:
+            expansion.bound[name] = self.visit(_formula(expansion.formula[name]))
+        return expansion.bound[name]
+
+    def _argument(self, node: ast.Call, function: str, row: Argument, argument: ast.expr | None) -> int:
+        """Position of the node of a number that an indicator takes."""
+        if argument is None:
+            return self._number(node, row.default or 0.0)
+        position = self._series(argument)
+        value = self.builder.constant(position)
+        if value is None and self.builder.open and self.builder.is_open_number(position):
+            return position
+        if value is None:
+            raise self._error(argument, f"the {row.name} of {function} is not a constant", hint="use a number or a parameter")
+        if (row.whole and not value.is_integer()) or not row.least <= value <= row.most:
+            kind = "whole number" if row.whole else "number"
+            hint = f"use a {kind} from {row.least:,.15g} to {row.most:,.15g}"
+            raise self._error(argument, f"the {row.name} of {function} is {value:g}", hint=hint)
+        return position
 
     def visit_Subscript(self, node: ast.Subscript) -> int:
         value = self._series(node.value)
@@ -297,8 +342,14 @@ class Compiler(ast.NodeVisitor):
         return result
 
     def _error(self, node: ast.AST, message: str, *, hint: str = "", code: str = "", where: str = "") -> StrategyError:
-        column = getattr(node, "col_offset", 0) + 1
+        place = self._expansion.call if self._expansion else node
+        column = getattr(place, "col_offset", 0) + 1
         return StrategyError(message, where=f"{where or self._where}, column {column}", hint=hint, code=code)
+
+
+@cache
+def _formula(text: str) -> ast.expr:
+    return parse("formula", text)
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -90,6 +90,21 @@ def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, e
     return run(bars, program, plan, timeframe, rules, control)
 
 
+def values(
+    bars: Bars, plan: Plan, wanted: tuple[int, ...], timeframe: str | None, engine: Engine = "auto"
+) -> list[npt.NDArray[np.float64]]:
+    """The values of a plan's operations at the positions `wanted`, which give numbers, on every strategy bar (NaN: not known)."""
+    if chosen(engine) is None:
+        rows = reference_signals.StrategyBars(bars, timeframe)
+        results = reference_signals.evaluate(plan.nodes, rows.columns, len(rows))
+        return [results[i][0] for i in wanted]
+    assert _core_rs is not None
+    columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
+    strategy_ms = bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe]
+    found: list[npt.NDArray[np.float64]] = _core_rs.values(columns, bars.timeframe_ms, _native_plan(plan), wanted, strategy_ms)
+    return found
+
+
 def chosen(engine: Engine) -> ModuleType | None:
     """The compiled module, or none for the Python engine."""
     if engine == "auto":

@@ -30,8 +30,8 @@ class Node(NamedTuple):
 class PlanBuilder:
     """Collects nodes; an operation asked for twice is kept once, so every distinct indicator is computed once.
 
-    With parameters left `open`, it collects a template: those parameters, all numbers that depend on them, and the lengths of indicators
-    are nodes, too.
+    With parameters left `open`, it collects a template: those parameters, all numbers that depend on them, and the arguments of
+    indicators are nodes, too.
     """
 
     def __init__(self, open: tuple[str, ...] = ()) -> None:
@@ -58,13 +58,17 @@ class PlanBuilder:
             return 0
         if node.op in STREAKS:
             return int(node.args[0])
-        return INDICATORS[node.op].warm_up(*map(int, node.args)) if node.op in INDICATORS else 0
+        if node.op not in INDICATORS:
+            return 0
+        indicator = INDICATORS[node.op]
+        return indicator.warm_up(*indicator.values(node.args))
 
-    def indicator(self, op: str, inputs: tuple[int, ...], lengths: tuple[int, ...]) -> int:
-        """Add an operation whose lengths are the numbers at the positions `lengths`."""
+    def indicator(self, op: str, inputs: tuple[int, ...], arguments: tuple[int, ...], output: int | None = None) -> int:
+        """Add an operation whose arguments are the numbers at these positions; which output, where there are several."""
+        last = () if output is None else (float(output),)
         if self.open:
-            return self.add(op, inputs + lengths)
-        return self.add(op, inputs, tuple(self.nodes[i].args[0] for i in lengths))
+            return self.add(op, inputs + arguments, last)
+        return self.add(op, inputs, tuple(self.nodes[i].args[0] for i in arguments) + last)
 
     def constant(self, i: int) -> float | None:
         return self.nodes[i].args[0] if self.nodes[i].op == "const" else None

@@ -143,12 +143,13 @@ Value = tuple[npt.NDArray[np.generic], Mask]
 def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> list[tuple[np.ndarray, Mask]]:
     """Every node's values and where they are known. A truth is known where all that it compares is known, and false elsewhere."""
     values: list[tuple[np.ndarray, Mask]] = []
+    computed: dict[Node, tuple[Series, ...]] = {}
     everywhere = np.ones(n, dtype=bool)
     with np.errstate(all="ignore"):
         for node in nodes:
             inputs = [values[i] for i in node.inputs]
             series = [value for value, _ in inputs]
-            if node.op in COLUMNS:
+            if node.op in (*COLUMNS, "time"):
                 result = columns[node.op]
             elif node.op == "const":
                 result = np.full(n, node.args[0])
@@ -165,7 +166,12 @@ def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> lis
                 condition, known = inputs[0]
                 result = np.where(known, np.where(condition, series[1], series[2]), np.nan)
             elif node.op in INDICATORS:
-                result = INDICATORS[node.op].reference(*series, *map(int, node.args))
+                indicator = INDICATORS[node.op]
+                count = len(indicator.arguments)
+                whole = node._replace(args=node.args[:count])  # all outputs are computed at once
+                if whole not in computed:
+                    computed[whole] = indicator.compute(series, whole.args)
+                result = computed[whole][int(node.args[count]) if indicator.outputs else 0]
             else:
                 values.append(_streak(node, inputs[0]) if node.op in STREAKS else _truth(node.op, inputs))
                 continue

@@ -5,7 +5,7 @@ use crate::bits::TILE;
 use crate::curve::Kept;
 use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
-use crate::indicators::Evaluator;
+use crate::evaluate::Evaluator;
 use crate::market::Market;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Plan;

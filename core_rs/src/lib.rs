@@ -1,6 +1,6 @@
 //! The compiled kernel: the contract of the Python reference, to the bit, at the speed of the machine.
 //!
-//! A run goes through tiles of 1,024 bars: a plan's operations fill buffers that stay in the first-level cache (`indicators`), conditions
+//! A run goes through tiles of 1,024 bars: a plan's operations fill buffers that stay in the first-level cache (`evaluate`), conditions
 //! become bit masks (`signals`), and the simulator skips from event to event (`simulate`). Nothing grows with the number of bars but what
 //! the caller gets back. PyO3 is known to one file, `python`; so `cargo test` needs no Python.
 
@@ -12,7 +12,9 @@ pub mod cancel;
 pub mod curve;
 pub mod drawdown;
 pub mod elementary;
+pub mod elementwise;
 pub mod error;
+pub mod evaluate;
 pub mod exact;
 pub mod history;
 pub mod indicators;
@@ -28,6 +30,7 @@ pub mod simulate;
 pub mod strategy_bars;
 pub mod sweep;
 pub mod trade;
+pub mod truths;
 
 /// Raised whenever the same inputs may give other outputs than before; the Python package has the same number.
 pub const CONTRACT: u32 = 1;

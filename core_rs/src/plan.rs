@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::elementary;
 use crate::error::{Error, Result};
+use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Column {
@@ -17,6 +18,8 @@ pub enum Column {
 /// Of a bar's open time, UTC; weekday 0 is Monday.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TimePart {
+    /// The time itself, epoch milliseconds.
+    Whole,
     Hour,
     Weekday,
     Minute,
@@ -110,6 +113,7 @@ pub enum Op {
     Rsi(usize, usize),
     TrueRange(usize, usize, usize),
     Shift(usize, usize),
+    Indicator(Indicator),
     Truth(bool),
     Compare(Comparison, usize, usize),
     And(usize, usize),
@@ -120,6 +124,22 @@ pub enum Op {
     /// Input, length.
     Rising(usize, usize),
     Falling(usize, usize),
+}
+
+/// An indicator of the table, by its position there: inputs and arguments, as many as it takes, and which output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Indicator {
+    pub row: usize,
+    pub inputs: [usize; INPUTS],
+    pub arguments: [f64; ARGUMENTS],
+    pub output: usize,
+}
+
+impl Indicator {
+    /// The positions of its inputs.
+    pub fn series(&self) -> &[usize] {
+        &self.inputs[..TABLE[self.row].inputs]
+    }
 }
 
 impl Op {
@@ -175,6 +195,7 @@ pub enum Kind {
     Rsi,
     TrueRange,
     Shift,
+    Indicator(usize),
     Compare(Comparison),
     And,
     Or,
@@ -193,6 +214,7 @@ impl Kind {
             "low" => Self::Column(Column::Low),
             "close" => Self::Column(Column::Close),
             "volume" => Self::Column(Column::Volume),
+            "time" => Self::Time(TimePart::Whole),
             "hour" => Self::Time(TimePart::Hour),
             "weekday" => Self::Time(TimePart::Weekday),
             "minute" => Self::Time(TimePart::Minute),
@@ -231,8 +253,16 @@ impl Kind {
             "crossunder" => Self::Crossunder,
             "rising" => Self::Rising,
             "falling" => Self::Falling,
-            _ => return None,
+            _ => Self::Indicator(indicators::find(name)?),
         })
+    }
+
+    /// What an error calls it.
+    fn name(self) -> String {
+        match self {
+            Self::Indicator(row) => TABLE[row].name.into(),
+            _ => format!("{self:?}"),
+        }
     }
 
     fn inputs(self) -> usize {
@@ -241,6 +271,7 @@ impl Kind {
             Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling | Self::Not => 1,
             Self::Binary(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder | Self::And | Self::Or => 2,
             Self::TrueRange | Self::Select => 3,
+            Self::Indicator(row) => TABLE[row].inputs,
         }
     }
 
@@ -253,25 +284,37 @@ impl Kind {
         }
     }
 
-    /// Whether the number that goes with it is a whole number of bars.
+    /// Whether it takes one whole number of bars.
     fn takes_length(self) -> bool {
         matches!(self, Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling)
     }
 
-    fn takes_number(self) -> bool {
-        self.takes_length() || matches!(self, Self::Const | Self::Param | Self::Truth)
+    /// Numbers that decide what it computes.
+    fn arguments(self) -> usize {
+        match self {
+            Self::Indicator(row) => TABLE[row].arguments.len(),
+            _ => usize::from(self.takes_length()),
+        }
     }
 
-    /// The operation over `inputs`, as many as it takes.
-    fn build(self, inputs: &[usize; 3], number: f64) -> Option<Op> {
-        let [a, b, c] = *inputs;
-        let length = if self.takes_length() { whole(number)? } else { 0 };
-        Some(match self {
+    /// Numbers that are none of its arguments: a value, or which output.
+    fn constants(self) -> usize {
+        match self {
+            Self::Indicator(row) => usize::from(TABLE[row].outputs > 1),
+            _ => usize::from(matches!(self, Self::Const | Self::Param | Self::Truth)),
+        }
+    }
+
+    /// The operation over `inputs`, as many as it takes, with its arguments and its constant; or what is wrong with the numbers.
+    fn build(self, inputs: &[usize; INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
+        let [a, b, c, ..] = *inputs;
+        let length = if self.takes_length() { whole(arguments[0])? } else { 0 };
+        Ok(match self {
             Self::Column(column) => Op::Column(column),
             Self::Time(part) => Op::Time(part),
-            Self::Const => Op::Const(number),
-            Self::Param => return None,
-            Self::Truth => Op::Truth(number != 0.0),
+            Self::Const => Op::Const(constant),
+            Self::Param => return Err("is no operation by itself".into()),
+            Self::Truth => Op::Truth(constant != 0.0),
             Self::Unary(kind) => Op::Unary(kind, a),
             Self::Binary(kind) => Op::Binary(kind, a, b),
             Self::Select => Op::Select(a, b, c),
@@ -281,6 +324,7 @@ impl Kind {
             Self::Rsi => Op::Rsi(a, length),
             Self::TrueRange => Op::TrueRange(a, b, c),
             Self::Shift => Op::Shift(a, length),
+            Self::Indicator(row) => Op::Indicator(indicator(row, inputs, arguments, constant)?),
             Self::Compare(kind) => Op::Compare(kind, a, b),
             Self::And => Op::And(a, b),
             Self::Or => Op::Or(a, b),
@@ -293,11 +337,27 @@ impl Kind {
     }
 }
 
-/// The longest look-back, as in Python.
-const MAX_LOOKBACK: f64 = 1e6;
+fn whole(number: f64) -> std::result::Result<usize, String> {
+    if number.fract() == 0.0 && (1.0..=MAX_LOOKBACK).contains(&number) {
+        return Ok(number as usize);
+    }
+    Err(format!("gets the length {number}, which is not a whole number from 1 to {MAX_LOOKBACK}"))
+}
 
-fn whole(number: f64) -> Option<usize> {
-    (number.fract() == 0.0 && (1.0..=MAX_LOOKBACK).contains(&number)).then_some(number as usize)
+fn indicator(row: usize, inputs: &[usize; INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
+    for (argument, &x) in TABLE[row].arguments.iter().zip(arguments) {
+        if !argument.allows(x) {
+            let kind = if argument.whole { "whole number" } else { "number" };
+            let (least, most) = (argument.least, argument.most);
+            return Err(format!("gets the {} {x}, which is not a {kind} from {least} to {most}", argument.name));
+        }
+    }
+    if !(0..TABLE[row].outputs).contains(&(output as usize)) {
+        return Err(format!("has no output {output}"));
+    }
+    let mut numbers = [0.0; ARGUMENTS];
+    numbers[..arguments.len()].copy_from_slice(arguments);
+    Ok(Indicator { row, inputs: *inputs, arguments: numbers, output: output as usize })
 }
 
 impl Plan {
@@ -307,18 +367,19 @@ impl Plan {
             let at = ops.len();
             let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
-            if inputs.len() != kind.inputs() || numbers.len() != usize::from(kind.takes_number()) {
+            if inputs.len() != kind.inputs() || numbers.len() != kind.arguments() + kind.constants() {
                 return Err(fault("takes other inputs or numbers"));
             }
-            let mut positions = [0; 3];
+            let mut positions = [0; INPUTS];
             for (k, (position, &input)) in positions.iter_mut().zip(inputs).enumerate() {
                 if ops.get(input).is_none_or(|op| op.is_truth() != kind.takes_truth(k)) {
                     return Err(fault("an input is no earlier operation of the right kind"));
                 }
                 *position = input;
             }
-            let number = numbers.first().copied().unwrap_or(0.0);
-            ops.push(kind.build(&positions, number).ok_or_else(|| fault("the number is out of range"))?);
+            let (arguments, constants) = numbers.split_at(kind.arguments());
+            let constant = constants.first().copied().unwrap_or(0.0);
+            ops.push(kind.build(&positions, arguments, constant).map_err(|what| fault(&what))?);
         }
         let outputs = Outputs { conditions: conditions.map(position), levels: levels.map(position) };
         for (wanted, truth) in outputs.conditions.iter().map(|i| (i, true)).chain(outputs.levels.iter().map(|i| (i, false))) {
@@ -334,8 +395,8 @@ fn position(i: i64) -> Option<usize> {
     usize::try_from(i).ok()
 }
 
-/// A plan with parameters left open. Numbers that depend on them, and the lengths of indicators, are nodes too: the length is the last
-/// input.
+/// A plan with parameters left open. Numbers that depend on them, and the arguments of indicators, are nodes too: the arguments are the
+/// last inputs.
 #[derive(Clone, Debug)]
 pub struct Template {
     nodes: Vec<(Kind, Vec<usize>, f64)>,
@@ -359,7 +420,7 @@ impl Template {
             let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
             let number = numbers.first().copied().unwrap_or(0.0);
-            let wanted = kind.inputs() + usize::from(kind.takes_length());
+            let wanted = kind.inputs() + kind.arguments();
             if inputs.len() != wanted || inputs.iter().any(|&i| i >= at) {
                 return Err(fault("takes other inputs"));
             }
@@ -391,18 +452,17 @@ impl Template {
                     Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN), numbers(1).unwrap_or(f64::NAN)))
                 }
                 _ => {
-                    let mut positions = [0; 3];
-                    for (position, &input) in positions.iter_mut().zip(&inputs[..kind.inputs()]) {
+                    let count = kind.inputs();
+                    let mut positions = [0; INPUTS];
+                    for (position, &input) in positions.iter_mut().zip(&inputs[..count]) {
                         *position = joint.operand(filled[input]);
                     }
-                    let number = if kind.takes_length() {
-                        numbers(kind.inputs()).ok_or_else(|| Error::Plan("a length is no number".into()))?
-                    } else {
-                        *number
-                    };
-                    let op = kind.build(&positions, number).ok_or_else(|| {
-                        Error::Input(format!("{kind:?} gets the length {number}, which is not a whole number from 1 to {MAX_LOOKBACK}"))
-                    })?;
+                    let mut arguments = [0.0; ARGUMENTS];
+                    for (k, argument) in arguments.iter_mut().enumerate().take(kind.arguments()) {
+                        *argument = numbers(count + k).ok_or_else(|| Error::Plan("an argument is no number".into()))?;
+                    }
+                    let op = kind.build(&positions, &arguments[..kind.arguments()], *number);
+                    let op = op.map_err(|what| Error::Input(format!("{} {what}", kind.name())))?;
                     Filled::Op(joint.add(op))
                 }
             };
@@ -420,7 +480,8 @@ pub struct Joint {
     seen: HashMap<Key, usize>,
 }
 
-type Key = (u8, u64, u64, u64);
+/// Equal for equal operations.
+pub type Key = [u64; 3 + INPUTS + ARGUMENTS];
 
 impl Joint {
     fn operand(&mut self, filled: Filled) -> usize {
@@ -438,28 +499,39 @@ impl Joint {
     }
 }
 
-fn key(op: &Op) -> Key {
+pub fn key(op: &Op) -> Key {
     let at = |i: usize| i as u64;
+    let parts = |kind: u64, parts: &[u64]| {
+        let mut key = Key::default();
+        key[0] = kind;
+        key[1..=parts.len()].copy_from_slice(parts);
+        key
+    };
     match *op {
-        Op::Column(column) => (0, column as u64, 0, 0),
-        Op::Const(x) => (1, x.to_bits(), 0, 0),
-        Op::Binary(kind, a, b) => (2, kind as u64, at(a), at(b)),
-        Op::Unary(kind, a) => (3, kind as u64, at(a), 0),
-        Op::Sma(a, length) => (4, at(a), at(length), 0),
-        Op::Smoothed(a, length, alpha) => (5, at(a), at(length), alpha.to_bits()),
-        Op::Rsi(a, length) => (6, at(a), at(length), 0),
-        Op::TrueRange(a, b, c) => (7, at(a), at(b), at(c)),
-        Op::Shift(a, bars) => (8, at(a), at(bars), 0),
-        Op::Truth(value) => (9, u64::from(value), 0, 0),
-        Op::Compare(kind, a, b) => (10, kind as u64, at(a), at(b)),
-        Op::And(a, b) => (11, at(a), at(b), 0),
-        Op::Or(a, b) => (12, at(a), at(b), 0),
-        Op::Not(a) => (13, at(a), 0, 0),
-        Op::Crossover(a, b) => (14, at(a), at(b), 0),
-        Op::Crossunder(a, b) => (15, at(a), at(b), 0),
-        Op::Time(part) => (16, part as u64, 0, 0),
-        Op::Select(condition, a, b) => (17, at(condition), at(a), at(b)),
-        Op::Rising(a, length) => (18, at(a), at(length), 0),
-        Op::Falling(a, length) => (19, at(a), at(length), 0),
+        Op::Column(column) => parts(0, &[column as u64]),
+        Op::Const(x) => parts(1, &[x.to_bits()]),
+        Op::Binary(kind, a, b) => parts(2, &[kind as u64, at(a), at(b)]),
+        Op::Unary(kind, a) => parts(3, &[kind as u64, at(a)]),
+        Op::Sma(a, length) => parts(4, &[at(a), at(length)]),
+        Op::Smoothed(a, length, alpha) => parts(5, &[at(a), at(length), alpha.to_bits()]),
+        Op::Rsi(a, length) => parts(6, &[at(a), at(length)]),
+        Op::TrueRange(a, b, c) => parts(7, &[at(a), at(b), at(c)]),
+        Op::Shift(a, bars) => parts(8, &[at(a), at(bars)]),
+        Op::Indicator(Indicator { row, inputs, arguments, output }) => {
+            let mut key = parts(20, &[row as u64, output as u64]);
+            key[3..].iter_mut().zip(inputs.iter().map(|&i| at(i)).chain(arguments.map(f64::to_bits))).for_each(|(key, part)| *key = part);
+            key
+        }
+        Op::Truth(value) => parts(9, &[u64::from(value)]),
+        Op::Compare(kind, a, b) => parts(10, &[kind as u64, at(a), at(b)]),
+        Op::And(a, b) => parts(11, &[at(a), at(b)]),
+        Op::Or(a, b) => parts(12, &[at(a), at(b)]),
+        Op::Not(a) => parts(13, &[at(a)]),
+        Op::Crossover(a, b) => parts(14, &[at(a), at(b)]),
+        Op::Crossunder(a, b) => parts(15, &[at(a), at(b)]),
+        Op::Time(part) => parts(16, &[part as u64]),
+        Op::Select(condition, a, b) => parts(17, &[at(condition), at(a), at(b)]),
+        Op::Rising(a, length) => parts(18, &[at(a), at(length)]),
+        Op::Falling(a, length) => parts(19, &[at(a), at(length)]),
     }
 }

@@ -15,6 +15,8 @@ use pyo3::types::PyModule;
 use crate::backtest;
 use crate::cancel;
 use crate::error::{Error, Result};
+use crate::evaluate;
+use crate::indicators;
 use crate::market::Market;
 use crate::plan;
 use crate::rules;
@@ -275,6 +277,21 @@ fn run<'py>(
     ))
 }
 
+/// The values of a plan's operations on every strategy bar. See `_core_rs.pyi`.
+#[pyfunction]
+fn values<'py>(
+    py: Python<'py>,
+    columns: Columns<'py>,
+    timeframe_ms: i64,
+    plan: &Plan,
+    wanted: Vec<usize>,
+    strategy_ms: i64,
+) -> PyResult<Vec<Bound<'py, PyArray1<f64>>>> {
+    let market = market(&columns, &None, &None, timeframe_ms)?;
+    let values = py.detach(|| evaluate::values(market, &plan.0, &wanted, strategy_ms)).map_err(fault)?;
+    Ok(values.into_iter().map(|values| values.into_pyarray(py)).collect())
+}
+
 #[pyclass(frozen, module = "python_core._core_rs")]
 struct Template(plan::Template);
 
@@ -373,7 +390,11 @@ fn _core_rs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Plan>()?;
     module.add_class::<Rules>()?;
     module.add_class::<Template>()?;
+    let arguments = |row: &indicators::Row| row.arguments.iter().map(|a| (a.name, a.least, a.most, a.whole)).collect::<Vec<_>>();
+    let table: Vec<_> = indicators::TABLE.iter().map(|row| (row.name, row.inputs, arguments(row), row.outputs)).collect();
+    module.add("INDICATORS", table)?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
+    module.add_function(wrap_pyfunction!(values, module)?)?;
     module.add_function(wrap_pyfunction!(excursions, module)?)?;
     module.add_function(wrap_pyfunction!(sweep, module)?)?;
     Ok(())

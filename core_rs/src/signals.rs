@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::bits::{self, Mask, TILE, WORDS};
-use crate::indicators::Evaluator;
+use crate::evaluate::Evaluator;
 use crate::plan::Outputs;
 use crate::simd::{self, Test, multiversion};
 use crate::strategy_bars::Frame;

@@ -2,7 +2,7 @@
 
 use crate::bits::TILE;
 use crate::error::{Error, Result};
-use crate::indicators::Columns;
+use crate::evaluate::Columns;
 use crate::market::Market;
 
 const DAY_MS: i64 = 86_400_000;

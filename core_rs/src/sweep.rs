@@ -11,7 +11,7 @@ use crate::bits::TILE;
 use crate::curve::{Followed, Ignored};
 use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
-use crate::indicators::Evaluator;
+use crate::evaluate::Evaluator;
 use crate::market::Market;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::{Joint, Outputs, Template};

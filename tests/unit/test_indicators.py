@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.indicators import INDICATORS, ema, exact, rma, rolling_sum, rsi, shift, sma, true_range
+from python_core.indicators.averages import ema, rma, sma
+from python_core.indicators.oscillators import rsi
+from python_core.indicators.statistics import shift
+from python_core.indicators.sums import exact, rolling_sum
+from python_core.indicators.volatility import true_range
 
 nan = math.nan
 
@@ -188,26 +192,3 @@ def test_a_shift_is_the_value_so_many_bars_earlier(x: np.ndarray, bars: int) -> 
     values = shift(x, bars)
     assert np.isnan(values[:bars]).all()
     np.testing.assert_array_equal(values[bars:], x[: max(0, len(x) - bars)])
-
-
-@pytest.mark.parametrize("name", INDICATORS)
-@given(x=st.lists(st.floats(1, 100), min_size=45, max_size=60).map(np.array), length=st.integers(1, 20))
-@settings(max_examples=25)
-def test_the_table_says_how_many_bars_warm_up_takes(name: str, x: np.ndarray, length: int) -> None:
-    indicator = INDICATORS[name]
-    lengths = (length,) * len(indicator.lengths)
-    values = indicator.reference(*(x,) * indicator.series, *lengths)
-    known = ~np.isnan(values)
-    assert known.argmax() == indicator.warm_up(*lengths)
-    assert known[known.argmax() :].all()
-
-
-@pytest.mark.parametrize("name", INDICATORS)
-@given(x=st.lists(st.floats(1, 100), min_size=2, max_size=60).map(np.array), length=st.integers(1, 20), cut=st.integers(1, 60))
-@settings(max_examples=25)
-def test_an_indicator_never_looks_ahead(name: str, x: np.ndarray, length: int, cut: int) -> None:
-    indicator = INDICATORS[name]
-    lengths = (length,) * len(indicator.lengths)
-    whole = indicator.reference(*(x,) * indicator.series, *lengths)
-    part = indicator.reference(*(x[:cut],) * indicator.series, *lengths)
-    np.testing.assert_array_equal(part, whole[:cut])

@@ -1,0 +1,308 @@
+//! The operations of a plan over tiles; what each computes is documented with its Python twin, `python_core.signals`.
+
+use std::collections::HashMap;
+
+use crate::average::{Prefix, Sma, Smoothed};
+use crate::bits::{self, TILE, WORDS};
+use crate::elementwise::{add, any_nan, divide, each, multiply, subtract};
+use crate::error::{Error, Result};
+use crate::history::History;
+use crate::indicators::oscillators::Rsi;
+use crate::indicators::volatility::TrueRange;
+use crate::indicators::{INPUTS, Running};
+use crate::market::Market;
+use crate::plan::{self, Binary, Column, Indicator, Key, Op, Plan, TimePart, Unary};
+use crate::strategy_bars::Frame;
+use crate::truths::{self, Crossing, Streak, Truth};
+
+/// One tile of the strategy's bars, at most `TILE` long.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// Open times.
+    pub time: &'a [i64],
+    pub open: &'a [f64],
+    pub high: &'a [f64],
+    pub low: &'a [f64],
+    pub close: &'a [f64],
+    pub volume: &'a [f64],
+}
+
+impl<'a> Columns<'a> {
+    fn get(&self, column: Column) -> &'a [f64] {
+        match column {
+            Column::Open => self.open,
+            Column::High => self.high,
+            Column::Low => self.low,
+            Column::Close => self.close,
+            Column::Volume => self.volume,
+        }
+    }
+}
+
+/// What an operation keeps from tile to tile.
+#[derive(Debug)]
+pub enum State {
+    None,
+    Sma(Sma, usize),
+    Smoothed(Box<Smoothed>),
+    Rsi(Box<Rsi>),
+    TrueRange(TrueRange),
+    Shift(History<f64>, usize),
+    Crossing(Box<Crossing>),
+    /// Runs this indicator, for itself and for those that share it.
+    Running(usize),
+    Streak(Streak),
+}
+
+#[derive(Debug)]
+enum Output {
+    Column(Column),
+    /// An output of a running indicator.
+    Running(usize, usize),
+    Number {
+        values: Vec<f64>,
+        nan: bool,
+    },
+    Truth(Box<Truth>),
+}
+
+/// Evaluates operations tile by tile.
+#[derive(Debug)]
+pub struct Evaluator {
+    ops: Vec<Op>,
+    states: Vec<State>,
+    outputs: Vec<Output>,
+    prefixes: Vec<Prefix>,
+    /// Indicators, in the order of the first operations that want them.
+    running: Vec<Running>,
+    /// The prefix that each operation's values go into.
+    prefix_of: Vec<Option<usize>>,
+}
+
+impl Evaluator {
+    pub fn new(ops: &[Op]) -> Self {
+        let mut longest = vec![0; ops.len()];
+        for op in ops {
+            if let Op::Sma(input, length) = *op {
+                longest[input] = longest[input].max(length);
+            }
+        }
+        let mut prefixes = Vec::new();
+        let prefix_of: Vec<Option<usize>> = longest
+            .iter()
+            .map(|&longest| {
+                (longest > 0).then(|| {
+                    prefixes.push(Prefix::new(longest));
+                    prefixes.len() - 1
+                })
+            })
+            .collect();
+        let mut states: Vec<State> = ops.iter().map(|op| state(op, &prefix_of)).collect();
+        truths::pair_crossings(ops, &mut states);
+        let mut outputs: Vec<Output> = ops.iter().map(output).collect();
+        let running = share(ops, &mut states, &mut outputs);
+        Self { ops: ops.to_vec(), states, outputs, prefixes, running, prefix_of }
+    }
+
+    /// Run every operation over the next tile.
+    pub fn run(&mut self, columns: &Columns<'_>) {
+        let n = columns.close.len();
+        for i in 0..self.ops.len() {
+            let (earlier, later) = self.outputs.split_at_mut(i);
+            let (earlier_states, states) = self.states.split_at_mut(i);
+            if let (Op::Indicator(indicator), State::Running(r)) = (self.ops[i], &states[0]) {
+                let (before, this) = self.running.split_at_mut(*r);
+                let inputs = Inputs { outputs: earlier, running: before, columns: *columns, n };
+                let mut series = [&[][..]; INPUTS];
+                series.iter_mut().zip(indicator.series()).for_each(|(series, &input)| *series = inputs.number(input).0);
+                this[0].run(&series[..indicator.series().len()], n);
+            } else {
+                let inputs = Inputs { outputs: earlier, running: &self.running, columns: *columns, n };
+                step(self.ops[i], &mut states[0], earlier_states, &inputs, &mut later[0], &self.prefixes);
+            }
+            if let Some(p) = self.prefix_of[i] {
+                let inputs = Inputs { outputs: &self.outputs[..=i], running: &self.running, columns: *columns, n };
+                let (values, nan) = inputs.number(i);
+                self.prefixes[p].push(values, nan);
+            }
+        }
+    }
+
+    pub fn truth(&self, i: usize) -> &Truth {
+        match &self.outputs[i] {
+            Output::Truth(truth) => truth,
+            _ => unreachable!("a plan's conditions were checked to be truths"),
+        }
+    }
+
+    pub fn number<'a>(&'a self, i: usize, columns: &Columns<'a>) -> &'a [f64] {
+        Inputs { outputs: &self.outputs, running: &self.running, columns: *columns, n: columns.close.len() }.number(i).0
+    }
+}
+
+/// The running indicators: operations that differ in their output only share one, and the first of them runs it.
+fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Running> {
+    let (mut running, mut seen): (Vec<Running>, HashMap<Key, usize>) = (Vec::new(), HashMap::new());
+    for (i, op) in ops.iter().enumerate() {
+        if let Op::Indicator(indicator) = *op {
+            let r = *seen.entry(plan::key(&Op::Indicator(Indicator { output: 0, ..indicator }))).or_insert_with(|| {
+                states[i] = State::Running(running.len());
+                running.push(Running::new(indicator.row, &indicator.arguments));
+                running.len() - 1
+            });
+            outputs[i] = Output::Running(r, indicator.output);
+        }
+    }
+    running
+}
+
+fn state(op: &Op, prefix_of: &[Option<usize>]) -> State {
+    match *op {
+        Op::Sma(input, length) => State::Sma(Sma::new(length), prefix_of[input].unwrap_or(0)),
+        Op::Smoothed(_, length, alpha) => State::Smoothed(Box::new(Smoothed::new(length, alpha))),
+        Op::Rsi(_, length) => State::Rsi(Box::new(Rsi::new(length))),
+        Op::TrueRange(..) => State::TrueRange(TrueRange::default()),
+        Op::Shift(_, bars) => State::Shift(History::new(bars, TILE, f64::NAN), bars),
+        Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
+        Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
+        _ => State::None,
+    }
+}
+
+fn output(op: &Op) -> Output {
+    match *op {
+        Op::Column(column) => Output::Column(column),
+        Op::Const(value) => Output::Number { values: vec![value; TILE], nan: value.is_nan() },
+        Op::Truth(value) => Output::Truth(Box::new(Truth { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] })),
+        _ if op.is_truth() => Output::Truth(Box::default()),
+        _ => Output::Number { values: vec![0.0; TILE], nan: false },
+    }
+}
+
+pub struct Inputs<'a> {
+    outputs: &'a [Output],
+    running: &'a [Running],
+    columns: Columns<'a>,
+    pub n: usize,
+}
+
+impl<'a> Inputs<'a> {
+    /// Values, and whether one may be NaN.
+    pub fn number(&self, i: usize) -> (&'a [f64], bool) {
+        match &self.outputs[i] {
+            Output::Running(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
+            Output::Column(column) => (self.columns.get(*column), false),
+            Output::Number { values, nan } => (&values[..self.n], *nan),
+            Output::Truth(_) => unreachable!("a plan's inputs were checked to be numbers"),
+        }
+    }
+
+    pub fn truth(&self, i: usize) -> &'a Truth {
+        match &self.outputs[i] {
+            Output::Truth(truth) => truth,
+            _ => unreachable!("a plan's inputs were checked to be truths"),
+        }
+    }
+}
+
+fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Output, prefixes: &[Prefix]) {
+    match output {
+        Output::Column(_) | Output::Running(..) => {}
+        Output::Number { values, nan } => {
+            if let Some(any) = number(op, state, inputs, &mut values[..inputs.n], prefixes) {
+                *nan = any;
+            }
+        }
+        Output::Truth(truth) => truths::run(op, state, earlier, inputs, truth),
+    }
+}
+
+/// Compute a number's tile; says whether it holds NaN, nothing where the tile is constant.
+fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefixes: &[Prefix]) -> Option<bool> {
+    match (op, state) {
+        (Op::Time(part), _) => {
+            out.iter_mut().zip(inputs.columns.time).for_each(|(out, &time)| *out = part_of_time(part, time));
+            Some(false)
+        }
+        (Op::Unary(kind, a), _) => {
+            let a = inputs.number(a).0;
+            match kind {
+                Unary::Neg => each(a, out, |x| Unary::Neg.of(x)),
+                Unary::Abs => each(a, out, |x| Unary::Abs.of(x)),
+                _ => each(a, out, |x| kind.of(x)),
+            }
+            Some(any_nan(out))
+        }
+        (Op::Binary(kind, a, b), _) => {
+            let (a, b) = (inputs.number(a).0, inputs.number(b).0);
+            match kind {
+                Binary::Add => add(a, b, out),
+                Binary::Sub => subtract(a, b, out),
+                Binary::Mul => multiply(a, b, out),
+                Binary::Div => divide(a, b, out),
+                Binary::Min | Binary::Max => out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = kind.of(a, b)),
+            }
+            Some(any_nan(out))
+        }
+        (Op::Select(condition, a, b), _) => {
+            let (condition, a, b) = (inputs.truth(condition), inputs.number(a).0, inputs.number(b).0);
+            for (i, out) in out.iter_mut().enumerate() {
+                let chosen = if bits::get(&condition.value, i) { a[i] } else { b[i] };
+                *out = if bits::get(&condition.known, i) { chosen } else { f64::NAN };
+            }
+            Some(any_nan(out))
+        }
+        (Op::Sma(..), State::Sma(sma, prefix)) => Some(sma.run(&prefixes[*prefix], out)),
+        (Op::Smoothed(a, ..), State::Smoothed(smoothed)) => {
+            out.iter_mut().zip(inputs.number(a).0).for_each(|(out, &a)| *out = smoothed.next(a));
+            Some(any_nan(out))
+        }
+        (Op::Rsi(a, _), State::Rsi(rsi)) => {
+            out.iter_mut().zip(inputs.number(a).0).for_each(|(out, &x)| *out = rsi.next(x));
+            Some(any_nan(out))
+        }
+        (Op::TrueRange(high, low, close), State::TrueRange(range)) => {
+            let (high, low, close) = (inputs.number(high).0, inputs.number(low).0, inputs.number(close).0);
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = range.next(high[i], low[i], close[i]);
+            }
+            Some(any_nan(out))
+        }
+        (Op::Shift(a, _), State::Shift(history, bars)) => {
+            let values = inputs.number(a).0;
+            history.next_tile(values.len()).copy_from_slice(values);
+            out.copy_from_slice(history.tile(*bars));
+            Some(any_nan(out))
+        }
+        _ => None,
+    }
+}
+
+fn part_of_time(part: TimePart, time_ms: i64) -> f64 {
+    let minutes = time_ms.div_euclid(60_000);
+    (match part {
+        TimePart::Whole => time_ms,
+        TimePart::Minute => minutes.rem_euclid(60),
+        TimePart::Hour => minutes.div_euclid(60).rem_euclid(24),
+        // 1970-01-01 was a Thursday.
+        TimePart::Weekday => (minutes.div_euclid(24 * 60) + 3).rem_euclid(7),
+    }) as f64
+}
+
+/// The values of the operations `wanted`, which are numbers, on every strategy bar of a market.
+pub fn values(market: Market<'_>, plan: &Plan, wanted: &[usize], timeframe_ms: i64) -> Result<Vec<Vec<f64>>> {
+    if wanted.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_truth)) {
+        return Err(Error::Plan("what is wanted is no operation that gives numbers".into()));
+    }
+    let mut frame = Frame::new(market, timeframe_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops);
+    let mut values = vec![Vec::new(); wanted.len()];
+    while frame.advance() {
+        let columns = frame.columns();
+        evaluator.run(&columns);
+        for (values, &i) in values.iter_mut().zip(wanted) {
+            values.extend_from_slice(evaluator.number(i, &columns));
+        }
+    }
+    Ok(values)
+}

@@ -1,0 +1,74 @@
+"""Rolling sums that can't drift, and the rule for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from python_core.indicators.table import Series
+
+# All finite float64 are whole multiples of 2**-1074, so a sum of them is exact in Python's integers.
+_SCALE_BITS = 1074
+SCALE = 1 << _SCALE_BITS
+
+
+def exact(value: float) -> int:
+    """`value * 2**1074`, a whole number for every finite float64."""
+    numerator, denominator = value.as_integer_ratio()
+    return numerator << (_SCALE_BITS - denominator.bit_length() + 1)
+
+
+def rolling_sum(x: Series, length: int) -> Series:
+    """Sum of the last `length` values, correctly rounded (as `math.fsum`): it can't drift, and the order of the values doesn't matter."""
+    out = np.full(len(x), np.nan)
+    values = x.tolist()
+    scaled = [exact(value) if np.isfinite(value) else None for value in values]
+    total, known = 0, 0
+    for i, new in enumerate(scaled):
+        if new is None:
+            total, known = 0, 0
+            continue
+        total += new
+        known += 1
+        if known > length:
+            total -= scaled[i - length]  # type: ignore[operator]
+        if known >= length:
+            out[i] = divide(total, SCALE)
+    return out
+
+
+def divide(total: int, by: int) -> float:
+    """The quotient of two whole numbers, correctly rounded; infinite where it is too large."""
+    try:
+        return total / by
+    except OverflowError:
+        return float("inf") if total > 0 else float("-inf")
+
+
+def starts_anew(outputs: int = 1) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The rule for what is not known, for a reference function with so many series as inputs of the same length first.
+
+    On a bar where an input is not finite the indicator is not known, and on the next bar it starts anew, as if the data began there. So the
+    function itself sees finite values only.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def whole(*inputs: Any) -> Any:
+            series = [each for each in inputs if isinstance(each, np.ndarray)]
+            known = np.logical_and.reduce([np.isfinite(each) for each in series])
+            results = [np.full(len(known), np.nan) for _ in range(outputs)]
+            edges = np.flatnonzero(np.diff(np.concatenate(([False], known, [False])).astype(np.int8)))
+            with np.errstate(all="ignore"):
+                for start, end in edges.reshape(-1, 2).tolist():
+                    part = function(*(each[start:end] for each in series), *inputs[len(series) :])
+                    for result, values in zip(results, part if outputs > 1 else (part,), strict=True):
+                        result[start:end] = values
+            return tuple(results) if outputs > 1 else results[0]
+
+        return whole
+
+    return decorate
