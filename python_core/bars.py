@@ -75,8 +75,8 @@ class Bars:
                 where="time",
                 hint="give the timeframe the bars really have",
             )
-        self.funding = _funding(*funding) if funding is not None else None
-        self.mark = self._mark(*mark) if mark is not None else None
+        self.funding = funding_columns(*funding) if funding is not None else None
+        self.mark = _mark(self.time, *mark) if mark is not None else None
 
     def _check_columns(self) -> None:
         n = len(self.time)
@@ -120,19 +120,6 @@ class Bars:
                     hint="low is the lowest and high the highest of the four",
                 )
 
-    def _mark(self, low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Floats, Floats]:
-        columns = float_column("mark low", low), float_column("mark high", high)
-        for name, values in zip(("mark low", "mark high"), columns, strict=True):
-            if len(values) != len(self):
-                raise BarsError(f"{len(values):,} values for {len(self):,} bars", where=name)
-            if not (np.isfinite(values.max()) and values.min() > 0):
-                i = int((~(np.isfinite(values) & (values > 0))).argmax())
-                raise BarsError(f"bar {i} has {values[i]!s}", where=name, hint="prices are finite and greater than 0")
-        if (columns[0] > columns[1]).any():
-            i = int((columns[0] > columns[1]).argmax())
-            raise BarsError(f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low")
-        return columns
-
     def __len__(self) -> int:
         return len(self.time)
 
@@ -146,6 +133,32 @@ class Bars:
             symbol=self.symbol,
             funding=self.funding,
             mark=None if self.mark is None else (self.mark[0][key], self.mark[1][key]),
+        )
+
+    def joined(
+        self,
+        *,
+        funding: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        mark: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike] | None = None,
+    ) -> Bars:
+        """The same bars with a funding series (times, rates) and a mark price (open times, lows, highs of its bars), each whole and of any range.
+
+        Where a bar has no mark price, its own low and high stand for it.
+        """
+        pair = self.mark
+        if mark is not None:
+            times, lows, highs = mark_columns(*mark)
+            low, high = self.low.copy(), self.high.copy()
+            at = np.searchsorted(self.time, times)
+            known = (at < len(self)) & (self.time[np.minimum(at, len(self) - 1)] == times)
+            low[at[known]], high[at[known]] = lows[known], highs[known]
+            pair = (low, high)
+        return Bars(
+            *(getattr(self, name) for name in COLUMNS),
+            timeframe=self.timeframe,
+            symbol=self.symbol,
+            funding=self.funding if funding is None else funding,
+            mark=pair,
         )
 
     def __repr__(self) -> str:
@@ -250,14 +263,40 @@ def _little_endian(values: np.ndarray) -> memoryview:
     return values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
-def _funding(time: npt.ArrayLike, rate: npt.ArrayLike) -> tuple[Integers, Floats]:
-    times, rates = integer_column("funding time", time), float_column("funding rate", rate)
+def funding_columns(time: npt.ArrayLike, rate: npt.ArrayLike) -> tuple[Integers, Floats]:
+    """A funding series, checked: int64 times, strictly increasing, and finite float64 rates."""
+    times, rates = _times("funding time", time), float_column("funding rate", rate)
     if len(times) != len(rates):
         raise BarsError(f"{len(rates):,} values for {len(times):,} times", where="funding rate")
-    if len(times) > 1 and not (ordered := times[1:] > times[:-1]).all():
-        i = int((~ordered).argmax()) + 1
-        raise BarsError(f"row {i} ({iso(times[i])}) is not after the row before it", where="funding time")
     if len(rates) and not np.isfinite(rates).all():
         i = int((~np.isfinite(rates)).argmax())
         raise BarsError(f"row {i} is {rates[i]!s}", where="funding rate", hint="rates are finite fractions, 0.0001 is 1 basis point")
     return times, rates
+
+
+def mark_columns(time: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Integers, Floats, Floats]:
+    """A mark price series, checked: int64 open times, strictly increasing, and the lowest and highest mark price of each bar."""
+    times = _times("mark time", time)
+    return times, *_mark(times, low, high)
+
+
+def _times(name: str, values: npt.ArrayLike) -> Integers:
+    times = integer_column(name, values)
+    if len(times) > 1 and not (ordered := times[1:] > times[:-1]).all():
+        i = int((~ordered).argmax()) + 1
+        raise BarsError(f"row {i} ({iso(times[i])}) is not after the row before it", where=name)
+    return times
+
+
+def _mark(times: Integers, low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Floats, Floats]:
+    columns = float_column("mark low", low), float_column("mark high", high)
+    for name, values in zip(("mark low", "mark high"), columns, strict=True):
+        if len(values) != len(times):
+            raise BarsError(f"{len(values):,} values for {len(times):,} bars", where=name)
+        if len(values) and not (np.isfinite(values.max()) and values.min() > 0):
+            i = int((~(np.isfinite(values) & (values > 0))).argmax())
+            raise BarsError(f"bar {i} has {values[i]!s}", where=name, hint="prices are finite and greater than 0")
+    if (columns[0] > columns[1]).any():
+        i = int((columns[0] > columns[1]).argmax())
+        raise BarsError(f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low")
+    return columns

@@ -1,6 +1,6 @@
 """The service behind the API: accepts runs, keeps them, queues them, and executes them in worker processes."""
 
-from workers.datasets import Dataset
+from workers.catalogue import Dataset, Instrument
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
 from workers.health import Check, Health, QueueMetrics, WorkerInfo
 from workers.runs import BacktestRequest, Equity, Run, RunError, RunPage, RunResult, RunState, Stages, TradePage
@@ -15,6 +15,7 @@ __all__ = [
     "Dataset",
     "Equity",
     "Health",
+    "Instrument",
     "Invalid",
     "NotFound",
     "QueueMetrics",

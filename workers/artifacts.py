@@ -2,36 +2,157 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, NamedTuple, Protocol
+
+from workers.settings import Settings
+
+SUFFIX: Final = ".parquet"
+DRAFTS: Final = "drafts"
 
 
-def bars_file(folder: Path, fingerprint: str) -> Path:
-    return folder / "bars" / f"{fingerprint}.parquet"
+class Lost(Exception):
+    """The file is not there, or does not hold what was written; `str()` says which."""
 
 
-def result_file(folder: Path, fingerprint: str, part: str) -> Path:
-    return folder / "results" / fingerprint[:2] / f"{fingerprint}.{part}.parquet"
+class Kept(NamedTuple):
+    """A file that is there: `hash` is the SHA-256 (hex) of its bytes, and names it."""
+
+    hash: str
+    bytes: int
+    modified_ms: int = 0
 
 
-def write(path: Path, content: Callable[[BinaryIO], object]) -> None:
-    """Let `content` write a file that appears under `path` only when it is whole and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+class Artifacts(Protocol):
+    """Where files are kept: a folder, or a bucket of an object store. May be used from any thread.
+
+    Raises, in every method:
+        OSError: the disk or the store can't be reached, or is full.
+    """
+
+    def draft(self) -> BinaryIO:
+        """An empty file without a name, open for writing and reading; gone when it is closed or its process dies."""
+
+    def keep(self, draft: BinaryIO, name: str) -> None:
+        """Make a draft appear under its hash, whole and on the disk; one that is there already becomes new again, as `sweep` sees it."""
+
+    def read(self, name: str) -> Path | bytes:
+        """A file as polars takes it, its bytes checked against its name; `Lost` when they are not there or are others."""
+
+    def has(self, name: str) -> bool: ...
+
+    def every(self) -> Iterator[Kept]:
+        """All files."""
+
+    def delete(self, names: Iterable[str]) -> None: ...
+
+
+def finish(draft: BinaryIO) -> Kept:
+    """Hash and size of what was written into a draft."""
+    draft.flush()
+    draft.seek(0)
+    name = hashlib.file_digest(draft, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto of it
+    return Kept(name, draft.tell())
+
+
+def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> Kept:
+    """Keep the file that `content` writes."""
+    with artifacts.draft() as draft:
+        content(draft)
+        kept = finish(draft)
+        artifacts.keep(draft, kept.hash)
+    return kept
+
+
+def open_artifacts(settings: Settings) -> Artifacts:
+    """Where the settings want files to be kept."""
+    return Folder(settings.folder / "artifacts")
+
+
+class Folder:
+    """Files below a local folder, in 256 folders by the first two letters of their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, name: str) -> Path:
+        return self._folder / name[:2] / (name + SUFFIX)
+
+    def draft(self) -> BinaryIO:
+        return nameless(self._folder / DRAFTS)
+
+    def keep(self, draft: BinaryIO, name: str) -> None:
+        path = self.path(name)
+        with suppress(FileNotFoundError):
+            os.utime(path)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        give_name(draft, path)
+
+    def read(self, name: str) -> Path:
+        path = self.path(name)
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != name:
+                    raise Lost("is damaged")
+        except FileNotFoundError:
+            raise Lost("is gone") from None
+        return path
+
+    def has(self, name: str) -> bool:
+        return self.path(name).is_file()
+
+    def every(self) -> Iterator[Kept]:
+        for path in self._folder.glob(f"??/*{SUFFIX}"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                yield Kept(path.name.removesuffix(SUFFIX), status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
+
+
+def nameless(folder: Path) -> BinaryIO:
+    """An empty file on the folder's file system that no name leads to, so that a killed process leaves nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
+
+
+def give_name(file: BinaryIO, path: Path) -> None:
+    """Let a nameless file appear as `path`, at once, whole and on the disk; nothing happens when there is one."""
+    file.flush()
+    os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        try:
+            # The folder is given as descriptor, as only then Python has the system follow the link.
+            os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+        except FileExistsError:
+            return
+        except OSError:  # a system without /proc, or whose temporary files can't be given a name
+            _copy(file, path)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _copy(file: BinaryIO, path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with draft.open("xb") as file:
-            content(file)
-            file.flush()
-            os.fsync(file.fileno())
+        with draft.open("xb") as target:
+            file.seek(0)
+            shutil.copyfileobj(file, target)
+            target.flush()
+            os.fsync(target.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

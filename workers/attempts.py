@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers import outbox, store
+from workers import artifacts, outbox, store
+from workers.bars_cache import BarsCache
 from workers.database import Database, is_unreachable
-from workers.datasets import BarsCache
 from workers.errors import WorkersError
 from workers.queue import Queue, RedisError, Retry, job_id
 from workers.results import Results
@@ -79,8 +79,9 @@ class Executor:
         self.database = database
         self.queue = queue
         self.worker = worker
-        self.results = Results(database, queue, settings)
-        self.bars = BarsCache(settings.folder, settings.bars_cache_mb * 1_000_000)
+        self.artifacts = artifacts.open_artifacts(settings)
+        self.results = Results(database, queue, self.artifacts, settings)
+        self.bars = BarsCache(self.artifacts, settings.bars_cache_mb * 1_000_000)
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 import python_core as bt
-from workers import datasets, results, store
+from workers import catalogue, results, store
 from workers.attempts import Executor, Job, contained
 from workers.errors import WorkersError
 from workers.runs import RunState, Stages, decode_request
@@ -29,16 +29,17 @@ async def run(executor: Executor, started: Started, job: Job) -> None:
             await store.finish(session, started, RunState.SUCCEEDED, engine=found.engine, cached=True)
         return
     async with executor.database.read() as session:
-        dataset = await datasets.find(session, row.dataset_id or "")
+        dataset = await catalogue.find(session, f"{row.dataset_id}@{row.dataset_version}")
+        of = await catalogue.parts(session, dataset)
 
     def compute() -> tuple[dict[str, Any], Stages]:
         clock = [time.perf_counter()]
-        bars = executor.bars.load(dataset)
+        bars = executor.bars.load(dataset, of)
         clock.append(time.perf_counter())
         result = bt.backtest(bars, strategy, request.execution, engine=request.engine, control=job.control)
         _ = result.metrics
         clock.append(time.perf_counter())
-        kept = results.save(executor.settings.folder, result)
+        kept = results.save(executor.artifacts, result)
         clock.append(time.perf_counter())
         load, kernel, save = (round((end - begin) * 1000, 3) for begin, end in itertools.pairwise(clock))
         queue = max((row.started_at or row.created_at) - row.created_at, 0)

@@ -1,157 +1,201 @@
-"""Market data: imported once, kept as Parquet under the hash of its bars, loaded by workers."""
+"""Market data: imported, grown by appends, looked up, deleted. A version is never changed; a new one shares the files that stay."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 import msgspec
+import numpy as np
 import sqlalchemy as sa
-from msgspec import Meta
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers import artifacts
+from python_core.bars import funding_columns, mark_columns
+from workers import catalogue, parts
+from workers.artifacts import Artifacts
+from workers.catalogue import Dataset, Instrument
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
-from workers.runs import TimeMs, check_name, is_reference, new_id, now_ms
-from workers.tables import DatasetRow
+from workers.parts import Columns, Drafts, Part, Series
+from workers.runs import check_name, new_id, now_ms
+from workers.tables import DatasetRow, DatasetVersionRow, RunRow
+
+# Appends that another append overtook are made again so many times.
+_TRIES: Final = 5
 
 
-class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars of one market in one timeframe. `start` and `end` are the open times of the first and the last bar."""
+class MarketData:
+    """The datasets of a service: its database and its files."""
 
-    id: str
-    name: str
-    symbol: str
-    timeframe: Annotated[str, Meta(examples=["5m"])]
-    rows: Annotated[int, Meta(description="Number of bars.")]
-    start: TimeMs
-    end: TimeMs
-    fingerprint: Annotated[str, Meta(description="Hash of the bars; equal data has one fingerprint, however it was uploaded.")]
-    bytes: Annotated[int, Meta(description="Size of the stored file.")]
-    created_at: TimeMs
-
-
-async def create(database: Database, folder: Path, name: str, source: Path | bytes, *, timeframe: str | None, symbol: str) -> Dataset:
-    """Import a CSV, Parquet or Arrow file. The same bars under the same name are imported once.
-
-    Raises:
-        Invalid: the file holds no usable bars; says what, where, and what would be right.
-        Conflict: the name is that of other bars.
-    """
-    check_name(name)
-    if symbol:
-        check_name(symbol, where="symbol", most=60)
-    try:
-        row = await asyncio.to_thread(_import, folder, name, source, timeframe, symbol)
-    except bt.BarstormError as error:
-        raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
-    try:
-        async with database.write() as session:
-            session.add(row)
-    except IntegrityError:
-        async with database.read() as session:
-            there = await find(session, name)
-        if there.fingerprint != row.fingerprint or there.symbol != row.symbol:
-            raise Conflict(f"there is another dataset {name!r}", where="name", hint="use another name", code="name_taken") from None
-        return there
-    return _to_dataset(row)
-
-
-async def find(session: AsyncSession, reference: str) -> Dataset:
-    """The dataset of an id or a name."""
-    row = None
-    if is_reference(reference):
-        row = await session.get(DatasetRow, reference) or await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == reference))
-    if row is None:
-        raise NotFound(f"there is no dataset {reference!r:.130}", where="dataset", hint="upload one, or use the id or name of one there is")
-    return _to_dataset(row)
-
-
-async def every(session: AsyncSession) -> tuple[Dataset, ...]:
-    """All datasets by name."""
-    return tuple(_to_dataset(row) for row in (await session.scalars(sa.select(DatasetRow).order_by(DatasetRow.name))).all())
-
-
-class BarsCache:
-    """The bars that a worker used last, up to so many bytes; may be used from any thread."""
-
-    def __init__(self, folder: Path, most_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, database: Database, store: Artifacts, *, most_bytes: int) -> None:
+        self.database = database
+        self.store = store
         self._most_bytes = most_bytes
-        self._bars: OrderedDict[str, bt.Bars] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
 
-    def load(self, dataset: Dataset) -> bt.Bars:
-        """The bars of a dataset.
+    async def create(self, name: str, bars: bt.Bars, instrument: Instrument | None = None, *, source: str = "upload") -> Dataset:
+        """Keep bars, with their funding and mark price if they have them, as a new dataset; the same under the same name are kept once.
 
         Raises:
-            Invalid: the stored file is gone or does not hold what it should.
+            Conflict: the name is that of other data.
+            Invalid: there would be more data than is allowed.
         """
-        with self._lock:
-            if dataset.fingerprint in self._bars:
-                self._bars.move_to_end(dataset.fingerprint)
-                return self._bars[dataset.fingerprint]
-        bars = _read(self._folder, dataset)
-        with self._lock:
-            if dataset.fingerprint not in self._bars:
-                self._bars[dataset.fingerprint] = bars
-                self._bytes += _size(bars)
-            while self._bytes > self._most_bytes:
-                _, oldest = self._bars.popitem(last=False)
-                self._bytes -= _size(oldest)
-        return bars
+        check_name(name)
+        about = instrument or Instrument(symbol=bars.symbol)
+        now = now_ms()
+        row = DatasetRow(
+            id=new_id(), name=name, **msgspec.structs.asdict(about), timeframe=bars.timeframe, version=1, source=source, created_at=now
+        )
+        with Drafts(self.store) as drafts:
+            of = await asyncio.to_thread(
+                lambda: [part for series, columns in _series(bars).items() for part in drafts.write(series, columns)]
+            )
+            await asyncio.to_thread(_describe, row, bars, of)
+            try:
+                await self._keep(drafts, row, of, new=True)
+            except IntegrityError:
+                there = await self._there(name)
+                if there.fingerprint != row.fingerprint or there.symbol != row.symbol:
+                    hint = "use another name, or append to it"
+                    raise Conflict(f"there is another dataset {name!r}", where="name", hint=hint, code="name_taken") from None
+                return there
+        return catalogue.to_dataset(row)
 
-    def __len__(self) -> int:
-        return len(self._bars)
+    async def append(self, reference: str, series: Mapping[Series, Columns], *, source: str = "upload") -> Dataset:
+        """A new version that holds these rows, too, or the newest when it has them all. Rows may follow the last one or fill gaps.
+
+        `series` maps `bars` (time, open, high, low, close, volume), `funding` (time, rate) or `mark` (time, low, high) to columns, sorted by time.
+
+        Raises:
+            NotFound: there is no such dataset.
+            Conflict: it has other values at one of these times; or other appends kept coming first.
+            Invalid: rows that are no bars of its timeframe; or there would be more data than is allowed.
+        """
+        for _ in range(_TRIES):
+            async with self.database.read() as session:
+                newest = await catalogue.find(session, reference)
+                row = await session.get_one(DatasetRow, newest.id)
+                if newest.version != row.version:
+                    hint = "name the dataset without a version"
+                    raise Conflict(f"version {newest.version} is not the newest", where="dataset", hint=hint, code="not_newest")
+                there = await catalogue.parts(session, newest)
+            with Drafts(self.store) as drafts:
+                of, bars = await asyncio.to_thread(_grown, drafts, newest, there, series)
+                if set(of) == set(there):
+                    return newest
+                changed = DatasetRow(**_values(row))
+                changed.version, changed.source = newest.version + 1, source
+                await asyncio.to_thread(_describe, changed, bars, of)
+                if changed.fingerprint == newest.fingerprint:
+                    return newest
+                if await self._keep(drafts, changed, of, new=False):
+                    return catalogue.to_dataset(changed)
+        raise Conflict("other appends kept coming first", where="dataset", hint="try again", code="busy")
+
+    async def delete(self, reference: str) -> None:
+        """Forget a dataset with all its versions or, named as `name@version`, one version. Its files go with the next sweep.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: a run refers to it.
+        """
+        async with self.database.write() as session:
+            found = await catalogue.find(session, reference)
+            row = await session.get_one(DatasetRow, found.id)
+            one = reference not in (row.id, row.name)
+            uses = sa.select(sa.func.count()).select_from(RunRow).where(RunRow.dataset_id == row.id)
+            count = await session.scalar(uses.where(RunRow.dataset_version == found.version) if one else uses)
+            if count:
+                what = f"{count:,} run{'s refer' if count > 1 else ' refers'} to it"
+                raise Conflict(what, where="dataset", hint="a run's data stays, so that it can be repeated", code="in_use")
+            if not one:
+                await session.delete(row)
+            elif found.version == row.version:
+                hint = "delete the dataset, or append to it first"
+                raise Conflict("the newest version can't be deleted alone", where="dataset", hint=hint, code="in_use")
+            else:
+                await session.delete(await session.get_one(DatasetVersionRow, (row.id, found.version)))
+
+    async def _keep(self, drafts: Drafts, row: DatasetRow, of: list[Part], *, new: bool) -> bool:
+        """Give the files their names and keep the rows; False when another version came first."""
+        async with self.database.read() as session:
+            stored = await catalogue.stored_bytes(session)
+        if stored + drafts.bytes > self._most_bytes:
+            raise Invalid(
+                f"there are {stored / 1e6:,.0f} MB of data, and {drafts.bytes / 1e6:,.1f} MB more would pass {self._most_bytes / 1e6:,.0f} MB",
+                where="dataset",
+                hint="delete datasets that aren't needed",
+                code="too_much_data",
+            )
+        await asyncio.to_thread(drafts.keep, of)
+        async with self.database.write() as session:
+            if new:
+                session.add(row)
+                await session.flush()
+            else:
+                update = sa.update(DatasetRow).where(DatasetRow.id == row.id, DatasetRow.version == row.version - 1).values(**_values(row))
+                if await session.scalar(update.returning(DatasetRow.id)) is None:
+                    return False
+            catalogue.add_version(session, row, of)
+        return True
+
+    async def _there(self, name: str) -> Dataset:
+        async with self.database.read() as session:
+            row = await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
+        if row is None:
+            raise NotFound(f"the dataset {name!r} was deleted meanwhile", where="name", hint="try again")
+        return catalogue.to_dataset(row)
 
 
-def _import(folder: Path, name: str, source: Path | bytes, timeframe: str | None, symbol: str) -> DatasetRow:
-    bars = bt.Bars.read(source, timeframe=timeframe, symbol=symbol)
-    path = artifacts.bars_file(folder, bars.fingerprint)
-    if not path.exists():
-        artifacts.write(path, lambda file: bars.to_polars().write_parquet(file))
-    return DatasetRow(
-        id=new_id(),
-        name=name,
-        symbol=bars.symbol,
-        timeframe=bars.timeframe,
-        rows=len(bars),
-        start=int(bars.time[0]),
-        end=int(bars.time[-1]),
-        fingerprint=bars.fingerprint,
-        bytes=path.stat().st_size,
-        created_at=now_ms(),
-    )
+def _series(bars: bt.Bars) -> dict[Series, Columns]:
+    series: dict[Series, Columns] = {"bars": {name: getattr(bars, name) for name in parts.SERIES["bars"]}}
+    if bars.funding is not None:
+        series["funding"] = {"time": bars.funding[0], "rate": bars.funding[1]}
+    if bars.mark is not None:
+        series["mark"] = {"time": bars.time, "low": bars.mark[0], "high": bars.mark[1]}
+    return series
 
 
-def _read(folder: Path, dataset: Dataset) -> bt.Bars:
-    import polars
+def _grown(drafts: Drafts, newest: Dataset, there: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:
+    """The parts with these rows in them, and the bars they make."""
+    groups = parts.grouped(there)
+    for name, columns in series.items():
+        groups[name] = parts.merged(drafts, name, groups.get(name, []), _checked(name, columns, newest.timeframe))
+    held = {name: parts.joined([drafts.read(part) for part in group]) for name, group in groups.items()}
+    with told():
+        bars = parts.bars_of(held, timeframe=newest.timeframe, symbol=newest.symbol)
+    return [part for group in groups.values() for part in group], bars
 
-    path = artifacts.bars_file(folder, dataset.fingerprint)
+
+def _checked(name: Series, columns: Columns, timeframe: str) -> Columns:
+    """Rows as they are kept, or Invalid where they break a rule."""
+    names = parts.SERIES[name]
+    if set(columns) != set(names):
+        raise Invalid(f"the columns are {', '.join(columns)}", where=name, hint=f"give {', '.join(names)}")
+    with told():
+        if name == "bars":
+            bars = bt.Bars(*(columns[column] for column in names), timeframe=timeframe)
+            return {column: getattr(bars, column) for column in names}
+        check = funding_columns if name == "funding" else mark_columns
+        return dict(zip(names, check(*(columns[column] for column in names)), strict=True))
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Says what the library finds wrong as the service does."""
     try:
-        frame = polars.read_parquet(path)
-    except FileNotFoundError:
-        raise Invalid("its file is gone", where="dataset", hint="upload the data again", code="dataset_lost") from None
-    except polars.exceptions.PolarsError as error:
-        raise Invalid(f"its file is damaged ({error})", where="dataset", hint="upload the data again", code="dataset_damaged") from None
-    columns: Sequence[polars.Series] = [frame[name] for name in ("time", "open", "high", "low", "close", "volume")]
-    bars = bt.Bars(*(column.to_numpy() for column in columns), timeframe=dataset.timeframe, symbol=dataset.symbol)
-    if bars.fingerprint != dataset.fingerprint:
-        raise Invalid("its file holds other bars than were uploaded", where="dataset", hint="upload the data again", code="dataset_damaged")
-    return bars
+        yield
+    except bt.BarstormError as error:
+        raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
 
 
-def _size(bars: bt.Bars) -> int:
-    return sum(getattr(bars, name).nbytes for name in ("time", "open", "high", "low", "close", "volume"))
+def _values(row: DatasetRow) -> dict[str, Any]:
+    return {column.name: getattr(row, column.name) for column in row.__table__.columns}
 
 
-def _to_dataset(row: DatasetRow) -> Dataset:
-    return Dataset(**{name: getattr(row, name) for name in Dataset.__struct_fields__})
+def _describe(row: DatasetRow, bars: bt.Bars, of: list[Part]) -> None:
+    row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
+    row.gaps = int((np.diff(bars.time) > bars.timeframe_ms).sum())
+    row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in of), now_ms()

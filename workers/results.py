@@ -1,11 +1,11 @@
-"""Results: a row of metrics and two Parquet files under the fingerprint of the inputs, with a cache of rows in Redis."""
+"""Results: a row of metrics under the fingerprint of the inputs, two Parquet files that it names, and a cache of rows in Redis."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -17,19 +17,30 @@ import python_core as bt
 from python_core.metrics import RUN_NAMES, Metrics
 from python_core.simulate import REASONS
 from workers import artifacts, store
+from workers.artifacts import Artifacts, Lost
 from workers.database import Database
 from workers.errors import Conflict
 from workers.queue import Queue, RedisError
 from workers.runs import Equity, RunResult, TradePage, encode, now_ms
 from workers.settings import Settings
 
+if TYPE_CHECKING:
+    import polars
+
 CACHE: Final = "barstorm:result:"
 CACHED: Final = "barstorm:results"
-_PARTS: Final = ("trades", "equity")
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def save(folder: Path, result: bt.Result) -> dict[str, Any]:
+class StoredResult(msgspec.Struct, frozen=True):
+    """A result and the names of its files."""
+
+    result: RunResult
+    trades: str | None
+    equity: str | None
+
+
+def save(kept_in: Artifacts, result: bt.Result) -> dict[str, Any]:
     """Write trades and equity, and give the row to keep; whoever writes them writes the same.
 
     Raises:
@@ -43,10 +54,7 @@ def save(folder: Path, result: bt.Result) -> dict[str, Any]:
         "trades": polars.DataFrame({**columns, "reason": polars.Series([REASONS[i] for i in trades["reason"]], dtype=polars.String)}),
         "equity": polars.DataFrame({"time": result.time, "equity": result.equity}),
     }
-    for part, frame in frames.items():
-        path = artifacts.result_file(folder, result.fingerprint, part)
-        if not path.exists():
-            artifacts.write(path, frame.write_parquet)
+    hashes = {f"{part}_hash": artifacts.write(kept_in, frame.write_parquet).hash for part, frame in frames.items()}
     metrics = result.metrics
     return {
         "fingerprint": result.fingerprint,
@@ -58,34 +66,33 @@ def save(folder: Path, result: bt.Result) -> dict[str, Any]:
         "ruined": result.ruined,
         **{name: getattr(metrics, name) for name in RUN_NAMES},
         "long_short": encode({"long": metrics.long, "short": metrics.short}),
+        **hashes,
         "created_at": now_ms(),
     }
 
 
-def from_row(row: Mapping[str, Any] | sa.RowMapping) -> RunResult:
+def from_row(row: Mapping[str, Any] | sa.RowMapping) -> StoredResult:
     metrics = {name: row[name] for name in RUN_NAMES} | msgspec.json.decode(row["long_short"])
     names = ("fingerprint", "digest", "engine", "bars", "trades", "rejected_orders", "ambiguous_bars", "ruined")
-    return RunResult(**{name: row[name] for name in names}, metrics=msgspec.convert(metrics, Metrics))
-
-
-def has_files(folder: Path, fingerprint: str) -> bool:
-    return all(artifacts.result_file(folder, fingerprint, part).exists() for part in _PARTS)
+    result = RunResult(**{name: row[name] for name in names}, metrics=msgspec.convert(metrics, Metrics))
+    return StoredResult(result, row["trades_hash"], row["equity_hash"])
 
 
 class Results:
     """Looks results up: in Redis, then in the database. A Redis that doesn't answer only makes it slower."""
 
-    def __init__(self, database: Database, queue: Queue, settings: Settings) -> None:
+    def __init__(self, database: Database, queue: Queue, artifacts: Artifacts, settings: Settings) -> None:
         self._database = database
+        self._artifacts = artifacts
         self._redis = queue.redis
         self._settings = settings
 
-    async def load(self, fingerprint: str) -> RunResult | None:
+    async def load(self, fingerprint: str) -> StoredResult | None:
         """The result of these inputs, if any run has found it."""
         try:
             raw = await self._redis.get(CACHE + fingerprint)
             if raw is not None:
-                return msgspec.msgpack.decode(raw, type=RunResult)
+                return msgspec.msgpack.decode(raw, type=StoredResult)
         except (RedisError, OSError, msgspec.MsgspecError) as error:
             _log.warning("result cache not read", reason=str(error))
         async with self._database.read() as session:
@@ -99,19 +106,38 @@ class Results:
     async def reusable(self, fingerprint: str, engine: str) -> RunResult | None:
         """A whole result that answers a run of these inputs on this engine."""
         found = await self.load(fingerprint)
-        if found is None or engine not in ("auto", found.engine) or not has_files(self._settings.folder, fingerprint):
+        if found is None or engine not in ("auto", found.result.engine):
             return None
-        return found
+        there = await asyncio.to_thread(lambda: all(name and self._artifacts.has(name) for name in (found.trades, found.equity)))
+        return found.result if there else None
 
-    async def remember(self, result: RunResult) -> None:
+    async def trades(self, fingerprint: str, *, offset: int, limit: int) -> TradePage:
+        """Some trades of a result, in order."""
+        found = await self.load(fingerprint)
+        return await asyncio.to_thread(lambda: _trades(self._read(found.trades if found else None), offset, limit))
+
+    async def equity(self, fingerprint: str, *, points: int | None) -> Equity:
+        """Equity at every bar's close, or at so many bars at most: the first, the last, and lows and highs between them."""
+        found = await self.load(fingerprint)
+        return await asyncio.to_thread(lambda: _equity(self._read(found.equity if found else None), points))
+
+    def _read(self, name: str | None) -> polars.DataFrame:
+        import polars
+
+        try:
+            return polars.read_parquet(self._artifacts.read(name or ""))
+        except Lost as error:
+            raise Conflict(f"a file of this result {error}", where="result", hint="run it again", code="result_lost") from error
+
+    async def remember(self, stored: StoredResult) -> None:
         """Put a result into the cache, and the oldest out of it when there are too many."""
         most = self._settings.cache_entries
         if most == 0:
             return
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(CACHE + result.fingerprint, msgspec.msgpack.encode(result), ex=self._settings.cache_ttl_s)
-                pipe.zadd(CACHED, {result.fingerprint: time.time()})
+                pipe.set(CACHE + stored.result.fingerprint, msgspec.msgpack.encode(stored), ex=self._settings.cache_ttl_s)
+                pipe.zadd(CACHED, {stored.result.fingerprint: time.time()})
                 pipe.zcard(CACHED)
                 *_, held = await pipe.execute()
             if held > most:
@@ -121,14 +147,7 @@ class Results:
             _log.warning("result cache not written", reason=str(error))
 
 
-def trades(folder: Path, fingerprint: str, *, offset: int, limit: int) -> TradePage:
-    """Some trades of a result, in order."""
-    import polars
-
-    with _reading():
-        lazy = polars.scan_parquet(artifacts.result_file(folder, fingerprint, "trades"))
-        total = lazy.select(polars.len()).collect().item()
-        rows = lazy.slice(offset, limit).collect().rows(named=True)
+def _trades(frame: polars.DataFrame, offset: int, limit: int) -> TradePage:
     items = tuple(
         bt.Trade(
             entry_time=row["entry_time"],
@@ -146,17 +165,12 @@ def trades(folder: Path, fingerprint: str, *, offset: int, limit: int) -> TradeP
             mae=row["mae"],
             mfe=row["mfe"],
         )
-        for row in rows
+        for row in frame[offset : offset + limit].rows(named=True)
     )
-    return TradePage(items=items, offset=offset, total=total)
+    return TradePage(items=items, offset=offset, total=len(frame))
 
 
-def equity(folder: Path, fingerprint: str, *, points: int | None) -> Equity:
-    """Equity at every bar's close, or at so many bars at most: the first, the last, and lows and highs between them."""
-    import polars
-
-    with _reading():
-        frame = polars.read_parquet(artifacts.result_file(folder, fingerprint, "equity"))
+def _equity(frame: polars.DataFrame, points: int | None) -> Equity:
     total = len(frame)
     if points is not None and points < total:
         frame = frame[_sample(frame["equity"].to_numpy(), points)]
@@ -174,16 +188,3 @@ def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int6
     starts = np.arange(stretches) * length
     found = np.concatenate([ends, starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
     return np.unique(np.minimum(found, len(values) - 1))
-
-
-class _reading:
-    """Turns a missing or damaged file into an error that says how to mend it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        import polars
-
-        if isinstance(error, FileNotFoundError | polars.exceptions.PolarsError):
-            raise Conflict("the file of this result is gone or damaged", where="result", hint="run it again", code="result_lost") from error

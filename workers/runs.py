@@ -64,7 +64,9 @@ def before(state: RunState) -> frozenset[RunState]:
 class BacktestRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One backtest: which bars, which strategy, under which rules of execution."""
 
-    dataset: Annotated[Reference, Meta(description="Id or name of a dataset.")]
+    dataset: Annotated[
+        Reference, Meta(description="Id or name of a dataset: its newest version, or the one after an `@`, as in `btcusdt-1h@3`.")
+    ]
     strategy: Annotated[bt.Strategy | Reference, Meta(description="A strategy, or the id or name of a stored one.")]
     execution: bt.Execution = bt.Execution()
     engine: Annotated[Engine, Meta(description="Which engine runs it; both give the same bits.")] = "auto"
@@ -115,6 +117,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState
     request: Annotated[BacktestRequest, Meta(description="As asked, with references resolved when it was accepted.")]
     dataset_id: str
+    dataset_version: Annotated[int, Meta(description="The version of the dataset that it ran on.")]
     strategy_id: str | None
     strategy_version: int | None
     fingerprint: Annotated[str, Meta(description="Hash of the inputs; equal submissions share it.")]

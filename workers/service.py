@@ -14,15 +14,17 @@ from sqlalchemy.exc import DBAPIError
 import python_core as bt
 from python_core import diagnostics
 from python_core.diagnostics import Diagnosis, Plot
-from workers import datasets, embedded, health, results, strategies, submit
+from workers import artifacts, catalogue, embedded, health, strategies, submit
+from workers.bars_cache import BarsCache
+from workers.catalogue import Dataset, Instrument
 from workers.database import Database, is_unreachable, open_database
-from workers.datasets import BarsCache, Dataset
-from workers.errors import Invalid, Unavailable
+from workers.datasets import MarketData, told
+from workers.errors import Unavailable
 from workers.health import Health, QueueMetrics
 from workers.outbox import Relay
 from workers.queue import Queue, RedisError, open_queue
 from workers.results import Results
-from workers.runs import BacktestRequest, Equity, Run, RunPage, RunState, TradePage
+from workers.runs import BacktestRequest, Equity, Run, RunPage, RunState, TradePage, check_name
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 
@@ -43,9 +45,11 @@ class Service:
         self.settings = settings
         self.database = database
         self.queue = queue
-        self.results = Results(database, queue, settings)
+        self.artifacts = artifacts.open_artifacts(settings)
+        self.results = Results(database, queue, self.artifacts, settings)
+        self.data = MarketData(database, self.artifacts, most_bytes=settings.datasets_mb * 1_000_000)
         self._relay = relay
-        self._bars = BarsCache(settings.folder, DIAGNOSED_BYTES)
+        self._bars = BarsCache(self.artifacts, DIAGNOSED_BYTES)
 
     async def submit_backtest(self, request: BacktestRequest) -> Run:
         """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together."""
@@ -73,29 +77,34 @@ class Service:
         """Trades of a run that succeeded; `Conflict` when it has not."""
         with _reachable():
             run = await submit.succeeded(self.database, run_id)
-        return await asyncio.to_thread(results.trades, self.settings.folder, run.fingerprint, offset=offset, limit=limit)
+            return await self.results.trades(run.fingerprint, offset=offset, limit=limit)
 
     async def equity(self, run_id: str, *, points: int | None = None) -> Equity:
         """Equity of a run that succeeded, thinned to at most `points`; `Conflict` when it has not."""
         with _reachable():
             run = await submit.succeeded(self.database, run_id)
-        return await asyncio.to_thread(results.equity, self.settings.folder, run.fingerprint, points=points)
+            return await self.results.equity(run.fingerprint, points=points)
 
     async def create_dataset(self, name: str, source: Path | bytes, *, timeframe: str | None = None, symbol: str = "") -> Dataset:
         """Import a CSV, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
         with _reachable():
-            return await datasets.create(self.database, self.settings.folder, name, source, timeframe=timeframe, symbol=symbol)
+            check_name(name)
+            if symbol:
+                check_name(symbol, where="symbol", most=60)
+            with told():
+                bars = await asyncio.to_thread(bt.Bars.read, source, timeframe=timeframe, symbol=symbol)
+            return await self.data.create(name, bars, Instrument(symbol=symbol))
 
     async def list_datasets(self) -> tuple[Dataset, ...]:
         with _reachable():
             async with self.database.read() as session:
-                return await datasets.every(session)
+                return await catalogue.every(session)
 
     async def get_dataset(self, reference: str) -> Dataset:
         """The dataset of an id or a name."""
         with _reachable():
             async with self.database.read() as session:
-                return await datasets.find(session, reference)
+                return await catalogue.find(session, reference)
 
     async def create_strategy(self, name: str, strategy: bt.Strategy) -> StoredStrategy:
         """Keep a strategy; `Conflict` on a taken name."""
@@ -136,11 +145,12 @@ class Service:
         return await self._on_bars(dataset, lambda bars: diagnostics.plot(bars, strategy, expressions, start=start, limit=limit))
 
     async def _on_bars(self, dataset: str, ask: Callable[[bt.Bars], T]) -> T:
-        found = await self.get_dataset(dataset)
-        try:
-            return await asyncio.to_thread(lambda: ask(self._bars.load(found)))
-        except bt.BarstormError as error:
-            raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
+        with _reachable():
+            async with self.database.read() as session:
+                found = await catalogue.find(session, dataset)
+                of = await catalogue.parts(session, found)
+        with told():
+            return await asyncio.to_thread(lambda: ask(self._bars.load(found, of)))
 
     async def queue_health(self) -> Health:
         """How database and Redis are; never raises."""

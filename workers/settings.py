@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: Annotated[float, Meta(ge=0, description="What a stopping worker gives its jobs before it hands them back.")] = 20.0
     reconcile_s: Annotated[float, Meta(gt=0, description="How often the queue is compared with the database.")] = 10.0
     bars_cache_mb: Annotated[int, Meta(ge=0, description="Bars that a worker process keeps in memory.")] = 256
+    datasets_mb: Annotated[int, Meta(ge=1, description="Market data kept in all; more is refused.")] = 1_000_000
     cache_entries: Annotated[int, Meta(ge=0, description="Results kept in Redis.")] = 10_000
     cache_ttl_s: Annotated[int, Meta(ge=1, description="How long a result stays in Redis.")] = 86_400
     log_format: Literal["console", "json"] = "console"

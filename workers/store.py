@@ -219,9 +219,14 @@ async def result(session: AsyncSession, fingerprint: str) -> sa.RowMapping | Non
 
 
 async def keep_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
-    """Keep a result unless an equal run has; returns the digest that is kept."""
+    """Keep a result unless an equal run has, of which only files written anew count; returns the digest that is kept."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    kept = await session.scalar(insert(RESULTS).values(**values).on_conflict_do_nothing().returning(RESULTS.c.digest))
+    added = insert(RESULTS).values(**values)
+    files = {name: added.excluded[name] for name in ("trades_hash", "equity_hash")}
+    same = RESULTS.c.digest == added.excluded.digest
+    kept = await session.scalar(
+        added.on_conflict_do_update(index_elements=[RESULTS.c.fingerprint], set_=files, where=same).returning(RESULTS.c.digest)
+    )
     if kept is None:
         kept = await session.scalar(sa.select(RESULTS.c.digest).where(RESULTS.c.fingerprint == values["fingerprint"]))
     return str(kept)
@@ -234,6 +239,7 @@ def to_run(row: RunRow) -> Run:
         state=RunState(row.state),
         request=decode_request(row.request),
         dataset_id=row.dataset_id or "",
+        dataset_version=row.dataset_version,
         strategy_id=row.strategy_id,
         strategy_version=row.strategy_version,
         fingerprint=row.fingerprint,

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 
 import python_core as bt
-from workers import datasets, store, strategies
+from workers import catalogue, store, strategies
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.queue import Queue, RedisError
@@ -24,10 +24,10 @@ async def submit(database: Database, results: Results, request: BacktestRequest)
         Invalid: strategy and execution don't go together.
     """
     async with database.read() as session:
-        dataset = await datasets.find(session, request.dataset)
+        dataset = await catalogue.find(session, request.dataset)
         stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
-    request = msgspec.structs.replace(request, dataset=dataset.id, strategy=strategy)
+    request = msgspec.structs.replace(request, dataset=dataset.reference, strategy=strategy)
     fingerprint = fingerprint_of(dataset, strategy, request.execution)
     found = await results.reusable(fingerprint, request.engine)
     now = now_ms()
@@ -37,6 +37,7 @@ async def submit(database: Database, results: Results, request: BacktestRequest)
         state=RunState.QUEUED if found is None else RunState.SUCCEEDED,
         request=encode(request),
         dataset_id=dataset.id,
+        dataset_version=dataset.version,
         strategy_id=None if stored is None else stored.id,
         strategy_version=None if stored is None else stored.version,
         fingerprint=fingerprint,
@@ -52,7 +53,7 @@ async def submit(database: Database, results: Results, request: BacktestRequest)
     return msgspec.structs.replace(store.to_run(row), result=found)
 
 
-def fingerprint_of(dataset: datasets.Dataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
+def fingerprint_of(dataset: catalogue.Dataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
     """The fingerprint that the kernel will give this run, without loading the bars.
 
     Raises:
@@ -70,10 +71,10 @@ async def get(database: Database, results: Results, run_id: str) -> Run:
     run = store.to_run(row)
     if run.state != RunState.SUCCEEDED:
         return run
-    result = await results.load(run.fingerprint)
-    if result is not None and row.engine is not None:
-        result = msgspec.structs.replace(result, engine=row.engine)
-    return msgspec.structs.replace(run, result=result)
+    found = await results.load(run.fingerprint)
+    if found is None:
+        return run
+    return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
 
 
 async def succeeded(database: Database, run_id: str) -> Run:

@@ -32,18 +32,68 @@ class Table(DeclarativeBase):
 
 
 class DatasetRow(Table):
+    """A market's data in one timeframe. From `version` on the columns are those of its newest version."""
+
     __tablename__ = "datasets"
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     name: Mapped[str] = mapped_column(_NAME, unique=True)
     symbol: Mapped[str]
+    exchange: Mapped[str] = mapped_column(default="")
+    kind: Mapped[str] = mapped_column(String(8), default="spot")
+    tick_size: Mapped[float | None]
+    lot_size: Mapped[float | None]
     timeframe: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[int]
+    version: Mapped[int] = mapped_column(default=1)
     rows: Mapped[int]
     start: Mapped[int]
     end: Mapped[int]
+    gaps: Mapped[int] = mapped_column(default=0)
     fingerprint: Mapped[str] = mapped_column(_HASH)
     bytes: Mapped[int]
-    created_at: Mapped[int]
+    source: Mapped[str] = mapped_column(default="")
+    updated_at: Mapped[int] = mapped_column(default=0)
+
+
+class DatasetVersionRow(Table):
+    """What a dataset held at one time; never changed. Its own time of creation is the dataset's `updated_at` then."""
+
+    __tablename__ = "dataset_versions"
+
+    dataset_id: Mapped[str] = mapped_column(_ID, ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    rows: Mapped[int]
+    start: Mapped[int]
+    end: Mapped[int]
+    gaps: Mapped[int]
+    fingerprint: Mapped[str] = mapped_column(_HASH)
+    bytes: Mapped[int]
+    source: Mapped[str]
+    updated_at: Mapped[int]
+
+
+class PartRow(Table):
+    """A file that holds a stretch of a version; versions share files."""
+
+    __tablename__ = "dataset_parts"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["dataset_id", "version"],
+            ["dataset_versions.dataset_id", "dataset_versions.version"],
+            name="dataset_parts_version_fk",
+            ondelete="CASCADE",
+        ),
+    )
+
+    dataset_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    series: Mapped[str] = mapped_column(String(8), primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    end: Mapped[int]
+    rows: Mapped[int]
+    hash: Mapped[str] = mapped_column(_HASH, index=True)
+    bytes: Mapped[int]
 
 
 class StrategyRow(Table):
@@ -79,6 +129,7 @@ class RunRow(Table):
     priority: Mapped[str] = mapped_column(String(8), default=Priority.NORMAL)
     request: Mapped[str]
     dataset_id: Mapped[str | None] = mapped_column(_ID, ForeignKey("datasets.id"))
+    dataset_version: Mapped[int] = mapped_column(default=1)
     strategy_id: Mapped[str | None] = mapped_column(_ID)
     strategy_version: Mapped[int | None]
     fingerprint: Mapped[str] = mapped_column(_HASH)
@@ -166,5 +217,7 @@ RESULTS: Final = sa.Table(
     Column("ruined", Boolean, nullable=False),
     *(Column(name, BigInteger if name in COUNTS else Double, nullable=name not in COUNTS) for name in RUN_NAMES),
     Column("long_short", Text, nullable=False),
+    Column("trades_hash", _HASH),
+    Column("equity_hash", _HASH),
     Column("created_at", BigInteger, nullable=False),
 )

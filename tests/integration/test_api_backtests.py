@@ -159,8 +159,9 @@ def test_an_equal_run_is_answered_at_once(client: httpx.Client) -> None:
 
 
 def test_a_failed_run_tells_its_reason(client: httpx.Client, settings: workers.Settings) -> None:
-    dataset = upload(client, "lost", csv(random_bars(100, seed=4)))
-    for file in settings.folder.rglob(f"{dataset['fingerprint']}*"):
+    before = set(settings.folder.rglob("*.parquet"))
+    upload(client, "lost", csv(random_bars(100, seed=4)))
+    for file in set(settings.folder.rglob("*.parquet")) - before:
         file.unlink()
     address = client.post("/api/v1/backtests", json={"dataset": "lost", "strategy": CROSS}).headers["location"]
     run = ended(client, address)

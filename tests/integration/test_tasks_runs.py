@@ -132,7 +132,9 @@ async def test_a_result_whose_files_are_gone_is_computed_again(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, settings: workers.Settings, finished: Finished
 ) -> None:
     first = await finished((await service.submit_backtest(request_)).id)
-    artifacts.result_file(settings.folder, first.fingerprint, "trades").unlink()
+    found = await service.results.load(first.fingerprint)
+    assert found is not None
+    service.artifacts.delete([found.trades or ""])
     with pytest.raises(workers.Conflict, match="run it again"):
         await service.trades(first.id)
     again = await finished((await service.submit_backtest(request_)).id)
@@ -161,7 +163,8 @@ async def test_a_run_whose_bars_are_gone_fails_and_says_so(
     settings: workers.Settings,
     finished: Finished,
 ) -> None:
-    artifacts.bars_file(settings.folder, dataset.fingerprint).write_bytes(b"PAR1 no more")
+    (stored,) = service.artifacts.every()
+    artifacts.Folder(settings.folder / "artifacts").path(stored.hash).write_bytes(b"PAR1 no more")
     run = await finished((await service.submit_backtest(request_)).id)
     assert run.state == RunState.FAILED
     assert run.error is not None

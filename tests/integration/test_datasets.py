@@ -1,0 +1,173 @@
+"""Datasets that grow: versions that never change, share their files, and stay as long as a run refers to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import python_core as bt
+import workers
+from workers import catalogue, lease, parts
+from workers.bars_cache import BarsCache
+from workers.parts import Part
+
+pytestmark = pytest.mark.anyio
+
+
+def columns(bars: bt.Bars) -> dict[str, np.ndarray]:
+    return {name: getattr(bars, name) for name in parts.SERIES["bars"]}
+
+
+def of_bars(bars: bt.Bars) -> Mapping[Any, Any]:
+    return {"bars": columns(bars)}
+
+
+def without(bars: bt.Bars, begin: int, end: int) -> bt.Bars:
+    return bt.Bars(*(np.delete(column, slice(begin, end)) for column in columns(bars).values()), timeframe=bars.timeframe)
+
+
+async def files(service: workers.Service, dataset: workers.Dataset) -> list[Part]:
+    async with service.database.read() as session:
+        return await catalogue.parts(session, dataset)
+
+
+async def load(service: workers.Service, dataset: workers.Dataset) -> bt.Bars:
+    return BarsCache(service.artifacts, 0).load(dataset, await files(service, dataset))
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", 500)
+
+
+async def test_an_append_makes_a_version_and_leaves_the_one_before(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
+    first = await service.data.create("d", bars[:1500])
+    second = await service.data.append("d", of_bars(bars[1500:]), source="more")
+    assert (second.id, second.version, second.rows, second.source) == (first.id, 2, 2000, "more")
+    assert second.fingerprint == bars.fingerprint
+    assert (await load(service, second)).fingerprint == bars.fingerprint
+    assert (await load(service, first)).fingerprint == bars[:1500].fingerprint
+    assert await service.get_dataset("d") == await service.get_dataset(f"{first.id}@2") == second
+    assert await service.get_dataset("d@1") == first
+    shared = set(await files(service, first)) & set(await files(service, second))
+    assert len(shared) == 3
+    with pytest.raises(workers.NotFound, match="no version 3"):
+        await service.get_dataset("d@3")
+
+
+async def test_rows_that_are_there_are_kept_once_and_other_values_are_refused(service: workers.Service, bars: bt.Bars) -> None:
+    first = await service.data.create("d", bars)
+    assert await service.data.append("d", of_bars(bars[100:300])) == first
+    changed = {name: column.copy() for name, column in columns(bars[100:300]).items()}
+    changed["volume"][7] += 1
+    with pytest.raises(workers.Conflict, match="volume") as error:
+        await service.data.append("d", {"bars": changed})
+    assert error.value.code == "bars_differ"
+    assert await service.get_dataset("d") == first
+
+
+async def test_a_gap_is_filled_and_only_its_part_written_anew(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
+    first = await service.data.create("d", without(bars, 700, 800))
+    assert (first.gaps, first.rows) == (1, 1900)
+    second = await service.data.append("d", of_bars(bars[650:850]))
+    assert (second.gaps, second.fingerprint) == (0, bars.fingerprint)
+    assert len(set(await files(service, first)) & set(await files(service, second))) == 3
+
+
+async def test_bars_before_the_first_are_put_there(service: workers.Service, bars: bt.Bars) -> None:
+    await service.data.create("d", bars[1000:])
+    assert (await service.data.append("d", of_bars(bars[:1000]))).fingerprint == bars.fingerprint
+
+
+async def test_many_small_appends_leave_few_files(service: workers.Service, bars: bt.Bars) -> None:
+    dataset = await service.data.create("d", bars[:1900])
+    for i in range(1900, 2000):
+        dataset = await service.data.append("d", of_bars(bars[i : i + 1]))
+    assert (dataset.version, dataset.fingerprint) == (101, bars.fingerprint)
+    assert len(await files(service, dataset)) <= 5
+
+
+async def test_appends_at_the_same_time_are_all_kept(service: workers.Service, bars: bt.Bars) -> None:
+    await service.data.create("d", bars[:1000])
+    await asyncio.gather(*(service.data.append("d", of_bars(bars[i : i + 250])) for i in range(1000, 2000, 250)))
+    newest = await service.get_dataset("d")
+    assert (newest.version, newest.fingerprint) == (5, bars.fingerprint)
+
+
+async def test_funding_and_mark_price_belong_to_the_data(service: workers.Service, bars: bt.Bars) -> None:
+    plain = await service.data.create("d", bars)
+    funding = {"time": bars.time[::8], "rate": np.full(len(bars.time[::8]), 0.0001)}
+    paid = await service.data.append("d", {"funding": funding})
+    assert paid.fingerprint != plain.fingerprint
+    marked = await service.data.append("d", {"mark": {"time": bars.time[5:], "low": bars.low[5:] - 0.001, "high": bars.high[5:]}})
+    loaded = await load(service, marked)
+    assert loaded.fingerprint == marked.fingerprint
+    assert loaded.funding is not None
+    assert loaded.mark is not None
+    assert (loaded.funding[1] == 0.0001).all()
+    assert (loaded.mark[0][:5] == bars.low[:5]).all(), "a bar without a mark price has its own"
+    assert (loaded.mark[0][5:] == bars.low[5:] - 0.001).all()
+    again = await service.data.create("again", loaded)
+    assert again.fingerprint == marked.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        ({"bars": {"time": [0]}}, "give time, open"),
+        ({"funding": {"time": [1, 1], "rate": [0.1, 0.1]}}, "not after the row before"),
+        ({"funding": {"time": [1], "rate": [float("nan")]}}, "finite"),
+        ({"mark": {"time": [1], "low": [2.0], "high": [1.0]}}, "above the mark high"),
+    ],
+)
+async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars: bt.Bars, series: Any, words: str) -> None:
+    first = await service.data.create("d", bars)
+    with pytest.raises(workers.Invalid, match=words):
+        await service.data.append("d", series)
+    with pytest.raises(workers.Invalid, match="sooner than one 1h bar"):
+        await service.data.append("d", of_bars(bt.synthetic(100, timeframe="1m")))
+    assert await service.get_dataset("d") == first
+    assert len(list(service.artifacts.every())) == 1
+
+
+async def test_a_run_keeps_the_version_it_was_accepted_with(
+    service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
+) -> None:
+    await service.data.create("d", bars[:1000])
+    first = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))
+    await service.data.append("d", of_bars(bars[1000:]))
+    second = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))
+    old = await service.submit_backtest(workers.BacktestRequest(dataset="d@1", strategy=cross))
+    runs = [await finished(run.id) for run in (first, second, old)]
+    assert [(run.dataset_version, run.result.bars) for run in runs] == [(1, 1000), (2, 2000), (1, 1000)]
+    assert runs[0].request.dataset == f"{runs[0].dataset_id}@1"
+
+
+async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
+    for end in (500, 1000, 2000):
+        await (service.data.create("d", bars[:end]) if end == 500 else service.data.append("d", of_bars(bars[:end])))
+    await service.submit_backtest(workers.BacktestRequest(dataset="d@1", strategy=cross))
+    for reference, words in (("d", "1 run refers"), ("d@1", "1 run refers"), ("d@3", "newest version")):
+        with pytest.raises(workers.Conflict, match=words) as error:
+            await service.data.delete(reference)
+        assert error.value.code == "in_use"
+    await service.data.delete("d@2")
+    with pytest.raises(workers.NotFound):
+        await service.get_dataset("d@2")
+    await service.data.create("other", bars)
+    await service.data.delete("other")
+    assert [dataset.name for dataset in await service.list_datasets()] == ["d"]
+
+
+async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bars: bt.Bars) -> None:
+    async with workers.open_service(settings) as service:
+        small = type(service.data)(service.database, service.artifacts, most_bytes=150_000)
+        await small.create("a", bars)
+        with pytest.raises(workers.Invalid, match="would pass") as error:
+            await small.create("b", bt.synthetic(2000, seed=8))
+        assert error.value.code == "too_much_data"
+        assert len(list(service.artifacts.every())) == 1

@@ -1,0 +1,150 @@
+"""The catalogue of market data: what there is, in which version, and where its parts are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from workers.errors import NotFound
+from workers.parts import Part
+from workers.runs import TimeMs, is_reference
+from workers.tables import DatasetRow, DatasetVersionRow, PartRow
+
+Kind = Literal["spot", "linear", "inverse", "fx", "equity"]
+
+_VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")
+_OF_VERSION: Final = ("version", "rows", "start", "end", "gaps", "fingerprint", "bytes", "source", "updated_at")
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is traded, and where. `linear` and `inverse` are perpetuals, settled in the quote or the base currency."""
+
+    symbol: Annotated[str, Meta(max_length=60, description="Such as BTC/USDT.")] = ""
+    exchange: Annotated[str, Meta(max_length=60, description="Such as bybit.")] = ""
+    kind: Kind = "spot"
+    tick_size: Annotated[float | None, Meta(description="Smallest step of its price.")] = None
+    lot_size: Annotated[float | None, Meta(description="Smallest step of a quantity.")] = None
+
+    def __post_init__(self) -> None:
+        for name in ("symbol", "exchange"):
+            value = getattr(self, name)
+            if len(value) > 60 or (value and (not value.isprintable() or value != value.strip())):
+                raise ValueError(f"{name}: {value!r:.60} is no {name}; use up to 60 printable characters, no blanks at the ends")
+        for name in ("tick_size", "lot_size"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name}: {value!r} is no size; use a finite number greater than 0")
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a market's data in one timeframe; it never changes. `start` and `end` are the open times of the first and the last bar."""
+
+    id: str
+    name: str
+    version: Annotated[int, Meta(description="Counts up with each append. `name@version` or `id@version` names just this one.")]
+    symbol: str
+    exchange: str
+    kind: Kind
+    tick_size: float | None
+    lot_size: float | None
+    timeframe: Annotated[str, Meta(examples=["5m"])]
+    rows: Annotated[int, Meta(description="Number of bars.")]
+    start: TimeMs
+    end: TimeMs
+    gaps: Annotated[int, Meta(description="How often bars are missing between two bars.")]
+    fingerprint: Annotated[str, Meta(description="Hash of the data; equal data has one fingerprint, however it was uploaded.")]
+    bytes: Annotated[int, Meta(description="Size of its files, some of which it may share with other versions.")]
+    source: Annotated[str, Meta(description="Where this version's new data came from.")]
+    created_at: TimeMs
+    updated_at: Annotated[TimeMs, Meta(description="When this version was made.")]
+
+    @property
+    def reference(self) -> str:
+        return f"{self.id}@{self.version}"
+
+
+async def find(session: AsyncSession, reference: str) -> Dataset:
+    """The dataset of an id or a name: its newest version, or the one after an `@`.
+
+    Raises:
+        NotFound: there is none.
+    """
+    for name, number in _meanings(reference):
+        row = await session.get(DatasetRow, name) or await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
+        if row is not None:
+            return await version(session, row, number)
+    raise NotFound(f"there is no dataset {reference!r:.130}", where="dataset", hint="upload one, or use the id or name of one there is")
+
+
+async def version(session: AsyncSession, row: DatasetRow, number: int | None) -> Dataset:
+    """A version of a dataset, by its number or the newest."""
+    if number is None or number == row.version:
+        return to_dataset(row)
+    found = await session.get(DatasetVersionRow, (row.id, number))
+    if found is None:
+        raise NotFound(
+            f"{row.name!r} has no version {number}", where="dataset", hint=f"versions up to {row.version} were made; some may be deleted"
+        )
+    return to_dataset(row, found)
+
+
+async def every(session: AsyncSession) -> tuple[Dataset, ...]:
+    """The newest versions of all datasets, by name."""
+    return tuple(to_dataset(row) for row in (await session.scalars(sa.select(DatasetRow).order_by(DatasetRow.name))).all())
+
+
+async def versions(session: AsyncSession, reference: str) -> tuple[Dataset, ...]:
+    """All versions of a dataset, the newest first."""
+    row = await session.get_one(DatasetRow, (await find(session, reference)).id)
+    query = sa.select(DatasetVersionRow).where(DatasetVersionRow.dataset_id == row.id).order_by(DatasetVersionRow.version.desc())
+    return tuple(to_dataset(row, found) for found in (await session.scalars(query)).all())
+
+
+async def parts(session: AsyncSession, dataset: Dataset) -> list[Part]:
+    """The files of a version."""
+    return [_part(row) for row in await part_rows(session, dataset)]
+
+
+async def part_rows(session: AsyncSession, dataset: Dataset) -> Sequence[PartRow]:
+    query = sa.select(PartRow).where(PartRow.dataset_id == dataset.id, PartRow.version == dataset.version)
+    return (await session.scalars(query.order_by(PartRow.series, PartRow.start))).all()
+
+
+async def stored_bytes(session: AsyncSession) -> int:
+    """Size of all files of all versions, each counted once."""
+    files = sa.select(PartRow.hash, PartRow.bytes).distinct().subquery()
+    return int(await session.scalar(sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0))) or 0)
+
+
+def add_version(session: AsyncSession, row: DatasetRow, of: list[Part]) -> None:
+    """Keep what `row` says of its newest version, and its parts."""
+    values = {name: getattr(row, name) for name in _OF_VERSION}
+    session.add(DatasetVersionRow(dataset_id=row.id, **values))
+    session.add_all(PartRow(dataset_id=row.id, version=row.version, **part._asdict()) for part in of)
+
+
+def to_dataset(row: DatasetRow, found: DatasetVersionRow | None = None) -> Dataset:
+    values: dict[str, Any] = {name: getattr(row, name) for name in Dataset.__struct_fields__}
+    if found is not None:
+        values |= {name: getattr(found, name) for name in _OF_VERSION}
+    return Dataset(**values)
+
+
+def _part(row: PartRow) -> Part:
+    return Part(**{name: getattr(row, name) for name in Part._fields})
+
+
+def _meanings(reference: str) -> list[tuple[str, int | None]]:
+    """A name may hold an `@` of its own."""
+    if not is_reference(reference):
+        return []
+    meanings: list[tuple[str, int | None]] = [(reference, None)]
+    if match := _VERSIONED.fullmatch(reference):
+        meanings.append((match[1], int(match[2])))
+    return meanings
