@@ -70,6 +70,8 @@ class LeaseWorker(ArqWorker):
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._finished: list[str] = []
+        # A renewal that overtook the end of its job would take it up again.
+        self._in_turn = asyncio.Lock()
         self._started_at = now_ms()
 
     def stop(self) -> None:
@@ -113,12 +115,13 @@ class LeaseWorker(ArqWorker):
 
     async def _exchange(self, most: int) -> tuple[list[Claimed], int]:
         """Let go of what is done and claim more, in one call."""
-        done, self._finished = self._finished, []
-        try:
-            return await self._queue.exchange(self.id, self._lease_ms, most, levels=self._levels, done=done)
-        except BaseException:
-            self._finished += done
-            raise
+        async with self._in_turn:
+            done, self._finished = self._finished, []
+            try:
+                return await self._queue.exchange(self.id, self._lease_ms, most, levels=self._levels, done=done)
+            except BaseException:
+                self._finished += done
+                raise
 
     def _begin(self, job: Claimed) -> None:
         if job.id in self.tasks:
@@ -137,12 +140,15 @@ class LeaseWorker(ArqWorker):
                 self.jobs_complete += 1
         except Retry as retry:
             self.jobs_retried += 1
-            await self._queue.release(self.id, job.id, retry.defer_score or 0)
+            async with self._in_turn:
+                del self.held[job.id]
+                await self._queue.release(self.id, job.id, retry.defer_score or 0)
         else:
             self._finished.append(job.id)
 
     def _ended(self, identifier: str, task: asyncio.Task[None]) -> None:
-        del self.tasks[identifier], self.held[identifier]
+        del self.tasks[identifier]
+        self.held.pop(identifier, None)
         self._changed.set()
         if not task.cancelled() and (error := task.exception()):
             # Whatever it was, the lease will run out and the job be claimed again.
@@ -162,12 +168,13 @@ class LeaseWorker(ArqWorker):
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(self._settings.lease_s / 3)
-            if not self.tasks:
+            if not self.held:
                 continue
             try:
-                for identifier in await self._queue.renew(self.id, self._lease_ms, list(self.tasks)):
-                    if identifier in self._jobs:
-                        self._jobs[identifier].stop(Stop.TAKEN_OVER)
+                async with self._in_turn:
+                    lost = await self._queue.renew(self.id, self._lease_ms, list(self.held))
+                for identifier in lost & self._jobs.keys():
+                    self._jobs[identifier].stop(Stop.TAKEN_OVER)
             except (RedisError, OSError) as error:
                 _log.warning("leases not renewed", reason=str(error))
 

