@@ -15,6 +15,7 @@ import workers
 from api import backtests, datasets, operations, problems, strategies
 from api.body import MAX_JSON_BYTES, ApiRequest
 from api.openapi import openapi_config, page_assets
+from api.terms import provide_terms
 from python_core import Strategy
 from python_core.diagnostics import Diagnosis, Plot
 
@@ -32,6 +33,7 @@ STRUCTS = (
     strategies.PlotRequest,
     strategies.StrategyPage,
     workers.BacktestRequest,
+    backtests.AttemptList,
     workers.RunPage,
     workers.TradePage,
     workers.Equity,
@@ -55,7 +57,10 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
         [index, page_assets(), Router("/api/v1", route_handlers=resources)],
         lifespan=[service],
         state=State({"max_upload_bytes": max_upload_bytes}),
-        dependencies={"service": Provide(provide_service, sync_to_thread=False)},
+        dependencies={
+            "service": Provide(provide_service, sync_to_thread=False),
+            "terms": Provide(provide_terms, sync_to_thread=False),
+        },
         exception_handlers=problems.EXCEPTION_HANDLERS,
         before_request=before_request,
         request_class=ApiRequest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
@@ -12,7 +13,7 @@ from litestar.params import BodyKwarg, FromPath, QueryParameter
 from api.answers import Limit, Offset, answer, location_header, not_modified
 from api.openapi import CROSS
 from api.problems import problem_answers
-from workers import BacktestRequest, Equity, Run, RunPage, RunState, Service, TradePage
+from workers import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Service, Terms, TradePage
 
 STATES = "|".join(RunState)
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
@@ -24,6 +25,16 @@ EXAMPLE = {
 }
 
 
+class AttemptList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every start of a run by a worker, in order."""
+
+    items: tuple[Attempt, ...]
+
+
+def accepted(run: Run) -> Response[Run]:
+    return Response(run, status_code=202, headers={"location": f"/api/v1/backtests/{run.id}"})
+
+
 class Backtests(Controller):
     path = "/backtests"
     tags = ("backtests",)
@@ -33,14 +44,17 @@ class Backtests(Controller):
         status_code=202,
         summary="Ask for a backtest",
         response_headers=[location_header()],
-        responses=problem_answers(404, 408, 413, 415, 503),
+        responses=problem_answers(404, 408, 409, 413, 415, 503),
     )
     async def create_backtest(
-        self, service: NamedDependency[Service], data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])]
+        self,
+        service: NamedDependency[Service],
+        terms: NamedDependency[Terms],
+        data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])],
     ) -> Response[Run]:
-        """Accepts the run and answers at once; follow it at `Location`. An equal run that is done answers at once, too."""
-        run = await service.submit_backtest(data)
-        return Response(run, status_code=202, headers={"location": f"/api/v1/backtests/{run.id}"})
+        """Accepts the run and answers at once; follow it at `Location`. An equal run that is done answers at once, too; while one is on its
+        way, this one follows it."""
+        return accepted(await service.submit_backtest(data, terms))
 
     @get("/", summary="List backtests", responses=problem_answers(503))
     async def list_backtests(
@@ -60,6 +74,13 @@ class Backtests(Controller):
     async def cancel_backtest(self, service: NamedDependency[Service], run_id: FromPath[str]) -> Run:
         """A run that waits is cancelled at once, one that runs within moments; one that is done stays as it is (409)."""
         return await service.cancel_run(run_id)
+
+    @get("/{run_id:str}/attempts", summary="Attempts at a backtest", responses=not_modified() | problem_answers(404, 503))
+    async def get_attempts(
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: FromPath[str]
+    ) -> Response[AttemptList]:
+        """Every start by a worker, in order: which worker, when, how it ended and why."""
+        return answer(request, AttemptList(items=await service.attempts(run_id)))
 
     @get(
         "/{run_id:str}/trades",

@@ -2,22 +2,25 @@
 
 from workers.catalogue import Dataset, Instrument
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
-from workers.health import Check, Health, QueueMetrics, WorkerInfo
-from workers.runs import BacktestRequest, Equity, Run, RunError, RunPage, RunResult, RunState, Stages, TradePage
+from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
+from workers.runs import Attempt, BacktestRequest, Equity, Priority, Run, RunError, RunPage, RunResult, RunState, Stages, Terms, TradePage
 from workers.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 
 __all__ = [
+    "Attempt",
     "BacktestRequest",
     "Check",
     "Conflict",
     "Dataset",
     "Equity",
     "Health",
+    "Held",
     "Instrument",
     "Invalid",
     "NotFound",
+    "Priority",
     "QueueMetrics",
     "Run",
     "RunError",
@@ -28,6 +31,7 @@ __all__ = [
     "Settings",
     "Stages",
     "StoredStrategy",
+    "Terms",
     "TradePage",
     "Unavailable",
     "WorkerInfo",

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 import python_core as bt
 from workers import store
+from workers.cache import cache_with_key
 from workers.database import Database
 from workers.queue import Queue
 from workers.runs import RunState, TimeMs, now_ms
@@ -114,7 +115,7 @@ async def health(database: Database, queue: Queue) -> Health:
 async def metrics(database: Database, queue: Queue) -> QueueMetrics:
     figures = await queue.figures()
     async with database.read() as session:
-        runs, outbox = await store.counts(session), await store.outbox_size(session)
+        outbox = await store.outbox_size(session)
     return QueueMetrics(
         ready=figures.ready,
         delayed=figures.delayed,
@@ -122,9 +123,16 @@ async def metrics(database: Database, queue: Queue) -> QueueMetrics:
         outbox=outbox,
         paused=figures.paused,
         oldest_ready_s=None if figures.age_ms < 0 else figures.age_ms / 1000,
-        runs=runs,
+        runs=await _counts(database),
         workers=await workers(queue),
     )
+
+
+# Counting looks at every run there has ever been.
+@cache_with_key("runs:{database.engine.url}", ttl_s=1.0)
+async def _counts(database: Database) -> dict[RunState, int]:
+    async with database.read() as session:
+        return await store.counts(session)
 
 
 async def workers(queue: Queue) -> tuple[WorkerInfo, ...]:

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import store
+from workers import idempotency, store
 from workers.database import Database
 from workers.queue import Queue, QueuedJob, RedisError
 from workers.runs import RunState, now_ms
@@ -108,6 +108,8 @@ async def reconcile_forever(database: Database, queue: Queue, *, every_s: float,
         try:
             if await queue.my_turn("reconcile", every_s * 0.9):
                 mended = await reconcile(database, queue, lease_ms=int(lease_s * 1000))
+                async with database.write() as session:
+                    await idempotency.forget_old(session)
                 if mended:
                     _log.warning("the queue had lost jobs; they are back", jobs=mended)
         except (RedisError, SQLAlchemyError, OSError) as error:

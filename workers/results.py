@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.metrics import RUN_NAMES, Metrics
@@ -105,7 +106,14 @@ class Results:
 
     async def reusable(self, fingerprint: str, engine: str) -> RunResult | None:
         """A whole result that answers a run of these inputs on this engine."""
-        found = await self.load(fingerprint)
+        return await self._whole(await self.load(fingerprint), engine)
+
+    async def reusable_now(self, session: AsyncSession, fingerprint: str, engine: str) -> RunResult | None:
+        """The same as the transaction sees it, past the cache."""
+        row = await store.result(session, fingerprint)
+        return None if row is None else await self._whole(from_row(row), engine)
+
+    async def _whole(self, found: StoredResult | None, engine: str) -> RunResult | None:
         if found is None or engine not in ("auto", found.result.engine):
             return None
         there = await asyncio.to_thread(lambda: all(name and self._artifacts.has(name) for name in (found.trades, found.equity)))

@@ -16,6 +16,7 @@ from python_core.kernel import Engine
 from python_core.metrics import Metrics
 from workers.errors import Invalid
 
+LATEST_MS: Final = 366 * 86_400_000
 TimeMs = Annotated[int, Meta(description="UTC epoch milliseconds.")]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 
@@ -78,6 +79,27 @@ class BacktestRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 raise ValueError(f"{name}: {value!r:.60} is no id or name; use one of 1 to 120 characters")
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a run is queued, which has no bearing on what it finds.
+
+    Runs of one `owner` share his turns and his limit. It starts no earlier than `run_at`. Asked again under the same `key`, the same request
+    gives the same run.
+    """
+
+    owner: str = ""
+    priority: Priority = Priority.NORMAL
+    run_at: int | None = None
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if self.owner:
+            check_name(self.owner, where="owner")
+        if self.key:
+            check_name(self.key, where="key", most=200)
+        if self.run_at is not None and not 0 <= self.run_at <= now_ms() + LATEST_MS:
+            raise Invalid(f"{self.run_at} is no time to start", where="run_at", hint="use UTC epoch milliseconds, at most a year ahead")
+
+
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run failed: `code` is made for programs, `message` says what, `where` the field or column, `hint` what would be right."""
 
@@ -121,16 +143,31 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str | None
     strategy_version: int | None
     fingerprint: Annotated[str, Meta(description="Hash of the inputs; equal submissions share it.")]
+    owner: Annotated[str, Meta(description="Whose it is, where the one who asked has said so.")]
+    priority: Priority
+    follows: Annotated[str | None, Meta(description="Id of the equal run that was there first; this one ends as that one does.")]
     attempt: Annotated[int, Meta(description="How many times a worker has started it.")]
     cached: Annotated[bool, Meta(description="Whether the answer was there already, from an equal run.")]
     cancel_requested: bool
     worker: Annotated[str | None, Meta(description="The worker that has it or had it last.")]
     created_at: TimeMs
+    due_at: Annotated[int, Meta(description="Not started before; UTC epoch milliseconds.")]
     started_at: TimeMs | None
     finished_at: TimeMs | None
     stages: Stages | None
     error: RunError | None
     result: RunResult | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a run by a worker. `outcome` is a state, or `lost` (the worker died or fell silent) or `handed over` (it had to stop)."""
+
+    attempt: int
+    worker: str
+    started_at: TimeMs
+    finished_at: TimeMs | None
+    outcome: str | None
+    error: RunError | None
 
 
 class RunPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from workers.health import Health, QueueMetrics
 from workers.outbox import Relay
 from workers.queue import Queue, RedisError, open_queue
 from workers.results import Results
-from workers.runs import BacktestRequest, Equity, Run, RunPage, RunState, TradePage, check_name
+from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage, check_name
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 
@@ -51,10 +51,11 @@ class Service:
         self._relay = relay
         self._bars = BarsCache(self.artifacts, DIAGNOSED_BYTES)
 
-    async def submit_backtest(self, request: BacktestRequest) -> Run:
-        """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together."""
+    async def submit_backtest(self, request: BacktestRequest, terms: Terms = submit.NOW) -> Run:
+        """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together, `Conflict` when the key
+        has come with another request."""
         with _reachable():
-            run = await submit.submit(self.database, self.results, request)
+            run = await submit.submit(self.database, self.results, request, terms)
         self._relay.wake()
         return run
 
@@ -71,7 +72,23 @@ class Service:
     async def cancel_run(self, run_id: str) -> Run:
         """Cancel a run that waits or runs; `Conflict` when it is done."""
         with _reachable():
-            return await submit.cancel(self.database, self.queue, run_id)
+            run = await submit.cancel(self.database, self.queue, run_id)
+        self._relay.wake()  # an equal run may go on in its place
+        return run
+
+    async def attempts(self, run_id: str) -> tuple[Attempt, ...]:
+        """Every start of a run by a worker, in order."""
+        with _reachable():
+            return await submit.attempts(self.database, run_id)
+
+    async def pause_queue(self) -> None:
+        """Let workers finish what they have and claim no more."""
+        with _reachable():
+            await self.queue.pause()
+
+    async def resume_queue(self) -> None:
+        with _reachable():
+            await self.queue.resume()
 
     async def trades(self, run_id: str, *, offset: int = 0, limit: int = 100) -> TradePage:
         """Trades of a run that succeeded; `Conflict` when it has not."""

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers.runs import OPEN, WAITING, Run, RunError, RunState, Stages, before, decode_request, encode, now_ms
+from workers import flights
+from workers.runs import OPEN, WAITING, Attempt, Priority, Run, RunError, RunState, Stages, before, decode_request, encode, now_ms
 from workers.tables import RESULTS, AttemptRow, OutboxRow, RunRow
 
 
@@ -25,10 +26,10 @@ class Started(NamedTuple):
 
 
 async def insert_run(session: AsyncSession, row: RunRow) -> None:
-    """Keep a new run and, unless it is answered already, the job that will run it."""
+    """Keep a new run and, unless it is answered already or follows an equal one, the job that will run it."""
     session.add(row)
     await session.flush()
-    if row.state == RunState.QUEUED:
+    if row.state == RunState.QUEUED and row.leader_id is None:
         session.add(OutboxRow(run_id=row.id, kind=row.kind, job=row.job, due_at=row.due_at))
 
 
@@ -44,6 +45,22 @@ async def runs(session: AsyncSession, *, state: RunState | None, limit: int, bef
     if before_id is not None:
         query = query.where(RunRow.id < before_id)
     return (await session.scalars(query)).all()
+
+
+async def attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ...]:
+    """Every start of a run, in order."""
+    rows = await session.scalars(sa.select(AttemptRow).where(AttemptRow.run_id == run_id).order_by(AttemptRow.attempt))
+    return tuple(
+        Attempt(
+            attempt=row.attempt,
+            worker=row.worker,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            outcome=row.outcome,
+            error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+        )
+        for row in rows
+    )
 
 
 async def counts(session: AsyncSession) -> dict[RunState, int]:
@@ -75,6 +92,7 @@ async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) ->
         sa.update(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None)).values(finished_at=now, outcome="lost")
     )
     session.add(AttemptRow(run_id=run_id, attempt=row.attempt, worker=worker, started_at=now))
+    await flights.move(session, row)
     return Started(row, row.attempt)
 
 
@@ -129,10 +147,12 @@ async def _leave(
         .where(RunRow.id == run_id, RunRow.attempt == attempt, RunRow.state.in_(before(RunState(values["state"]))))
         .where(RunRow.state == RunState.RUNNING)
         .values(**values, updated_at=now)
-        .returning(RunRow.id)
+        .returning(RunRow)
+        .execution_options(populate_existing=True)
     )
     if changed is None:
         return False
+    await flights.move(session, changed)
     await session.execute(
         sa.update(AttemptRow)
         .where(AttemptRow.run_id == run_id, AttemptRow.attempt == attempt)
@@ -142,16 +162,17 @@ async def _leave(
 
 
 async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
-    """End a waiting run as cancelled, or ask for the end of a running one; None if it is neither."""
+    """End a run that waits or follows as cancelled, or ask for the end of a running one; None if it is neither."""
     now = now_ms()
     ended: RunRow | None = await session.scalar(
         sa.update(RunRow)
-        .where(RunRow.id == run_id, RunRow.state.in_(WAITING))
+        .where(RunRow.id == run_id, RunRow.state.in_(WAITING) | ((RunRow.state == RunState.RUNNING) & RunRow.leader_id.is_not(None)))
         .values(state=RunState.CANCELLED, cancel_requested=True, finished_at=now, updated_at=now)
         .returning(RunRow)
     )
     if ended is not None:
         await session.execute(sa.delete(OutboxRow).where(OutboxRow.run_id == run_id))
+        await flights.move(session, ended)
         return ended
     asked: RunRow | None = await session.scalar(
         sa.update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(cancel_requested=True).returning(RunRow)
@@ -243,11 +264,15 @@ def to_run(row: RunRow) -> Run:
         strategy_id=row.strategy_id,
         strategy_version=row.strategy_version,
         fingerprint=row.fingerprint,
+        owner=row.owner,
+        priority=Priority(row.priority),
+        follows=row.leader_id,
         attempt=row.attempt,
         cached=row.cached,
         cancel_requested=row.cancel_requested,
         worker=row.worker,
         created_at=row.created_at,
+        due_at=row.due_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         stages=None if row.stages is None else msgspec.json.decode(row.stages, type=Stages),

@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers import catalogue, store, strategies
+from workers import catalogue, flights, idempotency, store, strategies
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.queue import Queue, RedisError
 from workers.results import Results
-from workers.runs import BacktestRequest, Run, RunPage, RunState, encode, is_reference, new_id, now_ms
+from workers.runs import Attempt, BacktestRequest, Run, RunPage, RunResult, RunState, Terms, encode, is_reference, new_id, now_ms
 from workers.tables import RunRow
 
+OPERATION: Final = "backtest"
+NOW: Final = Terms()
 
-async def submit(database: Database, results: Results, request: BacktestRequest) -> Run:
+
+async def submit(database: Database, results: Results, request: BacktestRequest, terms: Terms = NOW) -> Run:
     """Accept a backtest: a run, and in the same transaction the job that will run it; or its answer, if an equal run has found it.
+
+    Raises:
+        NotFound: there is no such dataset or strategy.
+        Invalid: strategy and execution don't go together.
+        Conflict: the key has come with another request.
+    """
+    asked = encode(request)
+    async with database.read() as session:
+        before = await idempotency.known(session, terms, OPERATION, asked)
+    if before is not None:
+        return await get(database, results, before)
+    row, found = await prepare(database, results, request, terms)
+    async with database.write() as session:
+        before = await idempotency.keep(session, terms, OPERATION, asked, row.id)
+        if before == row.id:
+            found = await accept(session, results, row, request, found)
+    if before != row.id:
+        return await get(database, results, before)
+    return msgspec.structs.replace(store.to_run(row), result=found)
+
+
+async def accept(
+    session: AsyncSession, results: Results, row: RunRow, request: BacktestRequest, found: RunResult | None
+) -> RunResult | None:
+    """Keep a run that was prepared; it follows an equal one that is on its way, or is answered by one that has ended since."""
+    if found is None:
+        await flights.board(session, row)
+        if row.leader_id is None:
+            found = await results.reusable_now(session, row.fingerprint, request.engine)
+    if found is not None:
+        row.state, row.finished_at, row.cached, row.engine = RunState.SUCCEEDED, now_ms(), True, found.engine
+    await store.insert_run(session, row)
+    return found
+
+
+async def prepare(database: Database, results: Results, request: BacktestRequest, terms: Terms) -> tuple[RunRow, RunResult | None]:
+    """The run that a request asks for, not kept yet, and its answer if there is one already.
 
     Raises:
         NotFound: there is no such dataset or strategy.
@@ -34,23 +75,21 @@ async def submit(database: Database, results: Results, request: BacktestRequest)
     row = RunRow(
         id=new_id(),
         kind="backtest",
-        state=RunState.QUEUED if found is None else RunState.SUCCEEDED,
+        owner=terms.owner,
+        priority=terms.priority,
+        state=RunState.QUEUED,
         request=encode(request),
         dataset_id=dataset.id,
         dataset_version=dataset.version,
         strategy_id=None if stored is None else stored.id,
         strategy_version=None if stored is None else stored.version,
         fingerprint=fingerprint,
-        due_at=now,
+        flight=f"{fingerprint}:{request.engine}",
+        due_at=max(now, terms.run_at or now),
         created_at=now,
         updated_at=now,
-        finished_at=None if found is None else now,
-        cached=found is not None,
-        engine=None if found is None else found.engine,
     )
-    async with database.write() as session:
-        await store.insert_run(session, row)
-    return msgspec.structs.replace(store.to_run(row), result=found)
+    return row, found
 
 
 def fingerprint_of(dataset: catalogue.Dataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
@@ -75,6 +114,13 @@ async def get(database: Database, results: Results, run_id: str) -> Run:
     if found is None:
         return run
     return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
+
+
+async def attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:
+    """Every start of a run, in order."""
+    row = await _row(database, run_id)
+    async with database.read() as session:
+        return await store.attempts(session, row.id)
 
 
 async def succeeded(database: Database, run_id: str) -> Run:

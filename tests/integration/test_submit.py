@@ -1,0 +1,222 @@
+"""What is accepted once: idempotency keys, equal runs at the same time, and terms of the queue, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+import python_core as bt
+import workers
+from workers import idempotency, lease, results, store
+from workers.runs import RunState, Terms, now_ms
+from workers.tables import AttemptRow, KeyRow, OutboxRow
+
+Finished = Callable[..., Awaitable[workers.Run]]
+Until = Callable[..., Awaitable[None]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+
+pytestmark = pytest.mark.anyio
+
+
+async def count(service: workers.Service, table: type) -> int:
+    async with service.database.read() as session:
+        return await session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
+async def test_a_key_gives_the_same_run_and_refuses_another_request(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    terms = Terms(key="monday")
+    first = await service.submit_backtest(request_, terms)
+    assert (await service.submit_backtest(request_, terms)).id == first.id
+    other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
+    with pytest.raises(workers.Conflict, match="another request"):
+        await service.submit_backtest(other, terms)
+    assert (await service.submit_backtest(other, Terms(key="tuesday"))).id != first.id
+    assert (await service.submit_backtest(other, Terms(key="monday", owner="another"))).id != first.id, "each owner has keys of his own"
+
+
+async def test_one_key_used_by_many_at_once_gives_one_run(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    runs = await asyncio.gather(*(service.submit_backtest(request_, Terms(key="k")) for _ in range(20)))
+    assert len({run.id for run in runs}) == 1
+    assert len((await service.list_runs()).items) == 1
+
+
+async def test_a_key_of_a_refused_request_is_not_used_up(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    with pytest.raises(workers.NotFound):
+        await service.submit_backtest(msgspec.structs.replace(request_, dataset="none"), Terms(key="k"))
+    await service.submit_backtest(request_, Terms(key="k"))
+
+
+async def test_a_key_is_forgotten_in_time(
+    service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await service.submit_backtest(request_, Terms(key="k"))
+    monkeypatch.setattr(idempotency, "KEPT_MS", -1)
+    assert (await service.submit_backtest(request_, Terms(key="k"))).id != first.id
+    async with service.database.write() as session:
+        await idempotency.forget_old(session)
+    assert await count(service, KeyRow) == 0
+
+
+async def test_a_hundred_equal_submissions_at_once_run_one_job(
+    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+) -> None:
+    accepted = await asyncio.gather(*(service.submit_backtest(request_) for _ in range(100)))
+    ended = [await finished(run.id) for run in accepted]
+    assert {run.state for run in ended} == {RunState.SUCCEEDED}
+    assert len({run.result.digest for run in ended if run.result}) == 1
+    async with service.database.read() as session:
+        started = (await session.execute(sa.select(AttemptRow.run_id, AttemptRow.attempt, AttemptRow.outcome))).all()
+    assert len(started) == 1, started
+    assert Counter(run.cached for run in ended) == {True: 99, False: 1}
+
+
+async def test_followers_go_with_their_leader_and_end_as_it_does(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    leader, follower = [await service.submit_backtest(request_) for _ in range(2)]
+    assert (leader.follows, follower.follows) == (None, leader.id)
+    assert await count(service, OutboxRow) <= 1
+
+    async def state() -> RunState:
+        return (await service.get_run(follower.id)).state
+
+    error = workers.RunError(code="machine", message="it broke")
+    async with service.database.write() as session:
+        started = await store.start(session, leader.id, 1, worker="w")
+    assert started is not None
+    assert await state() == RunState.RUNNING
+    late = await service.submit_backtest(request_)
+    assert (late.follows, late.state) == (leader.id, RunState.RUNNING)
+    async with service.database.write() as session:
+        await store.requeue(session, started, RunState.RETRYING, error=error)
+    assert await state() == RunState.RETRYING
+    async with service.database.write() as session:
+        started = await store.start(session, leader.id, 2, worker="w")
+        assert started is not None
+        await store.finish(session, started, RunState.FAILED, error=error)
+    for run in (leader, follower, late):
+        assert ((await service.get_run(run.id)).state, (await service.get_run(run.id)).error) == (RunState.FAILED, error)
+    assert (await service.submit_backtest(request_)).follows is None, "what has ended leads nobody"
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_when_the_leader_is_cancelled_another_leads_on(
+    service: workers.Service,
+    settings: workers.Settings,
+    slow_request: workers.BacktestRequest,
+    start_worker: StartWorker,
+    finished: Finished,
+    until: Until,
+    running: bool,
+) -> None:
+    leader, second, third = [await service.submit_backtest(slow_request) for _ in range(3)]
+
+    async def is_running() -> bool:
+        return (await service.get_run(leader.id)).state == RunState.RUNNING
+
+    if not running:
+        await service.cancel_run(leader.id)
+    async with start_worker(settings):
+        if running:
+            await until(is_running)
+            await service.cancel_run(leader.id)
+        ended = [await finished(run.id) for run in (leader, second, third)]
+    assert [run.state for run in ended] == [RunState.CANCELLED, RunState.SUCCEEDED, RunState.SUCCEEDED]
+    assert [run.cached for run in ended] == [False, False, True]
+
+
+async def test_a_cancelled_follower_leaves_the_others_alone(
+    service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
+) -> None:
+    runs = [await service.submit_backtest(request_) for _ in range(3)]
+    assert (await service.cancel_run(runs[1].id)).state == RunState.CANCELLED
+    async with start_worker(settings):
+        states = [(await finished(run.id)).state for run in runs]
+    assert states == [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SUCCEEDED]
+
+
+async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    low = await service.submit_backtest(request_, Terms(priority=workers.Priority.LOW))
+    high = await service.submit_backtest(request_, Terms(priority=workers.Priority.HIGH))
+    normal = await service.submit_backtest(request_)
+    assert (high.follows, normal.follows) == (None, high.id)
+    other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
+    later = await service.submit_backtest(other, Terms(run_at=now_ms() + 60_000))
+    assert (await service.submit_backtest(other)).follows is None
+    assert later.follows is low.follows is None
+
+
+async def test_a_scheduled_run_waits_for_its_time(
+    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+) -> None:
+    at = now_ms() + 1000
+    accepted = await service.submit_backtest(request_, Terms(run_at=at))
+    assert accepted.due_at == at
+    run = await finished(accepted.id)
+    assert run.started_at is not None
+    assert run.started_at >= at - 50
+
+
+@pytest.mark.parametrize("terms", [{"owner": "a\nb"}, {"owner": " "}, {"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
+def test_terms_that_make_no_sense_are_refused(terms: dict[str, object]) -> None:
+    with pytest.raises(workers.Invalid):
+        Terms(**terms)
+
+
+async def test_a_result_of_another_contract_is_not_used(
+    service: workers.Service,
+    worker: lease.LeaseWorker,
+    request_: workers.BacktestRequest,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = await finished((await service.submit_backtest(request_)).id)
+    from python_core import result
+
+    monkeypatch.setattr(result, "CONTRACT", result.CONTRACT + 1)
+    again = await service.submit_backtest(request_)
+    assert (again.cached, again.state) == (False, RunState.QUEUED)
+    assert again.fingerprint != first.fingerprint
+
+
+async def test_the_cache_of_results_is_bounded(
+    service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
+) -> None:
+    async with start_worker(msgspec.structs.replace(settings, cache_entries=3)):
+        for i in range(6):
+            other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001 * i))
+            await finished((await service.submit_backtest(other)).id)
+        found = results.Results(service.database, service.queue, msgspec.structs.replace(settings, cache_entries=3))
+        for run in (await service.list_runs()).items:
+            await found.load(run.fingerprint)
+    assert len(await service.queue.redis.keys(results.CACHE + "*")) == await service.queue.redis.zcard(results.CACHED) == 3
+
+
+async def test_attempts_are_told(
+    service: workers.Service,
+    worker: lease.LeaseWorker,
+    request_: workers.BacktestRequest,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save, failures = results.save, [OSError(28, "No space left on device")]
+
+    def full_disk(folder: Path, result: bt.Result) -> dict[str, object]:
+        if failures:
+            raise failures.pop()
+        return save(folder, result)
+
+    monkeypatch.setattr(results, "save", full_disk)
+    run = await finished((await service.submit_backtest(request_)).id)
+    attempts = await service.attempts(run.id)
+    assert [(attempt.attempt, attempt.outcome, attempt.error and attempt.error.code) for attempt in attempts] == [
+        (1, "failed", "machine"),
+        (2, "succeeded", None),
+    ]
+    with pytest.raises(workers.NotFound):
+        await service.attempts("none")

@@ -1,0 +1,67 @@
+"""Idempotency keys: what a client asks twice under one key is done once."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from workers.errors import Conflict
+from workers.runs import Terms, now_ms
+from workers.tables import KeyRow
+
+# So long a key is known; later it is a new one.
+KEPT_MS: Final = 86_400_000
+
+
+async def known(session: AsyncSession, terms: Terms, operation: str, request: str) -> str | None:
+    """The id of what this key has led to before, if it has.
+
+    Raises:
+        Conflict: it came with another request.
+    """
+    if not terms.key:
+        return None
+    there = await session.get(KeyRow, _key(terms, operation), populate_existing=True)
+    if there is None or there.created_at < now_ms() - KEPT_MS:
+        return None
+    if there.request != _hash(request):
+        raise Conflict(
+            "this idempotency key came with another request before",
+            where="key",
+            hint="use a new key for a new request",
+            code="idempotency_mismatch",
+        )
+    return there.subject_id
+
+
+async def keep(session: AsyncSession, terms: Terms, operation: str, request: str, subject_id: str) -> str:
+    """Note in the transaction that makes it what this key leads to; returns the id that it leads to, which may be an earlier one.
+
+    Raises:
+        Conflict: it came with another request.
+    """
+    if not terms.key:
+        return subject_id
+    key, now = _key(terms, operation), now_ms()
+    await session.execute(sa.delete(KeyRow).where(KeyRow.key == key, KeyRow.created_at < now - KEPT_MS))
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    values = {"key": key, "request": _hash(request), "subject_id": subject_id, "created_at": now}
+    if await session.scalar(insert(KeyRow).values(**values).on_conflict_do_nothing().returning(KeyRow.key)):
+        return subject_id
+    return await known(session, terms, operation, request) or subject_id
+
+
+async def forget_old(session: AsyncSession) -> None:
+    await session.execute(sa.delete(KeyRow).where(KeyRow.created_at < now_ms() - KEPT_MS))
+
+
+def _key(terms: Terms, operation: str) -> str:
+    return _hash(f"{terms.owner}\0{operation}\0{terms.key}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
