@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -191,7 +191,7 @@ async def test_the_cache_of_results_is_bounded(
         for i in range(6):
             other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001 * i))
             await finished((await service.submit_backtest(other)).id)
-        found = results.Results(service.database, service.queue, msgspec.structs.replace(settings, cache_entries=3))
+        found = results.Results(service.database, service.queue, service.artifacts, msgspec.structs.replace(settings, cache_entries=3))
         for run in (await service.list_runs()).items:
             await found.load(run.fingerprint)
     assert len(await service.queue.redis.keys(results.CACHE + "*")) == await service.queue.redis.zcard(results.CACHED) == 3
@@ -206,10 +206,10 @@ async def test_attempts_are_told(
 ) -> None:
     save, failures = results.save, [OSError(28, "No space left on device")]
 
-    def full_disk(folder: Path, result: bt.Result) -> dict[str, object]:
+    def full_disk(*given: Any) -> dict[str, object]:
         if failures:
             raise failures.pop()
-        return save(folder, result)
+        return save(*given)
 
     monkeypatch.setattr(results, "save", full_disk)
     run = await finished((await service.submit_backtest(request_)).id)
