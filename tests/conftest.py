@@ -46,10 +46,11 @@ def market_data() -> Path:
 
 
 class Postgres:
-    """A PostgreSQL server in a temporary folder; `stop` and `start` keep its port and data."""
+    """A PostgreSQL server in a temporary folder; `stop` and `start` keep its port and data. Unless `durable`, it needn't reach the disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self.folder = folder
+        self.durable = durable
         self.port = free_port()
         self.user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         self.binaries = self._binaries()
@@ -90,8 +91,9 @@ class Postgres:
             raise RuntimeError(f"{program} failed: {done.stdout}")
 
     def start(self) -> None:
-        # Nothing here outlives the tests, so it needn't reach the disk.
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off -c full_page_writes=off"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder}"
+        if not self.durable:
+            options += " -c fsync=off -c full_page_writes=off"
         log = self.folder / "log"
         self._run("pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(log), "-o", options)
 

@@ -1,0 +1,44 @@
+"""This project's queue and worker, without the database."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from queues import AT_ONCE, Contender
+from queues.tally import Tally
+
+
+class Barstorm(Contender):
+    name = "barstorm"
+
+    def __init__(self, redis_url: str) -> None:
+        import python_core
+
+        super().__init__(redis_url)
+        self.version = python_core.__version__
+        self._sent = 0
+
+    async def open(self) -> None:
+        from workers.queue import open_queue
+
+        self._queue = await self.stack.enter_async_context(open_queue(self.redis_url))
+
+    async def send(self, count: int) -> None:
+        from workers.queue import QueuedJob
+
+        first, self._sent = self._sent, self._sent + count
+        await self._queue.enqueue([QueuedJob("nothing", f"0190b5e2-0000-7000-8000-{i:012}", 1) for i in range(first, self._sent)])
+
+    async def work(self, tally: Tally) -> None:
+        from workers import Settings
+        from workers.lease import LeaseWorker
+        from workers.queue import open_queue
+
+        async def nothing(ctx: dict[str, Any], run_id: str, number: int) -> None:
+            tally.count()
+
+        async with open_queue(self.redis_url) as queue:
+            worker = LeaseWorker(Settings(concurrency=AT_ONCE), queue, {"nothing": nothing}, worker=f"bench-{os.getpid()}", jobs={})
+            tally.ready()
+            await worker.main()

