@@ -19,7 +19,7 @@ _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Columns = tuple[_Integers, _Floats, _Floats, _Floats, _Floats, _Floats]
 _Masks = tuple[NDArray[np.bool_] | None, ...]
-_Node = tuple[str, tuple[int, ...], tuple[float, ...]]
+_Node = tuple[str, tuple[int, ...], tuple[float, ...], int]
 
 @final
 class Flag:

@@ -9,6 +9,7 @@
         constraints=[fast < slow],
     )
 
+Functions take their arguments by position or by name, and `tf="4h"` for a higher timeframe; `at("4h", close > open)` is for whole conditions.
 `& | ~` stand for and, or, not, `where(a, x, y)` for x if a else y; put brackets round comparisons. The series and functions are those of the language:
 `from python_core.builder import ...` knows every one of them.
 """
@@ -23,8 +24,8 @@ import msgspec
 import numpy as np
 
 from python_core.errors import StrategyError
-from python_core.expression import FUNCTIONS, SERIES
 from python_core.indicators import INDICATORS
+from python_core.language import FUNCTIONS, SERIES
 from python_core.params import Param, Value
 from python_core.strategy import CONDITIONS, Strategy
 from python_core.syntax import parse

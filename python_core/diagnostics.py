@@ -23,8 +23,9 @@ from python_core.execution import Execution
 from python_core.expression import Compiler
 from python_core.plan import PlanBuilder
 from python_core.signals import StrategyBars, check_multiple, evaluate
+from python_core.spelling import canonical
 from python_core.strategy import CONDITIONS, Strategy
-from python_core.syntax import canonical, parse
+from python_core.syntax import parse
 
 MAX_EXPRESSIONS: Final = 200
 # What one answer to a client may cost: bars reckoned with, rows and columns drawn.
@@ -225,10 +226,10 @@ def _values(bars: Bars, strategy: Strategy, asked: Mapping[str, str]) -> Values:
     if len(asked) > MAX_EXPRESSIONS:
         raise StrategyError(f"{len(asked):,} expressions", where="expressions", hint=f"use at most {MAX_EXPRESSIONS}", code="too_large")
     check_multiple(bars, strategy.timeframe)
-    compiler = Compiler(PlanBuilder(), strategy.values, strategy.define)
+    compiler = Compiler(PlanBuilder(strategy_ms=_row_ms(bars, strategy)), strategy.values, strategy.define)
     positions = {label: compiler.either(label if label in CONDITIONS else f"{label:.60}", text) for label, text in asked.items()}
     rows = StrategyBars(bars, strategy.timeframe)
-    results = evaluate(tuple(compiler.builder.nodes), rows.columns, len(rows))
+    results = evaluate(tuple(compiler.builder.nodes), rows)
     row_ms = _row_ms(bars, strategy)
     time = bars.time if row_ms == bars.timeframe_ms else timeframes.bucket_start(bars.time[rows.fills_at - 1], row_ms)
     return Values(time, {label: results[position][0] for label, position in positions.items()})
@@ -238,11 +239,11 @@ class _Tally:
     """Counts how often the parts of conditions were true."""
 
     def __init__(self, bars: Bars, strategy: Strategy, texts: Mapping[str, str]) -> None:
-        compiler = Compiler(PlanBuilder(), strategy.values, strategy.define)
+        compiler = Compiler(PlanBuilder(strategy_ms=_row_ms(bars, strategy)), strategy.values, strategy.define)
         parts = {ast.unparse(part) for name, text in texts.items() for part in _parts(parse(name, text))}
         positions = {text: compiler.either("condition", text) for text in sorted(parts)}
         rows = StrategyBars(bars, strategy.timeframe)
-        results = evaluate(tuple(compiler.builder.nodes), rows.columns, len(rows))
+        results = evaluate(tuple(compiler.builder.nodes), rows)
         self.bars = len(rows)
         self.values = {text: results[position][0].astype(bool) for text, position in positions.items()}
         self._known = {text: int(results[position][1].sum()) for text, position in positions.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 from collections.abc import Mapping
 from functools import cache, partial, reduce
@@ -11,34 +10,28 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from python_core import timeframe as timeframes
 from python_core.elementwise import BINARY, UNARY
-from python_core.errors import StrategyError
-from python_core.indicators import FUNCTIONS as INDICATOR_FUNCTIONS
+from python_core.errors import BarstormError, StrategyError
 from python_core.indicators import INDICATORS, MAX_LOOKBACK, Argument, Indicator
+from python_core.language import (
+    COLUMNS,
+    ELEMENTWISE,
+    FUNCTIONS,
+    POSITION_STATE,
+    SERIES,
+    TIME_PARTS,
+    TYPICAL,
+    nearest,
+)
 from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
+from python_core.spelling import longhand
 from python_core.syntax import foreign, parse
 
 MAX_LENGTH: Final = 2_000
 MAX_DEPTH: Final = 40
 
-COLUMNS: Final = ("open", "high", "low", "close", "volume")
-# Of a bar's open time, UTC; weekday 0 is Monday.
-TIME_PARTS: Final = ("hour", "weekday", "minute")
-# Averages of prices, written out as plan operations.
-TYPICAL: Final = {
-    "hl2": (("high", "low"), 2.0),
-    "hlc3": (("high", "low", "close"), 3.0),
-    "ohlc4": (("open", "high", "low", "close"), 4.0),
-}
-SERIES: Final = (*COLUMNS, *TYPICAL, *TIME_PARTS)
-ELEMENTWISE: Final = ("abs", "log", "exp", "sqrt", "sign", "min", "max")
-FUNCTIONS: Final = (*CROSSINGS, *STREAKS, *ELEMENTWISE, *INDICATOR_FUNCTIONS)
 STREAK_LENGTH: Final = Argument("length")
-# A run's orders are not known when its signals are computed.
-POSITION_STATE: Final = frozenset(
-    "position position_size position_side position_avg_price in_position bars_in_position bars_since_entry entry_price entry_bar"
-    " open_profit profit equity".split()
-)
 ARITHMETIC: Final[dict[type, str]] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 COMPARISONS: Final[dict[type, str]] = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne"}
 
@@ -56,11 +49,14 @@ class Expansion(NamedTuple):
 class Compiler(ast.NodeVisitor):
     """Compiles one strategy's expressions into a shared plan."""
 
-    def __init__(self, builder: PlanBuilder, params: Mapping[str, Param], define: Mapping[str, str]) -> None:
+    def __init__(
+        self, builder: PlanBuilder, params: Mapping[str, Param], define: Mapping[str, str], timeframes: tuple[str, ...] = ()
+    ) -> None:
         self.builder = builder
+        self.timeframes = timeframes
         self.params = params
         self.define = define
-        self._defined: dict[str, int] = {}
+        self._defined: dict[tuple[str, int], int] = {}
         self._open: list[str] = []
         self._where = ""
         self._depth = 0
@@ -85,12 +81,13 @@ class Compiler(ast.NodeVisitor):
         return self._compile(where, text)[0]
 
     def definition(self, name: str, text: str) -> int:
-        """Position of the node of a named expression."""
-        if name not in self._defined:
+        """Position of the node of a named expression, on the bars for which it is wanted."""
+        key = (name, self.builder.frame)
+        if key not in self._defined:
             self._open.append(name)
-            self._defined[name] = self._compile(f"define.{name}", text)[0]
+            self._defined[key] = self._compile(f"define.{name}", text)[0]
             self._open.pop()
-        return self._defined[name]
+        return self._defined[key]
 
     def _compile(self, where: str, text: str) -> tuple[int, ast.expr]:
         if not isinstance(text, str):
@@ -99,7 +96,7 @@ class Compiler(ast.NodeVisitor):
             raise StrategyError(f"{len(text):,} characters are too many", where=where, hint=f"use at most {MAX_LENGTH:,}", code="too_large")
         outer, self._where = self._where, where
         try:
-            tree = parse(where, text)
+            tree = longhand(where, text, self.timeframes, self.define)
             return self.visit(tree), tree
         finally:
             self._where = outer
@@ -153,7 +150,7 @@ class Compiler(ast.NodeVisitor):
             if isinstance(value, bool):
                 return self.builder.add("truth", (), (float(value),))
             if isinstance(value, str):
-                raise self._error(node, f"parameter {name!r} is text", hint="only numbers and true or false can be used in an expression")
+                raise self._error(node, f"parameter {name!r} is text", hint=f"it can be used as a timeframe, as in at({name}, close)")
             return self._number(node, value)
         if name in self.define:
             if name in self._open:
@@ -165,7 +162,7 @@ class Compiler(ast.NodeVisitor):
             hint = "stop_loss, take_profit, trailing_stop, break_even_at and max_bars of the execution act on a position"
             raise self._error(node, f"{name!r} is not known to signals, which come before positions", hint=hint, code="position_state")
         known = [*SERIES, *self.params, *self.define]
-        raise self._error(node, f"unknown name {name!r:.60}", hint=_nearest(name, known), code="unknown_name")
+        raise self._error(node, f"unknown name {name!r:.60}", hint=nearest(name, known), code="unknown_name")
 
     def visit_BinOp(self, node: ast.BinOp) -> int:
         op = ARITHMETIC.get(type(node.op))
@@ -227,8 +224,12 @@ class Compiler(ast.NodeVisitor):
         if not isinstance(node.func, ast.Name):
             raise self._error(node, "only the functions of the language can be called", hint="as in sma(close, 20)")
         name = node.func.id
-        if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
-            raise self._error(node, f"{name!r:.60} takes its arguments by position", hint="leave out names and stars")
+        if name not in FUNCTIONS:
+            raise self._error(node, f"unknown function {name!r:.60}", hint=nearest(name, [*FUNCTIONS]), code="unknown_function")
+        if any(isinstance(argument, ast.Starred) for argument in node.args):
+            raise self._error(node, f"{name} takes no stars", hint="write the arguments one by one")
+        if name == "at":
+            return self._at(node)
         if name in CROSSINGS:
             if len(node.args) != 2:
                 raise self._error(node, f"{name} takes 2 series, not {len(node.args)}", hint=f"write {name}(a, b)")
@@ -241,6 +242,33 @@ class Compiler(ast.NodeVisitor):
             length = self._argument(node, name, STREAK_LENGTH, node.args[1])
             return self.builder.indicator(name, (self._series(node.args[0]),), (length,))
         return self._function(node, name, None)
+
+    def _at(self, node: ast.Call) -> int:
+        """What the last closed bar of a higher timeframe says."""
+        if len(node.args) != 2:
+            raise self._error(node, f"at takes 2 arguments, not {len(node.args)}", hint="as in at('4h', close > open)")
+        builder, name = self.builder, self._timeframe(node.args[0])
+        coarse_ms, fine_ms = timeframes.MILLISECONDS[name], builder.frame or builder.strategy_ms
+        if fine_ms is not None and coarse_ms % fine_ms:
+            around = timeframes.name(fine_ms)
+            raise self._error(node, f"{name} is no whole multiple of {around}", hint=f"use {around} or a coarser timeframe that it divides")
+        if coarse_ms == fine_ms:
+            return self.visit(node.args[1])
+        outer, builder.frame = builder.frame, coarse_ms
+        try:
+            seen = self.visit(node.args[1])
+        finally:
+            builder.frame = outer
+        return builder.add("at_truth" if builder.nodes[seen].is_truth else "at", (seen,))
+
+    def _timeframe(self, node: ast.expr) -> str:
+        value = node.value if isinstance(node, ast.Constant) else self.params.get(node.id) if isinstance(node, ast.Name) else None
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise self._error(node, "is no timeframe", hint="write it in quotes, as in at('4h', close), or use a parameter that is text")
+        try:
+            return timeframes.parse(value)
+        except BarstormError as error:
+            raise self._error(node, error.message, hint=error.hint, code=error.code) from None
 
     def _elementwise_call(self, node: ast.Call, name: str) -> int:
         wanted, hint = ("2 or more numbers", "a, b") if name in BINARY else ("1 number", "x")
@@ -259,11 +287,9 @@ class Compiler(ast.NodeVisitor):
 
     def _function(self, node: ast.Call, name: str, output: str | None) -> int:
         """A call of an indicator; which of its outputs, if one is named."""
-        if name not in INDICATOR_FUNCTIONS:
-            raise self._error(node, f"unknown function {name!r:.60}", hint=_nearest(name, [*FUNCTIONS]), code="unknown_function")
         indicator = INDICATORS[name]
         if output is not None and output not in indicator.outputs:
-            hint = _nearest(output, list(indicator.outputs)) if indicator.outputs else "leave the point and the name out"
+            hint = nearest(output, list(indicator.outputs)) if indicator.outputs else "leave the point and the name out"
             raise self._error(node, f"{name} has no output {output!r:.60}", hint=hint, code="unknown_name")
         parameters, count = indicator.parameters, len(node.args)
         if not indicator.required <= count <= len(parameters):
@@ -350,8 +376,3 @@ class Compiler(ast.NodeVisitor):
 @cache
 def _formula(text: str) -> ast.expr:
     return parse("formula", text)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"

@@ -86,6 +86,8 @@ def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, e
     timeframe = None if strategy is None else strategy.timeframe
     reference_signals.check_multiple(bars, timeframe)
     plan = compile_plan(strategy, series_levels(rules))
+    if plan.higher and timeframe is None:
+        plan = compile_plan(strategy, series_levels(rules), bars.timeframe)
     run = _run_python if chosen(engine) is None else _run_rust
     return run(bars, program, plan, timeframe, rules, control)
 
@@ -96,7 +98,7 @@ def values(
     """The values of a plan's operations at the positions `wanted`, which give numbers, on every strategy bar (NaN: not known)."""
     if chosen(engine) is None:
         rows = reference_signals.StrategyBars(bars, timeframe)
-        results = reference_signals.evaluate(plan.nodes, rows.columns, len(rows))
+        results = reference_signals.evaluate(plan.nodes, rows)
         return [results[i][0] for i in wanted]
     assert _core_rs is not None
     columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)

@@ -12,15 +12,23 @@ MAX_NODES: Final = 2_000
 
 CROSSINGS: Final = ("crossover", "crossunder")
 STREAKS: Final = ("rising", "falling")
-TRUTHS: Final = frozenset({*COMPARISONS, *CROSSINGS, *STREAKS, "and", "or", "not", "truth"})
+# What the last closed bar of a higher timeframe says, on every bar.
+SEEN: Final = ("at", "at_truth")
+TRUTHS: Final = frozenset({*COMPARISONS, *CROSSINGS, *STREAKS, "and", "or", "not", "truth", "at_truth"})
+# Where a strategy runs on the timeframe of its bars, these have at least one minute.
+FINEST_MS: Final = 60_000
 
 
 class Node(NamedTuple):
-    """One operation: its name, the positions of its inputs (all earlier in the plan), and its numbers."""
+    """One operation: its name, the positions of its inputs (all earlier in the plan), its numbers, and the bars it runs on.
+
+    `frame` is the length of a higher timeframe's bars in milliseconds, 0 for the strategy's own.
+    """
 
     op: str
     inputs: tuple[int, ...] = ()
     args: tuple[float, ...] = ()
+    frame: int = 0
 
     @property
     def is_truth(self) -> bool:
@@ -32,23 +40,32 @@ class PlanBuilder:
 
     With parameters left `open`, it collects a template: those parameters, all numbers that depend on them, and the arguments of
     indicators are nodes, too.
+
+    `strategy_ms` is the length of the strategy's bars, where it is known; `frame` that of the higher bars for which nodes are collected
+    just now.
     """
 
-    def __init__(self, open: tuple[str, ...] = ()) -> None:
+    def __init__(self, open: tuple[str, ...] = (), strategy_ms: int | None = None) -> None:
         self.open = open
+        self.strategy_ms = strategy_ms
+        self.frame = 0
         self.nodes: list[Node] = []
         self.warm_ups: list[int] = []
         self._seen: dict[Node | tuple[Node, str], int] = {}
 
     def add(self, op: str, inputs: tuple[int, ...] = (), args: tuple[float, ...] = ()) -> int:
-        node = Node(op, inputs, args)
+        node = Node(op, inputs, args, self.frame)
         key = (node, str(args)) if op == "const" else node  # 0.0 and -0.0 are equal, and not the same
         if key not in self._seen:
             if len(self.nodes) >= MAX_NODES:
                 raise StrategyError(f"the strategy needs more than {MAX_NODES} operations", hint="make it smaller", code="too_large")
             self._seen[key] = len(self.nodes)
             self.nodes.append(node)
-            self.warm_ups.append(self._own_warm_up(node) + max((self.warm_ups[i] for i in inputs), default=0))
+            warm_up = max((self.warm_ups[i] for i in inputs), default=0)
+            if op in SEEN:
+                # The bar on which it is known ends with the last of as many finer bars as it spans.
+                warm_up = (warm_up + 1) * (self.nodes[inputs[0]].frame // (self.frame or self.strategy_ms or FINEST_MS)) - 1
+            self.warm_ups.append(warm_up + self._own_warm_up(node))
         return self._seen[key]
 
     def _own_warm_up(self, node: Node) -> int:

@@ -15,8 +15,8 @@ from python_core.bars import Bars
 from python_core.execution import Execution
 from python_core.metrics import Metrics
 from python_core.simulate import REASONS, TRADE_DTYPE
+from python_core.spelling import canonical
 from python_core.strategy import LEVELS, Signals, Strategy
-from python_core.syntax import canonical
 
 # Part of every fingerprint; raised whenever the same inputs may give other outputs than before.
 CONTRACT: Final = 1

@@ -10,9 +10,9 @@ from python_core.bars import Bars
 from python_core.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.errors import StrategyError
 from python_core.execution import Atr
-from python_core.expression import COLUMNS, TIME_PARTS
 from python_core.indicators import INDICATORS
-from python_core.plan import STREAKS, Node
+from python_core.language import COLUMNS, TIME_PARTS
+from python_core.plan import SEEN, STREAKS, Node
 from python_core.strategy import LEVELS, Plan, Signals
 
 Mask = npt.NDArray[np.bool_]
@@ -23,16 +23,18 @@ class StrategyBars:
     """Bars in the strategy's timeframe, built from base bars; a bar that the data does not complete is left out.
 
     `fills_at[k]` is the first base bar that opens at or after the close of strategy bar k; n where there is none.
-    `on_close[k]` says whether the base bar before it closes just then (it does not where the data has a gap).
+    `closes[k]` is when it closes, `on_close[k]` says whether the base bar before it closes just then (it does not where the data has a gap).
     """
 
     def __init__(self, bars: Bars, timeframe: str | None) -> None:
         length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
         check_multiple(bars, timeframe)
+        self._bars, self._higher = bars, {0: self}
         self.base_bars = len(bars)
         if length == bars.timeframe_ms:
             self.columns: dict[str, Series] = {name: getattr(bars, name) for name in COLUMNS}
             self.columns["time"] = bars.time.astype(np.float64)
+            self.closes = bars.time + length
             self.fills_at = np.arange(1, len(bars) + 1)
             self.on_close = np.ones(len(bars), dtype=bool)
             return
@@ -42,6 +44,7 @@ class StrategyBars:
         complete = ends <= bars.time[-1] + bars.timeframe_ms
         last = np.append(first[1:], len(bars)) - 1
         first, last, ends = first[complete], last[complete], ends[complete]
+        self.closes = ends
         self.columns = {
             "open": bars.open[first],
             "high": np.maximum.reduceat(bars.high, first)[: len(first)] if len(first) else np.empty(0),
@@ -59,6 +62,12 @@ class StrategyBars:
 
     def __len__(self) -> int:
         return len(self.fills_at)
+
+    def higher(self, frame: int) -> StrategyBars:
+        """The same history in bars of `frame` milliseconds; 0: these."""
+        if frame not in self._higher:
+            self._higher[frame] = StrategyBars(self._bars, timeframes.name(frame))
+        return self._higher[frame]
 
 
 def check_multiple(bars: Bars, timeframe: str | None) -> None:
@@ -127,7 +136,7 @@ def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | Non
     """Evaluate a plan, or take ready-made signals (base timeframe) and only the plan's levels."""
     strategy_bars = StrategyBars(bars, timeframe)
     n = len(strategy_bars)
-    values = evaluate(plan.nodes, strategy_bars.columns, n)
+    values = evaluate(plan.nodes, strategy_bars)
     never = np.zeros(n, dtype=bool)
     if signals is None:
         masks = [never if i < 0 else values[i][0] for i in plan.conditions]
@@ -140,13 +149,14 @@ def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | Non
 Value = tuple[npt.NDArray[np.generic], Mask]
 
 
-def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> list[tuple[np.ndarray, Mask]]:
+def evaluate(nodes: tuple[Node, ...], bars: StrategyBars) -> list[tuple[np.ndarray, Mask]]:
     """Every node's values and where they are known. A truth is known where all that it compares is known, and false elsewhere."""
     values: list[tuple[np.ndarray, Mask]] = []
     computed: dict[Node, tuple[Series, ...]] = {}
-    everywhere = np.ones(n, dtype=bool)
     with np.errstate(all="ignore"):
         for node in nodes:
+            rows = bars.higher(node.frame)
+            columns, n = rows.columns, len(rows)
             inputs = [values[i] for i in node.inputs]
             series = [value for value, _ in inputs]
             if node.op in (*COLUMNS, "time"):
@@ -154,7 +164,13 @@ def evaluate(nodes: tuple[Node, ...], columns: dict[str, Series], n: int) -> lis
             elif node.op == "const":
                 result = np.full(n, node.args[0])
             elif node.op == "truth":
-                values.append((np.full(n, bool(node.args[0])), everywhere))
+                values.append((np.full(n, bool(node.args[0])), np.ones(n, dtype=bool)))
+                continue
+            elif node.op in SEEN:
+                closed = np.searchsorted(bars.higher(nodes[node.inputs[0]].frame).closes, rows.closes, side="right") - 1
+                value, known = inputs[0]
+                # -1, no bar has closed yet, is what comes last.
+                values.append((np.append(value, False if node.op == "at_truth" else np.nan)[closed], np.append(known, False)[closed]))
                 continue
             elif node.op in TIME_PARTS:
                 result = _part_of_time(node.op, columns["time"])

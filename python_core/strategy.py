@@ -15,10 +15,11 @@ from msgspec import Meta
 from python_core import timeframe as timeframes
 from python_core.errors import StrategyError
 from python_core.execution import Atr, Execution
-from python_core.expression import FUNCTIONS, SERIES, Compiler
+from python_core.expression import Compiler
+from python_core.language import FUNCTIONS, SERIES
 from python_core.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
 from python_core.plan import Node, PlanBuilder
-from python_core.syntax import canonical
+from python_core.spelling import canonical
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
 LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")
@@ -32,13 +33,14 @@ class Plan(NamedTuple):
     """A strategy and the levels of an execution, compiled: operations in an order that can be run from first to last.
 
     `conditions` are positions of the four signals' nodes (-1: never), `levels` of the stop, target and trailing distance (-1: not
-    from a series). `warm_up` bars pass before every signal is known.
+    from a series). `warm_up` bars pass before every signal is known. `higher`: whether some operations run on higher timeframes.
     """
 
     nodes: tuple[Node, ...]
     conditions: tuple[int, int, int, int]
     levels: tuple[int, int, int]
     warm_up: int
+    higher: bool = False
 
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +106,10 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def warm_up_bars(self) -> int:
-        """Bars of the strategy's timeframe that pass before every signal is known."""
+        """Bars of the strategy's timeframe that pass before every signal is known.
+
+        Where it uses higher timeframes and has none of its own, the most it can be: reckoned in minutes.
+        """
         return compile_plan(self, ()).warm_up
 
     def with_params(self, **params: Value) -> Strategy:
@@ -163,15 +168,19 @@ class Signals:
         self.length = next(iter(lengths.values()))
 
 
-def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]) -> Plan:
-    """The plan of a strategy and of the stop levels that are ATR distances or expressions; equal ones are compiled once."""
+def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...], bars_timeframe: str | None = None) -> Plan:
+    """The plan of a strategy and of the stop levels that are ATR distances or expressions; equal ones are compiled once.
+
+    `bars_timeframe` stands in where the strategy has no timeframe of its own; it matters to a plan with higher timeframes only.
+    """
     if strategy is None:
-        return _compile((), (), (), levels)
+        return _compile((), (), (), levels, bars_timeframe)
     return _compile(
         tuple(getattr(strategy, name) for name in CONDITIONS),
         tuple(strategy.define.items()),
         tuple((name, repr(value), value) for name, value in strategy.values.items()),
         levels,
+        strategy.timeframe or bars_timeframe,
     )
 
 
@@ -180,10 +189,10 @@ def series_levels(execution: Execution) -> tuple[Atr | str | None, ...]:
     return tuple(level if isinstance(level, Atr | str) else None for level in (getattr(execution, name) for name in LEVELS))
 
 
-def compile_template(strategy: Strategy, levels: tuple[Atr | str | None, ...], open: tuple[str, ...]) -> Plan:
+def compile_template(strategy: Strategy, levels: tuple[Atr | str | None, ...], open: tuple[str, ...], bars_timeframe: str) -> Plan:
     """As `compile_plan`, with the parameters in `open` left to be filled in by a sweep."""
     return _build(
-        PlanBuilder(open),
+        PlanBuilder(open, timeframes.milliseconds(strategy.timeframe or bars_timeframe)),
         tuple(getattr(strategy, name) for name in CONDITIONS),
         strategy.define,
         {name: value for name, value in strategy.values.items() if name not in open},
@@ -197,8 +206,10 @@ def _compile(
     define: tuple[tuple[str, str], ...],
     params: tuple[tuple[str, str, Value], ...],
     levels: tuple[Atr | str | None, ...],
+    timeframe: str | None,
 ) -> Plan:
-    return _build(PlanBuilder(), texts, dict(define), {name: value for name, _, value in params}, levels)
+    builder = PlanBuilder((), None if timeframe is None else timeframes.milliseconds(timeframe))
+    return _build(builder, texts, dict(define), {name: value for name, _, value in params}, levels)
 
 
 def _build(
@@ -216,7 +227,7 @@ def _build(
             numbers.append(-1 if level is None else compiler.number(f"execution.{name}", level))
     warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
     c, n = [*conditions, -1, -1, -1, -1], [*numbers, -1, -1, -1]
-    return Plan(tuple(builder.nodes), (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up)
+    return Plan(tuple(builder.nodes), (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
 
 
 def _by_use(define: dict[str, str]) -> list[str]:

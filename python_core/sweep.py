@@ -131,7 +131,7 @@ def sweep(
     if kernel.chosen(engine) is None:
         values = _python(bars, strategy, params, rules, risk, control or Control())
     else:
-        template = compile_template(strategy, series_levels(rules), tuple(params))
+        template = compile_template(strategy, series_levels(rules), tuple(params), bars.timeframe)
         # Fails here, with the expression and the column, if the first combination can't be run.
         strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
         values = np.empty(count * len(NAMES))

@@ -11,8 +11,9 @@ from python_core.errors import StrategyError
 
 MAX_FLOAT: Final = sys.float_info.max
 
-# Characters that no expression needs; quotes, comments and look-alike letters are among them.
-_ALIEN: Final = re.compile(r"[^\w\s.,()\[\]{}<>=!+\-*/%&|^~@:]|[^\x00-\x7f]|[\x1c-\x1f]", re.ASCII)
+# Characters that no expression needs; comments and look-alike letters are among them.
+_ALIEN: Final = re.compile(r"[^\w\s.,()\[\]{}<>=!+\-*/%&|^~@:'\"]|[^\x00-\x7f]|[\x1c-\x1f]", re.ASCII)
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER: Final = re.compile(r"(?<![\w.])\.?\d[\w.]*", re.ASCII)
 _DECIMAL: Final = re.compile(r"(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE]\d*)?", re.ASCII)
 _SPACES: Final = dict.fromkeys(map(ord, "\t\n\r\v\f"), " ")
@@ -33,6 +34,7 @@ FOREIGN: Final[dict[type, str]] = {
     ast.NotIn: "not in",
     ast.Attribute: "a point after a name",
     ast.Lambda: "lambda",
+    ast.JoinedStr: "f''",
     ast.NamedExpr: ":=",
     ast.Tuple: "a list",
     ast.List: "a list",
@@ -59,7 +61,7 @@ def parse(where: str, text: str) -> ast.expr:
     hint = "as in close > sma(close, 20)"
     if alien := _ALIEN.search(text):
         raise StrategyError(f"{alien[0]!r} is not part of the language", where=f"{where}, column {alien.start() + 1}", hint=hint)
-    for found in _NUMBER.finditer(text):
+    for found in _NUMBER.finditer(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), text)):
         # Python would only warn of a number that runs into a word, as in 1or 2.
         if not _DECIMAL.fullmatch(found[0]):
             raise StrategyError(
@@ -80,24 +82,3 @@ def parse(where: str, text: str) -> ast.expr:
         if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > MAX_FLOAT:
             raise StrategyError("the number is too large", where=f"{where}, column {node.col_offset + 1}", hint="use a finite number")
     return tree
-
-
-def canonical(where: str, text: str) -> str:
-    """The same expression in one spelling: white space, needless brackets and number formats don't matter."""
-    return ast.unparse(_OneSpelling().visit(parse(where, text))) if text.strip() else ""
-
-
-class _OneSpelling(ast.NodeTransformer):
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            return node
-        value = float(node.value)
-        return ast.Constant(int(value) if value.is_integer() and abs(value) < 2**53 else value)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.BoolOp:
-        self.generic_visit(node)
-        values: list[ast.expr] = []
-        for value in node.values:
-            inner = isinstance(value, ast.BoolOp) and type(value.op) is type(node.op)
-            values += value.values if inner else [value]  # type: ignore[attr-defined]
-        return ast.BoolOp(node.op, values)

@@ -55,6 +55,11 @@ def milliseconds(name: str) -> int:
     return MILLISECONDS[parse(name)]
 
 
+def name(length_ms: int) -> str:
+    """The stored name of the timeframe of this length."""
+    return _NAMES[length_ms]
+
+
 def infer(time: np.ndarray) -> str:
     """The timeframe of bars whose open times (int64, epoch milliseconds, increasing) are given: their smallest step."""
     if len(time) < 2:

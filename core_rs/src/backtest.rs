@@ -41,13 +41,13 @@ pub fn backtest(
     }
     let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
     let mut frame = Frame::new(market, timeframe_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops);
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.frames, &market, timeframe_ms)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, rules);
     let mut trades: Vec<Trade> = Vec::new();
     let mut curve = Kept { equity, drawdown: Drawdown::new(rules.capital, market.time) };
     while frame.advance() {
-        evaluator.run(&frame.columns());
+        evaluator.run(&frame);
         for start in (frame.start..frame.end).step_by(TILE) {
             poll(start as f64 / market.len() as f64)?;
             let part = start..(start + TILE).min(frame.end);

@@ -6,6 +6,7 @@ use crate::average::{Prefix, Sma, Smoothed};
 use crate::bits::{self, TILE, WORDS};
 use crate::elementwise::{add, any_nan, divide, each, multiply, subtract};
 use crate::error::{Error, Result};
+use crate::higher::{Closes, Higher, Seen};
 use crate::history::History;
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
@@ -49,6 +50,9 @@ pub enum State {
     TrueRange(TrueRange),
     Shift(History<f64>, usize),
     Crossing(Box<Crossing>),
+    SeenNumber(Seen<f64>),
+    /// A truth, and whether it is known.
+    SeenTruth(Seen<(bool, bool)>),
     /// Runs this indicator, for itself and for those that share it.
     Running(usize),
     Streak(Streak),
@@ -70,6 +74,10 @@ enum Output {
 #[derive(Debug)]
 pub struct Evaluator {
     ops: Vec<Op>,
+    /// The timeframe that each operation runs on: 0 for the strategy's, then those of `higher`.
+    frame_of: Vec<usize>,
+    strategy_ms: i64,
+    higher: Vec<Higher>,
     states: Vec<State>,
     outputs: Vec<Output>,
     prefixes: Vec<Prefix>,
@@ -80,7 +88,19 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    pub fn new(ops: &[Op]) -> Self {
+    /// `frames` are those of the operations, as in a plan.
+    pub fn new(ops: &[Op], frames: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
+        let (mut higher, mut frame_of): (Vec<Higher>, Vec<usize>) = (Vec::new(), Vec::new());
+        for &length_ms in frames {
+            let known = higher.iter().position(|one| one.length_ms() == length_ms);
+            if length_ms > 0 && known.is_none() {
+                if length_ms % strategy_ms != 0 {
+                    return Err(Error::Input("a higher timeframe is no whole multiple of the strategy's".into()));
+                }
+                higher.push(Higher::new(length_ms, market)?);
+            }
+            frame_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
+        }
         let mut longest = vec![0; ops.len()];
         for op in ops {
             if let Op::Sma(input, length) = *op {
@@ -101,13 +121,26 @@ impl Evaluator {
         truths::pair_crossings(ops, &mut states);
         let mut outputs: Vec<Output> = ops.iter().map(output).collect();
         let running = share(ops, &mut states, &mut outputs);
-        Self { ops: ops.to_vec(), states, outputs, prefixes, running, prefix_of }
+        Ok(Self { ops: ops.to_vec(), frame_of, strategy_ms, higher, states, outputs, prefixes, running, prefix_of })
     }
 
     /// Run every operation over the next tile.
-    pub fn run(&mut self, columns: &Columns<'_>) {
-        let n = columns.close.len();
+    pub fn run(&mut self, frame: &Frame<'_>) {
+        for higher in &mut self.higher {
+            higher.advance(frame.market(), frame.start..frame.end);
+        }
+        let strategy = frame.columns();
         for i in 0..self.ops.len() {
+            let own = self.frame_of[i];
+            let columns = if own == 0 { &strategy } else { &self.higher[own - 1].columns() };
+            let n = columns.close.len();
+            if n == 0 && own > 0 {
+                continue;
+            }
+            if let Op::At(input) | Op::AtTruth(input) = self.ops[i] {
+                self.look_up(i, input, &strategy);
+                continue;
+            }
             let (earlier, later) = self.outputs.split_at_mut(i);
             let (earlier_states, states) = self.states.split_at_mut(i);
             if let (Op::Indicator(indicator), State::Running(r)) = (self.ops[i], &states[0]) {
@@ -125,6 +158,44 @@ impl Evaluator {
                 let (values, nan) = inputs.number(i);
                 self.prefixes[p].push(values, nan);
             }
+        }
+    }
+
+    /// What operation `i` sees of its input, which runs on a higher timeframe.
+    fn look_up(&mut self, i: usize, input: usize, strategy: &Columns<'_>) {
+        let columns_of = |frame: usize| if frame == 0 { *strategy } else { self.higher[frame - 1].columns() };
+        let closes_of = |frame: usize| Closes {
+            time: columns_of(frame).time,
+            length_ms: if frame == 0 { self.strategy_ms } else { self.higher[frame - 1].length_ms() },
+        };
+        let (fine, coarse) = (closes_of(self.frame_of[i]), closes_of(self.frame_of[input]));
+        let (earlier, later) = self.outputs.split_at_mut(i);
+        let inputs = Inputs { outputs: earlier, running: &self.running, columns: columns_of(self.frame_of[input]), n: coarse.time.len() };
+        match (&mut self.states[i], &mut later[0]) {
+            (State::SeenNumber(seen), Output::Number { values, nan }) => {
+                let coarse_values = inputs.number(input).0;
+                seen.run(fine, coarse, |k| coarse_values[k], |k, value| values[k] = value);
+                *nan = any_nan(&values[..fine.time.len()]);
+            }
+            (State::SeenTruth(seen), Output::Truth(truth)) => {
+                let coarse_truth = inputs.truth(input);
+                (truth.value, truth.known) = ([0; WORDS], [0; WORDS]);
+                seen.run(
+                    fine,
+                    coarse,
+                    |k| (bits::get(&coarse_truth.value, k), bits::get(&coarse_truth.known, k)),
+                    |k, (value, known)| {
+                        truth.value[k / 64] |= u64::from(value) << (k % 64);
+                        truth.known[k / 64] |= u64::from(known) << (k % 64);
+                    },
+                );
+            }
+            _ => {}
+        }
+        if let Some(p) = self.prefix_of[i] {
+            let inputs = Inputs { outputs: &self.outputs[..=i], running: &self.running, columns: *strategy, n: fine.time.len() };
+            let (values, nan) = inputs.number(i);
+            self.prefixes[p].push(values, nan);
         }
     }
 
@@ -165,6 +236,8 @@ fn state(op: &Op, prefix_of: &[Option<usize>]) -> State {
         Op::Shift(_, bars) => State::Shift(History::new(bars, TILE, f64::NAN), bars),
         Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
         Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
+        Op::At(_) => State::SeenNumber(Seen::new(f64::NAN)),
+        Op::AtTruth(_) => State::SeenTruth(Seen::new((false, false))),
         _ => State::None,
     }
 }
@@ -291,15 +364,15 @@ fn part_of_time(part: TimePart, time_ms: i64) -> f64 {
 
 /// The values of the operations `wanted`, which are numbers, on every strategy bar of a market.
 pub fn values(market: Market<'_>, plan: &Plan, wanted: &[usize], timeframe_ms: i64) -> Result<Vec<Vec<f64>>> {
-    if wanted.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_truth)) {
+    if wanted.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_truth) || plan.frames[i] != 0) {
         return Err(Error::Plan("what is wanted is no operation that gives numbers".into()));
     }
     let mut frame = Frame::new(market, timeframe_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops);
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.frames, &market, timeframe_ms)?;
     let mut values = vec![Vec::new(); wanted.len()];
     while frame.advance() {
+        evaluator.run(&frame);
         let columns = frame.columns();
-        evaluator.run(&columns);
         for (values, &i) in values.iter_mut().zip(wanted) {
             values.extend_from_slice(evaluator.number(i, &columns));
         }

@@ -16,6 +16,7 @@ pub mod elementwise;
 pub mod error;
 pub mod evaluate;
 pub mod exact;
+pub mod higher;
 pub mod history;
 pub mod indicators;
 pub mod market;

@@ -124,6 +124,9 @@ pub enum Op {
     /// Input, length.
     Rising(usize, usize),
     Falling(usize, usize),
+    /// What the last closed bar of a higher timeframe says, a number or a truth.
+    At(usize),
+    AtTruth(usize),
 }
 
 /// An indicator of the table, by its position there: inputs and arguments, as many as it takes, and which output.
@@ -155,6 +158,7 @@ impl Op {
                 | Self::Crossunder(..)
                 | Self::Rising(..)
                 | Self::Falling(..)
+                | Self::AtTruth(_)
         )
     }
 }
@@ -171,11 +175,13 @@ pub struct Outputs {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub ops: Vec<Op>,
+    /// The bars that each operation runs on: the length of a higher timeframe's in milliseconds, or 0 for the strategy's.
+    pub frames: Vec<i64>,
     pub outputs: Outputs,
 }
 
-/// An operation as Python sends it: name, inputs, numbers.
-pub type RawNode = (String, Vec<usize>, Vec<f64>);
+/// An operation as Python sends it: name, inputs, numbers, frame.
+pub type RawNode = (String, Vec<usize>, Vec<f64>, i64);
 
 /// What an operation is, before it has its inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,6 +210,8 @@ pub enum Kind {
     Crossunder,
     Rising,
     Falling,
+    At,
+    AtTruth,
 }
 
 impl Kind {
@@ -253,6 +261,8 @@ impl Kind {
             "crossunder" => Self::Crossunder,
             "rising" => Self::Rising,
             "falling" => Self::Falling,
+            "at" => Self::At,
+            "at_truth" => Self::AtTruth,
             _ => Self::Indicator(indicators::find(name)?),
         })
     }
@@ -268,7 +278,8 @@ impl Kind {
     fn inputs(self) -> usize {
         match self {
             Self::Column(_) | Self::Time(_) | Self::Const | Self::Param | Self::Truth => 0,
-            Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling | Self::Not => 1,
+            Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling => 1,
+            Self::Not | Self::At | Self::AtTruth => 1,
             Self::Binary(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder | Self::And | Self::Or => 2,
             Self::TrueRange | Self::Select => 3,
             Self::Indicator(row) => TABLE[row].inputs,
@@ -278,7 +289,7 @@ impl Kind {
     /// Whether its input `k` is a truth.
     fn takes_truth(self, k: usize) -> bool {
         match self {
-            Self::Not | Self::And | Self::Or => true,
+            Self::Not | Self::And | Self::Or | Self::AtTruth => true,
             Self::Select => k == 0,
             _ => false,
         }
@@ -333,6 +344,8 @@ impl Kind {
             Self::Crossunder => Op::Crossunder(a, b),
             Self::Rising => Op::Rising(a, length),
             Self::Falling => Op::Falling(a, length),
+            Self::At => Op::At(a),
+            Self::AtTruth => Op::AtTruth(a),
         })
     }
 }
@@ -363,7 +376,7 @@ fn indicator(row: usize, inputs: &[usize; INPUTS], arguments: &[f64], output: f6
 impl Plan {
     pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3]) -> Result<Self> {
         let mut ops: Vec<Op> = Vec::with_capacity(nodes.len());
-        for (name, inputs, numbers) in nodes {
+        for (name, inputs, numbers, _) in nodes {
             let at = ops.len();
             let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
@@ -387,8 +400,19 @@ impl Plan {
                 return Err(Error::Plan("an output is no operation of the right kind".into()));
             }
         }
-        Ok(Self { ops, outputs })
+        Ok(Self { ops, frames: frames(nodes)?, outputs })
     }
+}
+
+/// The frames of operations, which run on the bars of their inputs but for those that look at a higher timeframe.
+fn frames(nodes: &[RawNode]) -> Result<Vec<i64>> {
+    for (at, (name, inputs, _, frame)) in nodes.iter().enumerate() {
+        let looks_up = name == "at" || name == "at_truth";
+        if *frame < 0 || inputs.iter().any(|&i| nodes.get(i).is_none_or(|input| (input.3 == *frame) == looks_up)) {
+            return Err(Error::Plan(format!("operation {at} ({name}): an input runs on other bars")));
+        }
+    }
+    Ok(nodes.iter().map(|node| node.3).collect())
 }
 
 fn position(i: i64) -> Option<usize> {
@@ -400,6 +424,7 @@ fn position(i: i64) -> Option<usize> {
 #[derive(Clone, Debug)]
 pub struct Template {
     nodes: Vec<(Kind, Vec<usize>, f64)>,
+    frames: Vec<i64>,
     conditions: [Option<usize>; 4],
     levels: [Option<usize>; 3],
     pub params: usize,
@@ -415,7 +440,7 @@ enum Filled {
 impl Template {
     pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3], params: usize) -> Result<Self> {
         let mut decoded: Vec<(Kind, Vec<usize>, f64)> = Vec::with_capacity(nodes.len());
-        for (name, inputs, numbers) in nodes {
+        for (name, inputs, numbers, _) in nodes {
             let at = decoded.len();
             let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
@@ -433,13 +458,13 @@ impl Template {
         if conditions.iter().chain(&levels).flatten().any(|&i| i >= decoded.len()) {
             return Err(Error::Plan("an output is no operation".into()));
         }
-        Ok(Self { nodes: decoded, conditions, levels, params })
+        Ok(Self { nodes: decoded, frames: frames(nodes)?, conditions, levels, params })
     }
 
     /// Add the operations of one combination of parameters to a joint plan, each distinct one once; gives its outputs.
     pub fn fill(&self, params: &[f64], joint: &mut Joint) -> Result<Outputs> {
         let mut filled: Vec<Filled> = Vec::with_capacity(self.nodes.len());
-        for (kind, inputs, number) in &self.nodes {
+        for ((kind, inputs, number), &frame) in self.nodes.iter().zip(&self.frames) {
             let numbers = |k: usize| match filled[inputs[k]] {
                 Filled::Number(x) => Some(x),
                 Filled::Op(_) => None,
@@ -455,7 +480,7 @@ impl Template {
                     let count = kind.inputs();
                     let mut positions = [0; INPUTS];
                     for (position, &input) in positions.iter_mut().zip(&inputs[..count]) {
-                        *position = joint.operand(filled[input]);
+                        *position = joint.operand(filled[input], self.frames[input]);
                     }
                     let mut arguments = [0.0; ARGUMENTS];
                     for (k, argument) in arguments.iter_mut().enumerate().take(kind.arguments()) {
@@ -463,12 +488,12 @@ impl Template {
                     }
                     let op = kind.build(&positions, &arguments[..kind.arguments()], *number);
                     let op = op.map_err(|what| Error::Input(format!("{} {what}", kind.name())))?;
-                    Filled::Op(joint.add(op))
+                    Filled::Op(joint.add(op, frame))
                 }
             };
             filled.push(value);
         }
-        let mut output = |i: Option<usize>| i.map(|i| joint.operand(filled[i]));
+        let mut output = |i: Option<usize>| i.map(|i| joint.operand(filled[i], self.frames[i]));
         Ok(Outputs { conditions: self.conditions.map(&mut output), levels: self.levels.map(&mut output) })
     }
 }
@@ -477,23 +502,25 @@ impl Template {
 #[derive(Debug, Default)]
 pub struct Joint {
     pub ops: Vec<Op>,
-    seen: HashMap<Key, usize>,
+    pub frames: Vec<i64>,
+    seen: HashMap<(Key, i64), usize>,
 }
 
 /// Equal for equal operations.
 pub type Key = [u64; 3 + INPUTS + ARGUMENTS];
 
 impl Joint {
-    fn operand(&mut self, filled: Filled) -> usize {
+    fn operand(&mut self, filled: Filled, frame: i64) -> usize {
         match filled {
             Filled::Op(i) => i,
-            Filled::Number(x) => self.add(Op::Const(x)),
+            Filled::Number(x) => self.add(Op::Const(x), frame),
         }
     }
 
-    fn add(&mut self, op: Op) -> usize {
-        *self.seen.entry(key(&op)).or_insert_with(|| {
+    fn add(&mut self, op: Op, frame: i64) -> usize {
+        *self.seen.entry((key(&op), frame)).or_insert_with(|| {
             self.ops.push(op);
+            self.frames.push(frame);
             self.ops.len() - 1
         })
     }
@@ -533,5 +560,7 @@ pub fn key(op: &Op) -> Key {
         Op::Select(condition, a, b) => parts(17, &[at(condition), at(a), at(b)]),
         Op::Rising(a, length) => parts(18, &[at(a), at(length)]),
         Op::Falling(a, length) => parts(19, &[at(a), at(length)]),
+        Op::At(a) => parts(21, &[at(a)]),
+        Op::AtTruth(a) => parts(22, &[at(a)]),
     }
 }

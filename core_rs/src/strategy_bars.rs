@@ -10,6 +10,12 @@ const WEEK_MS: i64 = 7 * DAY_MS;
 /// 1970-01-01 was a Thursday; weeks start on Monday.
 const MONDAY_OFFSET_MS: i64 = 4 * DAY_MS;
 
+/// When the bar of `length_ms` closes that a time lies in.
+pub fn close_of_bar(time_ms: i64, length_ms: i64) -> i64 {
+    let offset = if length_ms == WEEK_MS { MONDAY_OFFSET_MS } else { 0 };
+    (time_ms - offset).div_euclid(length_ms) * length_ms + offset + length_ms
+}
+
 /// Up to a tile of strategy bars, and the base bars `start..end` they are made of. The last frame may have no strategy bar at all, only
 /// base bars that complete none.
 #[derive(Debug)]
@@ -64,6 +70,10 @@ impl<'a> Frame<'a> {
         self.end == self.market.len()
     }
 
+    pub fn market(&self) -> &Market<'a> {
+        &self.market
+    }
+
     pub fn columns(&self) -> Columns<'_> {
         if self.is_base() {
             let (market, bars) = (&self.market, self.start..self.end);
@@ -90,8 +100,7 @@ impl<'a> Frame<'a> {
         let stop = (self.start + TILE).min(market.len());
         while self.end < stop {
             let first = self.end;
-            let offset = if self.length_ms == WEEK_MS { MONDAY_OFFSET_MS } else { 0 };
-            let end_ms = (market.time[first] - offset).div_euclid(self.length_ms) * self.length_ms + offset + self.length_ms;
+            let end_ms = close_of_bar(market.time[first], self.length_ms);
             let mut last = first;
             let (mut high, mut low, mut volume) = (market.high[first], market.low[first], market.volume[first]);
             while last + 1 < market.len() && market.time[last + 1] < end_ms {

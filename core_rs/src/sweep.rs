@@ -118,12 +118,12 @@ fn run_chunk(
         });
     }
     let ignores_equity = !job.risk && simulator.may_ignore_equity();
-    let mut evaluator = Evaluator::new(&joint.ops);
+    let mut evaluator = Evaluator::new(&joint.ops, &joint.frames, &market, job.timeframe_ms)?;
     let mut tile = OrderTile::new(&runs.first().map(|run| run.outputs).unwrap_or_default());
     let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
     let mut frame = Frame::new(market, job.timeframe_ms)?;
     while frame.advance() {
-        evaluator.run(&frame.columns());
+        evaluator.run(&frame);
         for start in (frame.start..frame.end).step_by(TILE) {
             let part = start..(start + TILE).min(frame.end);
             poll(part.len())?;

@@ -25,7 +25,7 @@ def rsi(x: Series, length: int) -> Series:
 
 
 ROWS: Final[dict[str, Indicator]] = {
-    "rsi": primitive(rsi, length(), warm_up=lambda length: length),
+    "rsi": primitive(rsi, length(default=14), warm_up=lambda length: length),
     "macd": composite(
         "Moving average convergence and divergence: line = ema(fast) - ema(slow), signal = ema(line), hist = line - signal. (Appel 1979)",
         length("fast", 12),

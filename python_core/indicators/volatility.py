@@ -20,6 +20,9 @@ def true_range(high: Series, low: Series, close: Series) -> Series:
 ROWS: Final[dict[str, Indicator]] = {
     "true_range": primitive(true_range, series=(), implied=("high", "low", "close"), warm_up=lambda: 1),
     "atr": composite(
-        "Average true range: Wilder's average of the true range. (Wilder 1978)", length(), series=(), formula="rma(true_range(), length)"
+        "Average true range: Wilder's average of the true range. (Wilder 1978)",
+        length(default=14),
+        series=(),
+        formula="rma(true_range(), length)",
     ),
 }

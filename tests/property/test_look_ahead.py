@@ -27,9 +27,13 @@ CONDITIONS = st.sampled_from(
         "high - low > atr(3) and volume > 0",
         "not close > open",
         "True",
+        "at(coarse, close > open)",
+        "close > at(coarse, sma(close, 2))",
+        "crossover(at(coarse, high), close[1])",
+        "at(coarse, rising(volume, 1)) or hour < 6",
     ]
 )
-LEVELS = st.sampled_from([None, None, 0.004, 0.02, bt.Atr(multiple=1.5, period=3), "low - atr(2)", "close * 1.01"])
+LEVELS = st.sampled_from([None, None, 0.004, 0.02, bt.Atr(multiple=1.5, period=3), "low - atr(2)", "close * 1.01", "at('1w', low)"])
 
 
 @st.composite
@@ -70,6 +74,7 @@ def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
 @given(
     seed=st.integers(0, 2**32 - 1),
     pair=st.sampled_from(PAIRS),
+    between=st.integers(0, len(MILLISECONDS)),
     after=st.sampled_from(["nothing", "other bars", "a standstill"]),
     texts=st.tuples(CONDITIONS, CONDITIONS, st.one_of(st.just(""), CONDITIONS), CONDITIONS),
     ready_made=st.booleans(),
@@ -79,6 +84,7 @@ def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
 def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
     seed: int,
     pair: tuple[str, str],
+    between: int,
     after: str,
     texts: tuple[str, str, str, str],
     ready_made: bool,
@@ -88,6 +94,9 @@ def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
     rng = np.random.default_rng(seed)
     base, coarse = pair
     length, ratio = MILLISECONDS[base], MILLISECONDS[coarse] // MILLISECONDS[base]
+    # The strategy's own timeframe is one of those from the bars' up to the one that it looks at.
+    own = [name for name, ms in MILLISECONDS.items() if ms % length == 0 and MILLISECONDS[coarse] % ms == 0]
+    timeframe = own[between % len(own)]
     n = int(rng.integers(2, 400))
     cut = int(rng.integers(0, n - 1))
     note(f"cut after bar {cut} of {n}")
@@ -110,7 +119,8 @@ def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
         if ready_made:
             return bt.simulate(history, bt.Signals(*(mask[:bars] for mask in masks)), execution)
         names = ("entry_long", "exit_long", "entry_short", "exit_short")
-        return bt.backtest(history, bt.Strategy(**dict(zip(names, texts, strict=True)), timeframe=coarse), execution)
+        strategy = bt.Strategy(**dict(zip(names, texts, strict=True)), timeframe=timeframe, params={"coarse": coarse})
+        return bt.backtest(history, strategy, execution)
 
     whole = run(before, masks, n, funding)
     if after == "nothing":

@@ -21,6 +21,7 @@ from python_core.builder import (
     hl2,
     hour,
     low,
+    macd,
     minute,
     named,
     open,
@@ -52,6 +53,13 @@ SAME: list[tuple[Any, str]] = [
     ((hour >= 8) & (weekday < 5) | (minute == 0), "hour >= 8 and weekday < 5 or minute == 0"),
     (falling(builder.max(close, open, 3), 2), "falling(max(close, open, 3), 2)"),
     (builder.log(builder.abs(close)) > 2, "log(abs(close)) > 2"),
+    (close > ema(close, 50, tf="4h"), "close > at('4h', ema(close, 50))"),
+    (
+        builder.at("1d", close > open) & crossover(close, builder.at(1440, high)),
+        "at('1d', close > open) and crossover(close, at('1d', high))",
+    ),
+    (macd(close, slow=30).hist > macd(close, slow=30), "macd(close, 12, 30, 9).hist > macd(close, 12, 30, 9)"),
+    (macd(close, tf="1d").signal > 0, "at('1d', macd(close, 12, 26, 9).signal) > 0"),
 ]
 
 
@@ -124,7 +132,7 @@ TRAPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: param("sma(1)", 1), "is no name"),
     (lambda: strategy(entry_long=sma(close) > 1), "sma takes 2 arguments, not 1"),
     (lambda: strategy(entry_long=close > close[-1]), "would look ahead"),
-    (lambda: strategy(entry_long=close > sma(close, "x")), "is not part of the language|is no number"),
+    (lambda: strategy(entry_long=close > sma(close, "x")), "is not part of the language|is no number|unknown timeframe"),
     (lambda: strategy(entry_long=close + 1), "gives a number, not true or false"),
 ]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core import signals
 from python_core.expression import MAX_DEPTH, MAX_LENGTH
-from python_core.syntax import canonical
+from python_core.spelling import canonical
 
 # Text and the message after «entry_long, column »; ... stands for what varies.
 BAD = {
@@ -42,8 +42,17 @@ BAD = {
     "sma(close) > 1": "1: sma takes 2 arguments, not 1; write sma(series, length)",
     "sma(close, 3, 4) > 1": "1: sma takes 2 arguments, not 3; write sma(series, length)",
     "crossover(close)": "1: crossover takes 2 series, not 1; write crossover(a, b)",
-    "sma(close, length=3) > 1": "1: 'sma' takes its arguments by position; leave out names and stars",
-    "sma(*close) > 1": "1: 'sma' takes its arguments by position; leave out names and stars",
+    "sma(close, size=3) > 1": "1: sma has no argument 'size'; known are series, length, tf",
+    "sma(close, lenght=3) > 1": "1: sma has no argument 'lenght'; did you mean 'length'?",
+    "sma(close, 3, length=3) > 1": "1: sma is given length twice; leave out one of them",
+    "sma(close, length=3, length=4) > 1": "1: sma is given length twice; leave out one of them",
+    "sma(length=3) > 1": "1: sma needs series; write sma(series, length)",
+    "sma(close, 3, '4h', tf='1d') > 1": "1: sma has 2 timeframes; leave out one of them",
+    "max(a=close, b=open) > 1": "1: max takes its arguments by position; leave out their names",
+    "sma(*close) > 1": "1: sma takes no stars; write the arguments one by one",
+    "sma(**close) > 1": "1: sma takes no stars; write sma(series, length)",
+    "ema(close, 20).value > 1": "1: ema has no output 'value'; leave the point and the name out",
+    "macd(close).histogram > 1": "1: macd has no output 'histogram'; did you mean 'hist'?",
     "sma(close, 2.5) > 1": "12: the length of sma is 2.5; use a whole number from 1 to 1,000,000",
     "ema(close, 0) > 1": "12: the length of ema is 0; use a whole number from 1 to 1,000,000",
     "rsi(close, 1e9) > 1": "12: the length of rsi is 1e+09; use a whole number from 1 to 1,000,000",
@@ -86,7 +95,10 @@ BAD = {
     "(lambda: 1)()": "1: only the functions of the language can be called...",
     "[x for x in close]": "1: for is not part of the language; see the list of functions and operators",
     "(a := 1) > 1": "2: := is not part of the language; see the list of functions and operators",
-    "__import__('os')": '12: "\'" is not part of the language; as in close > sma(close, 20)',
+    "__import__('os')": "1: unknown function '__import__'; ...",
+    "close > '1'": "9: '1' is no number; use numbers, names and functions",
+    "close > f'{1}'": "9: f'' is not part of the language; see the list of functions and operators",
+    "close > 'a": "9: not an expression: unterminated string literal (detected at line 1); as in close > sma(close, 20)",
     "close > 1 # why": "11: '#' is not part of the language; as in close > sma(close, 20)",
     "close > 1; open": "10: ';' is not part of the language; as in close > sma(close, 20)",
     "close \\\n > 1": "7: '\\\\' is not part of the language; as in close > sma(close, 20)",
@@ -167,6 +179,26 @@ def test_any_text_is_an_expression_or_a_strategy_error_within_10_ms(text: str) -
                 bt.Strategy(entry_long=text)
         took_s.append(time.thread_time() - begin)
     assert min(took_s) < 0.01
+
+
+SPELLINGS = [
+    ["ema(close, 20) > 1", "ema( close,20.0 )>(1)", "ema(length=20, series=close) > 1e0"],
+    ["at('4h', ema(close, 20)) > 1", "ema(close, 20, tf='4h') > 1", 'ema(close, 20, "4h") > 1', "at(240, ema(close, length=20)) > 1"],
+    ["macd(close) > 0", "macd(close, 12, 26, 9).line > 0", "macd(close, signal_length=9).line > 0"],
+    ["at('1d', macd(close).hist) > 0", "macd(close, tf='D').hist > 0", "macd(close, fast=12, tf=1440).hist > 0"],
+    ["at('1d', close > open)", "at(tf='1d', value=close > open)"],
+    ["at(frame, close) > atr(14)", "at(tf=frame, value=close) > atr()"],
+    ["close > 1 and close > 2 and close > 3", "close > 1 and (close > 2 and close > 3)"],
+]
+
+
+@pytest.mark.parametrize("texts", SPELLINGS, ids=[texts[0] for texts in SPELLINGS])
+def test_what_means_the_same_has_one_hash(texts: list[str]) -> None:
+    strategies = [bt.Strategy(entry_long=text, params={"frame": "4h"}) for text in texts]
+    assert len({strategy.hash for strategy in strategies}) == 1
+    assert len({str(strategy.canonical()) for strategy in strategies}) == 1
+    bars = bt.synthetic(1_000)
+    assert len({bt.backtest(bars, strategy).fingerprint for strategy in strategies}) == 1
 
 
 @given(text=TEXTS)
@@ -263,6 +295,10 @@ MEANINGS = {
     "min(close, sma(close, 3)) > 0": [2, 3, 4, 5, 6],
     "max(sma(close, 3), close) > 0": [2, 3, 4, 5, 6],
     "sma(close, max(2, min(3, 7))) == 3": [3, 6],
+    # by name, with defaults, another output
+    "sma(length=3, series=close) == 3": [3, 6],
+    "highest(close, 3).bars == 0": [2, 5],
+    "highest(close, length=3) == 4": [2, 3, 4],
     # nothing is true while something in it is not known
     "sma(close, 3) > 0": [2, 3, 4, 5, 6],
     "not sma(close, 3) > 0": [],
@@ -353,7 +389,8 @@ def test_the_warm_up_says_when_the_first_signal_can_be(closes: list[int], text: 
     from python_core.strategy import compile_plan
 
     plan = compile_plan(bt.Strategy(entry_long=text), ())
-    columns = {name: np.array(closes, dtype=float) for name in ("open", "high", "low", "close", "volume")}
-    _, known = signals.evaluate(plan.nodes, columns, 40)[plan.conditions[0]]
+    column = np.array(closes, dtype=float)
+    bars = bt.Bars(np.arange(40) * 3_600_000, column, column, column, column, column)
+    _, known = signals.evaluate(plan.nodes, signals.StrategyBars(bars, None))[plan.conditions[0]]
     assert known.argmax() == plan.warm_up
     assert known[plan.warm_up :].all()
