@@ -128,6 +128,7 @@ impl<'a> Trader<'a> {
 
     /// Orders that fill at `price` of bar `i`: exits before entries.
     #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
     pub fn fill(
         &mut self,
         ledger: &mut impl Ledger,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::bits::TILE;
 use crate::drawdown::Drawdown;
-use crate::simd::multiversion;
+use crate::simd::{extremes, mark};
 
 /// A position between two events; equity follows the close.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +95,7 @@ impl Curve for Followed<'_> {
     #[inline(always)]
     fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
         // Rounding is monotone, so the extremes of equity are those of the close.
-        let (least, most) = extremes(&close[bars.clone()]);
+        let (least, most) = extremes(&close[bars.clone()], &close[bars.clone()]);
         let (a, b) = (held.equity(least), held.equity(most));
         let (low, high) = if a < b { (a, b) } else { (b, a) };
         let ruin = if low <= 0.0 { held.ruin(bars.clone(), close) } else { None };
@@ -125,56 +125,4 @@ impl Curve for Ignored {
     fn held(&mut self, _bars: Range<usize>, _close: &[f64], _held: Held) -> Option<usize> {
         None
     }
-}
-
-const LANES: usize = 8;
-
-multiversion! {
-    /// Fill in equity; gives its extremes.
-    fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) = mark_in;
-}
-#[inline(always)]
-fn mark_in(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) {
-    let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    let ((closes, rest), (groups, equity_rest)) = (close.as_chunks::<LANES>(), equity.as_chunks_mut::<LANES>());
-    for (close, equity) in closes.iter().zip(groups) {
-        for lane in 0..LANES {
-            let value = held.equity(close[lane]);
-            equity[lane] = value;
-            low[lane] = if value < low[lane] { value } else { low[lane] };
-            high[lane] = if value > high[lane] { value } else { high[lane] };
-        }
-    }
-    let (mut least, mut most) = if closes.is_empty() { (f64::INFINITY, f64::NEG_INFINITY) } else { reduce(&low, &high) };
-    for (&close, equity) in rest.iter().zip(equity_rest) {
-        let value = held.equity(close);
-        *equity = value;
-        least = if value < least { value } else { least };
-        most = if value > most { value } else { most };
-    }
-    (least, most)
-}
-
-multiversion! {
-    fn extremes(values: &[f64]) -> (f64, f64) = extremes_in;
-}
-#[inline(always)]
-fn extremes_in(values: &[f64]) -> (f64, f64) {
-    let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    let (groups, rest) = values.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, &value) in group.iter().enumerate() {
-            low[lane] = if value < low[lane] { value } else { low[lane] };
-            high[lane] = if value > high[lane] { value } else { high[lane] };
-        }
-    }
-    let start = if groups.is_empty() { (f64::INFINITY, f64::NEG_INFINITY) } else { reduce(&low, &high) };
-    rest.iter().fold(start, |(least, most), &value| (if value < least { value } else { least }, if value > most { value } else { most }))
-}
-
-#[inline(always)]
-fn reduce(low: &[f64; LANES], high: &[f64; LANES]) -> (f64, f64) {
-    let least = low.iter().fold(f64::INFINITY, |least, &value| if value < least { value } else { least });
-    let most = high.iter().fold(f64::NEG_INFINITY, |most, &value| if value > most { value } else { most });
-    (least, most)
 }

@@ -1,5 +1,7 @@
 //! Drawdowns of an equity curve, followed while the run goes on.
 
+use crate::simd::extremes;
+
 /// The worst of the drawdowns, over bars.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeepestDrawdown {
@@ -26,7 +28,6 @@ pub struct Drawdown<'a> {
 }
 
 const BLOCK: usize = 64;
-const LANES: usize = 8;
 
 impl<'a> Drawdown<'a> {
     /// `time` are the open times of all bars of the run.
@@ -36,6 +37,7 @@ impl<'a> Drawdown<'a> {
     }
 
     /// Equity that stays at `value` for the next `bars` bars.
+    #[inline(always)]
     pub fn push_flat(&mut self, value: f64, bars: usize) {
         if bars == 0 {
             return;
@@ -67,10 +69,11 @@ impl<'a> Drawdown<'a> {
     }
 
     /// Equity of the next bars.
+    #[inline(always)]
     pub fn push_slice(&mut self, equity: &[f64]) {
         let (blocks, rest) = equity.as_chunks::<BLOCK>();
         for block in blocks {
-            let (low, high) = extremes(block);
+            let (low, high) = extremes(block, block);
             if high < self.peak {
                 self.push_below(low, BLOCK);
             } else if low == high && block.iter().all(|&value| value == high) {
@@ -126,19 +129,4 @@ impl<'a> Drawdown<'a> {
         self.note_depth();
         self.deepest
     }
-}
-
-/// Lowest and highest value but for NaN, with +inf and -inf where there is none.
-#[inline]
-fn extremes(block: &[f64; BLOCK]) -> (f64, f64) {
-    let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    for group in block.as_chunks::<LANES>().0 {
-        for lane in 0..LANES {
-            low[lane] = if group[lane] < low[lane] { group[lane] } else { low[lane] };
-            high[lane] = if group[lane] > high[lane] { group[lane] } else { high[lane] };
-        }
-    }
-    low.iter().zip(&high).fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), (&l, &h)| {
-        (if l < least { l } else { least }, if h > most { h } else { most })
-    })
 }

@@ -19,6 +19,7 @@ pub mod exact;
 pub mod higher;
 pub mod history;
 pub mod indicators;
+pub mod lanes;
 pub mod market;
 pub mod metrics;
 pub mod plan;

@@ -319,7 +319,8 @@ fn position(n: usize, share: f64) -> (usize, f64) {
 /// Sums over the trades seen so far, in all and by side.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TradeTally {
-    all: Sums,
+    /// Kept once both sides have traded; before, one side's sums are all there is.
+    both: Sums,
     long: Sums,
     short: Sums,
 }
@@ -371,15 +372,29 @@ impl Default for Sums {
 
 impl TradeTally {
     /// Trades come in the order of exits.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, trade: &Trade) {
         let share = ratio(trade.net, trade.quantity * trade.entry_price);
-        self.all.push(trade, share);
-        if trade.side > 0 { &mut self.long } else { &mut self.short }.push(trade, share);
+        let (side, other) = if trade.side > 0 { (&mut self.long, &self.short) } else { (&mut self.short, &self.long) };
+        if other.trades > 0 {
+            if side.trades == 0 {
+                self.both = *other;
+            }
+            self.both.push(trade, share);
+        }
+        side.push(trade, share);
+    }
+
+    fn all(&self) -> &Sums {
+        match (self.long.trades, self.short.trades) {
+            (_, 0) => &self.long,
+            (0, _) => &self.short,
+            _ => &self.both,
+        }
     }
 
     pub fn trades(&self) -> i64 {
-        self.all.trades
+        self.all().trades
     }
 }
 
@@ -450,9 +465,9 @@ impl Sums {
 /// Metrics of all, long and short trades.
 fn trade_values(trades: Option<&[Trade]>, tally: &TradeTally) -> [[f64; SIDE_VALUES]; 3] {
     let Some(trades) = trades else {
-        return [&tally.all, &tally.long, &tally.short].map(|sums| sums.values(f64::NAN));
+        return [tally.all(), &tally.long, &tally.short].map(|sums| sums.values(f64::NAN));
     };
-    let (average, average_long, average_short) = (tally.all.average(), tally.long.average(), tally.short.average());
+    let (average, average_long, average_short) = (tally.all().average(), tally.long.average(), tally.short.average());
     let (mut all, mut long, mut short) = (0.0, 0.0, 0.0);
     for trade in trades {
         let distance = trade.net - average;
@@ -465,7 +480,7 @@ fn trade_values(trades: Option<&[Trade]>, tally: &TradeTally) -> [[f64; SIDE_VAL
             short += distance * distance;
         }
     }
-    [tally.all.values(all), tally.long.values(long), tally.short.values(short)]
+    [tally.all().values(all), tally.long.values(long), tally.short.values(short)]
 }
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
 //! Run-time dispatch. Loops are written once, in plain Rust that the compiler vectorises; the macro compiles them for the baseline,
 //! for AVX2 and for AVX-512, and picks one at the first call. No version contracts or reorders a float operation, so all give the same bits.
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use crate::curve::Held;
+use crate::lanes;
+
 /// Compiles `$body`, an `#[inline(always)]` function, once for each instruction set and calls the best that the machine has.
 macro_rules! multiversion {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident$(<$life:lifetime>)?($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident$(<$($type:ident: $bound:path),+>)?($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name$(<$life>)?($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name$(<$($type: $bound),+>)?($($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2$(<$life>)?($($arg: $ty),*) $(-> $ret)? {
+                fn avx2$(<$($type: $bound),+>)?($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
                 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx512$(<$life>)?($($arg: $ty),*) $(-> $ret)? {
+                fn avx512$(<$($type: $bound),+>)?($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
                 match $crate::simd::level() {
@@ -39,19 +44,23 @@ pub enum Level {
 }
 
 /// What this machine has, found out once.
+#[inline(always)]
 pub fn level() -> Level {
-    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-    static FOUND: AtomicU8 = AtomicU8::new(u8::MAX);
     match FOUND.load(Relaxed) {
         0 => Level::Baseline,
         1 => Level::Avx2,
         2 => Level::Avx512,
-        _ => {
-            let found = detect();
-            FOUND.store(found as u8, Relaxed);
-            found
-        }
+        _ => find(),
     }
+}
+
+static FOUND: AtomicU8 = AtomicU8::new(u8::MAX);
+
+#[cold]
+fn find() -> Level {
+    let found = detect();
+    FOUND.store(found as u8, Relaxed);
+    found
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -135,13 +144,23 @@ fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
 
 /// Truths to bits, 64 a word; bits past the end are 0.
 pub fn pack(truths: &[bool], out: &mut [u64]) {
-    let mut chunks = truths.chunks(64);
-    for word in out {
-        *word = chunks.next().map_or(0, pack_word);
+    let (words, rest) = truths.as_chunks::<64>();
+    let (whole, beyond) = out.split_at_mut(words.len().min(out.len()));
+    match level() {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { x86::pack_avx512(words, whole) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { x86::pack_avx2(words, whole) },
+        _ => whole.iter_mut().zip(words).for_each(|(out, truths)| *out = pack_word(truths)),
+    }
+    if let Some((first, beyond)) = beyond.split_first_mut() {
+        *first = pack_word(rest);
+        beyond.fill(0);
     }
 }
 
-#[inline(always)]
 fn pack_word(truths: &[bool]) -> u64 {
     let mut word = 0;
     let (eights, rest) = truths.as_chunks::<8>();
@@ -156,46 +175,158 @@ fn pack_word(truths: &[bool]) -> u64 {
     word
 }
 
+/// The lowest value of `low` and the highest of `high`, which are of one length; infinity and its negative where there is none but NaN.
+#[inline(always)]
+pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        return unsafe { x86::extremes(low, high) };
+    }
+    lanes::extremes(low, high)
+}
+
+/// Fill in equity of a position from the close; gives its extremes.
+#[inline(always)]
+pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        return unsafe { x86::mark(close, held, equity) };
+    }
+    lanes::mark(close, held, equity)
+}
+
+/// The first bar whose low is at or below `lower` (if `LOW`) or whose high is at or above `upper` (if `HIGH`); the number of bars where
+/// there is none.
+#[inline(always)]
+pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        return unsafe { x86::first_outside::<LOW, HIGH>(low, high, lower, upper) };
+    }
+    lanes::first(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| (LOW & (low <= lower)) | (HIGH & (high >= upper)))
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Test;
+    use crate::curve::Held;
     use std::arch::x86_64::{
-        _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _mm256_cmp_pd, _mm256_loadu_pd, _mm256_movemask_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
+        __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_cmp_pd, _mm256_loadu_pd, _mm256_loadu_si256,
+        _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_slli_epi16, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
+        _mm512_loadu_si512, _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd,
+        _mm512_mul_pd, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_pd, _mm512_sub_pd, _mm512_test_epi8_mask,
     };
 
-    #[target_feature(enable = "avx512f")]
+    /// The lanes that are left of `n` values from position `at` on, which is before the end.
+    #[inline(always)]
+    fn lanes(at: usize, n: usize) -> __mmask8 {
+        if n - at >= 8 { 0xff } else { (1 << (n - at)) - 1 }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn load(values: &[f64], at: usize, lanes: __mmask8) -> __m512d {
+        debug_assert!(at + 8 - lanes.leading_zeros() as usize <= values.len());
+        // SAFETY: callers give only lanes that lie inside the values, and no other is touched.
+        unsafe { _mm512_maskz_loadu_pd(lanes, values.as_ptr().add(at)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
+        let high = &high[..low.len()];
+        let (mut least, mut most) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
+        for at in (0..low.len()).step_by(8) {
+            let lanes = lanes(at, low.len());
+            // With a NaN first, the second operand is taken.
+            least = _mm512_mask_min_pd(least, lanes, load(low, at, lanes), least);
+            most = _mm512_mask_max_pd(most, lanes, load(high, at, lanes), most);
+        }
+        (_mm512_reduce_min_pd(least), _mm512_reduce_max_pd(most))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) {
+        let equity = &mut equity[..close.len()];
+        let (mut least, mut most) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
+        let (balance, quantity, entry) = (_mm512_set1_pd(held.balance), _mm512_set1_pd(held.quantity), _mm512_set1_pd(held.entry));
+        for at in (0..close.len()).step_by(8) {
+            let lanes = lanes(at, close.len());
+            let value = _mm512_add_pd(balance, _mm512_mul_pd(quantity, _mm512_sub_pd(load(close, at, lanes), entry)));
+            // SAFETY: the lanes lie inside the closes, of which there are as many as equities.
+            unsafe { _mm512_mask_storeu_pd(equity.as_mut_ptr().add(at), lanes, value) };
+            least = _mm512_mask_min_pd(least, lanes, value, least);
+            most = _mm512_mask_max_pd(most, lanes, value, most);
+        }
+        (_mm512_reduce_min_pd(least), _mm512_reduce_max_pd(most))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
+        let n = low.len();
+        let high = &high[..n];
+        let (lower, upper) = (_mm512_set1_pd(lower), _mm512_set1_pd(upper));
+        for at in (0..n).step_by(8) {
+            let lanes = lanes(at, n);
+            let below = if LOW { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, load(low, at, lanes), lower) } else { 0 };
+            let above = if HIGH { _mm512_mask_cmp_pd_mask::<_CMP_GE_OQ>(lanes, load(high, at, lanes), upper) } else { 0 };
+            if below | above != 0 {
+                return at + (below | above).trailing_zeros() as usize;
+            }
+        }
+        n
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub fn pack_avx512(truths: &[[bool; 64]], out: &mut [u64]) {
+        for (out, truths) in out.iter_mut().zip(truths) {
+            // SAFETY: the array has 64 bytes.
+            let bytes = unsafe { _mm512_loadu_si512(truths.as_ptr().cast()) };
+            *out = _mm512_test_epi8_mask(bytes, bytes);
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub fn pack_avx2(truths: &[[bool; 64]], out: &mut [u64]) {
+        for (out, truths) in out.iter_mut().zip(truths) {
+            // SAFETY: the array has twice 32 bytes.
+            let (a, b) = unsafe { (_mm256_loadu_si256(truths.as_ptr().cast()), _mm256_loadu_si256(truths[32..].as_ptr().cast())) };
+            // A truth is its byte's lowest bit, and moves to the highest one.
+            let (a, b) = (_mm256_movemask_epi8(_mm256_slli_epi16::<7>(a)), _mm256_movemask_epi8(_mm256_slli_epi16::<7>(b)));
+            *out = u64::from(a as u32) | u64::from(b as u32) << 32;
+        }
+    }
+
+    /// Eight bars a byte: x86 is little-endian, so bytes in order make words.
+    #[target_feature(enable = "avx512f,avx512dq")]
     pub fn words_avx512(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
-        let words = out.iter_mut().zip(a.iter().zip(b));
+        let bytes = bytemuck::cast_slice_mut::<u64, u8>(out).iter_mut();
+        let groups = bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0));
         match test {
-            Test::Gt => words.for_each(|(out, (a, b))| *out = word512::<_CMP_GT_OQ>(a, b)),
-            Test::Ge => words.for_each(|(out, (a, b))| *out = word512::<_CMP_GE_OQ>(a, b)),
-            Test::Eq => words.for_each(|(out, (a, b))| *out = word512::<_CMP_EQ_OQ>(a, b)),
+            Test::Gt => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GT_OQ>(a, b)),
+            Test::Ge => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GE_OQ>(a, b)),
+            Test::Eq => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_EQ_OQ>(a, b)),
         }
     }
 
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn word512<const OP: i32>(a: &[f64; 64], b: &[f64; 64]) -> u64 {
-        let mut bits = 0;
-        for k in 0..8 {
-            // SAFETY: 8 values from position 8 k lie inside the 64 of each array.
-            let (x, y) = unsafe { (_mm512_loadu_pd(a.as_ptr().add(8 * k)), _mm512_loadu_pd(b.as_ptr().add(8 * k))) };
-            bits |= u64::from(_mm512_cmp_pd_mask::<OP>(x, y)) << (8 * k);
-        }
-        bits
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn eight<const OP: i32>(a: &[f64; 8], b: &[f64; 8]) -> u8 {
+        // SAFETY: each array has 8 values.
+        let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
+        _mm512_cmp_pd_mask::<OP>(a, b)
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512dq")]
     pub fn both_ways_avx512(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u64], below: &mut [u64]) {
-        for ((above, below), (a, b)) in above.iter_mut().zip(below).zip(a.iter().zip(b)) {
-            let (mut gt, mut lt) = (0, 0);
-            for k in 0..8 {
-                // SAFETY: 8 values from position 8 k lie inside the 64 of each array.
-                let (x, y) = unsafe { (_mm512_loadu_pd(a.as_ptr().add(8 * k)), _mm512_loadu_pd(b.as_ptr().add(8 * k))) };
-                gt |= u64::from(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(x, y)) << (8 * k);
-                lt |= u64::from(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(y, x)) << (8 * k);
-            }
-            (*above, *below) = (gt, lt);
+        let bytes = bytemuck::cast_slice_mut::<u64, u8>(above).iter_mut().zip(bytemuck::cast_slice_mut::<u64, u8>(below));
+        for ((above, below), (a, b)) in bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0)) {
+            (*above, *below) = (eight::<_CMP_GT_OQ>(a, b), eight::<_CMP_GT_OQ>(b, a));
         }
     }
 
@@ -224,7 +355,19 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Test, compare};
+    use super::{Test, compare, pack};
+
+    #[test]
+    fn truths_keep_their_places_at_every_length() {
+        let truths: Vec<bool> = (0..200).map(|i| i * i % 7 < 3).collect();
+        for n in [0, 1, 8, 63, 64, 65, 128, 200] {
+            let mut words = [u64::MAX; 4];
+            pack(&truths[..n], &mut words);
+            for i in 0..256 {
+                assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && truths[i], "{n} {i}");
+            }
+        }
+    }
 
     #[test]
     fn comparisons_are_ordered_and_cover_every_length() {

@@ -7,11 +7,11 @@ use crate::curve::{Curve, Held};
 use crate::market::Market;
 use crate::rules::Rules;
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
-use crate::simd::multiversion;
+use crate::simd::{extremes, first_outside, multiversion};
 use crate::trade::{Reason, Trade};
 
 /// Runs tiles of orders; what is left between tiles is the trader's account, and the caller's ledger and curve.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Simulator<'a> {
     pub trader: Trader<'a>,
 }
@@ -40,7 +40,7 @@ impl<'a> Simulator<'a> {
         } else if self.trader.sees_every_bar {
             self.run_bars(orders, ledger, curve);
         } else {
-            self.run_events(orders, ledger, curve);
+            run_events(&mut self.trader, orders, ledger, curve);
         }
     }
 
@@ -79,59 +79,62 @@ impl<'a> Simulator<'a> {
             curve.flat(i..i + 1, trader.marked(close));
         }
     }
+}
 
+multiversion! {
     /// As `run_bars`, where nothing but orders and constant levels can change a position.
-    fn run_events(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
-        let trader = &mut self.trader;
-        let (market, start, n) = (trader.market, orders.start, orders.end - orders.start);
-        let (low, high) = (&market.low[start..orders.end], &market.high[start..orders.end]);
-        let masks = &orders.at_open.masks;
-        let is_last = orders.end == market.len();
-        // Bars before `at` are done; the open of bar `at` is done if `opened`.
-        let (mut at, mut opened) = (0, false);
-        while at < n {
-            let Some(p) = trader.account.position else {
-                let balance = trader.account.balance;
-                if balance <= 0.0 {
-                    trader.account.tally.ruined = true;
-                    return curve.flat(start + at..orders.end, balance);
-                }
-                let entry = next_of(masks, ENTRY_LONG, ENTRY_SHORT, at + usize::from(opened), n);
-                curve.flat(start + at..start + entry, balance);
-                at = entry;
-                if at < n {
-                    let price = market.open[start + at];
-                    trader.enter(start + at, at, &orders.at_open, bits::get(&masks[ENTRY_LONG], at), price, 0);
-                }
-                opened = true;
-                continue;
-            };
-            let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
-            let order = next_of(masks, exit, reversal, at + usize::from(opened), n);
-            let hit = at + first_hit(&low[at..order], &high[at..order], trader.bounds(&p));
-            let held = Held { balance: trader.account.balance, quantity: p.side * p.quantity, entry: p.entry };
-            // The last bar's equity is known once the position is closed.
-            let until = if hit == n && is_last { n - 1 } else { hit };
-            if let Some(bar) = curve.held(start + at..start + until, market.close, held) {
-                trader.ruin(ledger, bar);
-                return curve.flat(bar..orders.end, trader.account.balance);
+    fn run_events<L: Ledger, C: Curve>(trader: &mut Trader<'_>, orders: &OrderTile, ledger: &mut L, curve: &mut C) = run_events_in;
+}
+#[inline(always)]
+fn run_events_in(trader: &mut Trader<'_>, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
+    let (market, start, n) = (trader.market, orders.start, orders.end - orders.start);
+    let (low, high) = (&market.low[start..orders.end], &market.high[start..orders.end]);
+    let masks = &orders.at_open.masks;
+    let is_last = orders.end == market.len();
+    // Bars before `at` are done; the open of bar `at` is done if `opened`.
+    let (mut at, mut opened) = (0, false);
+    while at < n {
+        let Some(p) = &trader.account.position else {
+            let balance = trader.account.balance;
+            if balance <= 0.0 {
+                trader.account.tally.ruined = true;
+                return curve.flat(start + at..orders.end, balance);
             }
-            at = until;
+            let entry = next_of(masks, ENTRY_LONG, ENTRY_SHORT, at + usize::from(opened), n);
+            curve.flat(start + at..start + entry, balance);
+            at = entry;
+            if at < n {
+                let price = market.open[start + at];
+                trader.enter(start + at, at, &orders.at_open, bits::get(&masks[ENTRY_LONG], at), price, 0);
+            }
             opened = true;
-            if hit < order {
-                trader.inside(ledger, start + hit);
-            } else if order < n {
-                trader.fill(ledger, start + at, at, &orders.at_open, market.open[start + at], false, 0);
-            } else if is_last {
-                let bar = orders.end - 1;
-                if held.equity(market.close[bar]) > 0.0 {
-                    trader.leave(ledger, bar, market.close[bar], Reason::End);
-                    trader.account.tally.ruined = trader.account.balance <= 0.0;
-                } else {
-                    trader.ruin(ledger, bar);
-                }
-                return curve.flat(bar..bar + 1, trader.account.balance);
+            continue;
+        };
+        let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
+        let order = next_of(masks, exit, reversal, at + usize::from(opened), n);
+        let hit = at + first_hit(&low[at..order], &high[at..order], trader.bounds(p));
+        let held = Held { balance: trader.account.balance, quantity: p.side * p.quantity, entry: p.entry };
+        // The last bar's equity is known once the position is closed.
+        let until = if hit == n && is_last { n - 1 } else { hit };
+        if let Some(bar) = curve.held(start + at..start + until, market.close, held) {
+            trader.ruin(ledger, bar);
+            return curve.flat(bar..orders.end, trader.account.balance);
+        }
+        at = until;
+        opened = true;
+        if hit < order {
+            trader.inside(ledger, start + hit);
+        } else if order < n {
+            trader.fill(ledger, start + at, at, &orders.at_open, market.open[start + at], false, 0);
+        } else if is_last {
+            let bar = orders.end - 1;
+            if held.equity(market.close[bar]) > 0.0 {
+                trader.leave(ledger, bar, market.close[bar], Reason::End);
+                trader.account.tally.ruined = trader.account.balance <= 0.0;
+            } else {
+                trader.ruin(ledger, bar);
             }
+            return curve.flat(bar..bar + 1, trader.account.balance);
         }
     }
 }
@@ -179,84 +182,22 @@ fn next_of(masks: &[Mask; 4], a: usize, b: usize, from: usize, end: usize) -> us
 
 /// First bar whose low is at or below, or whose high is at or above the bounds; the number of bars where there is none.
 #[inline(always)]
-fn first_hit(low: &[f64], high: &[f64], bounds: (f64, f64)) -> usize {
-    match (bounds.0 > f64::NEG_INFINITY, bounds.1 < f64::INFINITY) {
+fn first_hit(low: &[f64], high: &[f64], (lower, upper): (f64, f64)) -> usize {
+    match (lower > f64::NEG_INFINITY, upper < f64::INFINITY) {
         (false, false) => low.len(),
-        (true, false) => first_at_or_below(low, bounds.0),
-        (false, true) => first_at_or_above(high, bounds.1),
-        (true, true) => first_outside(low, high, bounds.0, bounds.1),
+        (true, false) => first_outside::<true, false>(low, high, lower, upper),
+        (false, true) => first_outside::<false, true>(low, high, lower, upper),
+        (true, true) => first_outside::<true, true>(low, high, lower, upper),
     }
 }
 
-const GROUP: usize = 16;
-
-/// First position that passes `test`: whole groups are tested without branches.
-#[inline(always)]
-fn first(n: usize, test: impl Fn(usize) -> bool) -> usize {
-    let mut i = 0;
-    while i + GROUP <= n {
-        let mut any = false;
-        for k in i..i + GROUP {
-            any |= test(k);
-        }
-        if any {
-            break;
-        }
-        i += GROUP;
-    }
-    while i < n && !test(i) {
-        i += 1;
-    }
-    i
-}
-
 multiversion! {
-    fn first_at_or_below(low: &[f64], bound: f64) -> usize = first_at_or_below_in;
+    /// Fill in `mae` and `mfe` of trades whose bars were skipped: of positions with one entry, at an open, and exits that are at a close only
+    /// at the end.
+    pub fn excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) = excursions_in;
 }
 #[inline(always)]
-fn first_at_or_below_in(low: &[f64], bound: f64) -> usize {
-    first(low.len(), |i| low[i] <= bound)
-}
-
-multiversion! {
-    fn first_at_or_above(high: &[f64], bound: f64) -> usize = first_at_or_above_in;
-}
-#[inline(always)]
-fn first_at_or_above_in(high: &[f64], bound: f64) -> usize {
-    first(high.len(), |i| high[i] >= bound)
-}
-
-multiversion! {
-    fn first_outside(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize = first_outside_in;
-}
-#[inline(always)]
-fn first_outside_in(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
-    let high = &high[..low.len()];
-    first(low.len(), |i| (low[i] <= lower) | (high[i] >= upper))
-}
-
-multiversion! {
-    /// Lowest low and highest high.
-    fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) = extremes_in;
-}
-#[inline(always)]
-fn extremes_in(low: &[f64], high: &[f64]) -> (f64, f64) {
-    let (mut least, mut most) = ([f64::INFINITY; 8], [f64::NEG_INFINITY; 8]);
-    let (lows, highs) = (low.as_chunks::<8>(), high.as_chunks::<8>());
-    for (low, high) in lows.0.iter().zip(highs.0) {
-        for lane in 0..8 {
-            least[lane] = if low[lane] < least[lane] { low[lane] } else { least[lane] };
-            most[lane] = if high[lane] > most[lane] { high[lane] } else { most[lane] };
-        }
-    }
-    let low = least.iter().chain(lows.1).fold(f64::INFINITY, |a, &b| if b < a { b } else { a });
-    let high = most.iter().chain(highs.1).fold(f64::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    (low, high)
-}
-
-/// Fill in `mae` and `mfe` of trades whose bars were skipped: of positions with one entry, at an open, and exits that are at a close only at
-/// the end.
-pub fn excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) {
+fn excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) {
     for trade in trades {
         let (from, to) = (trade.entry_index as usize, trade.exit_index as usize);
         let to = if trade.reason == Reason::End as i64 || trade.reason == Reason::Ruin as i64 { to + 1 } else { to };

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use crate::account::{Account, Ledger};
+use crate::account::Ledger;
 use crate::bits::TILE;
 use crate::curve::{Followed, Ignored};
 use crate::drawdown::Drawdown;
@@ -86,7 +86,7 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
 struct Run<'a> {
     outputs: Outputs,
     carry: Carry,
-    account: Account,
+    simulator: Simulator<'a>,
     tally: TradeTally,
     curve: Followed<'a>,
 }
@@ -99,7 +99,7 @@ fn run_chunk(
     poll: &dyn Fn(usize) -> Result<()>,
 ) -> Result<()> {
     let (market, rules) = (job.market, job.rules);
-    let mut simulator = Simulator::new(market, rules);
+    let simulator = Simulator::new(market, rules);
     let mut joint = Joint::default();
     let rows = values.len() / metrics::VALUES;
     let mut runs = Vec::with_capacity(rows);
@@ -108,7 +108,7 @@ fn run_chunk(
         runs.push(Run {
             outputs: job.template.fill(params, &mut joint)?,
             carry: Carry::default(),
-            account: simulator.trader.account,
+            simulator: simulator.clone(),
             tally: TradeTally::default(),
             curve: Followed {
                 drawdown: Drawdown::new(rules.capital, market.time),
@@ -129,20 +129,19 @@ fn run_chunk(
             poll(part.len())?;
             for run in &mut runs {
                 tile.assemble(&frame, part.clone(), &evaluator, &run.outputs, Source::Plan, wanted, &mut run.carry);
-                simulator.trader.account = run.account;
                 if ignores_equity {
-                    simulator.run(&tile, &mut run.tally, &mut Ignored);
+                    run.simulator.run(&tile, &mut run.tally, &mut Ignored);
                 } else {
-                    simulator.run(&tile, &mut run.tally, &mut run.curve);
+                    run.simulator.run(&tile, &mut run.tally, &mut run.curve);
                 }
-                run.account = simulator.trader.account;
             }
         }
     }
     for (run, values) in runs.iter().zip(values.chunks_exact_mut(metrics::VALUES)) {
-        let tally = run.account.tally;
+        let account = &run.simulator.trader.account;
+        let tally = account.tally;
         values.copy_from_slice(&metrics::compute(&MetricsInput {
-            final_equity: run.account.balance,
+            final_equity: account.balance,
             bars: market.len(),
             span_ms: market.time[market.len() - 1] - market.time[0] + market.timeframe_ms,
             timeframe_ms: market.timeframe_ms,
