@@ -203,8 +203,9 @@ def strategy(
     conditions = dict(zip(CONDITIONS, (entry_long, exit_long, entry_short, exit_short), strict=True))
     parts = [part for part in (*conditions.values(), *constraints) if isinstance(part, Expression)]
     used = _joined(_name("all"), *parts)
+    texts: dict[str, Any] = {name: str(condition) for name, condition in conditions.items()}
     return Strategy(
-        **{name: str(condition) for name, condition in conditions.items()},
+        **texts,
         define=used.define,
         params=used.params,
         constraints=tuple(map(str, constraints)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -23,8 +24,8 @@ from python_core.execution import Execution
 from python_core.expression import Compiler
 from python_core.plan import PlanBuilder
 from python_core.signals import StrategyBars, check_multiple, evaluate
-from python_core.spelling import canonical
-from python_core.strategy import CONDITIONS, Strategy
+from python_core.spelling import at, is_at
+from python_core.strategy import CONDITIONS, Strategy, compile_plan
 from python_core.syntax import parse
 
 MAX_EXPRESSIONS: Final = 200
@@ -32,6 +33,8 @@ MAX_EXPRESSIONS: Final = 200
 MAX_BARS: Final = 20_000
 MAX_PLOT: Final = 5_000
 MAX_COLUMNS: Final = 50
+# A condition with all its filters written out may be longer than what was given.
+MAX_TEXT: Final = 100_000
 # So many strategy bars at the end of the data are looked at for dependence on history.
 TAIL: Final = 200
 
@@ -145,11 +148,25 @@ def _row_ms(bars: Bars, strategy: Strategy) -> int:
     return bars.timeframe_ms if strategy.timeframe is None else timeframes.milliseconds(strategy.timeframe)
 
 
+def _warm_up(bars: Bars, strategy: Strategy) -> int:
+    return compile_plan(strategy, (), bars.timeframe).warm_up
+
+
+def _coarsest_ms(bars: Bars, strategy: Strategy) -> int:
+    """The length of the longest bars that the strategy looks at."""
+    return max(_row_ms(bars, strategy), *(node.frame for node in compile_plan(strategy, (), bars.timeframe).nodes))
+
+
 def _history(bars: Bars, strategy: Strategy, end: int, rows: int) -> Bars:
-    """The bars before `end` that `rows` strategy bars are made of, beginning with a whole one."""
+    """The bars before `end` that `rows` strategy bars are made of, beginning with whole ones of every timeframe.
+
+    Where higher timeframes are used, what these need to warm up comes before.
+    """
     check_multiple(bars, strategy.timeframe)
-    row_ms = _row_ms(bars, strategy)
-    begin = timeframes.bucket_start(bars.time[end - 1 : end], row_ms)[0] - (rows - 1) * row_ms
+    row_ms, coarsest_ms = _row_ms(bars, strategy), _coarsest_ms(bars, strategy)
+    if coarsest_ms > row_ms:
+        rows += min(_warm_up(bars, strategy), 2 * MAX_BARS)
+    begin = timeframes.bucket_start(bars.time[end - 1 : end] - (rows - 1) * row_ms, coarsest_ms)[0]
     return bars[int(np.searchsorted(bars.time, begin)) : end]
 
 
@@ -168,20 +185,20 @@ def values(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = N
     asked = _expressions(strategy) if expressions is None else {text: text for text in expressions}
     for name in CONDITIONS:
         if name in asked:
-            asked[name] = getattr(strategy, name).strip() or "False"
+            asked[name] = strategy.condition(name) or "False"
     return _values(bars, strategy, asked)
 
 
 def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None) -> Activity:
     """How often each condition and each of its parts was true, and what keeps the strategy from trading."""
-    texts = {name: canonical(name, getattr(strategy, name)) for name in CONDITIONS if getattr(strategy, name).strip()}
+    texts = _conditions(strategy)
     tallies = _Tally(bars, strategy, texts)
     conditions = {name: tallies.part(parse(name, text)) for name, text in texts.items()}
     result = kernel.backtest(bars, strategy, execution)
     long, short = (tallies.values.get(texts.get(f"entry_{side}", ""), np.zeros(tallies.bars, dtype=bool)) for side in ("long", "short"))
     activity = Activity(
         bars=tallies.bars,
-        warm_up_bars=strategy.warm_up_bars,
+        warm_up_bars=_warm_up(bars, strategy),
         conditions=conditions,
         cancelled_entries=int((long & short).sum()),
         rejected_orders=result.rejected_orders,
@@ -210,23 +227,44 @@ def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> S
 
 def _expressions(strategy: Strategy) -> dict[str, str]:
     """Label to text: conditions, definitions, and each distinct call of a function that gives a series."""
-    texts = {name: getattr(strategy, name).strip() for name in CONDITIONS if getattr(strategy, name).strip()}
+    texts = _conditions(strategy)
     asked = {**texts, **{name: name for name in strategy.define}}
-    compiler = Compiler(PlanBuilder(), strategy.values, strategy.define)
-    for where, text in {**texts, **strategy.define}.items():
-        for node in ast.walk(parse(where, text)):
-            if isinstance(node, ast.Call) and len(asked) < MAX_EXPRESSIONS:
-                call = ast.unparse(node)
-                if not compiler.builder.nodes[compiler.either(where, call)].is_truth:
-                    asked.setdefault(call, call)
+    compiler = _compiler(strategy, None)
+    for where, text in {**texts, **strategy.canonical()["define"]}.items():
+        for call in map(ast.unparse, _calls(parse(where, text))):
+            if len(asked) < MAX_EXPRESSIONS and not compiler.builder.nodes[compiler.either(where, call)].is_truth:
+                asked.setdefault(call, call)
     return asked
+
+
+def _conditions(strategy: Strategy) -> dict[str, str]:
+    """The conditions that there are, each in its one spelling and with its filters."""
+    return {name: text for name in CONDITIONS if (text := strategy.condition(name))}
+
+
+def _compiler(strategy: Strategy, strategy_ms: int | None) -> Compiler:
+    builder = PlanBuilder(strategy_ms=strategy_ms)
+    return Compiler(builder, strategy.values, strategy.define, strategy.additional_timeframes, longest=MAX_TEXT)
+
+
+def _calls(node: ast.expr, frames: tuple[ast.expr, ...] = ()) -> Iterator[ast.expr]:
+    """Calls and outputs of functions, each with the timeframes that it stands in."""
+    call = node.value if isinstance(node, ast.Attribute) else node
+    if isinstance(call, ast.Call) and is_at(call):
+        yield from _calls(call.args[1], (*frames, call.args[0]))
+        return
+    if isinstance(call, ast.Call):
+        yield reduce(lambda inner, frame: at(frame, inner), reversed(frames), node)
+    for child in ast.iter_child_nodes(call):
+        if isinstance(child, ast.expr):
+            yield from _calls(child, frames)
 
 
 def _values(bars: Bars, strategy: Strategy, asked: Mapping[str, str]) -> Values:
     if len(asked) > MAX_EXPRESSIONS:
         raise StrategyError(f"{len(asked):,} expressions", where="expressions", hint=f"use at most {MAX_EXPRESSIONS}", code="too_large")
     check_multiple(bars, strategy.timeframe)
-    compiler = Compiler(PlanBuilder(strategy_ms=_row_ms(bars, strategy)), strategy.values, strategy.define)
+    compiler = _compiler(strategy, _row_ms(bars, strategy))
     positions = {label: compiler.either(label if label in CONDITIONS else f"{label:.60}", text) for label, text in asked.items()}
     rows = StrategyBars(bars, strategy.timeframe)
     results = evaluate(tuple(compiler.builder.nodes), rows)
@@ -239,7 +277,7 @@ class _Tally:
     """Counts how often the parts of conditions were true."""
 
     def __init__(self, bars: Bars, strategy: Strategy, texts: Mapping[str, str]) -> None:
-        compiler = Compiler(PlanBuilder(strategy_ms=_row_ms(bars, strategy)), strategy.values, strategy.define)
+        compiler = _compiler(strategy, _row_ms(bars, strategy))
         parts = {ast.unparse(part) for name, text in texts.items() for part in _parts(parse(name, text))}
         positions = {text: compiler.either("condition", text) for text in sorted(parts)}
         rows = StrategyBars(bars, strategy.timeframe)
@@ -251,24 +289,33 @@ class _Tally:
     def part(self, node: ast.expr, blocks: int = 0) -> Part:
         text = ast.unparse(node)
         inner: list[Part] = []
-        if isinstance(node, ast.BoolOp):
-            masks = [self.values[ast.unparse(each)] for each in node.values]
-            for i, each in enumerate(node.values):
+        joined, nodes = _within(node)
+        masks = [self.values[ast.unparse(each)] for each in nodes]
+        for i, each in enumerate(nodes):
+            alone = 0
+            if joined is ast.And:
                 others = np.logical_and.reduce([mask for k, mask in enumerate(masks) if k != i])
-                alone = int((others & ~masks[i]).sum()) if isinstance(node.op, ast.And) else 0
-                inner.append(self.part(each, alone))
-        elif isinstance(node, ast.UnaryOp):
-            inner.append(self.part(node.operand))
+                alone = int((others & ~masks[i]).sum())
+            inner.append(self.part(each, alone))
         return Part(text=text, true=int(self.values[text].sum()), known=self._known[text], blocks=blocks, parts=tuple(inner))
 
 
 def _parts(node: ast.expr) -> Iterator[ast.expr]:
     yield node
+    for inner in _within(node)[1]:
+        yield from _parts(inner)
+
+
+def _within(node: ast.expr) -> tuple[type | None, list[ast.expr]]:
+    """What joins the parts of a condition (and, or, not), and the parts; those on a higher timeframe stay there one by one."""
     if isinstance(node, ast.BoolOp):
-        for value in node.values:
-            yield from _parts(value)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield from _parts(node.operand)
+        return type(node.op), node.values
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return ast.Not, [node.operand]
+    if isinstance(node, ast.Call) and is_at(node):
+        joined, inner = _within(node.args[1])
+        return joined, [at(node.args[0], each) for each in inner]
+    return None, []
 
 
 def _findings(activity: Activity) -> Iterator[str]:
@@ -292,10 +339,11 @@ def _never(name: str, part: Part) -> Iterator[str]:
     if part.true:
         return
     inner = [each for each in part.parts if not each.true]
-    if isinstance(node := parse(name, part.text), ast.BoolOp) and inner:
+    joined = _within(parse(name, part.text))[0]
+    if joined in (ast.And, ast.Or) and inner:
         for each in inner:
             yield from _never(name, each)
-    elif isinstance(node, ast.BoolOp):
+    elif joined in (ast.And, ast.Or):
         often = ", ".join(f"{each.text} on {each.true:,}" for each in part.parts)
         yield f"{name}: the parts of {part.text} were never true together ({often} bars)"
     elif not part.known:
@@ -313,13 +361,14 @@ def _look_ahead(bars: Bars, strategy: Strategy, asked: Mapping[str, str], whole:
 
 
 def _recursion(bars: Bars, strategy: Strategy, asked: Mapping[str, str], whole: Values) -> Iterator[Recursion]:
-    warm_up, rows = max(strategy.warm_up_bars, 1), len(whole.time)
+    warm_up, rows = max(_warm_up(bars, strategy), 1), len(whole.time)
     tail = min(TAIL, rows // 4)
     for factor in (1, 2, 4, 8, 16):
         history = warm_up * factor
         if not tail or history + tail >= rows:
             return
-        first = int(np.searchsorted(bars.time, whole.time[rows - tail - history]))
+        start = timeframes.bucket_start(whole.time[rows - tail - history], _coarsest_ms(bars, strategy))
+        first = int(np.searchsorted(bars.time, start))
         late = _values(bars[first:], strategy, asked)
         for label, column in late.columns.items():
             a, b = whole.columns[label][-tail:], column[-tail:]

@@ -9,8 +9,8 @@ from typing import Final
 
 from python_core.indicators import INDICATORS
 from python_core.params import Param, Value
-from python_core.strategy import Strategy
-from python_core.syntax import parse
+from python_core.spelling import is_at, longhand
+from python_core.strategy import Strategy, compile_plan
 
 ACTIONS: Final = {
     "entry_long": "Buy when",
@@ -65,22 +65,23 @@ def explain(strategy: Strategy) -> str:
     frame = "every bar" if strategy.timeframe is None else f"every {strategy.timeframe} bar"
     lines = [f"At the close of {frame}:"]
     for name, action in ACTIONS.items():
-        if text := getattr(strategy, name).strip():
+        if text := strategy.condition(name):
             lines.append(f"- {action} {phrase(text, name)}.")
     for side in ("long", "short"):
         if getattr(strategy, f"entry_{side}").strip() and not getattr(strategy, f"exit_{side}").strip():
             lines.append(f"- No signal closes a {side} position: an opposite entry, a stop or the end of the data does.")
-    lines += [f"Here {name} is {phrase(text, name)}." for name, text in strategy.define.items()]
+    define = strategy.canonical()["define"]
+    lines += [f"Here {name} is {phrase(define[name], name)}." for name in strategy.define]
     lines += [f"Parameter {name} is {_param(param)}." for name, param in strategy.params.items()]
     lines += [f"Always {phrase(text, 'constraints')}." for text in strategy.constraints]
-    bars = strategy.warm_up_bars
-    lines.append(f"The first {bars:,} bars give no signal." if bars else "The first bar may give a signal.")
+    bars, unit = strategy.warm_up_bars, "minutes" if strategy.timeframe is None and compile_plan(strategy, ()).higher else "bars"
+    lines.append(f"The first {bars:,} {unit} give no signal." if bars else "The first bar may give a signal.")
     return "\n".join(lines)
 
 
 def phrase(text: str, where: str = "expression") -> str:
     """One expression in plain words."""
-    return _words(parse(where, text))
+    return _words(longhand(where, text))
 
 
 def _words(node: ast.expr) -> str:
@@ -129,17 +130,16 @@ def _subscript(node: ast.Subscript) -> str:
 
 
 def _call(node: ast.Call) -> str:
+    if is_at(node):
+        return f"{_words(node.args[1])} (on {_words(node.args[0])} bars)"
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     arguments = [_words(argument) for argument in node.args]
     if name in ("min", "max"):
         return f"the {'least' if name == 'min' else 'greatest'} of {', '.join(arguments[:-1])} and {arguments[-1]}"
-    named = [f"{keyword.arg} {_words(keyword.value)}" for keyword in node.keywords]
     if name in PHRASES and PHRASES[name].count("{") == len(arguments):
-        text = PHRASES[name].format(*arguments)
-    else:
-        of = f" of {' and '.join(arguments)}" if arguments else ""
-        text = f"the {title(name)}{of}"
-    return f"{text} ({', '.join(named)})" if named else text
+        return PHRASES[name].format(*arguments)
+    of = f" of {' and '.join(arguments)}" if arguments else ""
+    return f"the {title(name)}{of}"
 
 
 def _attribute(node: ast.Attribute) -> str:

@@ -25,7 +25,7 @@ from python_core.language import (
     nearest,
 )
 from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
-from python_core.spelling import longhand
+from python_core.spelling import at, longhand
 from python_core.syntax import foreign, parse
 
 MAX_LENGTH: Final = 2_000
@@ -50,8 +50,14 @@ class Compiler(ast.NodeVisitor):
     """Compiles one strategy's expressions into a shared plan."""
 
     def __init__(
-        self, builder: PlanBuilder, params: Mapping[str, Param], define: Mapping[str, str], timeframes: tuple[str, ...] = ()
+        self,
+        builder: PlanBuilder,
+        params: Mapping[str, Param],
+        define: Mapping[str, str],
+        timeframes: tuple[str, ...] = (),
+        longest: int = MAX_LENGTH,
     ) -> None:
+        self.longest = longest
         self.builder = builder
         self.timeframes = timeframes
         self.params = params
@@ -62,9 +68,9 @@ class Compiler(ast.NodeVisitor):
         self._depth = 0
         self._expansion: Expansion | None = None
 
-    def condition(self, where: str, text: str) -> int:
-        """Position of the node that says whether `text` is true."""
-        node, tree = self._compile(where, text)
+    def condition(self, where: str, text: str, timeframe: str | None = None) -> int:
+        """Position of the node that says whether `text` is true, on a higher timeframe if one is given."""
+        node, tree = self._compile(where, text, timeframe)
         if not self.builder.nodes[node].is_truth:
             raise self._error(tree, "gives a number, not true or false", hint="compare it, as in close > open", where=where)
         return node
@@ -89,15 +95,17 @@ class Compiler(ast.NodeVisitor):
             self._open.pop()
         return self._defined[key]
 
-    def _compile(self, where: str, text: str) -> tuple[int, ast.expr]:
+    def _compile(self, where: str, text: str, timeframe: str | None = None) -> tuple[int, ast.expr]:
         if not isinstance(text, str):
             raise StrategyError(f"{text!r:.60} is no text", where=where, hint="give an expression such as 'close > sma(close, 20)'")
-        if len(text) > MAX_LENGTH:
-            raise StrategyError(f"{len(text):,} characters are too many", where=where, hint=f"use at most {MAX_LENGTH:,}", code="too_large")
+        if len(text) > self.longest:
+            raise StrategyError(
+                f"{len(text):,} characters are too many", where=where, hint=f"use at most {self.longest:,}", code="too_large"
+            )
         outer, self._where = self._where, where
         try:
             tree = longhand(where, text, self.timeframes, self.define)
-            return self.visit(tree), tree
+            return self.visit(tree if timeframe is None else at(timeframe, tree)), tree
         finally:
             self._where = outer
 
@@ -161,7 +169,7 @@ class Compiler(ast.NodeVisitor):
         if name in POSITION_STATE:
             hint = "stop_loss, take_profit, trailing_stop, break_even_at and max_bars of the execution act on a position"
             raise self._error(node, f"{name!r} is not known to signals, which come before positions", hint=hint, code="position_state")
-        known = [*SERIES, *self.params, *self.define]
+        known = [*SERIES, *self.params, *self.define, *(f"{column}_{timeframe}" for timeframe in self.timeframes for column in COLUMNS)]
         raise self._error(node, f"unknown name {name!r:.60}", hint=nearest(name, known), code="unknown_name")
 
     def visit_BinOp(self, node: ast.BinOp) -> int:

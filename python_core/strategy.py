@@ -19,14 +19,14 @@ from python_core.expression import Compiler
 from python_core.language import FUNCTIONS, SERIES
 from python_core.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
 from python_core.plan import Node, PlanBuilder
+from python_core.shorthands import MAX_FILTERS, Condition, Filter, Filters, Side, checked_filters, checked_timeframes, filtered
 from python_core.spelling import canonical
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
 LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")
 MAX_NAMES: Final = 100
+_SIDES: Final[dict[str, Side]] = {"entry_long": "long", "entry_short": "short"}
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-
-Condition = Annotated[str, Meta(max_length=2_000, description="True on the bars that give this signal; empty: never.")]
 
 
 class Plan(NamedTuple):
@@ -51,6 +51,10 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     A parameter is a plain value, or a `Param` with type, default and range; `constraints` such as `fast < slow` must hold for every run
     and are kept by a search.
 
+    Higher timeframes: `at('4h', condition)` or `ema(close, 50, tf="4h")`. With "4h" among `additional_timeframes`, a series, definition
+    or function with `_4h` behind its name is the same on it: `close_4h`, `ema_4h(close, 50)`. `htf_filters` must be true on a higher
+    timeframe for entries of their side.
+
     Raises:
         StrategyError: names the expression, the column and the nearest known name.
     """
@@ -71,16 +75,25 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timeframe: Annotated[
         str | None, Meta(description="Timeframe of the signals; none: that of the bars. Orders fill and stops are checked on the bars.")
     ] = None
+    additional_timeframes: Annotated[
+        tuple[str, ...], Meta(max_length=24, description="Timeframes that may stand behind a name, as in close_4h and ema_4h(close, 50).")
+    ] = ()
+    htf_filters: Annotated[
+        dict[Side, Annotated[tuple[Filter, ...], Meta(max_length=MAX_FILTERS)]],
+        Meta(description="What must be true on higher timeframes for entries of each side."),
+    ] = {}
 
     def __post_init__(self) -> None:
         if self.timeframe is not None:
             msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
+        msgspec.structs.force_setattr(self, "additional_timeframes", checked_timeframes(self.additional_timeframes))
+        msgspec.structs.force_setattr(self, "htf_filters", checked_filters(self.htf_filters))
         for kind in ("define", "params"):
             names = getattr(self, kind)
             if not isinstance(names, dict) or len(names) > MAX_NAMES:
                 raise StrategyError("too many names or no mapping", where=kind, hint=f"use at most {MAX_NAMES} names")
             for name in names:
-                _check_name(kind, name)
+                _check_name(kind, name, self.additional_timeframes)
             msgspec.structs.force_setattr(self, kind, dict(names))
         for name in self.params:
             if name in self.define:
@@ -96,6 +109,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise StrategyError(f"{text!r:.60} is no text", where=name, hint="give an expression such as 'close > sma(close, 20)'")
         if not self.entry_long.strip() and not self.entry_short.strip():
             raise StrategyError("there is no entry", where="entry_long", hint="give entry_long, entry_short or both")
+        for side in self.htf_filters:
+            if not getattr(self, f"entry_{side}").strip():
+                raise StrategyError(
+                    f"there is no entry_{side} to filter", where=f"htf_filters.{side}", hint="give one, or leave the filters out"
+                )
         compile_plan(self, ())
         check_constraints(self.constraints, self.values)
 
@@ -111,6 +129,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Where it uses higher timeframes and has none of its own, the most it can be: reckoned in minutes.
         """
         return compile_plan(self, ()).warm_up
+
+    def condition(self, name: str) -> str:
+        """A condition (`entry_long`) in its one spelling, together with its filters; empty if there is none."""
+        filters = self.htf_filters.get(_SIDES[name], ()) if name in _SIDES else ()
+        return filtered(name, getattr(self, name), filters, self.additional_timeframes, self.define)
 
     def with_params(self, **params: Value) -> Strategy:
         """The same strategy with other values of its parameters; ranges stay, and must hold."""
@@ -134,8 +157,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         constraints make no difference; names and the order of terms do.
         """
         return {
-            **{name: canonical(name, getattr(self, name)) for name in CONDITIONS},
-            "define": {name: canonical(f"define.{name}", text) for name, text in sorted(self.define.items())},
+            **{name: self.condition(name) for name in CONDITIONS},
+            "define": {
+                name: canonical(f"define.{name}", text, self.additional_timeframes, self.define)
+                for name, text in sorted(self.define.items())
+            },
             "params": {name: value if isinstance(value, bool | str) else float(value) for name, value in sorted(self.values.items())},
             "timeframe": self.timeframe,
         }
@@ -174,13 +200,15 @@ def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]
     `bars_timeframe` stands in where the strategy has no timeframe of its own; it matters to a plan with higher timeframes only.
     """
     if strategy is None:
-        return _compile((), (), (), levels, bars_timeframe)
+        return _compile((), (), (), levels, bars_timeframe, (), ())
     return _compile(
         tuple(getattr(strategy, name) for name in CONDITIONS),
         tuple(strategy.define.items()),
         tuple((name, repr(value), value) for name, value in strategy.values.items()),
         levels,
         strategy.timeframe or bars_timeframe,
+        strategy.additional_timeframes,
+        tuple(strategy.htf_filters.items()),
     )
 
 
@@ -197,6 +225,8 @@ def compile_template(strategy: Strategy, levels: tuple[Atr | str | None, ...], o
         strategy.define,
         {name: value for name, value in strategy.values.items() if name not in open},
         levels,
+        strategy.additional_timeframes,
+        strategy.htf_filters,
     )
 
 
@@ -207,18 +237,31 @@ def _compile(
     params: tuple[tuple[str, str, Value], ...],
     levels: tuple[Atr | str | None, ...],
     timeframe: str | None,
+    additional_timeframes: tuple[str, ...],
+    filters: tuple[tuple[Side, tuple[Filter, ...]], ...],
 ) -> Plan:
     builder = PlanBuilder((), None if timeframe is None else timeframes.milliseconds(timeframe))
-    return _build(builder, texts, dict(define), {name: value for name, _, value in params}, levels)
+    return _build(builder, texts, dict(define), {name: value for name, _, value in params}, levels, additional_timeframes, dict(filters))
 
 
 def _build(
-    builder: PlanBuilder, texts: tuple[str, ...], define: dict[str, str], params: Values, levels: tuple[Atr | str | None, ...]
+    builder: PlanBuilder,
+    texts: tuple[str, ...],
+    define: dict[str, str],
+    params: Values,
+    levels: tuple[Atr | str | None, ...],
+    additional_timeframes: tuple[str, ...],
+    filters: Filters,
 ) -> Plan:
-    compiler = Compiler(builder, params, define)
+    compiler = Compiler(builder, params, define, additional_timeframes)
     for name in _by_use(define):
         compiler.definition(name, define[name])
-    conditions = [compiler.condition(name, text) if text.strip() else -1 for name, text in zip(CONDITIONS, texts, strict=False)]
+    conditions = []
+    for name, text in zip(CONDITIONS, texts, strict=False):
+        conditions.append(compiler.condition(name, text) if text.strip() else -1)
+        for i, each in enumerate(filters.get(_SIDES[name], ()) if name in _SIDES else ()):
+            seen = compiler.condition(f"htf_filters.{_SIDES[name]}[{i}]", each.condition, each.timeframe)
+            conditions[-1] = builder.add("and", (conditions[-1], seen))
     numbers = []
     for name, level in zip(LEVELS, levels, strict=False):
         if isinstance(level, Atr):
@@ -239,8 +282,9 @@ def _by_use(define: dict[str, str]) -> list[str]:
     return [*done, *(name for name in define if name not in done)]
 
 
-def _check_name(kind: str, name: str) -> None:
+def _check_name(kind: str, name: str, additional_timeframes: tuple[str, ...]) -> None:
     taken = {*SERIES, *FUNCTIONS}
+    taken |= {f"{word}_{timeframe}" for timeframe in additional_timeframes for word in taken}
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or len(name) > 60 or name in taken:
         why = "is a name of the language" if name in taken else "is no name"
         raise StrategyError(f"{name!r:.60} {why}", where=kind, hint="use letters, digits and _, such as fast")

@@ -178,3 +178,57 @@ def test_long_data_is_diagnosed_by_its_end() -> None:
     assert found.check.sound
     hourly = bt.Strategy(entry_long="close > open", timeframe="1h")
     assert diagnostics.diagnose(bars, hourly).activity.bars == diagnostics.activity(bars, hourly).bars
+
+
+MULTI = bt.Strategy(
+    entry_long="macd_4h(close, 2, 4, 2).hist > 0 and at('1d', close > open and not volume < 0)",
+    exit_long="close < sma(at('4h', close), 3)",
+    additional_timeframes=["4h"],  # type: ignore[arg-type]
+    htf_filters={"long": [{"timeframe": "4h", "condition": "rsi(close, 2) > 101"}]},  # type: ignore[list-item]
+)
+
+
+def test_values_cover_other_outputs_and_higher_timeframes() -> None:
+    found = diagnostics.values(BARS, MULTI)
+    assert set(found.columns) == {
+        "entry_long",
+        "exit_long",
+        "at('4h', macd(close, 2, 4, 2).hist)",
+        "at('4h', rsi(close, 2))",
+        "sma(at('4h', close), 3)",
+    }
+    asked = diagnostics.values(BARS, MULTI, ["close_4h", "at('4h', close)"]).columns
+    np.testing.assert_array_equal(asked["close_4h"], asked["at('4h', close)"])
+
+
+def test_parts_on_a_higher_timeframe_are_counted_one_by_one() -> None:
+    found = diagnostics.activity(BARS, MULTI)
+    entry = found.conditions["entry_long"]
+    daily = entry.parts[1]
+    assert [part.text for part in entry.parts] == [
+        "at('4h', macd(close, 2, 4, 2).hist) > 0",
+        "at('1d', close > open and (not volume < 0))",
+        "at('4h', rsi(close, 2) > 101)",
+    ]
+    assert [part.text for part in daily.parts] == ["at('1d', close > open)", "at('1d', not volume < 0)"]
+    assert 0 < daily.parts[0].true == daily.true < daily.parts[1].true
+    assert daily.parts[1].parts[0].text == "at('1d', volume < 0)"
+    assert found.warm_up_bars == 23
+    assert any(f"at('4h', rsi(close, 2) > 101) was never true on {entry.parts[2].known:,} bars" in text for text in found.findings)
+
+
+def test_averages_on_a_higher_timeframe_settle_too() -> None:
+    strategy = bt.Strategy(entry_long="close > at('4h', sma(close, 5))", exit_long="close < at('1d', close[1])")
+    found = diagnostics.check(BARS, strategy)
+    assert found.sound
+    assert found.settled
+    assert {row.difference for row in found.recursion if row.expression == "at('4h', sma(close, 5))"} == {0.0}
+
+
+def test_a_strategy_on_minutes_is_diagnosed_with_the_history_that_its_days_need() -> None:
+    bars = bt.synthetic(60_000, timeframe="1m")
+    strategy = bt.Strategy(entry_long="close > at('1d', sma(close, 20))")
+    found = diagnostics.diagnose(bars, strategy)
+    assert found.activity.warm_up_bars == 20 * 1440 - 1
+    assert found.activity.conditions["entry_long"].known > 10_000
+    assert found.check.sound

@@ -49,6 +49,9 @@ def test_a_strategy_is_told_in_sentences() -> None:
             "rising(close, 3) or falling(low, 2)",
             "the close has risen on each of the last 3 bars or the low has fallen on each of the last 2 bars",
         ),
+        ("ema(close, 50, tf='4h') > close", "the 50-bar exponential average of the close (on 4h bars) is above the close"),
+        ("at('1d', close > open) and not at(frame, True)", "the close is above the open (on 1d bars) and not (always (on frame bars))"),
+        ("atr(length=5) > 1", "the 5-bar average true range is above 1"),
         ("max(open, close, 3) > 1", "the greatest of the open, the close and 3 is above 1"),
         ("hour >= 8 and weekday < 5", "the hour (UTC) is at least 8 and the weekday (UTC, 0 is Monday) is below 5"),
     ],
@@ -63,3 +66,18 @@ def test_every_function_has_words(function: str) -> None:
     words = phrase(f"{function}(close, 7)")
     assert "the close" in words
     assert "7" in words
+
+
+def test_filters_are_told_with_the_entry_and_a_warm_up_without_a_timeframe_in_minutes() -> None:
+    told = bt.Strategy(
+        entry_long="close > open",
+        exit_long="close < close_4h",
+        additional_timeframes=["4h"],  # type: ignore[arg-type]
+        htf_filters={"long": [{"timeframe": "1d", "condition": "close > sma(close, 5)"}]},  # type: ignore[list-item]
+    ).explain()
+    assert told.splitlines() == [
+        "At the close of every bar:",
+        "- Buy when the close is above the open and the close is above the 5-bar simple average of the close (on 1d bars).",
+        "- Sell what was bought when the close is below the close (on 4h bars).",
+        "The first 7,199 minutes give no signal.",
+    ]

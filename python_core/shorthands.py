@@ -1,0 +1,80 @@
+"""The multi-timeframe fields of a strategy, each short for calls of `at` in its expressions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from python_core import timeframe as timeframes
+from python_core.errors import BarstormError, StrategyError
+from python_core.spelling import at, longhand, one_spelling
+
+MAX_FILTERS: Final = 20
+
+Condition = Annotated[str, Meta(max_length=2_000, description="True on the bars that give this signal; empty: never.")]
+Side = Literal["long", "short"]
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must be true on a higher timeframe for entries of a side: as `and at(timeframe, condition)` in the entry."""
+
+    timeframe: str
+    condition: Condition
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
+
+
+Filters = dict[Side, tuple[Filter, ...]]
+
+
+def checked_timeframes(given: Any) -> tuple[str, ...]:
+    """Stored names of additional timeframes, each once.
+
+    Raises:
+        StrategyError: no list, or an unknown one.
+    """
+    if isinstance(given, str) or not isinstance(given, tuple | list) or len(given) > 2 * len(timeframes.MILLISECONDS):
+        raise StrategyError(f"{given!r:.60} is no list, or too long", where="additional_timeframes", hint='as in ["4h", "1d"]')
+    try:
+        return tuple(dict.fromkeys(timeframes.parse(value) for value in given))
+    except BarstormError as error:
+        raise StrategyError(error.message, where="additional_timeframes", hint=error.hint, code=error.code) from None
+
+
+def checked_filters(given: Any) -> Filters:
+    """Filters of each side, from structs or from mappings.
+
+    Raises:
+        StrategyError: names the side, the filter and the field.
+    """
+    if not isinstance(given, Mapping) or any(side not in ("long", "short") for side in given):
+        raise StrategyError(f"{given!r:.60} is no mapping of sides", where="htf_filters", hint='as in {"long": [...], "short": [...]}')
+    result: Filters = {}
+    for side, filters in given.items():
+        where = f"htf_filters.{side}"
+        hint = 'as in [{"timeframe": "4h", "condition": "close > ema(close, 50)"}]'
+        if not isinstance(filters, tuple | list):
+            raise StrategyError(f"{filters!r:.60} is no list", where=where, hint=hint)
+        if len(filters) > MAX_FILTERS:
+            raise StrategyError(f"{len(filters):,} filters", where=where, hint=f"use at most {MAX_FILTERS}", code="too_large")
+        try:
+            result[side] = tuple(each if isinstance(each, Filter) else msgspec.convert(each, Filter) for each in filters)
+        except msgspec.ValidationError as error:
+            raise StrategyError(str(error), where=where, hint=hint) from None
+        except BarstormError as error:
+            raise StrategyError(error.message, where=where, hint=error.hint, code=error.code) from None
+    return {side: filters for side, filters in result.items() if filters}
+
+
+def filtered(where: str, text: str, filters: tuple[Filter, ...], timeframes: tuple[str, ...], define: Mapping[str, str]) -> str:
+    """The canonical spelling of a condition together with its filters."""
+    if not text.strip():
+        return ""
+    tree = longhand(where, text, timeframes, define)
+    parts = [at(each.timeframe, longhand("htf_filters", each.condition, timeframes, define)) for each in filters]
+    return ast.unparse(one_spelling(ast.BoolOp(ast.And(), [tree, *parts]) if parts else tree))
