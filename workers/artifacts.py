@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, NamedTuple, Protocol
 from workers.settings import Settings
 
 SUFFIX: Final = ".parquet"
+DOOMED: Final = ".doomed"
 DRAFTS: Final = "drafts"
 
 
@@ -51,7 +52,8 @@ class Artifacts(Protocol):
     def every(self) -> Iterator[Kept]:
         """All files."""
 
-    def delete(self, names: Iterable[str]) -> None: ...
+    def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
+        """Delete files; with `before_ms`, only those that have not become new since."""
 
 
 def finish(draft: BinaryIO) -> Kept:
@@ -110,14 +112,25 @@ class Folder:
         return self.path(name).is_file()
 
     def every(self) -> Iterator[Kept]:
+        for doomed in self._folder.glob(f"??/*{DOOMED}"):  # of a process that was killed while it deleted
+            with suppress(FileNotFoundError):
+                doomed.rename(doomed.with_suffix(SUFFIX))
         for path in self._folder.glob(f"??/*{SUFFIX}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 yield Kept(path.name.removesuffix(SUFFIX), status.st_size, status.st_mtime_ns // 1_000_000)
 
-    def delete(self, names: Iterable[str]) -> None:
+    def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         for name in names:
-            self.path(name).unlink(missing_ok=True)
+            path = self.path(name)
+            doomed = path.with_suffix(DOOMED)
+            with suppress(FileNotFoundError):
+                # Whoever keeps the file anew either touched it before this, or finds it gone and writes it.
+                path.rename(doomed)
+                if before_ms is not None and doomed.stat().st_mtime_ns // 1_000_000 >= before_ms:
+                    doomed.rename(path)
+                else:
+                    doomed.unlink()
 
 
 def nameless(folder: Path) -> BinaryIO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -120,6 +120,11 @@ async def stored_bytes(session: AsyncSession) -> int:
     """Size of all files of all versions, each counted once."""
     files = sa.select(PartRow.hash, PartRow.bytes).distinct().subquery()
     return int(await session.scalar(sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0))) or 0)
+
+
+async def files_of_datasets(session: AsyncSession, names: Collection[str]) -> set[str]:
+    """Which of these files belong to a version of a dataset."""
+    return set(await session.scalars(sa.select(PartRow.hash).where(PartRow.hash.in_(names))))
 
 
 def add_version(session: AsyncSession, row: DatasetRow, of: list[Part]) -> None:

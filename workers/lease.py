@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import embedded, log, outbox
+from workers import embedded, log, outbox, sweep
 from workers.attempts import Executor, Job, Stop
 from workers.bell import Bell
 from workers.database import open_database
@@ -209,7 +209,7 @@ class LeaseWorker(ArqWorker):
 
 @asynccontextmanager
 async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> AsyncIterator[LeaseWorker]:
-    """A worker with all it needs; `main()` runs it. The relay and the reconciler run as long as it is open."""
+    """A worker with all it needs; `main()` runs it. The relay, the reconciler and the sweep run as long as it is open."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
             settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(embedded.valkey(settings.folder)))
@@ -223,6 +223,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
         background = [
             asyncio.create_task(outbox.Relay(database, queue).run()),
             asyncio.create_task(outbox.reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
+            asyncio.create_task(sweep.sweep_forever(database, executor.artifacts, queue, every_s=settings.sweep_s)),
             # The first run would otherwise wait for it.
             asyncio.create_task(asyncio.to_thread(import_module, "polars")),
         ]

@@ -45,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retry_s: Annotated[float, Meta(ge=0, description="Upper bound of the first wait before a retry; it doubles each time.")] = 1.0
     drain_s: Annotated[float, Meta(ge=0, description="What a stopping worker gives its jobs before it hands them back.")] = 20.0
     reconcile_s: Annotated[float, Meta(gt=0, description="How often the queue is compared with the database.")] = 10.0
+    sweep_s: Annotated[float, Meta(gt=0, description="How often files that nothing names are deleted, if they are older than this.")] = (
+        3600.0
+    )
     bars_cache_mb: Annotated[int, Meta(ge=0, description="Bars that a worker process keeps in memory.")] = 256
     datasets_mb: Annotated[int, Meta(ge=1, description="Market data kept in all; more is refused.")] = 1_000_000
     cache_entries: Annotated[int, Meta(ge=0, description="Results kept in Redis.")] = 10_000

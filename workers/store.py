@@ -5,7 +5,7 @@ A worker's writes name the attempt that it started; when another attempt has beg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -237,6 +237,12 @@ async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: st
 
 async def result(session: AsyncSession, fingerprint: str) -> sa.RowMapping | None:
     return (await session.execute(sa.select(RESULTS).where(RESULTS.c.fingerprint == fingerprint))).mappings().one_or_none()
+
+
+async def files_of_results(session: AsyncSession, names: Collection[str]) -> set[str]:
+    """Which of these files belong to a result."""
+    columns = (RESULTS.c.trades_hash, RESULTS.c.equity_hash)
+    return {name for column in columns for name in await session.scalars(sa.select(column).where(column.in_(names)))}
 
 
 async def keep_result(session: AsyncSession, values: Mapping[str, Any]) -> str:

@@ -217,7 +217,7 @@ RESULTS: Final = sa.Table(
     Column("ruined", Boolean, nullable=False),
     *(Column(name, BigInteger if name in COUNTS else Double, nullable=name not in COUNTS) for name in RUN_NAMES),
     Column("long_short", Text, nullable=False),
-    Column("trades_hash", _HASH),
-    Column("equity_hash", _HASH),
+    Column("trades_hash", _HASH, index=True),
+    Column("equity_hash", _HASH, index=True),
     Column("created_at", BigInteger, nullable=False),
 )

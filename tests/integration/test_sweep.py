@@ -1,0 +1,79 @@
+"""The sweep deletes what nothing names, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import workers
+from workers import artifacts, lease
+from workers.artifacts import DOOMED, Folder
+from workers.runs import now_ms
+from workers.sweep import sweep
+
+Finished = Callable[..., Awaitable[workers.Run]]
+Until = Callable[..., Awaitable[None]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+
+pytestmark = pytest.mark.anyio
+
+
+def orphan(kept_in: artifacts.Artifacts, content: bytes = b"of nobody") -> str:
+    return artifacts.write(kept_in, lambda file: file.write(content)).hash
+
+
+async def test_files_that_nothing_names_are_deleted_and_others_stay(
+    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+) -> None:
+    run = await finished((await service.submit_backtest(request_)).id)
+    names = {kept.hash for kept in service.artifacts.every()}
+    assert len(names) >= 3, "bars, trades and equity"
+    orphan(service.artifacts)
+    assert await sweep(service.database, service.artifacts, older_than_s=3600) == 0, "it may belong to a row that is not committed yet"
+    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
+    assert {kept.hash for kept in service.artifacts.every()} == names
+    assert (await service.trades(run.id)).total > 0
+
+
+async def test_the_files_of_a_forgotten_dataset_go(service: workers.Service, dataset: workers.Dataset) -> None:
+    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 0
+    await service.data.delete(dataset.id)
+    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
+    assert list(service.artifacts.every()) == []
+
+
+async def test_a_worker_sweeps_by_itself(
+    service: workers.Service, settings: workers.Settings, start_worker: StartWorker, until: Until
+) -> None:
+    orphan(service.artifacts)
+
+    async def gone() -> bool:
+        return not list(service.artifacts.every())
+
+    async with start_worker(msgspec.structs.replace(settings, sweep_s=0.1)):
+        await until(gone)
+
+
+def test_a_file_that_is_kept_anew_while_it_is_swept_stays(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    name = orphan(folder)
+    os.utime(folder.path(name), (0, 0))
+    before_ms = now_ms() - 1000
+    orphan(folder)  # by somebody else, after the sweep has found it old
+    folder.delete([name], before_ms=before_ms)
+    assert folder.has(name)
+    os.utime(folder.path(name), (0, 0))
+    folder.delete([name, name], before_ms=before_ms)
+    assert not folder.has(name)
+
+
+def test_a_deletion_that_was_killed_half_way_is_undone_and_decided_anew(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    name = orphan(folder)
+    folder.path(name).rename(folder.path(name).with_suffix(DOOMED))
+    assert [kept.hash for kept in folder.every()] == [name]
