@@ -97,9 +97,12 @@ impl Accumulator {
     }
 }
 
-/// `window * 2^exponent` (with something below its last bit when `sticky`), rounded to nearest, ties to even.
-fn scale(window: u128, sticky: bool, exponent: i32) -> f64 {
+/// `window * 2^exponent` (with something below its last bit when `sticky`; at most 127 bits), rounded to nearest, ties to even.
+pub fn scale(window: u128, sticky: bool, exponent: i32) -> f64 {
     let length = 128 - window.leading_zeros() as i32;
+    if window == 0 || length + exponent < -1074 {
+        return 0.0; // less than half of the smallest number
+    }
     // Drop all but 53 bits, or more where the result is subnormal.
     let drop = (length - 53).max(-1074 - exponent);
     let kept = if drop <= 0 { (window << -drop) as u64 } else { (window >> drop) as u64 };

@@ -33,6 +33,7 @@ pub mod strategy_bars;
 pub mod sweep;
 pub mod trade;
 pub mod truths;
+pub mod whole;
 
 /// Raised whenever the same inputs may give other outputs than before; the Python package has the same number.
 pub const CONTRACT: u32 = 1;

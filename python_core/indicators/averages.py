@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from python_core.indicators.sums import rolling_sum
+from python_core.indicators.sums import SCALE, divide, exact, rolling_sum, starts_anew
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
 
 
@@ -45,13 +47,104 @@ def rma(x: Series, length: int) -> Series:
     return smoothed(x, length, 1.0 / float(length))
 
 
+def _weighted(x: Series, length: int) -> Iterator[tuple[int, int, int]]:
+    """Bar, sum of its window, and sum with the weights 1, 2, ... from the oldest value on, both exact (times `SCALE`)."""
+    scaled = [exact(value) for value in x.tolist()]
+    total, weighted = 0, 0
+    for i, new in enumerate(scaled):
+        if i < length:
+            weighted += (i + 1) * new
+            total += new
+        else:
+            weighted += length * new - total  # all weights go down by one, which takes the oldest value out
+            total += new - scaled[i - length]
+        if i >= length - 1:
+            yield i, total, weighted
+
+
+@starts_anew()
+def wma(x: Series, length: int) -> Series:
+    """Weighted moving average, weights 1, 2, ... from the oldest value to the newest: exact weighted sum, rounded, over length * (length + 1) / 2."""
+    out = np.full(len(x), np.nan)
+    for i, _, weighted in _weighted(x, length):
+        out[i] = divide(weighted, SCALE) / float(length * (length + 1) // 2)
+    return out
+
+
+@starts_anew(outputs=2)
+def linreg(x: Series, length: int) -> tuple[Series, Series]:
+    """Linear regression: the newest point of the least-squares line through the last `length` values; `slope`: its rise a bar.
+
+    With the exact sum S and weighted sum W (as wma): value = (6 W - 2 (length + 1) S) / (length (length + 1)),
+    slope = (12 W - 6 (length + 1) S) / (length (length^2 - 1)), each numerator rounded once; the slope of one value is 0. As TA-Lib's LINEARREG.
+    """
+    value, slope = np.full(len(x), np.nan), np.full(len(x), np.nan)
+    for i, total, weighted in _weighted(x, length):
+        value[i] = divide(6 * weighted - 2 * (length + 1) * total, SCALE) / float(length * (length + 1))
+        rise = divide(12 * weighted - 6 * (length + 1) * total, SCALE)
+        slope[i] = 0.0 if length == 1 else rise / float(length * (length * length - 1))
+    return value, slope
+
+
+def hma(x: Series, length: int) -> Series:
+    """Hull moving average: wma(2 * wma(x, length / 2) - wma(x, length), sqrt(length)), lengths rounded down. (Hull 2005)"""
+    with np.errstate(all="ignore"):
+        return np.asarray(wma(2.0 * wma(x, max(length // 2, 1)) - wma(x, length), math.isqrt(length)))
+
+
+@starts_anew()
+def kama(x: Series, length: int, fast: int, slow: int) -> Series:
+    """Kaufman's adaptive moving average: value += rate^2 * (x - value), from x one bar before the first value known.
+
+    rate = efficiency * (f - s) + s with f = 2 / (fast + 1) and s = 2 / (slow + 1); efficiency = |x - x[length]| / sum of |x - x[1]| over
+    `length` bars, 1 where nothing moved; the sum is exact. As TA-Lib with fast 2 and slow 30. (Kaufman 1995)
+    """
+    out = np.full(len(x), np.nan)
+    steps = np.abs(x[1:] - x[:-1])
+    # A step that overflows starts it anew, as what is not finite does everywhere.
+    begin = 1 + int(np.flatnonzero(~np.isfinite(steps))[-1]) if not np.isfinite(steps).all() else 0
+    f, s = 2.0 / (float(fast) + 1.0), 2.0 / (float(slow) + 1.0)
+    if begin:
+        out[:begin] = kama(x[:begin], length, fast, slow)
+    path = rolling_sum(steps[begin:], length)
+    value = 0.0
+    for i in range(begin + length, len(x)):
+        if i == begin + length:
+            value = float(x[i - 1])
+        change, way = abs(x[i] - x[i - length]), path[i - begin - 1]
+        efficiency = 1.0 if way <= change else change / way
+        rate = efficiency * (f - s) + s
+        value += rate * rate * (x[i] - value)
+        out[i] = value
+    return out
+
+
 ROWS: Final[dict[str, Indicator]] = {
     "sma": primitive(sma, length(), warm_up=lambda length: length - 1),
     "ema": primitive(ema, length(), warm_up=lambda length: length - 1),
     "rma": primitive(rma, length(), warm_up=lambda length: length - 1),
+    "wma": primitive(wma, length(), warm_up=lambda length: length - 1),
+    "hma": primitive(hma, length(), warm_up=lambda length: length - 1 + math.isqrt(length) - 1),
     "dema": composite(
-        "Double exponential moving average, 2 * ema - ema(ema): it lags less. As TA-Lib. (Mulloy 1994)",
+        "Double exponential moving average, which lags less: 2 * ema - ema(ema). (Mulloy 1994)",
         length(),
         formula={"value": "2 * average - ema(average, length)", "average": "ema(series, length)"},
     ),
+    "tema": composite(
+        "Triple exponential moving average, which lags still less: 3 * ema - 3 * ema(ema) + ema(ema(ema)). (Mulloy 1994)",
+        length(),
+        formula={
+            "value": "3 * once - 3 * twice + ema(twice, length)",
+            "twice": "ema(once, length)",
+            "once": "ema(series, length)",
+        },
+    ),
+    "kama": primitive(kama, length(default=10), length("fast", 2), length("slow", 30), warm_up=lambda length, fast, slow: length),
+    "vwma": composite(
+        "Volume-weighted moving average: sma(series * volume) / sma(volume); not known where nothing was traded.",
+        length(),
+        formula="sma(series * volume, length) / sma(volume, length)",
+        may_stay_unknown=True,
+    ),
+    "linreg": primitive(linreg, length(), outputs=("value", "slope"), warm_up=lambda length: length - 1),
 }

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from python_core.indicators.averages import rma
+from python_core.indicators.sums import rolling_sum, starts_anew
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
 
 
@@ -24,8 +25,103 @@ def rsi(x: Series, length: int) -> Series:
         return np.where(total == 0.0, 50.0, 100.0 * up / total)
 
 
+@starts_anew()
+def mean_deviation(x: Series, length: int) -> Series:
+    """Average distance of the last `length` values from their average; added up from the oldest to the newest for each bar anew, so that it can't drift."""
+    out = np.full(len(x), np.nan)
+    n = len(x) - length + 1
+    if n < 1:
+        return out
+    mean = (rolling_sum(x, length) / float(length))[length - 1 :]
+    total = np.zeros(n)
+    for k in range(length):
+        total += np.abs(x[k : k + n] - mean)
+    out[length - 1 :] = total / float(length)
+    return out
+
+
+_CHANGE: Final = "series - series[length]"
+
 ROWS: Final[dict[str, Indicator]] = {
     "rsi": primitive(rsi, length(default=14), warm_up=lambda length: length),
+    "stoch": composite(
+        "Stochastic oscillator: k = place of the close in the range of `length` bars, 0 to 100, averaged over `smooth`; d = sma(k)."
+        " 0 where there is no range. As TA-Lib. (Lane 1984)",
+        length(default=14),
+        length("smooth", 3),
+        length("signal_length", 3),
+        series=(),
+        outputs=("k", "d"),
+        formula={
+            "k": "sma(100 * (close - bottom) / (top - bottom) if top != bottom else 0, smooth)",
+            "d": "sma(k, signal_length)",
+            "top": "highest(high, length)",
+            "bottom": "lowest(low, length)",
+        },
+    ),
+    "stochrsi": composite(
+        "Stochastic RSI: k = place of the RSI in its range of `stoch_length` bars, 0 to 100, averaged over `smooth`; d = sma(k)."
+        " 0 where there is no range. As TA-Lib with smooth 1. (Chande and Kroll 1994)",
+        length(default=14),
+        length("stoch_length", 14),
+        length("smooth", 3),
+        length("signal_length", 3),
+        outputs=("k", "d"),
+        formula={
+            "k": "sma(100 * (strength - bottom) / (top - bottom) if top != bottom else 0, smooth)",
+            "d": "sma(k, signal_length)",
+            "strength": "rsi(series, length)",
+            "top": "highest(strength, stoch_length)",
+            "bottom": "lowest(strength, stoch_length)",
+        },
+    ),
+    "mean_deviation": primitive(mean_deviation, length(most=10_000), warm_up=lambda length: length - 1),
+    "cci": composite(
+        "Commodity channel index: (hlc3 - sma) / (0.015 * mean_deviation); 0 where that is. As TA-Lib. (Lambert 1980)",
+        length(default=20, most=10_000),
+        series=(),
+        formula={
+            "value": "(hlc3 - sma(hlc3, length)) / (0.015 * spread) if spread != 0 else 0",
+            "spread": "mean_deviation(hlc3, length)",
+        },
+    ),
+    "mfi": composite(
+        "Money flow index: 100 * up / (up + down) of hlc3 * volume on bars where hlc3 rose and fell; 50 where nothing flowed."
+        " TA-Lib says 0 where less than 1 flowed. (Quong and Soudack 1989)",
+        length(default=14),
+        series=(),
+        formula={
+            "value": "100 * up / (up + down) if up + down != 0 else 50",
+            "up": "sma(hlc3 * volume if hlc3 > hlc3[1] else 0, length)",
+            "down": "sma(hlc3 * volume if hlc3 < hlc3[1] else 0, length)",
+        },
+    ),
+    "williams_r": composite(
+        "Williams %R: place of the close in the range of `length` bars, -100 at the low to 0 at the high and where there is no range. As TA-Lib. (Williams 1973)",
+        length(default=14),
+        series=(),
+        formula={
+            "value": "-100 * (top - close) / (top - bottom) if top != bottom else 0",
+            "top": "highest(high, length)",
+            "bottom": "lowest(low, length)",
+        },
+    ),
+    "momentum": composite("Momentum: the change over `length` bars. As TA-Lib's MOM.", length(), formula=_CHANGE),
+    "roc": composite(
+        "Rate of change over `length` bars, in percent; 0 where the value then was 0. As TA-Lib.",
+        length(),
+        formula={"value": f"100 * ({_CHANGE}) / series[length] if series[length] != 0 else 0"},
+    ),
+    "tsi": composite(
+        "True strength index: 100 * ema(ema(change, long), short) / the same of its size; 0 where nothing moved. (Blau 1991)",
+        length("long", 25),
+        length("short", 13),
+        formula={
+            "value": "100 * ema(ema(change, long), short) / size if size != 0 else 0",
+            "size": "ema(ema(abs(change), long), short)",
+            "change": "series - series[1]",
+        },
+    ),
     "macd": composite(
         "Moving average convergence and divergence: line = ema(fast) - ema(slow), signal = ema(line), hist = line - signal. (Appel 1979)",
         length("fast", 12),

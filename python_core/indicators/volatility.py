@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from python_core.indicators.table import Indicator, Series, composite, length, primitive
+from python_core.indicators.table import Indicator, Series, composite, length, number, primitive
 
 
 def true_range(high: Series, low: Series, close: Series) -> Series:
@@ -24,5 +24,43 @@ ROWS: Final[dict[str, Indicator]] = {
         length(default=14),
         series=(),
         formula="rma(true_range(), length)",
+    ),
+    "natr": composite(
+        "Normalized average true range: 100 * atr / close. As TA-Lib.", length(), series=(), formula="100 * atr(length) / close"
+    ),
+    "bollinger": composite(
+        "Bollinger bands: middle = sma, upper and lower `multiple` standard deviations from it; width = (upper - lower) / middle;"
+        " percent = place of the series from lower (0) to upper (1), 0.5 where they meet. (Bollinger 1983)",
+        length(default=20),
+        number("multiple", 2.0),
+        outputs=("upper", "middle", "lower", "width", "percent"),
+        formula={
+            "upper": "middle + reach",
+            "middle": "sma(series, length)",
+            "lower": "middle - reach",
+            "width": "(upper - lower) / middle if middle != 0 else 0",
+            "percent": "(series - lower) / (upper - lower) if upper != lower else 0.5",
+            "reach": "multiple * stdev(series, length)",
+        },
+    ),
+    "keltner": composite(
+        "Keltner channel: middle = ema of the close, upper and lower `multiple` times atr(range_length) from it. (Keltner 1960, Raschke)",
+        length(default=20),
+        number("multiple", 2.0),
+        length("range_length", 10),
+        series=(),
+        outputs=("upper", "middle", "lower"),
+        formula={
+            "upper": "middle + multiple * atr(range_length)",
+            "middle": "ema(close, length)",
+            "lower": "middle - multiple * atr(range_length)",
+        },
+    ),
+    "donchian": composite(
+        "Donchian channel: highest high, lowest low, and their middle, of `length` bars, this one too. (Donchian 1960)",
+        length(default=20),
+        series=(),
+        outputs=("upper", "middle", "lower"),
+        formula={"upper": "highest(high, length)", "middle": "(upper + lower) / 2", "lower": "lowest(low, length)"},
     ),
 }

@@ -3,11 +3,17 @@
 //! An indicator is a `Stream` and a row of the table below. The rule for what is not known is kept here, once: on a bar where an input is
 //! not finite the indicator is not known, and on the next bar it starts anew. So a stream sees finite values only.
 
+pub mod averages;
+pub mod conditions;
 pub mod oscillators;
 pub mod statistics;
+pub mod trend;
 pub mod volatility;
+pub mod volume;
 
 use std::fmt::Debug;
+
+use averages::Weighted;
 
 use crate::bits::TILE;
 
@@ -41,7 +47,15 @@ impl Argument {
     }
 }
 
-const LENGTH: Argument = Argument { name: "length", least: 1.0, most: MAX_LOOKBACK, whole: true };
+const LENGTH: Argument = length("length");
+
+const fn length(name: &'static str) -> Argument {
+    Argument { name, least: 1.0, most: MAX_LOOKBACK, whole: true }
+}
+
+const fn number(name: &'static str) -> Argument {
+    Argument { name, least: 0.0, most: 1e6, whole: false }
+}
 
 /// An indicator of the table.
 #[derive(Debug)]
@@ -53,9 +67,29 @@ pub struct Row {
     new: fn(&[f64]) -> Box<dyn Stream>,
 }
 
+macro_rules! row {
+    ($name:literal, $inputs:literal, [$($argument:expr),*], $outputs:literal, $new:expr) => {
+        Row { name: $name, inputs: $inputs, arguments: &[$($argument),*], outputs: $outputs, new: $new }
+    };
+}
+
 pub static TABLE: &[Row] = &[
-    Row { name: "highest", inputs: 1, arguments: &[LENGTH], outputs: 2, new: |a| Box::new(statistics::Extreme::highest(a[0] as usize)) },
-    Row { name: "lowest", inputs: 1, arguments: &[LENGTH], outputs: 2, new: |a| Box::new(statistics::Extreme::lowest(a[0] as usize)) },
+    row!("wma", 1, [LENGTH], 1, |a| Box::new(averages::Wma(Weighted::new(a[0] as usize)))),
+    row!("linreg", 1, [LENGTH], 2, |a| Box::new(averages::Linreg(Weighted::new(a[0] as usize)))),
+    row!("hma", 1, [LENGTH], 1, |a| Box::new(averages::Hma::new(a[0] as usize))),
+    row!("kama", 1, [LENGTH, length("fast"), length("slow")], 1, |a| Box::new(averages::Kama::new(a[0] as usize, a[1], a[2]))),
+    row!("mean_deviation", 1, [Argument { most: 10_000.0, ..LENGTH }], 1, |a| Box::new(oscillators::MeanDeviation::new(a[0] as usize))),
+    row!("psar", 2, [number("step"), number("most")], 2, |a| Box::new(trend::Psar::new(a[0], a[1]))),
+    row!("supertrend", 3, [LENGTH, number("multiple")], 2, |a| Box::new(trend::Supertrend::new(a[0] as usize, a[1]))),
+    row!("cum", 1, [], 1, |_| Box::new(volume::Cum::default())),
+    row!("session_cum", 2, [], 1, |_| Box::new(volume::Cum::default())),
+    row!("highest", 1, [LENGTH], 2, |a| Box::new(statistics::Extreme::highest(a[0] as usize))),
+    row!("lowest", 1, [LENGTH], 2, |a| Box::new(statistics::Extreme::lowest(a[0] as usize))),
+    row!("stdev", 1, [LENGTH], 1, |a| Box::new(statistics::Stdev::new(a[0] as usize))),
+    row!("correlation", 2, [LENGTH], 1, |a| Box::new(statistics::Correlation::new(a[0] as usize))),
+    row!("percentrank", 1, [LENGTH], 1, |a| Box::new(statistics::PercentRank::new(a[0] as usize))),
+    row!("bars_since", 1, [], 1, |_| Box::new(conditions::BarsSince::default())),
+    row!("value_when", 2, [], 1, |_| Box::new(conditions::ValueWhen::default())),
 ];
 
 /// Position in the table.

@@ -1,6 +1,9 @@
 //! Oscillators: how fast and how far a price has moved.
 
+use super::Stream;
 use crate::average::Smoothed;
+use crate::bits::TILE;
+use crate::whole::{Unit, Whole};
 
 #[derive(Debug)]
 pub struct Rsi {
@@ -27,5 +30,48 @@ impl Rsi {
         let (rise, fall) = (self.up.next(rise), self.down.next(fall));
         let total = rise + fall;
         if total == 0.0 { 50.0 } else { 100.0 * rise / total }
+    }
+}
+
+/// Average distance of a window's values from their average, added up from the oldest to the newest.
+#[derive(Debug)]
+pub struct MeanDeviation {
+    length: usize,
+    /// The window is the last `length` of them.
+    values: Vec<f64>,
+    unit: Unit,
+    sum: Whole,
+}
+
+impl MeanDeviation {
+    pub fn new(length: usize) -> Self {
+        Self { length, values: Vec::new(), unit: Unit::default(), sum: Whole::ZERO }
+    }
+
+    fn next(&mut self, x: f64) -> f64 {
+        let new = self.unit.admit(x, &mut [(&mut self.sum, 1)]);
+        self.sum = self.sum.plus(&new);
+        self.values.push(x);
+        let Some(first) = self.values.len().checked_sub(self.length) else { return f64::NAN };
+        if first > 0 {
+            self.sum = self.sum.minus(&self.unit.whole(self.values[first - 1]));
+        }
+        let length = self.length as f64;
+        let mean = self.sum.rounded(self.unit.exponent()) / length;
+        let total: f64 = self.values[first..].iter().fold(0.0, |total, x| total + (x - mean).abs());
+        if first > self.length + TILE {
+            self.values.drain(..first);
+        }
+        total / length
+    }
+}
+
+impl Stream for MeanDeviation {
+    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        outputs[0].iter_mut().zip(inputs[0]).for_each(|(out, &x)| *out = self.next(x));
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new(self.length);
     }
 }

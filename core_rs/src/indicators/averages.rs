@@ -1,0 +1,184 @@
+//! Moving averages.
+
+use std::collections::VecDeque;
+
+use super::Stream;
+use crate::whole::{Unit, Whole};
+
+/// A window's sum, and its sum with the weights 1, 2, ... from the oldest value on, both exact.
+#[derive(Debug)]
+pub struct Weighted {
+    length: usize,
+    values: VecDeque<f64>,
+    unit: Unit,
+    sum: Whole,
+    weighted: Whole,
+}
+
+impl Weighted {
+    pub fn new(length: usize) -> Self {
+        Self { length, values: VecDeque::new(), unit: Unit::default(), sum: Whole::ZERO, weighted: Whole::ZERO }
+    }
+
+    /// Take in a finite value; says whether the window is full.
+    #[inline(always)]
+    fn push(&mut self, x: f64) -> bool {
+        let new = self.unit.admit(x, &mut [(&mut self.sum, 1), (&mut self.weighted, 1)]);
+        self.values.push_back(x);
+        if self.values.len() > self.length {
+            // All weights go down by one, which takes the oldest value out.
+            self.weighted = self.weighted.minus(&self.sum).plus(&new.multiple(self.length));
+            let old = self.unit.whole(self.values.pop_front().unwrap_or(0.0));
+            self.sum = self.sum.plus(&new).minus(&old);
+        } else {
+            self.weighted = self.weighted.plus(&new.multiple(self.values.len()));
+            self.sum = self.sum.plus(&new);
+        }
+        self.values.len() == self.length
+    }
+
+    /// Weighted average with the next value, NaN while it is not known; starts anew after what is not finite.
+    #[inline(always)]
+    fn average(&mut self, x: f64) -> f64 {
+        if !x.is_finite() {
+            self.reset();
+            return f64::NAN;
+        }
+        if !self.push(x) {
+            return f64::NAN;
+        }
+        self.weighted.rounded(self.unit.exponent()) / (self.length * (self.length + 1) / 2) as f64
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new(self.length);
+    }
+}
+
+#[derive(Debug)]
+pub struct Wma(pub Weighted);
+
+impl Stream for Wma {
+    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        outputs[0].iter_mut().zip(inputs[0]).for_each(|(out, &x)| *out = self.0.average(x));
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+#[derive(Debug)]
+pub struct Linreg(pub Weighted);
+
+impl Stream for Linreg {
+    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        let [value, slope] = outputs else { return };
+        let n = self.0.length;
+        for ((&x, value), slope) in inputs[0].iter().zip(value.iter_mut()).zip(slope.iter_mut()) {
+            if !self.0.push(x) {
+                (*value, *slope) = (f64::NAN, f64::NAN);
+                continue;
+            }
+            let (unit, sum, weighted) = (self.0.unit.exponent(), &self.0.sum, &self.0.weighted);
+            *value = weighted.multiple(6).minus(&sum.multiple(2 * (n + 1))).rounded(unit) / (n * (n + 1)) as f64;
+            *slope =
+                if n == 1 { 0.0 } else { weighted.multiple(12).minus(&sum.multiple(6 * (n + 1))).rounded(unit) / (n * (n * n - 1)) as f64 };
+        }
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+#[derive(Debug)]
+pub struct Hma {
+    half: Weighted,
+    whole: Weighted,
+    root: Weighted,
+}
+
+impl Hma {
+    pub fn new(length: usize) -> Self {
+        Self { half: Weighted::new((length / 2).max(1)), whole: Weighted::new(length), root: Weighted::new(length.isqrt()) }
+    }
+}
+
+impl Stream for Hma {
+    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        for (out, &x) in outputs[0].iter_mut().zip(inputs[0]) {
+            let (half, whole) = (self.half.average(x), self.whole.average(x));
+            *out = self.root.average(2.0 * half - whole);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.half.reset();
+        self.whole.reset();
+        self.root.reset();
+    }
+}
+
+#[derive(Debug)]
+pub struct Kama {
+    length: usize,
+    fast: f64,
+    slow: f64,
+    values: VecDeque<f64>,
+    unit: Unit,
+    path: Whole,
+    value: f64,
+}
+
+impl Kama {
+    pub fn new(length: usize, fast: f64, slow: f64) -> Self {
+        Self { length, fast, slow, values: VecDeque::new(), unit: Unit::default(), path: Whole::ZERO, value: f64::NAN }
+    }
+
+    fn next(&mut self, x: f64) -> f64 {
+        if let Some(before) = self.values.back() {
+            let step = (x - before).abs();
+            if !step.is_finite() {
+                self.reset();
+                self.values.push_back(x);
+                return f64::NAN;
+            }
+            self.path = self.path_with(step);
+        }
+        let before = self.values.back().copied();
+        self.values.push_back(x);
+        if self.values.len() <= self.length {
+            return f64::NAN;
+        }
+        let first = self.values[0];
+        if self.values.len() > self.length + 1 {
+            let gone = self.unit.whole((self.values[1] - first).abs());
+            self.path = self.path.minus(&gone);
+            self.values.pop_front();
+        } else {
+            self.value = before.unwrap_or(x);
+        }
+        let (change, path) = ((x - self.values[0]).abs(), self.path.rounded(self.unit.exponent()));
+        let efficiency = if path <= change { 1.0 } else { change / path };
+        let (fast, slow) = (2.0 / (self.fast + 1.0), 2.0 / (self.slow + 1.0));
+        let rate = efficiency * (fast - slow) + slow;
+        self.value += rate * rate * (x - self.value);
+        self.value
+    }
+
+    fn path_with(&mut self, step: f64) -> Whole {
+        let new = self.unit.admit(step, &mut [(&mut self.path, 1)]);
+        self.path.plus(&new)
+    }
+}
+
+impl Stream for Kama {
+    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        outputs[0].iter_mut().zip(inputs[0]).for_each(|(out, &x)| *out = self.next(x));
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new(self.length, self.fast, self.slow);
+    }
+}

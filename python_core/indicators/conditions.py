@@ -1,0 +1,39 @@
+"""What was when a condition was true."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from python_core.indicators.sums import starts_anew
+from python_core.indicators.table import Indicator, Series, primitive
+
+
+@starts_anew()
+def bars_since(condition: Series) -> Series:
+    """Bars since the condition was true, 0 on a bar where it is; not known before it was."""
+    out = np.full(len(condition), np.nan)
+    last = None
+    for i, value in enumerate(condition.tolist()):
+        last = i if value else last
+        if last is not None:
+            out[i] = i - last
+    return out
+
+
+@starts_anew()
+def value_when(condition: Series, x: Series) -> Series:
+    """The value of the series on the last bar on which the condition was true; not known before it was."""
+    out = np.full(len(x), np.nan)
+    last = np.nan
+    for i, value in enumerate(condition.tolist()):
+        last = x[i] if value else last
+        out[i] = last
+    return out
+
+
+ROWS: Final[dict[str, Indicator]] = {
+    "bars_since": primitive(bars_since, conditions=("condition",), series=(), may_stay_unknown=True),
+    "value_when": primitive(value_when, conditions=("condition",), may_stay_unknown=True),
+}
