@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core import kernel, timeframe
+from python_core import kernel
 from python_core.expression import Compiler, PlanBuilder
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.strategy import Plan
+from python_core.timeframe import MILLISECONDS
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 PER_ROW = max(5, CASES // 25)
@@ -46,7 +47,7 @@ def random_bars(seed: int, n: int, style: str, base: str) -> bt.Bars:
     if style in ("ticks", "flat"):
         open_, high, low, close = (np.maximum(np.round(column), 1.0) for column in (open_, high, low, close))
     volume = rng.integers(0, 5, n).astype(float) * (rng.random(n) if seed % 2 else 1.0)
-    length = timeframe.MILLISECONDS[base]
+    length = MILLISECONDS[base]
     steps = np.where(rng.random(n) < 0.02 * (seed % 3), rng.integers(2, 50, n), 1)
     return bt.Bars((20_000_000 // (length // 60_000) + np.cumsum(steps)) * length, open_, high, low, close, volume, timeframe=base)
 
@@ -96,11 +97,13 @@ def values(bars: bt.Bars, text: str, engine: kernel.Engine = "python") -> np.nda
 @given(data=st.data(), bars=bars)
 def test_both_engines_give_the_same_bits(name: str, data: st.DataObject, bars: bt.Bars) -> None:
     texts = [data.draw(calls(INDICATORS[name], name, WHOLE + BROKEN)) for _ in range(3)]
+    coarse = {"1m": "5m", "1h": "1d", "1d": "1w"}[bars.timeframe]
+    texts[0] = f"at('{coarse}', {texts[0]})" if data.draw(st.booleans()) else texts[0]
     note(str(texts))
     plan, wanted, _ = compiled(*texts)
-    coarse = {"1m": "5m", "1h": "1d", "1d": "1w"}[bars.timeframe] if data.draw(st.booleans()) else None
+    timeframe = coarse if data.draw(st.booleans()) else None
     for text, rust, python in zip(
-        texts, *(kernel.values(bars, plan, wanted, coarse, engine) for engine in ("rust", "python")), strict=True
+        texts, *(kernel.values(bars, plan, wanted, timeframe, engine) for engine in ("rust", "python")), strict=True
     ):
         unequal = np.flatnonzero(~((rust.view(np.int64) == python.view(np.int64)) | (np.isnan(rust) & np.isnan(python))))
         assert not len(unequal), f"{text}: bar {unequal[0]} of {len(bars)}: {rust[unequal[0]]!r} is not {python[unequal[0]]!r}"
