@@ -24,6 +24,7 @@ PRICES = ("open", "high", "low", "close")
 COLUMNS = ("time", *PRICES, "volume")
 # 1970-01-01 .. 9999-12-31: what a date-time library can show, and far from the edge of int64 arithmetic.
 LAST_TIME_MS = 253_402_300_799_999
+_BLOCK = 1 << 14
 
 
 class Bars:
@@ -68,7 +69,8 @@ class Bars:
         self._check_columns()
         self.timeframe: str = timeframes.infer(self.time) if timeframe is None else timeframes.parse(timeframe)
         self.timeframe_ms: int = timeframes.milliseconds(self.timeframe)
-        if len(self) > 1 and (step := np.diff(self.time)).min() < self.timeframe_ms:
+        if len(self) > 1 and timeframes.smallest_step(self.time) < self.timeframe_ms:
+            step = np.diff(self.time)
             i = int((step < self.timeframe_ms).argmax()) + 1
             raise BarsError(
                 f"bar {i} opens {int(step[i - 1]):,} ms after the one before, sooner than one {self.timeframe} bar",
@@ -96,12 +98,12 @@ class Bars:
             raise BarsError(
                 f"bar {i} ({iso(self.time[i])}) {what} the bar before it", where="time", hint="times must be strictly increasing"
             )
+        if all(self._valid(begin, begin + _BLOCK) for begin in range(0, n, _BLOCK)):
+            return
         for name in (*PRICES, "volume"):
             values = getattr(self, name)
-            # One pass decides; NaN fails the comparison, too.
-            good = np.isfinite(values.max()) and (values.min() > 0 if name != "volume" else values.min() >= 0)
-            if not good:
-                bad = ~np.isfinite(values) | (values < 0 if name == "volume" else values <= 0)
+            bad = ~np.isfinite(values) | (values < 0 if name == "volume" else values <= 0)
+            if bad.any():
                 i = int(bad.argmax())
                 raise BarsError(
                     f"bar {i} ({iso(self.time[i])}) has {values[i]!s}",
@@ -119,6 +121,21 @@ class Bars:
                     where=name,
                     hint="low is the lowest and high the highest of the four",
                 )
+
+    def _valid(self, begin: int, end: int) -> bool:
+        """Whether the values of these bars keep to the rules; of so many as stay in the cache."""
+        open_, high, low, close, volume = (getattr(self, name)[begin:end] for name in (*PRICES, "volume"))
+        # NaN fails any comparison, and prices between 0 and a finite high are finite.
+        return bool(
+            low.min() > 0
+            and high.max() < np.inf
+            and volume.min() >= 0
+            and volume.max() < np.inf
+            and (low <= open_).all()
+            and (low <= close).all()
+            and (high >= open_).all()
+            and (high >= close).all()
+        )
 
     def __len__(self) -> int:
         return len(self.time)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from python_core import columns
 from python_core.bars import COLUMNS, PRICES, Bars, Floats, Integers, iso
 from python_core.columns import RawTable
 from python_core.errors import BarsError, BarstormError
-from python_core.timestamps import MISSING, TIME_HINT, read_times
+from python_core.growing import Growing
+from python_core.timeframe import gaps, smallest_step
+from python_core.timestamps import MISSING, TIME_HINT, TimeReader
 
 Policy = Literal["reject", "drop", "repair"]
 Booleans = npt.NDArray[np.bool_]
@@ -19,6 +25,10 @@ Booleans = npt.NDArray[np.bool_]
 # A spike reaches this many typical ranges beyond both its neighbours, and at least 2 %.
 OUTLIER_RANGES: Final = 20.0
 OUTLIER_FRACTION: Final = 0.02
+# Of longer data, the typical range is that of about so many bars spread over it.
+_SAMPLE: Final = 1 << 18
+# So many bars in a row whose four prices are all the same are frozen.
+FROZEN_BARS: Final = 20
 _SHOWN: Final = 5
 _BLOCK: Final = 1 << 15
 
@@ -26,7 +36,7 @@ _BLOCK: Final = 1 << 15
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Something noticed in a file that did not stop it from being read."""
 
-    kind: Literal["gap", "outlier", "dropped", "sorted", "replaced"]
+    kind: Literal["gap", "outlier", "zero volume", "frozen", "dropped", "sorted", "replaced"]
     count: int
     lines: tuple[int, ...]
     """The first few, numbered as in the file: a text file's header is line 1; elsewhere the first row is row 1."""
@@ -62,43 +72,66 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return sum(notice.count for notice in self.notices if notice.kind == kind)
 
 
-def clean(raw: RawTable, *, policy: Policy, timeframe: str | int | None, symbol: str) -> tuple[Bars, Report]:
-    """Bars of `raw`, and the report; BarsError names the first faults that `policy` does not allow."""
-    time, time_format, time_zone = read_times(raw)
-    columns: dict[str, Any] = {"time": time}
-    columns |= {name: _numbers(raw, name) for name in COLUMNS[1:]}
-    blank = _blank(raw)
-    notices: list[Notice] = []
-
-    bad = _invalid(columns)
-    if blank is not None:
-        bad &= ~blank
-    total = len(time) - (int(blank.sum()) if blank is not None else 0)
-    if not total:
-        raise BarsError("no bars", where=raw.file, hint="give at least one row below the header", code="no_bars")
-    rows: Integers | None = None
-    if bad.any():
-        if policy != "drop":
-            raise _unusable(raw, columns, bad, total)
-        notices.append(_notice("dropped", raw, np.flatnonzero(bad), "row", "left out as no valid bar"))
-    if bad.any() or blank is not None:
-        rows = np.flatnonzero(~bad if blank is None else ~(bad | blank))
-        columns = {name: values[rows] for name, values in columns.items()}
-    if not len(columns["time"]):
+def clean(
+    blocks: Iterable[RawTable], *, policy: Policy, timeframe: str | int | None, symbol: str, scratch: Path | None = None
+) -> tuple[Bars, Report]:
+    """Bars of a file's cells, and the report; BarsError names the first faults that `policy` does not allow."""
+    times, kept, notices = TimeReader(), Growing(scratch), list[Notice]()
+    raw: RawTable | None = None
+    seen = total = faulty = 0
+    skipped: list[Integers] = []
+    faults: list[tuple[int, str, str]] = []
+    for block in blocks:
+        raw = raw or replace(block, frame=block.frame.clear())
+        columns.check_rows(seen + len(block.frame), block.file)
+        cells: dict[str, Any] = {"time": times.read(block)}
+        cells |= {name: _numbers(block, name) for name in COLUMNS[1:]}
+        bad, blank = _invalid(cells), _blank(block)
+        out = bad
+        if blank is not None:
+            bad, out = bad & ~blank, bad | blank
+            total -= int(blank.sum())
+        total += len(bad)
+        if bad.any():
+            if policy != "drop" and len(faults) < _SHOWN:
+                shown = np.flatnonzero(bad)[:_SHOWN].tolist()
+                faults += [(seen + row, name, text) for row in shown for name, text in _faults(block, cells, row)]
+            faulty += int(bad.sum())
+            notices.append(_notice("dropped", block, np.flatnonzero(bad), "row", ""))
+        if out.any():
+            skipped.append(np.flatnonzero(out) + seen)
+            cells = {name: values[~out] for name, values in cells.items()}
+        if not faults:
+            kept.append(cells)
+        seen += len(bad)
+    if raw is None or not total:
+        file = raw.file if raw else ""
+        raise BarsError("no bars", where=file, hint="give at least one row below the header", code="no_bars")
+    if faults:
+        raise _unusable(raw, faults, faulty, total)
+    if faulty:
+        lines = [line for notice in notices for line in notice.lines]
+        notices = [_counted("dropped", raw, faulty, lines, "row", "left out as no valid bar")]
+    rows = np.delete(np.arange(seen), np.concatenate(skipped)) if skipped else None
+    bars_columns: dict[str, Any] = kept.finish()
+    if not kept.rows:
         raise BarsError(
             f"no bars: none of {total:,} rows is valid", where=raw.file, hint="read with policy='reject' to see why", code="no_bars"
         )
-    columns, rows = _ordered(raw, columns, rows, policy, notices)
+    bars_columns, rows = _ordered(raw, bars_columns, rows, policy, notices)
     try:
-        bars = Bars(**columns, timeframe=timeframe, symbol=symbol)
+        bars = Bars(**bars_columns, timeframe=timeframe, symbol=symbol)
     except BarstormError as error:
         where = f"{raw.file}, {error.where}" if raw.file else error.where
         raise BarsError(error.message, where=where, hint=error.hint, code=error.code) from None
 
-    missing = np.diff(bars.time) // bars.timeframe_ms - 1
+    holes = gaps(bars.time, bars.timeframe_ms)
+    missing = (bars.time[holes + 1] - bars.time[holes]) // bars.timeframe_ms - 1
     for kind, found, noun, text in (
-        ("gap", np.flatnonzero(missing > 0), "gap", f"of {_count(int(missing.sum()), bars.timeframe + ' bar')} in all, after"),
+        ("gap", holes, "gap", f"of {_count(int(missing.sum()), bars.timeframe + ' bar')} in all, after"),
         ("outlier", outliers(bars), "bar", "far beyond both neighbours"),
+        ("zero volume", np.flatnonzero(bars.volume == 0), "bar", "without volume"),
+        ("frozen", frozen(bars), "stretch", f"of {FROZEN_BARS} bars or more at one price, from"),
     ):
         if len(found):
             notices.append(_notice(kind, raw, found if rows is None else rows[found], noun, text))
@@ -109,8 +142,8 @@ def clean(raw: RawTable, *, policy: Policy, timeframe: str | int | None, symbol:
         decimal_mark=raw.decimal_mark,
         header=raw.header,
         columns=raw.names,
-        time_format=time_format,
-        time_zone=time_zone,
+        time_format=times.format,
+        time_zone=times.zone,
         rows=total,
         bars=len(bars),
         timeframe=bars.timeframe,
@@ -126,14 +159,31 @@ def outliers(bars: Bars) -> Integers:
     ranges being `(high - low) / close`, and by `OUTLIER_FRACTION` at least."""
     if len(bars) < 3:
         return np.empty(0, np.int64)
-    high, low = bars.high, bars.low
+    found = [np.empty(0, np.int64)]
     # Prices near the end of float64 overflow to infinity here, which is beyond everything, as it should be.
     with np.errstate(over="ignore", invalid="ignore"):
-        typical = float(np.nanmedian((high - low) / bars.close))
+        some = slice(None, None, 1 + len(bars) // _SAMPLE)
+        typical = float(np.nanmedian((bars.high[some] - bars.low[some]) / bars.close[some]))
         limit = 1.0 + max(OUTLIER_RANGES * typical, OUTLIER_FRACTION)
-        above = high[1:-1] > np.maximum(high[:-2], high[2:]) * limit
-        below = low[1:-1] * limit < np.minimum(low[:-2], low[2:])
-    return np.flatnonzero(above | below) + 1
+        for begin in range(0, len(bars) - 2, _BLOCK):
+            high, low = bars.high[begin : begin + _BLOCK + 2], bars.low[begin : begin + _BLOCK + 2]
+            above = high[1:-1] > np.maximum(high[:-2], high[2:]) * limit
+            below = low[1:-1] * limit < np.minimum(low[:-2], low[2:])
+            found.append(np.flatnonzero(above | below) + begin + 1)
+    return np.concatenate(found)
+
+
+def frozen(bars: Bars) -> Integers:
+    """Indices of the first bar of each stretch of `FROZEN_BARS` bars or more that all have the same price, from open to close."""
+    still = (bars.high == bars.low).view(np.int8)
+    if still.sum() < FROZEN_BARS - 1:
+        return np.empty(0, np.int64)
+    still[1:] &= bars.close[1:] == bars.close[:-1]
+    edges = np.flatnonzero(np.diff(still, prepend=0, append=0))
+    starts, ends = edges[::2], edges[1::2]
+    # The bar before, at which the price came to rest, is not counted.
+    found: Integers = starts[ends - starts >= FROZEN_BARS - 1]
+    return found
 
 
 def _numbers(raw: RawTable, name: str) -> Floats:
@@ -189,6 +239,8 @@ def _ordered(
     def numbers(indices: Integers) -> Integers:
         return indices if rows is None else rows[indices]
 
+    if len(columns["time"]) < 2 or smallest_step(columns["time"]) > 0:
+        return columns, rows
     step = np.diff(columns["time"])
     if (back := np.flatnonzero(step < 0)).size:
         if policy != "repair":
@@ -233,11 +285,9 @@ def _ordered(
     return {name: values[kept] for name, values in columns.items()}, numbers(kept)
 
 
-def _unusable(raw: RawTable, columns: dict[str, Any], bad: Booleans, total: int) -> BarsError:
-    faults = [(row, name, text) for row in np.flatnonzero(bad)[:_SHOWN].tolist() for name, text in _faults(raw, columns, row)]
+def _unusable(raw: RawTable, faults: list[tuple[int, str, str]], count: int, total: int) -> BarsError:
     (row, name, text), rest = faults[0], faults[1:_SHOWN]
     also = "; ".join(f"{raw.unit} {row + raw.first}, {raw.names[name]}: {text}" for row, name, text in rest)
-    count = int(bad.sum())
     more = f" ({also})" if also else ""
     summary = f"{count:,} of {total:,} rows are no valid bars" if count > 1 else f"1 of {total:,} rows is no valid bar"
     bar = "give finite prices > 0 with low the lowest and high the highest of the four, and volume >= 0"
@@ -276,10 +326,14 @@ def _also(count: int, what: str) -> str:
 
 
 def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+    return f"{count:,} {noun if count == 1 else noun + 'es' if noun.endswith('ch') else noun + 's'}"
 
 
 def _notice(kind: Any, raw: RawTable, rows: Integers, noun: str, text: str) -> Notice:
-    shown = tuple(int(row) + raw.first for row in rows[:_SHOWN])
-    places = f"{raw.unit} {', '.join(map(str, shown))}{' and further' if len(rows) > len(shown) else ''}"
-    return Notice(kind=kind, count=len(rows), lines=shown, text=f"{_count(len(rows), noun)} {text}: {places}")
+    return _counted(kind, raw, len(rows), [int(row) + raw.first for row in rows[:_SHOWN]], noun, text)
+
+
+def _counted(kind: Any, raw: RawTable, count: int, lines: list[int], noun: str, text: str) -> Notice:
+    shown = tuple(lines[:_SHOWN])
+    places = f"{raw.unit} {', '.join(map(str, shown))}{' and further' if count > len(shown) else ''}"
+    return Notice(kind=kind, count=count, lines=shown, text=f"{_count(count, noun)} {text}: {places}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import mmap
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from python_core import columns
 from python_core.bars import COLUMNS
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 # A line this long is no line of bars, and polars needs minutes for one of gigabytes.
 MAX_LINE_BYTES: Final = 1 << 16
+# What is read at a time: enough for all cores to have a share, and no burden to memory.
+BLOCK_BYTES: Final = 16 << 20
 # Lines before the header that are passed over, such as a title or the address of a source.
 PREAMBLE_LINES: Final = 10
 SAMPLE_LINES: Final = 200
@@ -41,16 +42,101 @@ class Layout:
     """Positions of our columns; `clock`, too, where date and time of day are two columns."""
 
 
-def read_table(name: str, data: bytes | mmap.mmap, handle: bytes | str, *, header: bool, compression: str = "") -> RawTable:
-    """The six columns of a CSV file. `data` are its bytes; `handle`, which polars reads, is the same or a path."""
-    head = bytes(data[:MAX_LINE_BYTES])
+def read_blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "") -> Iterator[RawTable]:
+    """The six columns of a CSV file, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
+    head = file.read(MAX_LINE_BYTES)
     end = "\r" if b"\n" not in head and b"\r" in head else "\n"
-    _check_text(name, data, end.encode())
+    rest = file.read(BLOCK_BYTES)
+    sheet = _sheet(name, head, end, whole=not rest, header=header, compression=compression)
+    line, at = 1, 0
+    for block in lines_of(file, head + rest, end.encode(), name):
+        lines = count_lines(block, end.encode())
+        yield sheet.read(block, line, at, lines)
+        line, at = line + lines, at + len(block)
+
+
+def lines_of(file: BinaryIO, begun: bytes, end: bytes, name: str) -> Iterator[bytes]:
+    """A text in blocks of whole lines; `begun` was read from it already."""
+    rest = begun
+    while more := file.read(BLOCK_BYTES):
+        if not (cut := rest.rfind(end) + 1):
+            raise _no_line(name, 0)
+        yield rest[:cut]
+        rest = rest[cut:] + more
+    yield rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sheet:
+    """How the blocks of a file are read."""
+
+    name: str
+    layout: Layout
+    end: str
+    width: int
+    epoch: bool
+    comma: bool
+    quoted: bool
+    compression: str
+    header: bool
+
+    def read(self, block: bytes, line: int, at: int, lines: int) -> RawTable:
+        """The cells of a block whose first line has the number `line`; `at` is its place in the file."""
+        _check_text(self.name, block, self.end.encode(), at)
+        layout = self.layout
+        skipped = layout.start if line == 1 else 0
+        options: dict[str, Any] = {
+            "has_header": False,
+            "skip_lines": skipped,
+            "separator": layout.separator,
+            "eol_char": self.end,
+            "quote_char": '"' if self.quoted else None,
+            "decimal_comma": self.comma,
+            "encoding": "utf8-lossy",
+            "missing_columns": "insert",
+            "n_rows": lines,
+            "glob": False,
+        }
+        with columns.reading(self.name, "readable CSV"):
+            import polars
+
+            try:
+                frame = _frame(block, layout, self.width, self.epoch, options)
+                # As text the cells that are no numbers can be named, and those in blanks or quotes read.
+                if sum(frame.null_count().row(0)):
+                    frame = _frame(block, layout, self.width, None, options)
+            except polars.exceptions.NoDataError:
+                frame = polars.DataFrame(schema=dict.fromkeys(COLUMNS, polars.String))
+            except polars.exceptions.ComputeError as error:
+                if "more fields" in str(error) and (wide := _wide_line(block, skipped, layout.separator, self.width)):
+                    raise _too_wide(self.name, line - 1 + wide, len(layout.titles)) from None
+                raise
+        if self.quoted and len(frame) != lines - skipped:
+            what = f"{lines - skipped:,} lines hold {len(frame):,} rows"
+            raise FileError(what, where=self.name, hint="close each quote in the line in which it opens", code="unclosed_quote")
+        return RawTable(
+            frame=frame,
+            names={column: layout.titles[layout.found[column]] or column for column in COLUMNS},
+            file=self.name,
+            unit="line",
+            first=line + skipped,
+            format="csv",
+            compression=self.compression,
+            separator=layout.separator,
+            decimal_mark="," if self.comma else ".",
+            header=self.header,
+        )
+
+
+def _sheet(name: str, head: bytes, end: str, *, whole: bool, header: bool, compression: str) -> _Sheet:
+    """What the first lines tell of a file; they are the `whole` of it or end in the middle of a line."""
+    _check_text(name, head, end.encode(), 0)
     lines = [line.rstrip("\r") for line in head.decode("utf-8-sig", "replace").split(end)]
-    if len(data) > len(head):
+    if not whole:
         lines.pop()
     layout = _layout(name, lines) if header else _layout_without_header(name, lines)
-    sample = [_cells(line, layout.separator) for line in lines[layout.start : layout.start + SAMPLE_LINES]]
+    sampled = lines[layout.start : layout.start + SAMPLE_LINES]
+    sample = [_cells(line, layout.separator) for line in sampled]
     titles, found = layout.titles, layout.found
     for number, row in enumerate(sample, layout.start + 1):
         if any(cell.strip() for cell in row[len(titles) :]):
@@ -60,56 +146,22 @@ def read_table(name: str, data: bytes | mmap.mmap, handle: bytes | str, *, heade
         return [cell for row in sample if len(row) > found[column] and (cell := row[found[column]].strip())]
 
     numbers = [cell for column in COLUMNS[1:] for cell in cells(column)]
-    comma = layout.separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cell in numbers) and not any("." in n for n in numbers)
-    epoch = "clock" not in found and all(EPOCH.fullmatch(cell) for cell in cells("time"))
-    # Empty cells may follow the named ones, where each line ends in a separator.
-    width = max([len(titles), *map(len, sample)])
-    # Elsewhere quotes are stripped with blanks: one that is never closed would swallow the rest of the file.
-    sampled = lines[layout.start : layout.start + SAMPLE_LINES]
-    quoted = any(line.count(layout.separator) >= len(row) > 0 for line, row in zip(sampled, sample, strict=True))
-    options: dict[str, Any] = {
-        "has_header": False,
-        "skip_lines": layout.start,
-        "separator": layout.separator,
-        "eol_char": end,
-        "quote_char": '"' if quoted else None,
-        "decimal_comma": comma,
-        "encoding": "utf8-lossy",
-        "missing_columns": "insert",
-        "n_rows": columns.MAX_ROWS + 1,
-        "glob": False,
-    }
-    with columns.reading(name, "readable CSV"):
-        import polars
-
-        try:
-            frame = _frame(handle, layout, width, epoch, options)
-            # As text the cells that are no numbers can be named, and those in blanks or quotes read.
-            if sum(frame.null_count().row(0)):
-                frame = _frame(handle, layout, width, None, options)
-        except polars.exceptions.ComputeError as error:
-            if "more fields" in str(error) and (line := _wide_line(data, layout, width)):
-                raise _too_wide(name, line, len(titles)) from None
-            raise
-    columns.check_rows(len(frame), name)
-    if quoted and len(frame) != (ends := _line_ends(data, end.encode())) - layout.start:
-        what = f"{ends - layout.start:,} lines hold {len(frame):,} rows"
-        raise FileError(what, where=name, hint="close each quote in the line in which it opens", code="unclosed_quote")
-    return RawTable(
-        frame=frame,
-        names={column: titles[found[column]] or column for column in COLUMNS},
-        file=name,
-        unit="line",
-        first=layout.start + 1,
-        format="csv",
+    return _Sheet(
+        name=name,
+        layout=layout,
+        end=end,
+        # Empty cells may follow the named ones, where each line ends in a separator.
+        width=max([len(titles), *map(len, sample)]),
+        epoch="clock" not in found and all(EPOCH.fullmatch(cell) for cell in cells("time")),
+        comma=layout.separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cell in numbers) and not any("." in n for n in numbers),
+        # Elsewhere quotes are stripped with blanks: one that is never closed would swallow the rest of the file.
+        quoted=any(line.count(layout.separator) >= len(row) > 0 for line, row in zip(sampled, sample, strict=True)),
         compression=compression,
-        separator=layout.separator,
-        decimal_mark="," if comma else ".",
         header=header,
     )
 
 
-def _frame(handle: bytes | str, layout: Layout, width: int, epoch: bool | None, options: dict[str, Any]) -> polars.DataFrame:
+def _frame(block: bytes, layout: Layout, width: int, epoch: bool | None, options: dict[str, Any]) -> polars.DataFrame:
     """The six columns: numbers as numbers and times as integers if `epoch`; all as text if it is None."""
     import polars
 
@@ -119,7 +171,7 @@ def _frame(handle: bytes | str, layout: Layout, width: int, epoch: bool | None, 
         schema |= {found[column]: polars.Float64 for column in COLUMNS[1:]}
     if epoch:
         schema[found["time"]] = polars.Int64
-    frame = polars.read_csv(handle, schema=schema, columns=list(found.values()), ignore_errors=epoch is not None, **options)
+    frame = polars.read_csv(block, schema=schema, columns=list(found.values()), ignore_errors=epoch is not None, **options)
     frame = frame.select(polars.col(title).alias(column) for column, title in found.items())
     if "clock" in found:
         frame = frame.with_columns(time=polars.concat_str("time", "clock", separator=" ")).drop("clock")
@@ -179,28 +231,29 @@ def _cells(line: str, separator: str) -> list[str]:
         return line.split(separator)
 
 
-def _check_text(name: str, data: bytes | mmap.mmap, end: bytes) -> None:
+def _check_text(name: str, data: bytes, end: bytes, base: int) -> None:
     if (at := data.find(b"\0")) >= 0:
-        what = f"byte {at:,} is zero: it is binary, or a part was never written"
+        what = f"byte {base + at:,} is zero: it is binary, or a part was never written"
         raise FileError(what, where=name, hint=_UNKNOWN_HINT, code="unknown_format")
     for at in range(0, len(data) - MAX_LINE_BYTES, MAX_LINE_BYTES):
         if data.find(end, at, at + MAX_LINE_BYTES) < 0:
-            what = f"no line ends in the {MAX_LINE_BYTES:,} bytes from byte {at:,} on"
-            raise FileError(what, where=name, hint=_UNKNOWN_HINT, code="unknown_format")
+            raise _no_line(name, base + at)
 
 
-def _line_ends(data: bytes | mmap.mmap, end: bytes) -> int:
+def _no_line(name: str, at: int) -> FileError:
+    what = f"no line ends in the {MAX_LINE_BYTES:,} bytes from byte {at:,} on"
+    return FileError(what, where=name, hint=_UNKNOWN_HINT, code="unknown_format")
+
+
+def count_lines(data: bytes, end: bytes) -> int:
     """Number of lines, the last one with or without an end."""
-    step = 1 << 20
-    return sum(data[at : at + step].count(end) for at in range(0, len(data), step)) + (data[-1:] != end)
+    return data.count(end) + (not data.endswith(end))
 
 
-def _wide_line(data: bytes | mmap.mmap, layout: Layout, width: int) -> int:
+def _wide_line(data: bytes, skipped: int, separator: str, width: int) -> int:
     """Number of the first line with more than `width` cells; 0 when it can't be told."""
-    reader = data if isinstance(data, mmap.mmap) else io.BytesIO(data)
-    separator = layout.separator.encode()
-    lines = enumerate(iter(reader.readline, b""), 1)
-    return next((number for number, line in lines if number > layout.start and line.count(separator) >= width), 0)
+    lines = enumerate(io.BytesIO(data), 1)
+    return next((number for number, line in lines if number > skipped and line.count(separator.encode()) >= width), 0)
 
 
 def _too_wide(name: str, line: int, expected: int) -> BarsError:

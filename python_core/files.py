@@ -1,18 +1,17 @@
-"""Market data files: CSV (plain, gzip, zstd), Parquet and Arrow, told apart by content, never by name."""
+"""Market data files: CSV and JSON lines (plain, gzip, zstd), Parquet and Arrow, told apart by content, never by name."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import mmap
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from python_core import columns, csv_files
+from python_core import columns, csv_files, json_lines
 from python_core import timeframe as timeframes
 from python_core.bars import COLUMNS, Bars
 from python_core.cleaning import Policy, Report, clean
@@ -25,26 +24,40 @@ if TYPE_CHECKING:
 Source = str | Path | bytes | BinaryIO
 
 MAX_UNPACKED_BYTES: Final = 4 << 30
+BLOCK_ROWS: Final = 1 << 18
 _FOREIGN: Final = (
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or save it as CSV"),
     (b"BZh", "compressed with bzip2", "unpack it, or use gzip or zstd"),
     (b"\xfd7zXZ", "compressed with xz", "unpack it, or use gzip or zstd"),
-    (b"{", "JSON", "give CSV, Parquet or Arrow"),
-    (b"[", "JSON", "give CSV, Parquet or Arrow"),
+    (b"[", "one JSON array", "give JSON lines, one object in each line, CSV, Parquet or Arrow"),
     (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
     (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
 )
 
 
-def read(source: Source, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject", header: bool = True) -> Bars:
-    """Bars of a CSV, Parquet or Arrow file; see `read_with_report`."""
-    return read_with_report(source, timeframe=timeframe, symbol=symbol, policy=policy, header=header)[0]
+def read(
+    source: Source,
+    *,
+    timeframe: str | int | None = None,
+    symbol: str = "",
+    policy: Policy = "reject",
+    header: bool = True,
+    scratch: Path | None = None,
+) -> Bars:
+    """Bars of a file; see `read_with_report`."""
+    return read_with_report(source, timeframe=timeframe, symbol=symbol, policy=policy, header=header, scratch=scratch)[0]
 
 
 def read_with_report(
-    source: Source, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject", header: bool = True
+    source: Source,
+    *,
+    timeframe: str | int | None = None,
+    symbol: str = "",
+    policy: Policy = "reject",
+    header: bool = True,
+    scratch: Path | None = None,
 ) -> tuple[Bars, Report]:
-    """Bars of a file, and what was noticed on the way.
+    """Bars of a CSV, JSON lines, Parquet or Arrow file, and what was noticed on the way.
 
     Args:
         source: a path, the bytes of a file, or an open binary file.
@@ -52,9 +65,10 @@ def read_with_report(
         policy: `reject` refuses a file with any fault; `drop` leaves out rows that are no valid bars and exact repeats;
             `repair` sorts, and lets the last of several rows of one time win, but never makes up a value.
         header: False for a CSV file of rows only, in the order time, open, high, low, close, volume.
+        scratch: a folder for nameless files that hold the bars in place of memory, for files larger than that.
 
     CSV may use any of `, ; tab |`, a decimal comma, quotes, a byte-order mark and any line ends. Times are epoch seconds, milliseconds,
-    microseconds or nanoseconds, or dates and times with or without an offset; without one they are UTC.
+    microseconds or nanoseconds, or dates and times with or without an offset; without one they are UTC. Files are read block by block.
 
     Raises:
         FileError: not there, empty, cut off, too large, or of no known format.
@@ -64,9 +78,8 @@ def read_with_report(
         raise FileError(f"no such policy: {policy!r}", where="policy", hint="use reject, drop or repair")
     if timeframe is not None:
         timeframes.parse(timeframe)
-    with _opened(source) as (name, data, handle), reading(name, "a readable file"):
-        raw = _table(name, data, handle, header=header)
-        return clean(raw, policy=policy, timeframe=timeframe, symbol=symbol)
+    with _opened(source) as (name, file), reading(name, "a readable file"):
+        return clean(_blocks(name, file, header=header), policy=policy, timeframe=timeframe, symbol=symbol, scratch=scratch)
 
 
 def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject") -> Bars:
@@ -85,11 +98,10 @@ def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = 
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[str, bytes | mmap.mmap, bytes | str]]:
-    """The file's name, its bytes, and what polars is given to read: the path where there is one, as that needs least memory."""
+def _opened(source: Source) -> Iterator[tuple[str, BinaryIO]]:
+    """The file's name, and the file at its first byte."""
     if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-        yield "", data, data
+        yield "", io.BytesIO(source)
     elif isinstance(source, str | Path):
         try:
             path = Path(source).absolute()
@@ -102,55 +114,73 @@ def _opened(source: Source) -> Iterator[tuple[str, bytes | mmap.mmap, bytes | st
                 raise
             raise FileError(f"can't be opened: {error}", where=str(source), hint="give the path of a file", code="no_file") from error
         with file:
-            if not path.stat().st_size:
-                yield path.name, b"", b""
-            else:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                    yield path.name, mapped, str(path)
+            yield path.name, file
     else:
         name = Path(str(getattr(source, "name", ""))).name
         try:
-            data = source.read(MAX_UNPACKED_BYTES + 1)
+            start = source.read(0)
+            seekable = source.seekable()
         except (AttributeError, OSError, TypeError, ValueError) as error:
             hint = "give a path, bytes or an open binary file"
             raise FileError(f"can't read {type(source).__name__}: {error}", where=name, hint=hint, code="no_file") from error
-        if not isinstance(data, bytes):
+        if not isinstance(start, bytes):
             raise FileError("the file is open as text", where=name, hint="open it in binary mode, as in open(path, 'rb')")
-        if len(data) > MAX_UNPACKED_BYTES:
-            raise FileError(f"more than {MAX_UNPACKED_BYTES:,} bytes", where=name, hint="read it from a path", code="file_too_large")
-        yield name, data, data
+        yield name, source if seekable else io.BytesIO(_bounded(source, name))
 
 
-def _table(name: str, data: bytes | mmap.mmap, handle: bytes | str, *, header: bool, compression: str = "") -> RawTable:
-    start = bytes(data[:16])
+def _blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "") -> Iterator[RawTable]:
+    begin = file.tell()
+    start = file.read(16)
+    file.seek(begin)
     if not start:
         raise FileError("the file is empty", where=name, hint="give a file with bars", code="empty_file")
     packed = "gzip" if start.startswith(b"\x1f\x8b") else "zstd" if start.startswith(b"\x28\xb5\x2f\xfd") else ""
     if packed:
         if compression:
             raise FileError("compressed twice", where=name, hint="compress once", code="unknown_format")
-        unpacked = _unpacked(name, data, packed)
-        return _table(name, unpacked, unpacked, header=header, compression=packed)
+        with _unpacked(name, file, packed) as unpacked:
+            yield from _blocks(name, unpacked, header=header, compression=packed)
+        return
+    for magic, what, hint in _FOREIGN:
+        if start.startswith(magic):
+            raise FileError(f"the file is {what}", where=name, hint=hint, code="unknown_format")
     if start.startswith(b"PAR1"):
         with reading(name, "a whole Parquet file"):
             import polars
 
-            lazy = polars.scan_parquet(handle, glob=False, hive_partitioning=False)
-            return _chosen(lazy, name, "parquet", compression)
-    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+            lazy = polars.scan_parquet(_handle(file, name), glob=False, hive_partitioning=False)
+            yield from _chosen(lazy, name, "parquet", compression)
+    elif start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         with reading(name, "a whole Arrow file"):
             import polars
 
+            handle = _handle(file, name)
             lazy = polars.scan_ipc(handle, glob=False) if start.startswith(b"ARROW1") else polars.read_ipc_stream(handle).lazy()
-            return _chosen(lazy, name, "arrow", compression)
-    for magic, what, hint in _FOREIGN:
-        if start.startswith(magic):
-            raise FileError(f"the file is {what}", where=name, hint=hint, code="unknown_format")
-    return csv_files.read_table(name, data, handle, header=header, compression=compression)
+            yield from _chosen(lazy, name, "arrow", compression)
+    elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        yield from json_lines.read_blocks(name, file, compression=compression)
+    else:
+        yield from csv_files.read_blocks(name, file, header=header, compression=compression)
 
 
-def _unpacked(name: str, data: bytes | mmap.mmap, packed: str) -> bytes:
-    """The whole content of a compressed file, bounded, whatever its header says of its size."""
+def _handle(file: BinaryIO, name: str) -> str | bytes:
+    """What polars is given to read: the path where there is one, as that needs least memory."""
+    path = getattr(file, "name", None)
+    if isinstance(file, io.BufferedReader) and isinstance(path, str) and file.tell() == 0:
+        return path
+    return _bounded(file, name)
+
+
+def _bounded(file: BinaryIO, name: str) -> bytes:
+    data = file.read(MAX_UNPACKED_BYTES + 1)
+    if len(data) > MAX_UNPACKED_BYTES:
+        raise FileError(f"more than {MAX_UNPACKED_BYTES:,} bytes", where=name, hint="read it from a path", code="file_too_large")
+    return data
+
+
+@contextmanager
+def _unpacked(name: str, file: BinaryIO, packed: str) -> Iterator[BinaryIO]:
+    """The content of a compressed file, bounded, whatever its header says of its size."""
     opener: Callable[..., Any] = gzip.open
     errors: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
     if packed == "zstd":
@@ -159,16 +189,51 @@ def _unpacked(name: str, data: bytes | mmap.mmap, packed: str) -> bytes:
             hint = "install backports.zstd, or use gzip"
             raise FileError("this Python can't unpack zstd", where=name, hint=hint, code="unknown_format")
         opener, errors = zstd.open, (*errors, zstd.ZstdError)
-    try:
-        with opener(data if isinstance(data, mmap.mmap) else io.BytesIO(data)) as file:
-            unpacked: bytes = file.read(MAX_UNPACKED_BYTES + 1)
-    except errors as error:
-        raise FileError(
-            f"not a whole {packed} file ({error})", where=name, hint="copy or download it again", code="unreadable_file"
-        ) from error
-    if len(unpacked) > MAX_UNPACKED_BYTES:
-        raise FileError(f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes", where=name, hint="unpack it first", code="file_too_large")
-    return unpacked
+    with opener(file) as content:
+        yield cast(BinaryIO, io.BufferedReader(_Unpacking(name, packed, content, errors), 1 << 20))
+
+
+class _Unpacking(io.RawIOBase):
+    """A stream of unpacked bytes that says what is wrong with the packed ones, and ends at a limit."""
+
+    def __init__(self, name: str, packed: str, content: Any, errors: tuple[type[Exception], ...]) -> None:
+        self._name = name
+        self._packed = packed
+        self._content = content
+        self._errors = errors
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._told():
+            self._at = self._content.seek(offset, whence)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        with self._told():
+            count: int = self._content.readinto(buffer)
+        self._at += count
+        if self._at > MAX_UNPACKED_BYTES:
+            raise FileError(
+                f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes", where=self._name, hint="unpack it first", code="file_too_large"
+            )
+        return count
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            what = f"not a whole {self._packed} file ({error})"
+            raise FileError(what, where=self._name, hint="copy or download it again", code="unreadable_file") from error
 
 
 def _zstd() -> Any:
@@ -181,14 +246,19 @@ def _zstd() -> Any:
     return None
 
 
-def _chosen(lazy: polars.LazyFrame, name: str, form: str, compression: str = "") -> RawTable:
+def _chosen(lazy: polars.LazyFrame, name: str, form: str, compression: str = "") -> Iterator[RawTable]:
     """The six columns of a table whose columns have names."""
     import polars
 
     titles = lazy.collect_schema().names()
     found = columns.find(titles)
     columns.check(titles, found, name)
-    columns.check_rows(lazy.select(polars.len()).collect().item(), name)
     names = {column: titles[found[column]] for column in COLUMNS}
-    frame = lazy.select(polars.col(title).alias(column) for column, title in names.items()).collect()
-    return RawTable(frame=frame, names=names, file=name, unit="row", first=1, format=form, compression=compression)
+    chosen = lazy.select(polars.col(title).alias(column) for column, title in names.items())
+    first = 1
+    for frame in chosen.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
+        yield RawTable(frame=frame, names=names, file=name, unit="row", first=first, format=form, compression=compression)
+        first += len(frame)
+    if first == 1:
+        frame = polars.DataFrame(schema=dict.fromkeys(COLUMNS, polars.Float64))
+        yield RawTable(frame=frame, names=names, file=name, unit="row", first=1, format=form, compression=compression)

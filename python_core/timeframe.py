@@ -27,6 +27,7 @@ MILLISECONDS: Final[dict[str, int]] = {
     "1d": DAY_MS,
     "1w": WEEK_MS,
 }
+_BLOCK: Final = 1 << 15
 _NAMES: Final = {length: name for name, length in MILLISECONDS.items()}
 _EXCHANGE_CODES: Final = {"D": "1d", "W": "1w", "1D": "1d", "1W": "1w", "H": "1h"}
 
@@ -64,7 +65,7 @@ def infer(time: np.ndarray) -> str:
     """The timeframe of bars whose open times (int64, epoch milliseconds, increasing) are given: their smallest step."""
     if len(time) < 2:
         raise BarstormError("one bar has no timeframe of its own", where="timeframe", hint="pass timeframe=", code="unknown_timeframe")
-    step = int(np.diff(time).min())
+    step = smallest_step(time)
     if step not in _NAMES:
         raise BarstormError(
             f"the smallest step between bars is {step:,} ms, which is no known timeframe",
@@ -73,6 +74,18 @@ def infer(time: np.ndarray) -> str:
             code="unknown_timeframe",
         )
     return _NAMES[step]
+
+
+def smallest_step(time: np.ndarray) -> int:
+    """The least difference between neighbours of two or more times; in blocks that stay in the cache."""
+    return min(int(np.diff(time[begin : begin + _BLOCK + 1]).min()) for begin in range(0, len(time) - 1, _BLOCK))
+
+
+def gaps(time: np.ndarray, length_ms: int) -> np.ndarray:
+    """Positions of bars after which at least one of `length_ms` is missing."""
+    blocks = range(0, len(time) - 1, _BLOCK)
+    found = [np.flatnonzero(np.diff(time[begin : begin + _BLOCK + 1]) >= 2 * length_ms) + begin for begin in blocks]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def bucket_start(time: np.ndarray, length_ms: int) -> np.ndarray:

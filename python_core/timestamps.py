@@ -37,35 +37,62 @@ MISSING: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 
 
-def read_times(raw: RawTable) -> tuple[Integers, str, str]:
-    """Open times in epoch milliseconds (`MISSING` where a cell holds none), their format in the file, and their zone."""
-    import polars
+class TimeReader:
+    """Reads the times of a file block by block; the first block decides the unit of epoch times."""
 
-    series = raw.frame["time"]
-    if series.dtype.is_temporal() and series.dtype not in (polars.Duration, polars.Time):
-        kind = str(series.dtype)
-        zone = getattr(series.dtype, "time_zone", None)
-        if series.dtype == polars.Date:
-            series = series.cast(polars.Datetime("ms"))
-        per_ms = {"ms": 1, "us": 1_000, "ns": 1_000_000}[getattr(series.dtype, "time_unit", "ms")]
-        return _whole(series.to_physical(), per_ms), kind, "UTC" if zone == "UTC" else f"{zone}, converted to UTC" if zone else NAIVE
-    if series.dtype == polars.Categorical:
-        series = series.cast(polars.String)
-    if series.dtype == polars.String:
-        series = series.str.strip_chars(" \t\r\"'")
-        cell = _first(series)
-        if cell is None or not EPOCH.fullmatch(cell):
-            return _dates(raw, series)
-        series = series.cast(polars.Int64, strict=False).fill_null(_integers(series.cast(polars.Float64, strict=False)))
-    elif series.dtype.is_float():
-        series = _integers(series)
-    elif not series.dtype.is_integer():
-        raise BarsError(
-            f"column {raw.names['time']} holds {series.dtype}", where=raw.file or "time", hint="give times", code="unreadable_column"
-        )
-    series = series.cast(polars.Int64, strict=False)
-    unit, per_ms = _unit(series)
-    return _whole(series, per_ms), f"epoch {unit}", "UTC"
+    def __init__(self) -> None:
+        self._unit: tuple[str, int] | None = None
+        self._seen: dict[str, None] = {}
+        self._zones: dict[str, None] = {}
+
+    @property
+    def format(self) -> str:
+        """`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the patterns of a text."""
+        return " or ".join(self._seen)
+
+    @property
+    def zone(self) -> str:
+        return " or ".join(sorted(self._zones))
+
+    def read(self, raw: RawTable) -> Integers:
+        """Open times in epoch milliseconds, `MISSING` where a cell holds none."""
+        import polars
+
+        series = raw.frame["time"]
+        if series.dtype.is_temporal() and series.dtype not in (polars.Duration, polars.Time):
+            zone = getattr(series.dtype, "time_zone", None)
+            self._note(str(series.dtype), "UTC" if zone == "UTC" else f"{zone}, converted to UTC" if zone else NAIVE)
+            if series.dtype == polars.Date:
+                series = series.cast(polars.Datetime("ms"))
+            return _whole(series.to_physical(), {"ms": 1, "us": 1_000, "ns": 1_000_000}[getattr(series.dtype, "time_unit", "ms")])
+        if series.dtype == polars.Categorical:
+            series = series.cast(polars.String)
+        if series.dtype == polars.String:
+            series = series.str.strip_chars(" \t\r\"'")
+            cell = _first(series)
+            if cell is None or not EPOCH.fullmatch(cell):
+                times, formats, zones = _dates(raw, series)
+                for form in formats:
+                    self._seen.setdefault(form)
+                for zone in zones:
+                    self._zones.setdefault(zone)
+                return times
+            series = series.cast(polars.Int64, strict=False).fill_null(_integers(series.cast(polars.Float64, strict=False)))
+        elif series.dtype.is_float():
+            series = _integers(series)
+        elif not series.dtype.is_integer():
+            raise BarsError(
+                f"column {raw.names['time']} holds {series.dtype}", where=raw.file or "time", hint="give times", code="unreadable_column"
+            )
+        series = series.cast(polars.Int64, strict=False)
+        self._unit = self._unit or _unit(series)
+        unit, per_ms = self._unit
+        self._note(f"epoch {unit}", "UTC")
+        return _whole(series, per_ms)
+
+    def _note(self, form: str, zone: str) -> None:
+        self._seen.setdefault(form)
+        self._zones.setdefault(zone)
 
 
 def _first(series: polars.Series) -> str | None:
@@ -103,7 +130,7 @@ def _whole(series: polars.Series, per_ms: int) -> Integers:
     return scaled if good.all() else np.where(good, scaled, MISSING)
 
 
-def _dates(raw: RawTable, series: polars.Series) -> tuple[Integers, str, str]:
+def _dates(raw: RawTable, series: polars.Series) -> tuple[Integers, list[str], set[str]]:
     """Times of a column of text; a few formats may be mixed, such as times with and without seconds."""
     import polars
 
@@ -129,7 +156,7 @@ def _dates(raw: RawTable, series: polars.Series) -> tuple[Integers, str, str]:
     zones = {
         "UTC" if form.endswith(("Z", "UTC", "GMT")) else "offsets, converted to UTC" if form.endswith("%#z") else NAIVE for form in formats
     }
-    return _whole(parsed.to_physical(), 1_000), " or ".join(formats), " or ".join(sorted(zones))
+    return _whole(parsed.to_physical(), 1_000), formats, zones
 
 
 def _parse(series: polars.Series, form: str) -> polars.Series:

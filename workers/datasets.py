@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 import python_core as bt
 from python_core.bars import funding_columns, mark_columns
+from python_core.timeframe import gaps
 from workers import catalogue, parts
 from workers.artifacts import Artifacts
 from workers.catalogue import Dataset, Instrument
@@ -197,5 +198,5 @@ def _values(row: DatasetRow) -> dict[str, Any]:
 
 def _describe(row: DatasetRow, bars: bt.Bars, of: list[Part]) -> None:
     row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
-    row.gaps = int((np.diff(bars.time) > bars.timeframe_ms).sum())
+    row.gaps = len(gaps(bars.time, bars.timeframe_ms))
     row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in of), now_ms()

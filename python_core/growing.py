@@ -1,0 +1,50 @@
+"""Columns that grow block by block, in memory or, where there may be more than memory holds, in files."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from python_core.bars import COLUMNS
+
+
+class Growing:
+    """The six columns of bars while they are read. With `scratch`, a folder, they grow in files there that have no name, so that nothing
+    is left of them when the process ends, and that the system moves out of memory when it needs room."""
+
+    def __init__(self, scratch: Path | None = None) -> None:
+        self.rows = 0
+        self._stack = ExitStack()
+        self._files: dict[str, IO[bytes]] = {}
+        self._pieces: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+            for name in COLUMNS:
+                self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+
+    def append(self, columns: Mapping[str, np.ndarray]) -> None:
+        self.rows += len(columns["time"])
+        for name in COLUMNS:
+            if self._files:
+                self._files[name].write(np.ascontiguousarray(columns[name]).data)
+            else:
+                self._pieces[name].append(columns[name])
+
+    def finish(self) -> dict[str, Any]:
+        """The columns, of all rows."""
+        with self._stack:
+            if not self._files or not self.rows:
+                # One by one, so that the pieces of a column are gone before those of the next are put together.
+                return {name: np.concatenate(self._pieces.pop(name)) for name in COLUMNS}
+            return {name: self._mapped(name, file) for name, file in self._files.items()}
+
+    def _mapped(self, name: str, file: IO[bytes]) -> np.ndarray:
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapped, np.int64 if name == "time" else np.float64)

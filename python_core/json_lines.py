@@ -1,0 +1,79 @@
+"""JSON lines: one object in each line, whose keys are the names of columns; polars reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from python_core import columns
+from python_core.bars import COLUMNS
+from python_core.columns import RawTable
+from python_core.csv_files import MAX_LINE_BYTES, count_lines, lines_of
+from python_core.errors import BarsError, FileError
+
+if TYPE_CHECKING:
+    import polars
+
+
+def read_blocks(name: str, file: BinaryIO, *, compression: str = "") -> Iterator[RawTable]:
+    """The six columns, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
+    head = file.read(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf")
+    first = _object(head.lstrip().split(b"\n", 1)[0])
+    if first is None:
+        hint = "give JSON lines, one object in each line, CSV, Parquet or Arrow"
+        raise FileError("the first line is no JSON object", where=name, hint=hint, code="unknown_format")
+    titles = list(first)
+    found = columns.find(titles)
+    columns.check(titles, found, name)
+    names = {column: titles[found[column]] for column in COLUMNS}
+    line = 1
+    for block in lines_of(file, head, b"\n", name):
+        with columns.reading(name, "readable JSON lines"):
+            frame = _frame(block, names, first, line, name)
+        yield RawTable(frame=frame, names=names, file=name, unit="line", first=line, format="json lines", compression=compression)
+        line += count_lines(block, b"\n")
+
+
+def _frame(block: bytes, names: dict[str, str], first: dict[str, Any], line: int, name: str) -> polars.DataFrame:
+    import polars
+
+    texts = [title for title in names.values() if isinstance(first[title], str)]
+    kinds: dict[str, Any] = {title: polars.String if title in texts else polars.Float64 for title in names.values()}
+    if isinstance(first[names["time"]], int):
+        kinds[names["time"]] = polars.Int64
+    try:
+        frame = polars.read_ndjson(block, schema=kinds)
+        # polars passes blank lines over; their numbers would be lost.
+        if len(frame) == count_lines(block, b"\n"):
+            return frame.select(polars.col(title).alias(column) for column, title in names.items())
+    except polars.exceptions.PolarsError:
+        pass
+    return _slowly(block, names, line, name)
+
+
+def _slowly(block: bytes, names: dict[str, str], line: int, name: str) -> polars.DataFrame:
+    """The cells as text, of lines that are not all alike; a line that is no object is named."""
+    import polars
+
+    cells: dict[str, list[str | None]] = {column: [] for column in COLUMNS}
+    for number, text in enumerate(block.split(b"\n")[: count_lines(block, b"\n")], line):
+        values = _object(text) if text.strip() else {}
+        if values is None:
+            place = f"{name}, line {number}" if name else f"line {number}"
+            raise BarsError(
+                f"{text[:40].decode(errors='replace')!r} is no JSON object", where=place, hint="give one in each line", code="ragged_line"
+            )
+        for column, title in names.items():
+            value = values.get(title)
+            cells[column].append(None if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    return polars.DataFrame(cells, schema=dict.fromkeys(COLUMNS, polars.String))
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
