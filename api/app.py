@@ -17,12 +17,13 @@ from api.body import MAX_JSON_BYTES, ApiRequest
 from api.openapi import openapi_config, page_assets
 from api.terms import provide_terms
 from python_core import Strategy
+from python_core.cleaning import Report
 from python_core.diagnostics import Diagnosis, Plot
 
-MAX_UPLOAD_BYTES = 2 * 2**30
 STRUCTS = (
     problems.Problem,
     datasets.DatasetPage,
+    Report,
     Strategy,
     strategies.CheckedStrategy,
     Diagnosis,
@@ -42,7 +43,7 @@ STRUCTS = (
 )
 
 
-def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: int = MAX_UPLOAD_BYTES) -> Litestar:
+def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: int | None = None) -> Litestar:
     """The application; without settings, those of the environment. Its service is opened and closed with its lifespan."""
     chosen = settings or workers.Settings.from_env()
 
@@ -56,7 +57,7 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
     return Litestar(
         [index, page_assets(), Router("/api/v1", route_handlers=resources)],
         lifespan=[service],
-        state=State({"max_upload_bytes": max_upload_bytes}),
+        state=State({"max_upload_bytes": max_upload_bytes or chosen.upload_mb * 1_000_000}),
         dependencies={
             "service": Provide(provide_service, sync_to_thread=False),
             "terms": Provide(provide_terms, sync_to_thread=False),

@@ -1,12 +1,11 @@
-"""Uploaded files: streamed to a temporary file that is gone when the request is, however it ended."""
+"""Uploaded files: streamed to a file without a name, which is gone when the request or the process is, however it ended."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final
 
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
@@ -17,6 +16,7 @@ FORM: Final = "multipart/form-data"
 RAW: Final = (
     "application/octet-stream",
     "text/csv",
+    "application/x-ndjson",
     "application/vnd.apache.parquet",
     "application/vnd.apache.arrow.file",
     "application/vnd.apache.arrow.stream",
@@ -25,7 +25,7 @@ MAX_PARTS: Final = 20
 
 
 @asynccontextmanager
-async def received(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIterator[Path]:
+async def received(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIterator[BinaryIO]:
     """The file that is the request's body, of at most so many bytes, or the first file of its form."""
     content_type = request.content_type[0]
     if content_type not in (FORM, *RAW):
@@ -36,15 +36,16 @@ async def received(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIte
     chunks = _bounded(request, most_bytes)
     if content_type == FORM:
         chunks = _form_file(chunks, request.content_type[1].get("boundary", ""))
-    with TemporaryDirectory(prefix="barstorm-upload-") as folder:
-        path = Path(folder) / "body"  # the name that errors will tell
-        with path.open("wb") as file:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    file.write(chunk)
-        if not path.stat().st_size:
-            raise ProblemError(400, "there is no file in the body, or it is empty; send a CSV, Parquet or Arrow file", code="empty_file")
-        yield path
+    with TemporaryFile() as file:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                file.write(chunk)
+        if not file.tell():
+            raise ProblemError(
+                400, "there is no file in the body, or it is empty; send a CSV, JSON lines, Parquet or Arrow file", code="empty_file"
+            )
+        file.seek(0)
+        yield file
 
 
 async def _bounded(request: Request[Any, Any, Any], most_bytes: int) -> AsyncGenerator[bytes, None]:

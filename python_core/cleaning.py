@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -76,7 +76,12 @@ def clean(
     blocks: Iterable[RawTable], *, policy: Policy, timeframe: str | int | None, symbol: str, scratch: Path | None = None
 ) -> tuple[Bars, Report]:
     """Bars of a file's cells, and the report; BarsError names the first faults that `policy` does not allow."""
-    times, kept, notices = TimeReader(), Growing(scratch), list[Notice]()
+    with Growing(scratch) as kept:
+        return _cleaned(kept, blocks, policy, timeframe, symbol)
+
+
+def _cleaned(kept: Growing, blocks: Iterable[RawTable], policy: Policy, timeframe: str | int | None, symbol: str) -> tuple[Bars, Report]:
+    times, notices = TimeReader(), list[Notice]()
     raw: RawTable | None = None
     seen = total = faulty = 0
     skipped: list[Integers] = []
@@ -152,6 +157,25 @@ def clean(
         notices=tuple(notices),
     )
     return bars, report
+
+
+def numbers_of(blocks: Iterable[RawTable], wanted: Sequence[str]) -> dict[str, Any]:
+    """Time and numbers of a file's cells; BarsError names the first that holds none."""
+    times = TimeReader()
+    pieces: dict[str, list[Any]] = {name: [] for name in wanted}
+    for block in blocks:
+        cells: dict[str, Any] = {"time": times.read(block)} | {name: _numbers(block, name) for name in wanted[1:]}
+        if (blank := _blank(block)) is not None:
+            cells = {name: values[~blank] for name, values in cells.items()}
+        for name, values in cells.items():
+            bad = values == MISSING if name == "time" else ~np.isfinite(values)
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0] if blank is None else np.flatnonzero(~blank)[bad][0])
+                hint = TIME_HINT if name == "time" else "give a finite number"
+                text = f"{str(block.frame[name][row])[:40]!r} is no {'time' if name == 'time' else 'number'}"
+                raise BarsError(text, where=block.place(row, name), hint=hint, code="invalid_rows")
+            pieces[name].append(values)
+    return {name: np.concatenate(values) if values else np.empty(0) for name, values in pieces.items()}
 
 
 def outliers(bars: Bars) -> Integers:

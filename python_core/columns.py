@@ -1,4 +1,4 @@
-"""The six columns of a file before anything in them is believed: how they are found, and how a place in them is named."""
+"""The columns of a file before anything in them is believed: how they are found, and how a place in them is named."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "high": ("high", "highprice", "max", "h"),
     "low": ("low", "lowprice", "min", "l"),
     "close": ("close", "closeprice", "last", "c"),
+    "rate": ("rate", "fundingrate", "funding"),
     "volume": ("volume", "vol", "basevolume", "volumefrom", "qty", "v", "tickvolume", "tickvol"),
 }  # fmt: skip
 
@@ -37,7 +38,7 @@ class RawTable:
     frame: polars.DataFrame
     """Columns named as ours, of whatever type they have in the file."""
     names: dict[str, str]
-    """Ours to the file's."""
+    """Ours to the file's; those that were wanted."""
     file: str
     unit: str
     """What a row is called: `line` of a text, else `row`."""
@@ -58,26 +59,24 @@ def plain(title: str) -> str:
     return re.sub("[^a-z0-9]", "", title.lower())
 
 
-def find(titles: Sequence[str]) -> dict[str, int]:
-    """Position of each of our columns among a file's titles, as far as they are there."""
+def find(titles: Sequence[str], wanted: Sequence[str] = COLUMNS) -> dict[str, int]:
+    """Position of each wanted column among a file's titles, as far as they are there."""
     names = [plain(title) for title in titles]
-    found = {
-        column: names.index(name) for column, known in NAMES.items() if (name := next((n for n in known if n in names), None)) is not None
-    }
+    found = {column: names.index(name) for column in wanted if (name := next((n for n in NAMES[column] if n in names), None)) is not None}
     # Such as «Volume BTC, Volume USDT»: the first counts the thing traded.
     volumes = [i for i, name in enumerate(names) if name.startswith("volume")]
-    if volumes:
+    if volumes and "volume" in wanted:
         found.setdefault("volume", volumes[0])
     return found
 
 
-def check(titles: Sequence[str], found: dict[str, int], file: str) -> None:
+def check(titles: Sequence[str], found: dict[str, int], file: str, wanted: Sequence[str] = COLUMNS) -> None:
     """BarsError if a column is missing, or there twice."""
-    if missing := [column for column in COLUMNS if column not in found]:
+    if missing := [column for column in wanted if column not in found]:
         raise BarsError(
             f"no column {', '.join(missing)} among {', '.join(title or '(unnamed)' for title in titles[:20])}",
             where=file,
-            hint=f"bars have the columns {', '.join(COLUMNS)}",
+            hint=f"{'bars have' if tuple(wanted) == COLUMNS else 'give'} the columns {', '.join(wanted)}",
             code="missing_column",
         )
     names = [plain(title) for title in titles]

@@ -42,12 +42,12 @@ class Layout:
     """Positions of our columns; `clock`, too, where date and time of day are two columns."""
 
 
-def read_blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "") -> Iterator[RawTable]:
-    """The six columns of a CSV file, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
+def read_blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "", wanted: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
+    """The wanted columns of a CSV file, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
     head = file.read(MAX_LINE_BYTES)
     end = "\r" if b"\n" not in head and b"\r" in head else "\n"
     rest = file.read(BLOCK_BYTES)
-    sheet = _sheet(name, head, end, whole=not rest, header=header, compression=compression)
+    sheet = _sheet(name, head, end, whole=not rest, header=header, compression=compression, wanted=wanted)
     line, at = 1, 0
     for block in lines_of(file, head + rest, end.encode(), name):
         lines = count_lines(block, end.encode())
@@ -79,6 +79,7 @@ class _Sheet:
     quoted: bool
     compression: str
     header: bool
+    wanted: Sequence[str]
 
     def read(self, block: bytes, line: int, at: int, lines: int) -> RawTable:
         """The cells of a block whose first line has the number `line`; `at` is its place in the file."""
@@ -101,12 +102,12 @@ class _Sheet:
             import polars
 
             try:
-                frame = _frame(block, layout, self.width, self.epoch, options)
+                frame = _frame(block, layout, self.wanted, self.width, self.epoch, options)
                 # As text the cells that are no numbers can be named, and those in blanks or quotes read.
                 if sum(frame.null_count().row(0)):
-                    frame = _frame(block, layout, self.width, None, options)
+                    frame = _frame(block, layout, self.wanted, self.width, None, options)
             except polars.exceptions.NoDataError:
-                frame = polars.DataFrame(schema=dict.fromkeys(COLUMNS, polars.String))
+                frame = polars.DataFrame(schema=dict.fromkeys(self.wanted, polars.String))
             except polars.exceptions.ComputeError as error:
                 if "more fields" in str(error) and (wide := _wide_line(block, skipped, layout.separator, self.width)):
                     raise _too_wide(self.name, line - 1 + wide, len(layout.titles)) from None
@@ -116,7 +117,7 @@ class _Sheet:
             raise FileError(what, where=self.name, hint="close each quote in the line in which it opens", code="unclosed_quote")
         return RawTable(
             frame=frame,
-            names={column: layout.titles[layout.found[column]] or column for column in COLUMNS},
+            names={column: layout.titles[layout.found[column]] or column for column in self.wanted},
             file=self.name,
             unit="line",
             first=line + skipped,
@@ -128,13 +129,13 @@ class _Sheet:
         )
 
 
-def _sheet(name: str, head: bytes, end: str, *, whole: bool, header: bool, compression: str) -> _Sheet:
+def _sheet(name: str, head: bytes, end: str, *, whole: bool, header: bool, compression: str, wanted: Sequence[str]) -> _Sheet:
     """What the first lines tell of a file; they are the `whole` of it or end in the middle of a line."""
     _check_text(name, head, end.encode(), 0)
     lines = [line.rstrip("\r") for line in head.decode("utf-8-sig", "replace").split(end)]
     if not whole:
         lines.pop()
-    layout = _layout(name, lines) if header else _layout_without_header(name, lines)
+    layout = _layout(name, lines, wanted) if header else _layout_without_header(name, lines)
     sampled = lines[layout.start : layout.start + SAMPLE_LINES]
     sample = [_cells(line, layout.separator) for line in sampled]
     titles, found = layout.titles, layout.found
@@ -145,7 +146,7 @@ def _sheet(name: str, head: bytes, end: str, *, whole: bool, header: bool, compr
     def cells(column: str) -> list[str]:
         return [cell for row in sample if len(row) > found[column] and (cell := row[found[column]].strip())]
 
-    numbers = [cell for column in COLUMNS[1:] for cell in cells(column)]
+    numbers = [cell for column in wanted[1:] for cell in cells(column)]
     return _Sheet(
         name=name,
         layout=layout,
@@ -158,17 +159,20 @@ def _sheet(name: str, head: bytes, end: str, *, whole: bool, header: bool, compr
         quoted=any(line.count(layout.separator) >= len(row) > 0 for line, row in zip(sampled, sample, strict=True)),
         compression=compression,
         header=header,
+        wanted=wanted,
     )
 
 
-def _frame(block: bytes, layout: Layout, width: int, epoch: bool | None, options: dict[str, Any]) -> polars.DataFrame:
-    """The six columns: numbers as numbers and times as integers if `epoch`; all as text if it is None."""
+def _frame(
+    block: bytes, layout: Layout, wanted: Sequence[str], width: int, epoch: bool | None, options: dict[str, Any]
+) -> polars.DataFrame:
+    """The columns: numbers as numbers and times as integers if `epoch`; all as text if it is None."""
     import polars
 
     found = {column: f"column_{position + 1}" for column, position in layout.found.items()}
     schema: dict[str, Any] = {f"column_{i + 1}": polars.String for i in range(width)}
     if epoch is not None:
-        schema |= {found[column]: polars.Float64 for column in COLUMNS[1:]}
+        schema |= {found[column]: polars.Float64 for column in wanted[1:]}
     if epoch:
         schema[found["time"]] = polars.Int64
     frame = polars.read_csv(block, schema=schema, columns=list(found.values()), ignore_errors=epoch is not None, **options)
@@ -178,15 +182,15 @@ def _frame(block: bytes, layout: Layout, width: int, epoch: bool | None, options
     return frame
 
 
-def _layout(name: str, lines: Sequence[str]) -> Layout:
-    """The first line, and the separator, under which all six columns are named."""
+def _layout(name: str, lines: Sequence[str], wanted: Sequence[str]) -> Layout:
+    """The first line, and the separator, under which all columns are named."""
     best = Layout(0, ",", [], {})
     for i, line in enumerate(lines[: PREAMBLE_LINES + 1]):
         for separator in ";\t|,":
             titles = [title.strip() for title in _cells(line, separator)]
-            found = columns.find(titles)
-            if all(column in found for column in COLUMNS):
-                columns.check(titles, found, name)
+            found = columns.find(titles, wanted)
+            if all(column in found for column in wanted):
+                columns.check(titles, found, name, wanted)
                 following = next((_cells(row, separator) for row in lines[i + 1 :] if row.strip()), [])
                 plain = [columns.plain(title) for title in titles]
                 clock = plain.index("time") if "date" in plain and "time" in plain else len(titles)
@@ -201,7 +205,7 @@ def _layout(name: str, lines: Sequence[str]) -> Layout:
         raise FileError("line 1 holds values, not names of columns", where=name, hint=hint, code="no_header")
     if not best.found:
         raise FileError(f"no table of bars; it begins with {first[:40]!r}", where=name, hint=_UNKNOWN_HINT, code="unknown_format")
-    columns.check(best.titles, best.found, name)
+    columns.check(best.titles, best.found, name, wanted)
     return best
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from python_core import columns, csv_files, json_lines
 from python_core import timeframe as timeframes
 from python_core.bars import COLUMNS, Bars
-from python_core.cleaning import Policy, Report, clean
+from python_core.cleaning import Policy, Report, clean, numbers_of
 from python_core.columns import RawTable, reading
 from python_core.errors import BarstormError, FileError
 
@@ -82,6 +83,17 @@ def read_with_report(
         return clean(_blocks(name, file, header=header), policy=policy, timeframe=timeframe, symbol=symbol, scratch=scratch)
 
 
+def read_series(source: Source, wanted: Sequence[str]) -> dict[str, Any]:
+    """Other columns of a file of any of these forms, such as `time, rate` of funding or `time, low, high` of a mark price: time as int64
+    epoch milliseconds, the others as float64. Each cell must hold a value.
+
+    Raises:
+        FileError, BarsError: as `read_with_report`.
+    """
+    with _opened(source) as (name, file), reading(name, "a readable file"):
+        return numbers_of(_blocks(name, file, header=True, wanted=wanted), wanted)
+
+
 def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject") -> Bars:
     """Bars of anything that speaks Arrow's C stream (`__arrow_c_stream__`), such as a table of pyarrow, polars, pandas or DuckDB.
 
@@ -116,7 +128,8 @@ def _opened(source: Source) -> Iterator[tuple[str, BinaryIO]]:
         with file:
             yield path.name, file
     else:
-        name = Path(str(getattr(source, "name", ""))).name
+        given = getattr(source, "name", "")
+        name = Path(given).name if isinstance(given, str) else ""
         try:
             start = source.read(0)
             seekable = source.seekable()
@@ -128,7 +141,7 @@ def _opened(source: Source) -> Iterator[tuple[str, BinaryIO]]:
         yield name, source if seekable else io.BytesIO(_bounded(source, name))
 
 
-def _blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "") -> Iterator[RawTable]:
+def _blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "", wanted: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
     begin = file.tell()
     start = file.read(16)
     file.seek(begin)
@@ -139,7 +152,7 @@ def _blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "") -
         if compression:
             raise FileError("compressed twice", where=name, hint="compress once", code="unknown_format")
         with _unpacked(name, file, packed) as unpacked:
-            yield from _blocks(name, unpacked, header=header, compression=packed)
+            yield from _blocks(name, unpacked, header=header, compression=packed, wanted=wanted)
         return
     for magic, what, hint in _FOREIGN:
         if start.startswith(magic):
@@ -149,25 +162,27 @@ def _blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "") -
             import polars
 
             lazy = polars.scan_parquet(_handle(file, name), glob=False, hive_partitioning=False)
-            yield from _chosen(lazy, name, "parquet", compression)
+            yield from _chosen(lazy, name, "parquet", compression, wanted)
     elif start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         with reading(name, "a whole Arrow file"):
             import polars
 
             handle = _handle(file, name)
             lazy = polars.scan_ipc(handle, glob=False) if start.startswith(b"ARROW1") else polars.read_ipc_stream(handle).lazy()
-            yield from _chosen(lazy, name, "arrow", compression)
+            yield from _chosen(lazy, name, "arrow", compression, wanted)
     elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-        yield from json_lines.read_blocks(name, file, compression=compression)
+        yield from json_lines.read_blocks(name, file, compression=compression, wanted=wanted)
     else:
-        yield from csv_files.read_blocks(name, file, header=header, compression=compression)
+        yield from csv_files.read_blocks(name, file, header=header, compression=compression, wanted=wanted)
 
 
 def _handle(file: BinaryIO, name: str) -> str | bytes:
     """What polars is given to read: the path where there is one, as that needs least memory."""
-    path = getattr(file, "name", None)
-    if isinstance(file, io.BufferedReader) and isinstance(path, str) and file.tell() == 0:
-        return path
+    if isinstance(file, io.BufferedReader | io.BufferedRandom) and file.tell() == 0:
+        # A file without a name has one here, on Linux.
+        path = file.name if isinstance(file.name, str) else f"/proc/self/fd/{file.fileno()}"
+        if os.path.exists(path):
+            return path
     return _bounded(file, name)
 
 
@@ -246,19 +261,19 @@ def _zstd() -> Any:
     return None
 
 
-def _chosen(lazy: polars.LazyFrame, name: str, form: str, compression: str = "") -> Iterator[RawTable]:
-    """The six columns of a table whose columns have names."""
+def _chosen(lazy: polars.LazyFrame, name: str, form: str, compression: str = "", wanted: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
+    """The wanted columns of a table whose columns have names."""
     import polars
 
     titles = lazy.collect_schema().names()
-    found = columns.find(titles)
-    columns.check(titles, found, name)
-    names = {column: titles[found[column]] for column in COLUMNS}
+    found = columns.find(titles, wanted)
+    columns.check(titles, found, name, wanted)
+    names = {column: titles[found[column]] for column in wanted}
     chosen = lazy.select(polars.col(title).alias(column) for column, title in names.items())
     first = 1
     for frame in chosen.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
         yield RawTable(frame=frame, names=names, file=name, unit="row", first=first, format=form, compression=compression)
         first += len(frame)
     if first == 1:
-        frame = polars.DataFrame(schema=dict.fromkeys(COLUMNS, polars.Float64))
+        frame = polars.DataFrame(schema=dict.fromkeys(wanted, polars.Float64))
         yield RawTable(frame=frame, names=names, file=name, unit="row", first=1, format=form, compression=compression)

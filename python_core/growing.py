@@ -26,7 +26,13 @@ class Growing:
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
             for name in COLUMNS:
-                self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))
+                self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
+
+    def __enter__(self) -> Growing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def append(self, columns: Mapping[str, np.ndarray]) -> None:
         self.rows += len(columns["time"])
@@ -38,11 +44,10 @@ class Growing:
 
     def finish(self) -> dict[str, Any]:
         """The columns, of all rows."""
-        with self._stack:
-            if not self._files or not self.rows:
-                # One by one, so that the pieces of a column are gone before those of the next are put together.
-                return {name: np.concatenate(self._pieces.pop(name)) for name in COLUMNS}
+        if self._files and self.rows:
             return {name: self._mapped(name, file) for name, file in self._files.items()}
+        # One by one, so that the pieces of a column are gone before those of the next are put together.
+        return {name: np.concatenate(self._pieces.pop(name) or [np.empty(0)]) for name in COLUMNS}
 
     def _mapped(self, name: str, file: IO[bytes]) -> np.ndarray:
         file.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     import polars
 
 
-def read_blocks(name: str, file: BinaryIO, *, compression: str = "") -> Iterator[RawTable]:
-    """The six columns, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
+def read_blocks(name: str, file: BinaryIO, *, compression: str = "", wanted: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
+    """The wanted columns, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
     head = file.read(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf")
     first = _object(head.lstrip().split(b"\n", 1)[0])
     if first is None:
         hint = "give JSON lines, one object in each line, CSV, Parquet or Arrow"
         raise FileError("the first line is no JSON object", where=name, hint=hint, code="unknown_format")
     titles = list(first)
-    found = columns.find(titles)
-    columns.check(titles, found, name)
-    names = {column: titles[found[column]] for column in COLUMNS}
+    found = columns.find(titles, wanted)
+    columns.check(titles, found, name, wanted)
+    names = {column: titles[found[column]] for column in wanted}
     line = 1
     for block in lines_of(file, head, b"\n", name):
         with columns.reading(name, "readable JSON lines"):
@@ -57,7 +57,7 @@ def _slowly(block: bytes, names: dict[str, str], line: int, name: str) -> polars
     """The cells as text, of lines that are not all alike; a line that is no object is named."""
     import polars
 
-    cells: dict[str, list[str | None]] = {column: [] for column in COLUMNS}
+    cells: dict[str, list[str | None]] = {column: [] for column in names}
     for number, text in enumerate(block.split(b"\n")[: count_lines(block, b"\n")], line):
         values = _object(text) if text.strip() else {}
         if values is None:
@@ -68,7 +68,7 @@ def _slowly(block: bytes, names: dict[str, str], line: int, name: str) -> polars
         for column, title in names.items():
             value = values.get(title)
             cells[column].append(None if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode())
-    return polars.DataFrame(cells, schema=dict.fromkeys(COLUMNS, polars.String))
+    return polars.DataFrame(cells, schema=dict.fromkeys(names, polars.String))
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

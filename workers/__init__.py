@@ -1,8 +1,9 @@
 """The service behind the API: accepts runs, keeps them, queues them, and executes them in worker processes."""
 
-from workers.catalogue import Dataset, Instrument
+from workers.catalogue import Dataset, Instrument, instrument
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
 from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
+from workers.imports import Reading
 from workers.runs import Attempt, BacktestRequest, Equity, Priority, Run, RunError, RunPage, RunResult, RunState, Stages, Terms, TradePage
 from workers.service import Service, open_service
 from workers.settings import Settings
@@ -22,6 +23,7 @@ __all__ = [
     "NotFound",
     "Priority",
     "QueueMetrics",
+    "Reading",
     "Run",
     "RunError",
     "RunPage",
@@ -36,5 +38,6 @@ __all__ = [
     "Unavailable",
     "WorkerInfo",
     "WorkersError",
+    "instrument",
     "open_service",
 ]

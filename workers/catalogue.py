@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers.errors import NotFound
+from workers.errors import Invalid, NotFound
 from workers.parts import Part
 from workers.runs import TimeMs, is_reference
 from workers.tables import DatasetRow, DatasetVersionRow, PartRow
@@ -32,6 +32,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lot_size: Annotated[float | None, Meta(description="Smallest step of a quantity.")] = None
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(Kind))}")
         for name in ("symbol", "exchange"):
             value = getattr(self, name)
             if len(value) > 60 or (value and (not value.isprintable() or value != value.strip())):
@@ -40,6 +42,20 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name}: {value!r} is no size; use a finite number greater than 0")
+
+
+def instrument(**values: Any) -> Instrument:
+    """An instrument of single values.
+
+    Raises:
+        Invalid: names the value that is wrong.
+    """
+    try:
+        return Instrument(**values)
+    except ValueError as error:
+        where, _, text = str(error).partition(": ")
+        message, _, hint = text.partition("; ")
+        raise Invalid(message, where=where, hint=hint) from None
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,10 +143,15 @@ async def files_of_datasets(session: AsyncSession, names: Collection[str]) -> se
     return set(await session.scalars(sa.select(PartRow.hash).where(PartRow.hash.in_(names))))
 
 
-def add_version(session: AsyncSession, row: DatasetRow, of: list[Part]) -> None:
+async def report(session: AsyncSession, dataset: Dataset) -> str | None:
+    """What was noticed in the file that a version came from, as JSON."""
+    return (await session.get_one(DatasetVersionRow, (dataset.id, dataset.version))).report
+
+
+def add_version(session: AsyncSession, row: DatasetRow, of: list[Part], report: str | None) -> None:
     """Keep what `row` says of its newest version, and its parts."""
     values = {name: getattr(row, name) for name in _OF_VERSION}
-    session.add(DatasetVersionRow(dataset_id=row.id, **values))
+    session.add(DatasetVersionRow(dataset_id=row.id, report=report, **values))
     session.add_all(PartRow(dataset_id=row.id, version=row.version, **part._asdict()) for part in of)
 
 

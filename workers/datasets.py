@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
@@ -31,12 +31,15 @@ _TRIES: Final = 5
 class MarketData:
     """The datasets of a service: its database and its files."""
 
-    def __init__(self, database: Database, store: Artifacts, *, most_bytes: int) -> None:
+    def __init__(self, database: Database, store: Artifacts, *, scratch: Path, most_bytes: int) -> None:
         self.database = database
         self.store = store
+        self.scratch = scratch
         self._most_bytes = most_bytes
 
-    async def create(self, name: str, bars: bt.Bars, instrument: Instrument | None = None, *, source: str = "upload") -> Dataset:
+    async def create(
+        self, name: str, bars: bt.Bars, instrument: Instrument | None = None, *, source: str = "upload", report: str | None = None
+    ) -> Dataset:
         """Keep bars, with their funding and mark price if they have them, as a new dataset; the same under the same name are kept once.
 
         Raises:
@@ -50,12 +53,14 @@ class MarketData:
             id=new_id(), name=name, **msgspec.structs.asdict(about), timeframe=bars.timeframe, version=1, source=source, created_at=now
         )
         with Drafts(self.store) as drafts:
-            of = await asyncio.to_thread(
-                lambda: [part for series, columns in _series(bars).items() for part in drafts.write(series, columns)]
+            series = parts.columns_of(bars)
+            of, _ = await asyncio.gather(
+                asyncio.to_thread(lambda: [part for name, columns in series.items() for part in drafts.write(name, columns)]),
+                asyncio.to_thread(lambda: bars.fingerprint),
             )
-            await asyncio.to_thread(_describe, row, bars, of)
+            _describe(row, bars, of)
             try:
-                await self._keep(drafts, row, of, new=True)
+                await self._keep(drafts, row, of, report, new=True)
             except IntegrityError:
                 there = await self._there(name)
                 if there.fingerprint != row.fingerprint or there.symbol != row.symbol:
@@ -64,7 +69,9 @@ class MarketData:
                 return there
         return catalogue.to_dataset(row)
 
-    async def append(self, reference: str, series: Mapping[Series, Columns], *, source: str = "upload") -> Dataset:
+    async def append(
+        self, reference: str, series: Mapping[Series, Columns], *, source: str = "upload", report: str | None = None
+    ) -> Dataset:
         """A new version that holds these rows, too, or the newest when it has them all. Rows may follow the last one or fill gaps.
 
         `series` maps `bars` (time, open, high, low, close, volume), `funding` (time, rate) or `mark` (time, low, high) to columns, sorted by time.
@@ -91,7 +98,7 @@ class MarketData:
                 await asyncio.to_thread(_describe, changed, bars, of)
                 if changed.fingerprint == newest.fingerprint:
                     return newest
-                if await self._keep(drafts, changed, of, new=False):
+                if await self._keep(drafts, changed, of, report, new=False):
                     return catalogue.to_dataset(changed)
         raise Conflict("other appends kept coming first", where="dataset", hint="try again", code="busy")
 
@@ -119,7 +126,7 @@ class MarketData:
             else:
                 await session.delete(await session.get_one(DatasetVersionRow, (row.id, found.version)))
 
-    async def _keep(self, drafts: Drafts, row: DatasetRow, of: list[Part], *, new: bool) -> bool:
+    async def _keep(self, drafts: Drafts, row: DatasetRow, of: list[Part], report: str | None, *, new: bool) -> bool:
         """Give the files their names and keep the rows; False when another version came first."""
         async with self.database.read() as session:
             stored = await catalogue.stored_bytes(session)
@@ -139,7 +146,7 @@ class MarketData:
                 update = sa.update(DatasetRow).where(DatasetRow.id == row.id, DatasetRow.version == row.version - 1).values(**_values(row))
                 if await session.scalar(update.returning(DatasetRow.id)) is None:
                     return False
-            catalogue.add_version(session, row, of)
+            catalogue.add_version(session, row, of, report)
         return True
 
     async def _there(self, name: str) -> Dataset:
@@ -148,15 +155,6 @@ class MarketData:
         if row is None:
             raise NotFound(f"the dataset {name!r} was deleted meanwhile", where="name", hint="try again")
         return catalogue.to_dataset(row)
-
-
-def _series(bars: bt.Bars) -> dict[Series, Columns]:
-    series: dict[Series, Columns] = {"bars": {name: getattr(bars, name) for name in parts.SERIES["bars"]}}
-    if bars.funding is not None:
-        series["funding"] = {"time": bars.funding[0], "rate": bars.funding[1]}
-    if bars.mark is not None:
-        series["mark"] = {"time": bars.time, "low": bars.mark[0], "high": bars.mark[1]}
-    return series
 
 
 def _grown(drafts: Drafts, newest: Dataset, there: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:

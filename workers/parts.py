@@ -155,6 +155,16 @@ def _filled(drafts: Drafts, part: Part, new: Columns) -> list[Part]:
     return drafts.write(part.series, {name: np.insert(old[name], there[~same], new[name][~same]) for name in SERIES[part.series]})
 
 
+def columns_of(bars: bt.Bars) -> dict[Series, Columns]:
+    """The series that bars hold."""
+    series: dict[Series, Columns] = {"bars": {name: getattr(bars, name) for name in COLUMNS}}
+    if bars.funding is not None:
+        series["funding"] = {"time": bars.funding[0], "rate": bars.funding[1]}
+    if bars.mark is not None:
+        series["mark"] = {"time": bars.time, "low": bars.mark[0], "high": bars.mark[1]}
+    return series
+
+
 def bars_of(series: Mapping[Series, Columns], *, timeframe: str, symbol: str) -> bt.Bars:
     """Bars, with what is known of funding and mark price."""
     bars = bt.Bars(*(series["bars"][name] for name in COLUMNS), timeframe=timeframe, symbol=symbol)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -13,18 +12,21 @@ from sqlalchemy.exc import DBAPIError
 
 import python_core as bt
 from python_core import diagnostics
+from python_core.cleaning import Report
 from python_core.diagnostics import Diagnosis, Plot
-from workers import artifacts, catalogue, embedded, health, strategies, submit
+from workers import artifacts, catalogue, embedded, health, imports, strategies, submit
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
 from workers.database import Database, is_unreachable, open_database
 from workers.datasets import MarketData, told
 from workers.errors import Unavailable
 from workers.health import Health, QueueMetrics
+from workers.imports import Reading, Source
 from workers.outbox import Relay
+from workers.parts import Series
 from workers.queue import Queue, RedisError, open_queue
 from workers.results import Results
-from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage, check_name
+from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 
@@ -47,7 +49,7 @@ class Service:
         self.queue = queue
         self.artifacts = artifacts.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
-        self.data = MarketData(database, self.artifacts, most_bytes=settings.datasets_mb * 1_000_000)
+        self.data = MarketData(database, self.artifacts, scratch=settings.folder / "scratch", most_bytes=settings.datasets_mb * 1_000_000)
         self._relay = relay
         self._bars = BarsCache(self.artifacts, DIAGNOSED_BYTES)
 
@@ -102,15 +104,41 @@ class Service:
             run = await submit.succeeded(self.database, run_id)
             return await self.results.equity(run.fingerprint, points=points)
 
-    async def create_dataset(self, name: str, source: Path | bytes, *, timeframe: str | None = None, symbol: str = "") -> Dataset:
-        """Import a CSV, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
+    async def create_dataset(
+        self,
+        name: str,
+        source: Source,
+        *,
+        symbol: str = "",
+        timeframe: str | None = None,
+        instrument: Instrument | None = None,
+        how: Reading | None = None,
+    ) -> Dataset:
+        """Import a CSV, JSON lines, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
         with _reachable():
-            check_name(name)
-            if symbol:
-                check_name(symbol, where="symbol", most=60)
-            with told():
-                bars = await asyncio.to_thread(bt.Bars.read, source, timeframe=timeframe, symbol=symbol)
-            return await self.data.create(name, bars, Instrument(symbol=symbol))
+            about = instrument or catalogue.instrument(symbol=symbol)
+            return await imports.create(self.data, name, source, about, how or Reading(timeframe=timeframe))
+
+    async def append_to_dataset(self, reference: str, source: Source, *, series: Series = "bars", how: Reading | None = None) -> Dataset:
+        """A new version with the rows of a file, too; `Invalid` on bad rows, `Conflict` where there are other values."""
+        with _reachable():
+            return await imports.append(self.data, reference, source, series, how or Reading())
+
+    async def import_report(self, reference: str) -> Report:
+        """What was noticed in the file of a version."""
+        with _reachable():
+            return await imports.report(self.data, reference)
+
+    async def delete_dataset(self, reference: str) -> None:
+        """Forget a dataset or, named with its number, a version; `Conflict` when a run refers to it."""
+        with _reachable():
+            await self.data.delete(reference)
+
+    async def dataset_versions(self, reference: str) -> tuple[Dataset, ...]:
+        """All versions of a dataset, the newest first."""
+        with _reachable():
+            async with self.database.read() as session:
+                return await catalogue.versions(session, reference)
 
     async def list_datasets(self) -> tuple[Dataset, ...]:
         with _reachable():

@@ -71,6 +71,7 @@ class DatasetVersionRow(Table):
     bytes: Mapped[int]
     source: Mapped[str]
     updated_at: Mapped[int]
+    report: Mapped[str | None]
 
 
 class PartRow(Table):

@@ -199,13 +199,13 @@ def check(answers: Iterable[Answer], wanted: Callable[[int], bool]) -> None:
 
 def test_the_schema_lists_operations_of_every_resource(target: Target) -> None:
     assert {operation.path.split("/")[3] for operation in target.operations} == {"datasets", "strategies", "backtests", "queue"}
-    assert {operation.id for operation in target.bodies()} == {*REQUESTS, "create_dataset"}
+    assert {operation.id for operation in target.bodies()} == {*REQUESTS, "create_dataset", "append_to_dataset"}
 
 
 @pytest.mark.parametrize("kind", WRONG_BODIES)
 def test_wrong_bodies_are_refused(target: Target, kind: str) -> None:
     body = WRONG_BODIES[kind]
-    types = {"create_dataset": "application/octet-stream"}
+    types = dict.fromkeys(("create_dataset", "append_to_dataset"), "application/octet-stream")
     check((target.ask(o.method, o.address(), body, types.get(o.id, "application/json"), kind) for o in target.bodies()), refused)
 
 
@@ -237,8 +237,10 @@ def variants(value: Any) -> Iterator[bytes]:
 def test_odd_ids_are_not_found(target: Target) -> None:
     addressed = [operation for operation in target.operations if "{" in operation.path]
     for operation in addressed:
-        body = json.dumps(REQUESTS[operation.id]).encode() if operation.takes else None
-        check((target.ask(operation.method, operation.address(odd), body) for odd in ODD_IDS), refused)
+        body, kind = (json.dumps(REQUESTS[operation.id]).encode(), "application/json") if operation.id in REQUESTS else (None, None)
+        if operation.takes and body is None:
+            body, kind = b"time,open,high,low,close,volume\n0,1,1,1,1,1\n", "text/csv"
+        check((target.ask(operation.method, operation.address(odd), body, kind or "application/json") for odd in ODD_IDS), refused)
 
 
 def test_odd_queries_do_not_fail_the_server(target: Target) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,8 +42,14 @@ def url(tmp_path: Path, redis_url: str, drafts: Path, serve: Serve) -> Iterator[
         yield url
 
 
-def left(folder: Path) -> list[Path]:
-    return [Path(root, name) for root, _, names in os.walk(folder) for name in names]  # folders may vanish meanwhile
+def left(folder: Path) -> list[str]:
+    """Files in it, those too that have no name but are still open, for the server is in this process."""
+    named = [str(Path(root, name)) for root, _, names in os.walk(folder) for name in names]
+    open_files = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            open_files.append(os.readlink(link))
+    return named + [name for name in open_files if name.startswith(f"{folder}/")]
 
 
 def upload(url: str, content: Any, name: str = "bars", **arguments: Any) -> httpx.Response:

@@ -165,7 +165,7 @@ async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bar
 
 async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bars: bt.Bars) -> None:
     async with workers.open_service(settings) as service:
-        small = type(service.data)(service.database, service.artifacts, most_bytes=150_000)
+        small = type(service.data)(service.database, service.artifacts, scratch=service.data.scratch, most_bytes=150_000)
         await small.create("a", bars)
         with pytest.raises(workers.Invalid, match="would pass") as error:
             await small.create("b", bt.synthetic(2000, seed=8))

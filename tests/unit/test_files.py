@@ -630,3 +630,73 @@ def test_random_damage_at_a_line_names_that_line() -> None:
             continue  # a price, perhaps a valid one
         error = refusal(b"\n".join(lines))
         assert re.search(rf"line {line}\b", error.where), str(error)
+
+
+def test_json_lines_are_read_with_equal_bits_and_faults_are_named() -> None:
+    bars = synthetic(2_000, timeframe="1m")
+    text = bars.to_polars().write_ndjson()
+    assert files.read(text.encode()).fingerprint == bars.fingerprint
+    assert files.read(gzip.compress(text.encode())).fingerprint == bars.fingerprint
+    lines = text.splitlines()
+    strings = [re.sub(r":([\d.]+)", r':"\1"', line) for line in lines]
+    assert files.read("\n".join(strings).encode()).fingerprint == bars.fingerprint
+    assert files.read("\n\n".join(lines).encode()).fingerprint == bars.fingerprint
+    lines[1200] = lines[1200].replace('"high":', '"hi":')
+    assert "line 1201, high: the cell is empty" in str(refusal("\n".join(lines).encode()))
+    lines[1200] = '{"time": oops'
+    assert "line 1201" in str(refusal("\n".join(lines).encode()))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("in_files", [False, True])
+def test_a_file_of_many_blocks_is_read_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packed: bool, in_files: bool) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1 << 16)
+    bars = synthetic(10_000, timeframe="1m")
+    lines = bars.to_polars().write_csv().splitlines()
+
+    def read(rows: list[str], **options: Any) -> tuple[Bars, files.Report]:
+        content = "\n".join(rows).encode()
+        scratch = tmp_path / "scratch" if in_files else None
+        return files.read_with_report(gzip.compress(content) if packed else content, scratch=scratch, **options)
+
+    assert read(lines)[0].fingerprint == bars.fingerprint
+    lines[5_001] = lines[5_001].replace(",", ",x", 1)
+    lines[9_001] += ",7"
+    with pytest.raises(BarsError, match="line 9002"):
+        read(lines)
+    lines[9_001] = lines[9_002]
+    with pytest.raises(BarsError, match="line 5002, open: 'x"):
+        read(lines)
+    kept, report = read(lines, policy="drop")
+    assert len(kept) == 9_998
+    assert [(notice.kind, notice.lines) for notice in report.notices] == [
+        ("dropped", (5_002,)),
+        ("dropped", (9_003,)),
+        ("gap", (5_001, 9_001)),
+    ]
+    assert not in_files or not list((tmp_path / "scratch").iterdir())
+
+
+def test_bars_without_volume_and_at_one_price_are_reported() -> None:
+    bars = synthetic(200, timeframe="1m")
+    columns = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    columns["volume"][[3, 5]] = 0
+    for name in ("open", "high", "low", "close"):
+        columns[name][100:130] = 42.0
+    frame = polars.DataFrame({"time": bars.time, **columns})
+    notices = files.read_with_report(frame.write_csv().encode())[1].notices
+    assert [(notice.kind, notice.count, notice.lines) for notice in notices if notice.kind != "outlier"] == [
+        ("zero volume", 2, (5, 7)),
+        ("frozen", 1, (103,)),
+    ]
+
+
+def test_other_series_are_read_by_their_columns(market_data: Path) -> None:
+    path = market_data / "xrpusdt-perp-funding-8h.parquet"
+    read = files.read_series(path, ("time", "rate"))
+    frame = polars.read_parquet(path)
+    assert read["time"].tolist() == frame["time"].to_list()
+    assert read["rate"].tolist() == frame["rate"].to_list()
+    assert files.read_series(frame.write_csv().encode(), ("time", "rate"))["rate"].tolist() == frame["rate"].to_list()
+    with pytest.raises(BarsError, match="no column rate"):
+        files.read_series(market_data / "goog-1d.csv", ("time", "rate"))

