@@ -106,6 +106,9 @@ class Compiler(ast.NodeVisitor):
         try:
             tree = longhand(where, text, self.timeframes, self.define)
             return self.visit(tree if timeframe is None else at(timeframe, tree)), tree
+        except StrategyError as error:
+            # The plan knows its limits, and not what it is made of.
+            raise error if error.where else StrategyError(error.message, where=where, hint=error.hint, code=error.code) from None
         finally:
             self._where = outer
 

@@ -9,6 +9,11 @@ from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
 
 MAX_NODES: Final = 2_000
+# Functions that keep a state of their own, and the values that all of them keep together.
+MAX_SERIES: Final = 500
+MAX_KEPT: Final = 10_000_000
+# The strategy's bars before a signal is known: more than any data has.
+MAX_WARM_UP: Final = 10_000_000
 
 CROSSINGS: Final = ("crossover", "crossunder")
 STREAKS: Final = ("rising", "falling")
@@ -51,6 +56,8 @@ class PlanBuilder:
         self.frame = 0
         self.nodes: list[Node] = []
         self.warm_ups: list[int] = []
+        self._series = 0
+        self._kept = 0
         self._seen: dict[Node | tuple[Node, str], int] = {}
 
     def add(self, op: str, inputs: tuple[int, ...] = (), args: tuple[float, ...] = ()) -> int:
@@ -58,15 +65,33 @@ class PlanBuilder:
         key = (node, str(args)) if op == "const" else node  # 0.0 and -0.0 are equal, and not the same
         if key not in self._seen:
             if len(self.nodes) >= MAX_NODES:
-                raise StrategyError(f"the strategy needs more than {MAX_NODES} operations", hint="make it smaller", code="too_large")
+                raise StrategyError(f"the strategy needs more than {MAX_NODES:,} operations", hint="make it smaller", code="too_large")
             self._seen[key] = len(self.nodes)
             self.nodes.append(node)
             warm_up = max((self.warm_ups[i] for i in inputs), default=0)
             if op in SEEN:
                 # The bar on which it is known ends with the last of as many finer bars as it spans.
                 warm_up = (warm_up + 1) * (self.nodes[inputs[0]].frame // (self.frame or self.strategy_ms or FINEST_MS)) - 1
-            self.warm_ups.append(warm_up + self._own_warm_up(node))
+            own = self._own_warm_up(node)
+            self.warm_ups.append(warm_up + own)
+            self._check_size(node, own)
         return self._seen[key]
+
+    def _check_size(self, node: Node, own_warm_up: int) -> None:
+        self._kept += own_warm_up
+        self._series += node.op in INDICATORS and node.op != "shift"
+        if self._series > MAX_SERIES:
+            raise StrategyError(f"the strategy needs more than {MAX_SERIES:,} series", hint="use fewer functions", code="too_large")
+        if self._kept > MAX_KEPT:
+            raise StrategyError(
+                f"the functions look back {self._kept:,} bars in all", hint=f"use at most {MAX_KEPT:,}: shorter lengths", code="too_large"
+            )
+        if not node.frame and self.strategy_ms and self.warm_ups[-1] > MAX_WARM_UP:
+            raise StrategyError(
+                f"the first {self.warm_ups[-1]:,} bars would give no signal",
+                hint=f"use at most {MAX_WARM_UP:,}: shorter lengths or less coarse timeframes",
+                code="too_large",
+            )
 
     def _own_warm_up(self, node: Node) -> int:
         if node.op in CROSSINGS:

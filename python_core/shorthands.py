@@ -64,7 +64,7 @@ def checked_filters(given: Any) -> Filters:
             raise StrategyError(f"{len(filters):,} filters", where=where, hint=f"use at most {MAX_FILTERS}", code="too_large")
         try:
             result[side] = tuple(each if isinstance(each, Filter) else msgspec.convert(each, Filter) for each in filters)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeError) as error:  # the latter for half a character
             raise StrategyError(str(error), where=where, hint=hint) from None
         except BarstormError as error:
             raise StrategyError(error.message, where=where, hint=error.hint, code=error.code) from None

@@ -1,0 +1,199 @@
+"""Any expression of the language, over the whole table of functions: both engines agree to the bit, and nothing looks ahead.
+
+The texts are made from the tables that the compiler reads, so a new function is covered as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+
+import python_core as bt
+from python_core import kernel
+from python_core.expression import Compiler
+from python_core.indicators import INDICATORS
+from python_core.language import ELEMENTWISE, FUNCTIONS, PARAMETERS, SERIES
+from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
+from python_core.spelling import canonical
+from python_core.strategy import Plan
+from python_core.timeframe import MILLISECONDS
+
+CASES = int(os.environ.get("BARSTORM_CASES", "300"))
+BLOCK = 8
+EXPRESSIONS = min(CASES, 10_000)
+FILES = "adabtc-5m ethbtc-5m eurusd-1h goog-1d ltcbtc-5m unittest-btc-1m xmrbtc-5m xrpusdt-perp-1h xrpusdt-perp-5m".split()
+needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
+
+
+class Writer:
+    """Writes random expressions that are valid on bars of `timeframe`."""
+
+    def __init__(self, random: Random, timeframe: str) -> None:
+        self.random = random
+        self.frames = [timeframe]
+
+    def number(self, depth: int) -> str:
+        choose = self.random.choice
+        if depth <= 0:
+            return choose([*SERIES, "close", "close", str(choose([0, 1, 2, 0.5, -1, 1e-9, 100]))])
+        kind = self.random.random()
+        if kind < 0.2:
+            return f"({self.number(depth - 1)} {choose('+-*/')} {self.number(depth - 1)})"
+        if kind < 0.3:
+            name = choose(ELEMENTWISE)
+            count = choose([2, 3]) if name in ("min", "max") else 1
+            return f"{name}({', '.join(self.number(depth - 1) for _ in range(count))})"
+        if kind < 0.75:
+            return self.call(choose([name for name in FUNCTIONS if name in INDICATORS]), depth)
+        if kind < 0.82:
+            return f"{self.number(depth - 1)}[{choose([0, 1, 2, 7])}]"
+        if kind < 0.9:
+            return f"({self.number(depth - 1)} if {self.condition(depth - 1)} else {self.number(depth - 1)})"
+        return self.higher(depth, self.number)
+
+    def condition(self, depth: int) -> str:
+        choose = self.random.choice
+        kind = self.random.random() if depth > 0 else 0.0
+        if kind < 0.5:
+            more = f" {choose(['<', '>='])} {self.number(depth - 1)}" if self.random.random() < 0.1 else ""
+            return f"{self.number(depth - 1)} {choose(['<', '<=', '>', '>=', '==', '!='])} {self.number(depth - 1)}{more}"
+        if kind < 0.65:
+            return f"{choose(CROSSINGS)}({self.number(depth - 1)}, {self.number(depth - 1)})"
+        if kind < 0.72:
+            return f"{choose(STREAKS)}({self.number(depth - 1)}, {choose([1, 2, 4])})"
+        if kind < 0.86:
+            return f"({self.condition(depth - 1)} {choose(['and', 'or'])} {self.condition(depth - 1)})"
+        if kind < 0.92:
+            return f"(not {self.condition(depth - 1)})"
+        return self.higher(depth, self.condition)
+
+    def higher(self, depth: int, write: Any) -> str:
+        around = MILLISECONDS[self.frames[-1]]
+        self.frames.append(self.random.choice([name for name, length in MILLISECONDS.items() if length % around == 0]))
+        try:
+            return f"at('{self.frames[-1]}', {write(depth - 1)})"
+        finally:
+            self.frames.pop()
+
+    def call(self, name: str, depth: int, output: str | None = None) -> str:
+        """A call of an indicator with arguments within their bounds, by position or by name, with defaults left out now and then."""
+        row = INDICATORS[name]
+        inputs = [self.condition(depth - 1) for _ in row.conditions] + [self.number(depth - 1) for _ in row.series]
+        numbers = []
+        for argument in row.arguments:
+            if argument.default is not None and self.random.random() < 0.3:
+                break
+            most = min(argument.most, argument.least + (12 if argument.whole else 3))
+            value = self.random.randint(int(argument.least), int(most)) if argument.whole else self.random.uniform(argument.least, most)
+            numbers.append((argument.name, value))
+        by_name = self.random.random() < 0.2
+        written = [f"{key}={value!r}" if by_name else repr(value) for key, value in numbers]
+        output = output or (self.random.choice(row.outputs) if row.outputs else None)
+        return f"{name}({', '.join([*inputs, *written])})" + (f".{output}" if output else "")
+
+
+def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: str) -> list[np.ndarray]:
+    """The values of numbers, and of conditions as 1 and 0 with NaN where they are not known."""
+    if len(texts) > 60:  # so that no plan is too large
+        return values(bars, texts[:60], timeframe, engine) + values(bars, texts[60:], timeframe, engine)
+    builder = PlanBuilder(strategy_ms=MILLISECONDS[timeframe or bars.timeframe])
+    compiler = Compiler(builder, {}, {}, longest=100_000)
+    wanted = tuple(compiler.either(text, text) for text in texts)
+    wanted = tuple(
+        builder.add("select", (i, builder.add("const", (), (1.0,)), builder.add("const", (), (0.0,)))) if builder.nodes[i].is_truth else i
+        for i in wanted
+    )
+    plan = Plan(tuple(builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
+    return kernel.values(bars, plan, wanted, timeframe, engine=engine)  # type: ignore[arg-type]
+
+
+def assert_same(texts: Iterable[str], one: Iterable[np.ndarray], other: Iterable[np.ndarray], what: str) -> None:
+    for text, a, b in zip(texts, one, other, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b), f"{what}: where {text} is known")
+        known = ~np.isnan(a)
+        np.testing.assert_array_equal(a[known].view(np.int64), b[known].view(np.int64), f"{what}: {text}")
+
+
+@cache
+def read(path: Path) -> bt.Bars:
+    return bt.Bars.read(path)
+
+
+def some_bars(random: Random, files: Path) -> bt.Bars:
+    """A stretch of a real market, with its ticks and gaps, or of a made one with bars left out."""
+    if random.random() < 0.5:
+        bars = read(files / f"{random.choice(FILES)}.parquet")
+        start = random.randrange(max(1, len(bars) - 1_200))
+        return bars[start : start + random.choice([40, 300, 1_200])]
+    whole = bt.synthetic(random.choice([30, 400, 1_300]), seed=random.randrange(10**6), timeframe=random.choice(["1m", "5m", "1h", "1d"]))
+    keep = np.array([random.random() > 0.03 for _ in range(len(whole))])
+    keep[:2] = True
+    columns = (whole.time, whole.open, whole.high, whole.low, whole.close, whole.volume)
+    return bt.Bars(*(column[keep] for column in columns), timeframe=whole.timeframe)
+
+
+@needs_rust
+@settings(max_examples=max(1, EXPRESSIONS // BLOCK), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_expression_gives_the_same_bits_in_both_engines_and_none_looks_ahead(seed: int, market_data: Path) -> None:
+    random = Random(seed)
+    bars = some_bars(random, market_data)
+    coarser = [name for name, length in MILLISECONDS.items() if length % bars.timeframe_ms == 0]
+    timeframe = random.choice([None, None, None, *coarser[:4]])
+    writer = Writer(random, timeframe or bars.timeframe)
+    texts = [random.choice([writer.number, writer.condition])(random.choice([1, 2, 3])) for _ in range(BLOCK)]
+    note(f"{bars} on {timeframe}: {texts}")
+    rust = values(bars, texts, timeframe, "rust")
+    assert_same(texts, rust, values(bars, texts, timeframe, "python"), "engines")
+    cut = random.randint(1, len(bars))
+    early = values(bars[:cut], texts, timeframe, "rust")
+    assert_same(texts, early, [column[: len(before)] for column, before in zip(rust, early, strict=True)], f"cut at {cut}")
+    for text in texts:
+        spelled = canonical("e", text)
+        assert canonical("e", spelled) == spelled
+    assert_same(texts, rust, values(bars, [canonical("e", text) for text in texts], timeframe, "rust"), "spelling")
+
+
+def every_call(timeframes: Iterable[str]) -> list[str]:
+    """Each output of each function over plain series, on the bars and on higher timeframes."""
+    writer = Writer(Random(1), "1m")
+    texts = [*SERIES, "close[3]", "crossover(close, open)", "crossunder(hl2, close[2])", "rising(close, 2)", "falling(volume, 1)"]
+    texts += [f"{name}(close, open)" if PARAMETERS.get(name) is None else f"{name}(close - open)" for name in ELEMENTWISE]
+    for name in FUNCTIONS:
+        if name in INDICATORS:
+            texts += [writer.call(name, 1, output) for output in INDICATORS[name].outputs or (None,)]
+    return [*texts, *(f"at('{timeframe}', {text})" for timeframe in timeframes for text in texts)]
+
+
+CUTS = [pytest.param(6, id="some cuts"), pytest.param(50, id="50 cuts", marks=pytest.mark.long)]
+
+
+@needs_rust
+@pytest.mark.parametrize("cuts", CUTS)
+@pytest.mark.parametrize("file", FILES)
+def test_cutting_real_data_changes_no_earlier_value_of_any_function_on_any_timeframe(file: str, cuts: int, market_data: Path) -> None:
+    bars = read(market_data / f"{file}.parquet")
+    coarser = [name for name, length in MILLISECONDS.items() if length > bars.timeframe_ms and length % bars.timeframe_ms == 0]
+    random = Random(f"{file} {cuts}")
+    texts = every_call(coarser if cuts == 50 else random.sample(coarser, min(2, len(coarser))))
+    whole = values(bars, texts, None, "rust")
+    for cut in random.sample(range(1, len(bars)), cuts):
+        early = values(bars[:cut], texts, None, "rust")
+        assert_same(texts, early, [column[:cut] for column in whole], f"cut at {cut}")
+
+
+@needs_rust
+@pytest.mark.parametrize("file", ["ethbtc-5m", "xrpusdt-perp-1h"])
+def test_every_function_gives_the_same_bits_on_real_data(file: str, market_data: Path) -> None:
+    bars = read(market_data / f"{file}.parquet")[:1_500]
+    texts = every_call(["4h", "1d"])
+    assert_same(texts, values(bars, texts, None, "rust"), values(bars, texts, None, "python"), file)
