@@ -38,6 +38,12 @@ STRUCTS = (
     workers.RunPage,
     workers.TradePage,
     workers.Equity,
+    workers.Choice,
+    workers.Chosen,
+    workers.CreateAndRun,
+    workers.DeadPage,
+    operations.RunAgain,
+    operations.WorkerList,
     workers.Health,
     workers.QueueMetrics,
 )

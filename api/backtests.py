@@ -7,13 +7,16 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg, FromPath, QueryParameter
+from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
 
 from api.answers import Limit, Offset, answer, location_header, not_modified
+from api.events import event_stream
 from api.openapi import CROSS
 from api.problems import problem_answers
 from workers import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Service, Terms, TradePage
+from workers.follow import END
 
 STATES = "|".join(RunState)
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
@@ -81,6 +84,31 @@ class Backtests(Controller):
     ) -> Response[AttemptList]:
         """Every start by a worker, in order: which worker, when, how it ended and why."""
         return answer(request, AttemptList(items=await service.attempts(run_id)))
+
+    @get(
+        "/{run_id:str}/events",
+        summary="Listen to a backtest",
+        media_type="text/event-stream",
+        response_headers=[],
+        responses={
+            200: ResponseSpec(str, description="Server-sent events.", media_type="text/event-stream", generate_examples=False),
+            204: ResponseSpec(None, description="You have heard the end.", generate_examples=False),
+        }
+        | problem_answers(404, 503),
+    )
+    async def get_events(
+        self,
+        service: NamedDependency[Service],
+        run_id: FromPath[str],
+        last_event_id: Annotated[
+            str, HeaderParameter(name="Last-Event-ID", max_length=60, description="Id of the last event you had: goes on after it.")
+        ] = "",
+    ) -> Response[Any]:
+        """Server-sent events: `progress` (state, fraction, message, ETA) as it comes, then `end` with the run. A client that comes back says
+        where it was."""
+        if last_event_id == END:
+            return Response(None, status_code=204)
+        return event_stream(await service.follow_run(run_id, after=last_event_id))
 
     @get(
         "/{run_id:str}/trades",

@@ -1,7 +1,11 @@
 """The service behind the API: accepts runs, keeps them, queues them, and executes them in worker processes."""
 
 from workers.catalogue import Dataset, Instrument, instrument
+from workers.creation import CreateAndRun
+from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
+from workers.events import RunEvent
+from workers.follow import Told
 from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
 from workers.imports import Reading
 from workers.runs import Attempt, BacktestRequest, Equity, Priority, Run, RunError, RunPage, RunResult, RunState, Stages, Terms, TradePage
@@ -13,8 +17,13 @@ __all__ = [
     "Attempt",
     "BacktestRequest",
     "Check",
+    "Choice",
+    "Chosen",
     "Conflict",
+    "CreateAndRun",
     "Dataset",
+    "DeadLetter",
+    "DeadPage",
     "Equity",
     "Health",
     "Held",
@@ -26,6 +35,7 @@ __all__ = [
     "Reading",
     "Run",
     "RunError",
+    "RunEvent",
     "RunPage",
     "RunResult",
     "RunState",
@@ -34,6 +44,7 @@ __all__ = [
     "Stages",
     "StoredStrategy",
     "Terms",
+    "Told",
     "TradePage",
     "Unavailable",
     "WorkerInfo",

@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers import artifacts, outbox, store
+from workers import artifacts, events, outbox, store
 from workers.bars_cache import BarsCache
 from workers.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.queue import Queue, RedisError, Retry, job_id
 from workers.results import Results
-from workers.runs import RunError, RunState
+from workers.runs import DONE, RunError, RunState
 from workers.settings import Settings
 from workers.store import Started
 
@@ -44,6 +44,7 @@ class Job:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.control = bt.Control()
+        self.message = ""
         self.reason: Stop | None = None
         self._stopped = asyncio.Event()
 
@@ -52,6 +53,10 @@ class Job:
             self.reason = reason
             self.control.cancel()
             self._stopped.set()
+
+    @property
+    def progress(self) -> float:
+        return self.control.progress
 
     async def unless_stopped(self, work: Awaitable[T]) -> T:
         """The answer of `work`, which is cancelled when the job is stopped; for work that waits rather than reckons.
@@ -100,7 +105,7 @@ class Kind(NamedTuple):
     `work(executor, started, job)` does it. It ends the run in the transaction that keeps what it found, by `store.finish(session, started,
     RunState.SUCCEEDED, ...)`; if that says False, another worker has the run, and the transaction must change nothing else. It looks at
     `job.control.cancelled`, hands `job.control` to the kernel or waits by `job.unless_stopped`, so that it can be cancelled, and tells how
-    far it is by `job.control.check(fraction)`. It may be run twice: what it leaves outside the database must bear that.
+    far it is by `job.control.check(fraction)` and `job.message`. It may be run twice: what it leaves outside the database must bear that.
 
     To fail, it raises: `WorkersError` and `BarstormError` end the run as failed with their message; what another attempt may mend (`OSError`,
     `MemoryError`, a lost database or Redis, or what `passing` says) is tried again after a random wait of at most `retry_s`, doubled each
@@ -138,11 +143,13 @@ async def attempt(kind: Kind, ctx: dict[str, Any], run_id: str, number: int) -> 
         if started is None:
             _log.info("job is out of date", run=run_id, job=number)
             return True
+        await events.tell(executor.queue, run_id, RunState.RUNNING)
         try:
             _check(started, limits)
             await kind.work(executor, started, job)
         except Exception as error:
             return await _end(executor, kind, started, job, error)
+        await events.tell(executor.queue, run_id, RunState.SUCCEEDED, ends=True)
         return True
     except Exception as error:
         if not is_unreachable(error):
@@ -185,20 +192,21 @@ async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error
         return True
     async with executor.database.write() as session:
         if isinstance(error, bt.Cancelled) and reason == Stop.HAND_OVER:
-            await store.requeue(session, started, RunState.QUEUED)
-            outcome = "handed over"
+            state, outcome = RunState.QUEUED, "handed over"
+            await store.requeue(session, started, state)
         elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
-            await store.finish(session, started, RunState.CANCELLED)
-            outcome = "cancelled"
+            state, outcome = RunState.CANCELLED, "cancelled"
+            await store.finish(session, started, state)
         elif passing and row.failures + 1 < limits.max_failures:
             longest_s = min(limits.retry_s * 2**row.failures, LONGEST_WAIT_S)
             delay_ms = int(random.uniform(0, longest_s) * 1000)
-            await store.requeue(session, started, RunState.RETRYING, delay_ms=delay_ms, error=_told(error, reason, limits))
-            outcome = "will be tried again"
+            state, outcome = RunState.RETRYING, "will be tried again"
+            await store.requeue(session, started, state, delay_ms=delay_ms, error=_told(error, reason, limits))
         else:
             state = RunState.DEAD if passing or isinstance(error, _Lost) else RunState.FAILED
-            await store.finish(session, started, state, error=_told(error, reason, limits))
             outcome = str(state)
+            await store.finish(session, started, state, error=_told(error, reason, limits))
+    await events.tell(executor.queue, row.id, state, ends=state in DONE)
     with suppress(RedisError, OSError):
         await outbox.send(executor.database, executor.queue)  # else the relay will
     told = isinstance(error, bt.BarstormError | WorkersError | _Lost)
@@ -206,7 +214,7 @@ async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error
     _log.log(
         level, f"run {outcome}", run=row.id, attempt=started.attempt, reason=str(error), exc_info=error if level == logging.ERROR else None
     )
-    return outcome in ("handed over", "cancelled")
+    return state in (RunState.QUEUED, RunState.CANCELLED)
 
 
 def _passing(error: Exception) -> bool:

@@ -19,8 +19,10 @@ from sqlalchemy.engine import make_url
 import python_core as bt
 from workers import demo, health, lease, log
 from workers.database import open_database
+from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
 from workers.queue import open_queue
+from workers.service import open_service
 from workers.settings import Settings, variable
 from workers.supervisor import Child, end_with_parent, shared_queue, supervise
 
@@ -113,6 +115,16 @@ def doctor(settings: Settings, options: argparse.Namespace) -> int:
     return 0 if found.status == "ok" and os.access(settings.folder, os.W_OK) else 1
 
 
+def dead_letters(settings: Settings, options: argparse.Namespace) -> int:
+    async def do() -> Sequence[str]:
+        async with shared_queue(settings) as named, open_service(named) as service:
+            return await dead_lines(service.operator, options.action, options.id, every=options.all)
+
+    for line in asyncio.run(do()):
+        print(line)
+    return 0
+
+
 def run_demo(settings: Settings, options: argparse.Namespace) -> int:
     return asyncio.run(demo.demo(settings, options.data))
 
@@ -145,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
         parser_.add_argument("--workers", type=int, help="how many processes; one for each core unless said otherwise")
     for parser_ in (working, command("worker-process", worker_process, None)):
         parser_.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
+    dying = command("dead", dead_letters, "runs that failed too often: list, show, redrive, discard")
+    dying.add_argument("action", choices=ACTIONS)
+    dying.add_argument("id", nargs="*", help="ids of runs")
+    dying.add_argument("--all", action="store_true", help="redrive or discard all there are")
     command("migrate", migrate, "bring the database's schema up to date")
     command("doctor", doctor, "say what is there and how it is")
     command("demo", run_demo, "one backtest through all parts").add_argument(

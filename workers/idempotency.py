@@ -55,6 +55,11 @@ async def keep(session: AsyncSession, terms: Terms, operation: str, request: str
     return await known(session, terms, operation, request) or subject_id
 
 
+async def free(session: AsyncSession, terms: Terms, operation: str, subject_id: str) -> None:
+    """Let a key be used again, since what it led to has come to nothing."""
+    await session.execute(sa.delete(KeyRow).where(KeyRow.key == _key(terms, operation), KeyRow.subject_id == subject_id))
+
+
 async def forget_old(session: AsyncSession) -> None:
     await session.execute(sa.delete(KeyRow).where(KeyRow.created_at < now_ms() - KEPT_MS))
 

@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import embedded, log, outbox, sweep
+from workers import creation, embedded, events, log, outbox, saga, sweep
 from workers.attempts import Executor, Job, Stop
 from workers.bell import Bell
 from workers.database import open_database
@@ -224,6 +224,8 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
             asyncio.create_task(outbox.Relay(database, queue).run()),
             asyncio.create_task(outbox.reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
             asyncio.create_task(sweep.sweep_forever(database, executor.artifacts, queue, every_s=settings.sweep_s)),
+            asyncio.create_task(events.tell_progress(queue, executor.jobs)),
+            asyncio.create_task(_resume_sagas(executor)),
             # The first run would otherwise wait for it.
             asyncio.create_task(asyncio.to_thread(import_module, "polars")),
         ]
@@ -244,6 +246,18 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+
+
+async def _resume_sagas(executor: Executor) -> None:
+    known = creation.sagas(executor.database, executor.results)
+    every_s = executor.settings.reconcile_s
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            if await executor.queue.my_turn("sagas", every_s * 0.9):
+                await saga.resume(executor.database, known)
+        except (RedisError, SQLAlchemyError, OSError) as error:
+            _log.warning("sagas not looked after", reason=str(error))
 
 
 async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 import python_core as bt
 from python_core import diagnostics
 from python_core.cleaning import Report
 from python_core.diagnostics import Diagnosis, Plot
-from workers import artifacts, catalogue, embedded, health, imports, strategies, submit
+from workers import artifacts, catalogue, creation, embedded, follow, health, imports, strategies, submit
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
-from workers.database import Database, is_unreachable, open_database
+from workers.creation import CreateAndRun
+from workers.database import Database, open_database
 from workers.datasets import MarketData, told
-from workers.errors import Unavailable
+from workers.follow import Told
 from workers.health import Health, QueueMetrics
 from workers.imports import Reading, Source
+from workers.operator import Operator
 from workers.outbox import Relay
 from workers.parts import Series
-from workers.queue import Queue, RedisError, open_queue
+from workers.queue import Queue, open_queue
+from workers.reachable import reachable as _reachable
 from workers.results import Results
 from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.settings import Settings
@@ -49,6 +51,7 @@ class Service:
         self.queue = queue
         self.artifacts = artifacts.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
+        self.operator = Operator(database, queue, relay)
         self.data = MarketData(database, self.artifacts, scratch=settings.folder / "scratch", most_bytes=settings.datasets_mb * 1_000_000)
         self._relay = relay
         self._bars = BarsCache(self.artifacts, DIAGNOSED_BYTES)
@@ -83,14 +86,24 @@ class Service:
         with _reachable():
             return await submit.attempts(self.database, run_id)
 
-    async def pause_queue(self) -> None:
-        """Let workers finish what they have and claim no more."""
+    async def follow_run(self, run_id: str, *, after: str = "") -> AsyncIterator[Told]:
+        """The events of a run as they come, and then its end; `after` is the place of the last one that was heard."""
         with _reachable():
-            await self.queue.pause()
+            return await follow.follow(self.database, self.results, self.queue, run_id, after)
 
-    async def resume_queue(self) -> None:
+    async def run_again(self, run_id: str, terms: Terms = submit.NOW) -> Run:
+        """Accept what an earlier run asked for once more."""
         with _reachable():
-            await self.queue.resume()
+            run = await submit.again(self.database, self.results, run_id, terms)
+        self._relay.wake()
+        return run
+
+    async def create_and_run(self, asked: CreateAndRun, terms: Terms = submit.NOW) -> Run:
+        """Keep a strategy and accept a run of it, or neither."""
+        with _reachable():
+            run = await creation.create_and_run(self.database, self.results, asked, terms)
+        self._relay.wake()
+        return run
 
     async def trades(self, run_id: str, *, offset: int = 0, limit: int = 100) -> TradePage:
         """Trades of a run that succeeded; `Conflict` when it has not."""
@@ -224,17 +237,3 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if not is_unreachable(error):
-            raise
-        raise Unavailable(f"the database does not answer ({error.orig})"[:300], where="database", hint="try again in a moment") from error
-    except RedisError as error:
-        raise Unavailable(f"Redis does not answer ({error})"[:300], where="redis", hint="try again in a moment") from error
-    except OSError as error:
-        raise Unavailable(f"the service can't reach its disk or database ({error})"[:300], hint="try again in a moment") from error

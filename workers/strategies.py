@@ -41,7 +41,7 @@ async def create(database: Database, name: str, strategy: bt.Strategy) -> Stored
         async with database.write() as session:
             session.add(row)
     except IntegrityError:
-        raise _taken(name) from None
+        raise taken(name) from None
     return _to_strategy(row)
 
 
@@ -73,7 +73,7 @@ async def update(
             row.version += 1
             row.updated_at = now_ms()
     except IntegrityError:
-        raise _taken(str(name)) from None
+        raise taken(str(name)) from None
     return _to_strategy(row)
 
 
@@ -101,7 +101,7 @@ async def _row(session: AsyncSession, reference: str, version: int | None = None
     return row
 
 
-def _taken(name: str) -> Conflict:
+def taken(name: str) -> Conflict:
     return Conflict(f"there is another strategy {name!r}", where="name", hint="use another name", code="name_taken")
 
 

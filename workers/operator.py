@@ -1,0 +1,60 @@
+"""The queue as its operator sees it."""
+
+from __future__ import annotations
+
+from workers import dead, health
+from workers.database import Database
+from workers.dead import Choice, Chosen, DeadLetter, DeadPage
+from workers.health import WorkerInfo
+from workers.outbox import Relay
+from workers.queue import Queue
+from workers.reachable import reachable
+
+
+class Operator:
+    """Looks after the queue, its workers and what it could not do.
+
+    Raises, in every method:
+        Unavailable: the database or Redis can't be reached.
+    """
+
+    def __init__(self, database: Database, queue: Queue, relay: Relay) -> None:
+        self.database = database
+        self.queue = queue
+        self._relay = relay
+
+    async def list_dead(self, *, limit: int = 50, cursor: str | None = None) -> DeadPage:
+        """Runs that failed too often, newest first."""
+        with reachable():
+            return await dead.page(self.database, limit=limit, cursor=cursor)
+
+    async def get_dead(self, run_id: str) -> DeadLetter:
+        """One of them, with what was asked and the error of every attempt."""
+        with reachable():
+            return await dead.get(self.database, run_id)
+
+    async def redrive_dead(self, choice: Choice) -> Chosen:
+        """Send dead runs again."""
+        with reachable():
+            chosen = await dead.redrive(self.database, choice)
+        self._relay.wake()
+        return chosen
+
+    async def discard_dead(self, choice: Choice) -> Chosen:
+        """Give dead runs up."""
+        with reachable():
+            return await dead.discard(self.database, choice)
+
+    async def list_workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers that reported lately."""
+        with reachable():
+            return await health.workers(self.queue)
+
+    async def pause(self) -> None:
+        """Let workers finish what they have and claim no more."""
+        with reachable():
+            await self.queue.pause()
+
+    async def resume(self) -> None:
+        with reachable():
+            await self.queue.resume()

@@ -1,0 +1,30 @@
+"""Lost connections, told as what a client can understand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+
+from workers.database import is_unreachable
+from workers.errors import Unavailable
+from workers.queue import RedisError
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """
+    Raises:
+        Unavailable: the database or Redis could not be reached within the block.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_unreachable(error):
+            raise
+        raise Unavailable(f"the database does not answer ({error.orig})"[:300], where="database", hint="try again in a moment") from error
+    except RedisError as error:
+        raise Unavailable(f"Redis does not answer ({error})"[:300], where="redis", hint="try again in a moment") from error
+    except OSError as error:
+        raise Unavailable(f"the service can't reach its disk or database ({error})"[:300], hint="try again in a moment") from error
