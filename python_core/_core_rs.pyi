@@ -18,7 +18,7 @@ INDICATORS: list[tuple[str, int, list[tuple[str, float, float, bool]], int]]
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Columns = tuple[_Integers, _Floats, _Floats, _Floats, _Floats, _Floats]
-_Masks = tuple[NDArray[np.bool_] | None, ...]
+_Masks = Sequence[NDArray[np.uint8] | None]
 _Node = tuple[str, tuple[int, ...], tuple[float, ...], int]
 
 @final
@@ -84,7 +84,7 @@ def run(
     equity: _Floats,
     flag: Flag | None,
 ) -> tuple[_Integers, bool, _Floats, int, int, bool]:
-    """Run a plan over bars, or `masks` (bool[n] each, or None for never) in place of its conditions; fills `equity` (float64[n]).
+    """Run a plan over bars, or `masks` (uint8[n] each, 0 is false; None: never) in place of its conditions; fills `equity` (float64[n]).
 
     Returns trades (words to be viewed as `simulate.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
     the metrics in the order of `metrics.NAMES` (NaN: undefined), rejected orders, ambiguous bars, and whether the account was ruined.

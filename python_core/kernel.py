@@ -161,7 +161,7 @@ def _run_rust(
         bars.mark,
         bars.timeframe_ms,
         _native_plan(plan),
-        program.masks if isinstance(program, Signals) else None,
+        [None if mask is None else mask.view(np.uint8) for mask in program.masks] if isinstance(program, Signals) else None,
         bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe],
         _native_rules(rules),
         equity,

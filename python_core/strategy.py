@@ -301,4 +301,6 @@ def _mask(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         raise StrategyError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
     if array.dtype != np.bool_:
         raise StrategyError(f"the dtype is {array.dtype}", where=name, hint="give booleans, as in close > average")
-    return np.ascontiguousarray(array)
+    array = np.ascontiguousarray(array)
+    # A view of other bytes as booleans may hold more than 0 and 1, which NumPy's operators don't agree about.
+    return array if array.view(np.uint8).max(initial=0) <= 1 else array.view(np.uint8) != 0

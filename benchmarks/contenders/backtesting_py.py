@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases import CAPITAL, FAST, FEE, SLOW, Job, crossings, moving_average
+from cases import CAPITAL, FAST, FEE, SLOW, Job, Signals, crossings, moving_average
 from reference import Rules
 
 from contenders import Contender, Output
@@ -62,13 +62,13 @@ class Backtesting(Contender):
 def _strategy(base: Any, job: Job) -> Any:
     given, never = job.given, np.zeros(len(job.market), np.bool_)
 
-    class Signals(base):  # type: ignore[misc]
+    class Crossing(base):  # type: ignore[misc]
         def init(self) -> None:
+            signals = given
             if job.crossing:
-                up, down = crossings(*(moving_average(job.market.close, length) for length in (FAST, SLOW)))
-                masks = (up, down, down, up)
-            else:
-                masks = (given.entry_long, given.exit_long, given.entry_short, given.exit_short)
+                averages = (moving_average(job.market.close, length) for length in (FAST, SLOW))
+                signals = Signals.of(*crossings(*averages), shorts=True)
+            masks = (signals.entry_long, signals.exit_long, signals.entry_short, signals.exit_short)
             self.masks = [never if mask is None else mask for mask in masks]
             self.entry_long, self.exit_long, self.entry_short, self.exit_short = self.masks
 
@@ -91,4 +91,4 @@ def _strategy(base: Any, job: Job) -> Any:
             elif sells and not buys:
                 self.sell(size=_ALL)
 
-    return Signals
+    return Crossing

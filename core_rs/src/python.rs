@@ -172,7 +172,8 @@ fn fault(error: Error) -> PyErr {
 
 type Floats<'py> = PyReadonlyArray1<'py, f64>;
 type Integers<'py> = PyReadonlyArray1<'py, i64>;
-type Mask<'py> = Option<PyReadonlyArray1<'py, bool>>;
+/// Booleans as bytes: another byte than 0 and 1 would be no `bool`.
+type Mask<'py> = Option<PyReadonlyArray1<'py, u8>>;
 
 /// The columns of `Bars`, borrowed for one call.
 #[derive(FromPyObject)]

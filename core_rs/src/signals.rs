@@ -47,8 +47,8 @@ pub struct OrderTile {
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     Plan,
-    /// One value for each base bar.
-    Given([Option<&'a [bool]>; 4]),
+    /// One value for each base bar; 0 is false.
+    Given([Option<&'a [u8]>; 4]),
 }
 
 /// Which orders and dues the rules need.

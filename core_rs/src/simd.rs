@@ -142,8 +142,8 @@ fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
     }
 }
 
-/// Truths to bits, 64 a word; bits past the end are 0.
-pub fn pack(truths: &[bool], out: &mut [u64]) {
+/// Which bytes are not 0, as bits, 64 a word; bits past the end are 0.
+pub fn pack(truths: &[u8], out: &mut [u64]) {
     let (words, rest) = truths.as_chunks::<64>();
     let (whole, beyond) = out.split_at_mut(words.len().min(out.len()));
     match level() {
@@ -161,16 +161,16 @@ pub fn pack(truths: &[bool], out: &mut [u64]) {
     }
 }
 
-fn pack_word(truths: &[bool]) -> u64 {
+fn pack_word(truths: &[u8]) -> u64 {
     let mut word = 0;
     let (eights, rest) = truths.as_chunks::<8>();
     for (k, eight) in eights.iter().enumerate() {
         // The product gathers the lowest bit of each byte in the top byte.
-        let bytes = u64::from_le_bytes(eight.map(u8::from));
+        let bytes = u64::from_le_bytes(eight.map(|truth| u8::from(truth != 0)));
         word |= (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * k);
     }
     for (i, &truth) in rest.iter().enumerate() {
-        word |= u64::from(truth) << (eights.len() * 8 + i);
+        word |= u64::from(truth != 0) << (eights.len() * 8 + i);
     }
     word
 }
@@ -214,10 +214,11 @@ mod x86 {
     use super::Test;
     use crate::curve::Held;
     use std::arch::x86_64::{
-        __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_cmp_pd, _mm256_loadu_pd, _mm256_loadu_si256,
-        _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_slli_epi16, _mm512_add_pd, _mm512_cmp_pd_mask, _mm512_loadu_pd,
-        _mm512_loadu_si512, _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd,
-        _mm512_mul_pd, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_pd, _mm512_sub_pd, _mm512_test_epi8_mask,
+        __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_cmp_pd, _mm256_cmpeq_epi8, _mm256_loadu_pd,
+        _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_pd, _mm512_cmp_pd_mask,
+        _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd,
+        _mm512_maskz_loadu_pd, _mm512_mul_pd, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_pd, _mm512_sub_pd,
+        _mm512_test_epi8_mask,
     };
 
     /// The lanes that are left of `n` values from position `at` on, which is before the end.
@@ -283,7 +284,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub fn pack_avx512(truths: &[[bool; 64]], out: &mut [u64]) {
+    pub fn pack_avx512(truths: &[[u8; 64]], out: &mut [u64]) {
         for (out, truths) in out.iter_mut().zip(truths) {
             // SAFETY: the array has 64 bytes.
             let bytes = unsafe { _mm512_loadu_si512(truths.as_ptr().cast()) };
@@ -292,13 +293,13 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub fn pack_avx2(truths: &[[bool; 64]], out: &mut [u64]) {
+    pub fn pack_avx2(truths: &[[u8; 64]], out: &mut [u64]) {
         for (out, truths) in out.iter_mut().zip(truths) {
             // SAFETY: the array has twice 32 bytes.
             let (a, b) = unsafe { (_mm256_loadu_si256(truths.as_ptr().cast()), _mm256_loadu_si256(truths[32..].as_ptr().cast())) };
-            // A truth is its byte's lowest bit, and moves to the highest one.
-            let (a, b) = (_mm256_movemask_epi8(_mm256_slli_epi16::<7>(a)), _mm256_movemask_epi8(_mm256_slli_epi16::<7>(b)));
-            *out = u64::from(a as u32) | u64::from(b as u32) << 32;
+            let none = _mm256_setzero_si256();
+            let (a, b) = (_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, none)), _mm256_movemask_epi8(_mm256_cmpeq_epi8(b, none)));
+            *out = !(u64::from(a as u32) | u64::from(b as u32) << 32);
         }
     }
 
@@ -359,12 +360,12 @@ mod tests {
 
     #[test]
     fn truths_keep_their_places_at_every_length() {
-        let truths: Vec<bool> = (0..200).map(|i| i * i % 7 < 3).collect();
+        let truths: Vec<u8> = (0..200).map(|i| [0, 1, 0, 2, 255][i * i % 5]).collect();
         for n in [0, 1, 8, 63, 64, 65, 128, 200] {
             let mut words = [u64::MAX; 4];
             pack(&truths[..n], &mut words);
             for i in 0..256 {
-                assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && truths[i], "{n} {i}");
+                assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && truths[i] != 0, "{n} {i}");
             }
         }
     }
