@@ -1,7 +1,8 @@
 """The compiled kernel's boundary. Not for users: `python_core.kernel` checks inputs and wraps every function.
 
-Arrays are one-dimensional and C-contiguous, and are borrowed for one call, never copied. Any failure is a ValueError or its subclass
-`python_core.errors.Cancelled`; the interpreter's lock is off while a call runs, and Ctrl-C ends it.
+Arrays are one-dimensional and C-contiguous, and are borrowed for one call, never copied. An array of another dtype or layout is a
+TypeError; any other failure is a ValueError or its subclass `python_core.errors.Cancelled`. The interpreter's lock is off while a call
+runs, and Ctrl-C ends it.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = ["CONTRACT", "INDICATORS", "Flag", "Plan", "Rules", "Template", "__version__", "excursions", "run", "sweep", "values"]
 
 __version__: str
 CONTRACT: int

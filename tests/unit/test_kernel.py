@@ -1,0 +1,236 @@
+"""The engine port: awkward arrays, calls that are ended, memory."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import python_core as bt
+from python_core import kernel
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BARS = 50
+needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
+
+
+def columns(n: int = BARS) -> dict[str, np.ndarray]:
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(5).standard_normal(n) * 0.01))
+    open_ = np.concatenate(([100.0], close))[:n]
+    prices = {"open": open_, "high": np.maximum(open_, close), "low": np.minimum(open_, close), "close": close}
+    return {"time": 60_000 * np.arange(n, dtype=np.int64), **prices, "volume": np.ones(n)}
+
+
+def masks(n: int = BARS) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(6)
+    return {name: random.random(n) < 0.2 for name in ("entry_long", "exit_long", "entry_short", "exit_short")}
+
+
+def digest(engine: str, shape: Callable[[np.ndarray], Any]) -> str:
+    bars = bt.Bars(**{name: shape(column) for name, column in columns().items()}, timeframe="1m")
+    signals = bt.Signals(**{name: shape(mask) for name, mask in masks().items()})
+    return bt.simulate(bars, signals, bt.Execution(stop_loss=0.01), engine=engine).digest  # type: ignore[arg-type]
+
+
+def spread_out(array: np.ndarray) -> np.ndarray:
+    wide = np.zeros(3 * len(array), array.dtype)
+    wide[1::3] = array
+    return wide[1::3]
+
+
+def off_by_one_byte(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(b"." + array.tobytes(), array.dtype, offset=1)
+
+
+SHAPES: dict[str, Callable[[np.ndarray], Any]] = {
+    "not contiguous": spread_out,
+    "backwards in memory": lambda array: array[::-1].copy()[::-1],
+    "a column of a table": lambda array: np.stack([array, array], axis=1)[:, 1],
+    "read-only and not aligned": off_by_one_byte,
+    "of the other byte order": lambda array: array.astype(array.dtype.newbyteorder()),
+    "a list": lambda array: array.tolist(),
+    "true as another byte than 1": lambda array: (array.view(np.uint8) * 2).view(np.bool_) if array.dtype == np.bool_ else array,
+    "of subclasses": lambda array: np.ma.MaskedArray(array),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_arrays_of_any_layout_give_the_same_result(engine: str, shape: Callable[[np.ndarray], Any]) -> None:
+    assert digest(engine, shape) == digest(engine, np.array)
+
+
+def replaced(array: np.ndarray, value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[7] = value
+    return changed
+
+
+FAULTS: dict[str, tuple[str, Callable[[np.ndarray], Any], str]] = {
+    "NaN": ("close", lambda array: replaced(array, np.nan), "close: bar 7 "),
+    "infinity": ("high", lambda array: replaced(array, np.inf), "high: bar 7 "),
+    "negative": ("low", lambda array: replaced(array, -1.0), "low: bar 7 "),
+    "unsorted": ("time", lambda array: replaced(array, 0), "time: bar 7 "),
+    "text": ("open", lambda array: array.astype(str), "open: the dtype is <U"),
+    "complex": ("volume", lambda array: array.astype(complex), "volume: the dtype is complex128"),
+    "objects": ("close", lambda array: array.astype(object), "close: the dtype is object"),
+    "too short": ("close", lambda array: array[:-1], "close: 49 values, but time has 50"),
+    "two dimensions": ("low", lambda array: array.reshape(5, 10), r"low: the shape is \(5, 10\)"),
+    "numbers as a signal": ("exit_long", lambda array: array.astype(float), "exit_long: the dtype is float64"),
+    "a signal of two dimensions": ("entry_short", lambda array: array.reshape(5, 10), r"entry_short: the shape is \(5, 10\)"),
+    "signals that differ in length": ("exit_short", lambda array: array[:-1], "'exit_short': 49"),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil", "words"), FAULTS.values(), ids=FAULTS)
+def test_an_array_that_is_none_of_bars_or_signals_is_named(name: str, spoil: Callable[[np.ndarray], Any], words: str) -> None:
+    given = {**columns(), **masks()}
+    given[name] = spoil(given[name])
+    with pytest.raises(ValueError, match=words):
+        bt.Signals(**{name: given[name] for name in masks()}), bt.Bars(**{name: given[name] for name in columns()})
+
+
+def test_no_bars_and_signals_for_other_bars_are_refused() -> None:
+    with pytest.raises(ValueError, match="no bars"):
+        bt.Bars(**columns(0))
+    with pytest.raises(ValueError, match="49 values for 50 bars"):
+        bt.simulate(bt.Bars(**columns()), bt.Signals(**masks(49)))
+
+
+def test_one_bar_and_two_are_enough(engine: str) -> None:
+    for n in (1, 2):
+        bars = bt.Bars(**columns(n), timeframe="1m")
+        always = np.ones(n, np.bool_)
+        result = bt.simulate(bars, bt.Signals(entry_long=always), engine=engine)  # type: ignore[arg-type]
+        assert (len(result.equity), len(result.trades)) == (n, n - 1)
+
+
+# What `Bars` and `Signals` never hand over: the compiled module has to stand it all the same.
+BOUNDARY: dict[str, dict[str, Any]] = {
+    "not contiguous": {"close": spread_out},
+    "of another dtype": {"open": lambda array: array.astype(np.float32)},
+    "of the other byte order": {"low": lambda array: array.astype(">f8")},
+    "of two dimensions": {"high": lambda array: array.reshape(5, 10)},
+    "no array": {"close": np.ndarray.tolist},
+    "too short": {"volume": lambda array: array[:7]},
+    "empty": dict.fromkeys(columns(), lambda array: array[:0]),
+    "NaN": dict.fromkeys(("open", "high", "low", "close"), lambda array: array * np.nan),
+    "infinite": dict.fromkeys(("open", "high", "low", "close"), lambda array: array * np.inf),
+    "zero": dict.fromkeys(("open", "high", "low", "close"), np.zeros_like),
+    "backwards in time": {"time": lambda array: array[::-1].copy()},
+    "at the edges of time": {"time": lambda array: np.where(array == 0, -(2**63), 2**63 - 1)},
+    "no room for equity": {"equity": lambda array: array[:7]},
+    "equity with holes": {"equity": spread_out},
+    "equity that can't be written to": {"equity": off_by_one_byte},
+    "signals too short": {"masks": lambda array: array[:7]},
+    "signals with holes": {"masks": spread_out},
+    "signals that are booleans": {"masks": lambda array: array.astype(np.bool_)},
+}
+
+
+@needs_rust
+@pytest.mark.parametrize("spoil", BOUNDARY.values(), ids=BOUNDARY)
+def test_the_compiled_module_refuses_or_runs_whatever_it_is_given(spoil: dict[str, Any]) -> None:
+    core_rs = kernel._core_rs
+    assert core_rs is not None
+    given = {**columns(), "equity": np.zeros(BARS), "masks": np.ones(BARS, np.uint8)}
+    given |= {name: change(given[name]) for name, change in spoil.items()}
+    signals, equity = given.pop("masks"), given.pop("equity")
+    rules = kernel._native_rules(bt.Execution(leverage=3, stop_loss=0.01, take_profit=0.02))
+    plan = core_rs.Plan((), (-1,) * 4, (-1,) * 3)
+    refused = False
+    try:
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, signals], 60_000, rules, equity, None)
+    except (TypeError, ValueError):
+        refused = True
+    assert refused or set(spoil) <= {"time", "open", "high", "low", "close"}
+
+
+Call = Callable[[bt.Control], Any]
+
+
+@pytest.fixture(scope="module")
+def long_calls() -> dict[str, Call]:
+    """Calls that take a second or more."""
+    bars = bt.synthetic(bars=3_000_000, seed=3, timeframe="1m")
+    slow = bt.Strategy(entry_long=" and ".join(f"ema(close, {n}) > ema(open, {n})" for n in range(2, 40)))
+    cross = bt.Strategy(entry_long="crossover(sma(close, a), sma(close, b))", exit_long="close < sma(close, a)", params={"a": 1, "b": 2})
+    grid = {"a": range(2, 202), "b": range(210, 710)}
+    return {
+        "run": lambda control: bt.backtest(bars, slow, control=control),
+        "sweep": lambda control: bt.sweep(bars[:100_000], cross, grid, control=control),
+    }
+
+
+@needs_rust
+@pytest.mark.parametrize("which", ["run", "sweep"])
+@pytest.mark.parametrize("how", ["cancel", "ctrl-c"])
+def test_a_call_ends_soon_after_it_is_told_to(long_calls: dict[str, Call], which: str, how: str) -> None:
+    call, control = long_calls[which], bt.Control()
+    seen = [0.0]
+
+    def stop() -> None:
+        while control.progress == 0:
+            time.sleep(0.001)
+        seen[0] = control.progress
+        if how == "cancel":
+            control.cancel()
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(bt.Cancelled if how == "cancel" else KeyboardInterrupt):
+        call(control)
+    thread.join()
+    # Of a second and more that the whole would take.
+    assert control.progress - seen[0] < 0.4
+
+
+@needs_rust
+def test_a_control_that_is_cancelled_already_ends_a_call_at_once() -> None:
+    control = bt.Control()
+    control.cancel()
+    bars = bt.Bars(**columns(), timeframe="1m")
+    with pytest.raises(bt.Cancelled):
+        bt.simulate(bars, bt.Signals(**masks()), control=control)
+
+
+def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:
+    """Bytes at the peak of a run, or of a sweep of a hundred, beyond what was there before, and bytes of its outputs; in a new process."""
+    code = (
+        "import pathlib, json, measure, memory, cases\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
+        f"memory.save(folder, *cases.market({bars})[:2])\n"
+        f"print(json.dumps(measure.peak_memory('barstorm', folder, {kind!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    found: dict[str, int] = json.loads(done.stdout)
+    assert isinstance(found, dict), found
+    return found
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process can be reset on Linux only")
+
+
+@needs_rust
+@needs_proc
+def test_a_run_takes_its_outputs_and_at_most_a_mebibyte(tmp_path: Path) -> None:
+    found = peak(tmp_path, "single", 1_000_000)
+    assert found["outputs"] > 8_000_000
+    assert found["peak"] <= found["outputs"] + (1 << 20)
+
+
+@needs_rust
+@needs_proc
+def test_the_memory_of_a_sweep_does_not_grow_with_the_bars(tmp_path: Path) -> None:
+    # The equity of a single run over these bars would take 8 MB.
+    assert peak(tmp_path, "sweep", 1_000_000)["peak"] <= 1 << 20
