@@ -231,7 +231,7 @@ def float_column(name: str, values: npt.ArrayLike) -> Floats:
     if array.dtype.kind in "iu" and (wide := (array > 2**53) | (array < -(2**53))).any():
         i = int(wide.argmax())
         raise BarsError(f"bar {i} has {array[i]}, which float64 can't hold", where=name, hint="give values up to 2**53")
-    return _read_only(np.require(array, np.float64, "CA"))
+    return _read_only(np.require(array, np.float64, ["C", "A"]))
 
 
 def integer_column(name: str, values: npt.ArrayLike) -> Integers:
@@ -255,7 +255,7 @@ def integer_column(name: str, values: npt.ArrayLike) -> Integers:
             )
     elif array.dtype.kind not in "iu" or array.dtype == np.uint64:
         raise BarsError(f"the dtype is {array.dtype}", where=name, hint="give int64 epoch milliseconds or datetime64")
-    return _read_only(np.require(array, np.int64, "CA"))
+    return _read_only(np.require(array, np.int64, ["C", "A"]))
 
 
 def _one_dimension(name: str, values: npt.ArrayLike) -> np.ndarray:
