@@ -38,6 +38,21 @@ PARAMETERS: Final[Mapping[str, Mapping[str, int | float | None]]] = {
     **{name: {"x": None} for name in ELEMENTWISE if name not in ("min", "max")},
     **{name: _parameters(indicators.INDICATORS[name]) for name in indicators.FUNCTIONS},
 }
+# The functions that are no indicators, in words.
+DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "at": "what the last closed bar of a higher timeframe says: a number, or true or false",
+    "crossover": "true on the bar on which a comes above b, having been at or below it on the bar before",
+    "crossunder": "true on the bar on which a comes below b, having been at or above it on the bar before",
+    "rising": "true while the series was above the bar before on each of the last `length` bars (Pine's is looser: above all of them)",
+    "falling": "true while the series was below the bar before on each of the last `length` bars",
+    "abs": "x without its sign",
+    "log": "natural logarithm; minus infinity at 0, not known below",
+    "exp": "exponential",
+    "sqrt": "square root; not known below 0",
+    "sign": "1 above 0, -1 below, 0 at 0",
+    "min": "the least of two or more numbers",
+    "max": "the greatest of two or more numbers",
+}
 # A run's orders are not known when its signals are computed.
 POSITION_STATE: Final = frozenset(
     "position position_size position_side position_avg_price in_position bars_in_position bars_since_entry entry_price entry_bar"

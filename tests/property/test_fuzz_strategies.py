@@ -24,6 +24,7 @@ CASES = int(os.environ.get("BARSTORM_CASES", "300"))
 LIMIT_S = 0.01
 BARS = bt.synthetic(150)
 thorough = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+whole_strategies = settings(thorough, max_examples=min(CASES, 20_000))
 
 RECIPES = [recipe.strategy for recipe in library.every()]
 CONDITIONS = sorted({text for recipe in RECIPES for name in strategy.CONDITIONS if (text := getattr(recipe, name))})
@@ -184,7 +185,7 @@ def test_any_text_is_answered(text: str) -> None:
     assert_whole(answer({"entry_long": text}))
 
 
-@thorough
+@whole_strategies
 @given(
     entry=st.one_of(texts, variations()),
     define=st.dictionaries(names, texts, max_size=3),
@@ -215,7 +216,7 @@ def test_any_strategy_is_answered(
     assert_whole(answer(fields))
 
 
-@thorough
+@whole_strategies
 @given(text=st.one_of(mutations(), variations()))
 @example("at('4h', '4h') > 1")
 def test_a_mutated_library_strategy_is_answered_as_a_whole(text: str) -> None:
