@@ -45,9 +45,10 @@ check: $(DEVELOPMENT) ## lint, check format, types and the direction of imports
 	lint-imports --no-logo
 	@if command -v cargo >/dev/null; then set -x; cargo fmt --all --check && cargo clippy --locked --quiet --all-targets --all-features -- -D warnings; fi
 
-bench: $(DEVELOPMENT) $(VENV)/bench ## time the kernel and the service beside other packages (those that install)
+bench: $(DEVELOPMENT) $(VENV)/bench ## time the kernel and the service beside other packages (those that install), and market data
 	@python benchmarks/run.py
 	@python benchmarks/service.py
+	@python benchmarks/data.py
 
 format: $(DEVELOPMENT) ## format all sources
 	ruff check --fix --quiet --select I .

@@ -80,6 +80,25 @@ class Bars:
         self.funding = funding_columns(*funding) if funding is not None else None
         self.mark = _mark(self.time, *mark) if mark is not None else None
 
+    @classmethod
+    def _known(
+        cls,
+        columns: dict[str, Any],
+        *,
+        timeframe: str,
+        symbol: str,
+        funding: tuple[Integers, Floats] | None,
+        mark: tuple[Floats, Floats] | None,
+        fingerprint: str,
+    ) -> Bars:
+        """Bars of read-only columns that were checked before; for `column_file`."""
+        bars = cls.__new__(cls)
+        vars(bars).update(columns)
+        bars.symbol, bars.timeframe, bars.timeframe_ms = symbol, timeframe, timeframes.milliseconds(timeframe)
+        bars.funding, bars.mark = funding, mark
+        vars(bars)["fingerprint"] = fingerprint
+        return bars
+
     def _check_columns(self) -> None:
         n = len(self.time)
         for name in (*PRICES, "volume"):

@@ -86,7 +86,12 @@ class Executor:
         self.worker = worker
         self.artifacts = artifacts.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
-        self.bars = BarsCache(self.artifacts, settings.bars_cache_mb * 1_000_000)
+        self.bars = BarsCache(
+            self.artifacts,
+            settings.bars_cache_mb * 1_000_000,
+            folder=settings.folder / "columns",
+            most_file_bytes=settings.columns_cache_mb * 1_000_000,
+        )
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
 

@@ -1,31 +1,45 @@
-"""The bars that a process used last, kept in memory."""
+"""The bars that a process used last: in memory, and as mapped columns on its local disk, which processes share."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
 
 import python_core as bt
+from python_core import column_file
 from workers import parts
-from workers.artifacts import Artifacts
+from workers.artifacts import Artifacts, give_name, nameless
 from workers.catalogue import Dataset
 from workers.errors import Invalid
 from workers.parts import Part
 
+SUFFIX: Final = ".columns"
+_log = structlog.stdlib.get_logger(__name__)
+
 
 class BarsCache:
-    """The bars that a worker used last, up to so many bytes; may be used from any thread."""
+    """Bars by fingerprint, up to so many bytes in memory and on disk; may be used from any thread, and the folder by any number of processes."""
 
-    def __init__(self, store: Artifacts, most_bytes: int) -> None:
+    def __init__(self, store: Artifacts, most_bytes: int, *, folder: Path, most_file_bytes: int = 0) -> None:
         self._store = store
         self._most_bytes = most_bytes
+        self._folder = folder
+        self._most_file_bytes = most_file_bytes
         self._bars: OrderedDict[str, bt.Bars] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="columns")
 
     def load(self, dataset: Dataset, of: Sequence[Part]) -> bt.Bars:
-        """The bars of a dataset that has these parts.
+        """The bars of a dataset that has these parts: from memory, from the disk, or from the store, the first that has them.
 
         Raises:
             Invalid: a stored file is gone or does not hold what it should.
@@ -34,7 +48,7 @@ class BarsCache:
             if dataset.fingerprint in self._bars:
                 self._bars.move_to_end(dataset.fingerprint)
                 return self._bars[dataset.fingerprint]
-        bars = _read(self._store, dataset, of)
+        bars = self._from_disk(dataset) or self._from_store(dataset, of)
         with self._lock:
             if dataset.fingerprint not in self._bars:
                 self._bars[dataset.fingerprint] = bars
@@ -47,16 +61,59 @@ class BarsCache:
     def __len__(self) -> int:
         return len(self._bars)
 
+    def settle(self) -> None:
+        """Wait until all that was read from the store is on the disk."""
+        self._writer.submit(lambda: None).result()
 
-def _read(store: Artifacts, dataset: Dataset, of: Sequence[Part]) -> bt.Bars:
-    groups = parts.grouped(of)
-    if "bars" not in groups:
-        raise Invalid("its files are gone", where="dataset", hint="upload the data again", code="dataset_lost")
-    series = {name: parts.read(store, group) for name, group in groups.items()}
-    bars = parts.bars_of(series, timeframe=dataset.timeframe, symbol=dataset.symbol)
-    if bars.fingerprint != dataset.fingerprint:
-        raise Invalid("its files hold other bars than were uploaded", where="dataset", hint="upload the data again", code="dataset_damaged")
-    return bars
+    def _path(self, fingerprint: str) -> Path:
+        return self._folder / (fingerprint + SUFFIX)
+
+    def _from_disk(self, dataset: Dataset) -> bt.Bars | None:
+        path = self._path(dataset.fingerprint)
+        try:
+            bars = column_file.read(path)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (bt.FileError, OSError) as error:
+            _log.warning("cached bars not read", reason=str(error))
+            path.unlink(missing_ok=True)
+            return None
+        return bars if bars.fingerprint == dataset.fingerprint else None
+
+    def _from_store(self, dataset: Dataset, of: Sequence[Part]) -> bt.Bars:
+        groups = parts.grouped(of)
+        if "bars" not in groups:
+            raise Invalid("its files are gone", where="dataset", hint="upload the data again", code="dataset_lost")
+        series = {name: parts.read(self._store, group) for name, group in groups.items()}
+        bars = parts.bars_of(series, timeframe=dataset.timeframe, symbol=dataset.symbol)
+        # Each part was checked against its hash just now; the version was made of just these parts.
+        vars(bars)["fingerprint"] = dataset.fingerprint
+        if _size(bars) <= self._most_file_bytes:
+            self._writer.submit(self._write, bars)
+        return bars
+
+    def _write(self, bars: bt.Bars) -> None:
+        try:
+            with nameless(self._folder / "drafts") as file:
+                column_file.write(file, bars)
+                give_name(file, self._path(bars.fingerprint))
+            self._trim()
+        except OSError as error:
+            _log.warning("bars not cached on the disk", reason=str(error))
+
+    def _trim(self) -> None:
+        """Delete the files used longest ago until the rest is small enough; who has one mapped keeps it."""
+        found = []
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= self._most_file_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
 
 
 def _size(bars: bt.Bars) -> int:

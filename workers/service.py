@@ -54,7 +54,12 @@ class Service:
         self.operator = Operator(database, queue, relay)
         self.data = MarketData(database, self.artifacts, scratch=settings.folder / "scratch", most_bytes=settings.datasets_mb * 1_000_000)
         self._relay = relay
-        self._bars = BarsCache(self.artifacts, DIAGNOSED_BYTES)
+        self._bars = BarsCache(
+            self.artifacts,
+            DIAGNOSED_BYTES,
+            folder=settings.folder / "columns",
+            most_file_bytes=settings.columns_cache_mb * 1_000_000,
+        )
 
     async def submit_backtest(self, request: BacktestRequest, terms: Terms = submit.NOW) -> Run:
         """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together, `Conflict` when the key

@@ -49,6 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         3600.0
     )
     bars_cache_mb: Annotated[int, Meta(ge=0, description="Bars that a worker process keeps in memory.")] = 256
+    columns_cache_mb: Annotated[
+        int, Meta(ge=0, description="Bars that all processes of a machine keep on its disk, ready to be mapped.")
+    ] = 10_000
     upload_mb: Annotated[int, Meta(ge=1, le=1_000_000, description="Largest file that is taken in one request.")] = 2_200
     datasets_mb: Annotated[int, Meta(ge=1, description="Market data kept in all; more is refused.")] = 1_000_000
     cache_entries: Annotated[int, Meta(ge=0, description="Results kept in Redis.")] = 10_000

@@ -36,7 +36,7 @@ async def files(service: workers.Service, dataset: workers.Dataset) -> list[Part
 
 
 async def load(service: workers.Service, dataset: workers.Dataset) -> bt.Bars:
-    return BarsCache(service.artifacts, 0).load(dataset, await files(service, dataset))
+    return BarsCache(service.artifacts, 0, folder=service.settings.folder / "columns").load(dataset, await files(service, dataset))
 
 
 @pytest.fixture

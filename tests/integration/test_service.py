@@ -38,7 +38,7 @@ async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Ba
     assert await service.get_dataset(dataset.id) == await service.get_dataset("Bitcoin ₿") == dataset
     async with service.database.read() as session:
         of = await catalogue.parts(session, dataset)
-    loaded = BarsCache(service.artifacts, 10**9).load(dataset, of)
+    loaded = BarsCache(service.artifacts, 10**9, folder=settings.folder / "columns").load(dataset, of)
     assert (loaded.fingerprint, loaded.symbol) == (bars.fingerprint, "BTC/USDT")
 
 
@@ -216,7 +216,7 @@ async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Se
     datasets = [await service.create_dataset(f"d{i}", parquet(bt.synthetic(1000, seed=i))) for i in range(4)]
     async with service.database.read() as session:
         of = {dataset: await catalogue.parts(session, dataset) for dataset in datasets}
-    cache = BarsCache(service.artifacts, 2 * 48_000)
+    cache = BarsCache(service.artifacts, 2 * 48_000, folder=service.settings.folder / "columns")
     threads = [threading.Thread(target=cache.load, args=item) for item in list(of.items()) * 5]
     for thread in threads:
         thread.start()

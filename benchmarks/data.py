@@ -1,0 +1,122 @@
+"""Times market data on its way in and to the kernel: `python benchmarks/data.py`; writes data.md.
+
+Each figure is the best of a few tries, each in a process of its own where memory counts or nothing may be warm. The data is synthetic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import python_core as bt
+from python_core import files
+from workers import artifacts, catalogue, parts
+from workers.bars_cache import BarsCache
+from workers.database import open_database
+from workers.datasets import MarketData
+from workers.imports import Reading, create
+from workers.settings import Settings
+
+HERE = Path(__file__).parent
+IMPORTED = 10_000_000
+LOADED = 1_000_000
+TRIES = 3
+GOALS = {"import": "at least 2 M rows/s", "memory": "under 1,000 MB", "disk": "under 30 ms", "store": "", "warm": "under 1 ms"}
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        print(json.dumps({"import": import_file, "load": load}[arguments[0]](Path(arguments[1]))))
+        return
+    with tempfile.TemporaryDirectory(prefix="barstorm-bench-") as folder:
+        bt.synthetic(IMPORTED, timeframe="1m").to_polars().write_csv(Path(folder) / "bars.csv")
+        imports = [_apart("import", Path(folder)) for _ in range(TRIES)]
+        asyncio.run(_prepare(Path(folder)))
+        loads = [_apart("load", Path(folder)) for _ in range(TRIES)]
+    best = {name: min(found[name] for found in imports) for name in imports[0]} | {
+        name: min(found[name] for found in loads) for name in loads[0]
+    }
+    rows = [
+        ("import", f"CSV of {IMPORTED:,} 1-minute bars into the catalogue", f"{IMPORTED / best['import'] / 1e6:.2f} M rows/s"),
+        ("memory", "the most that its process holds", f"{best['memory'] / 1e6:,.0f} MB"),
+        ("store", f"{LOADED:,} bars from the store, each file checked by its hash", f"{best['store'] * 1e3:.1f} ms"),
+        ("disk", "the same in a new process, from columns on the local disk, and once through the kernel", f"{best['disk'] * 1e3:.2f} ms"),
+        ("warm", "the same again in this process, without the kernel", f"{best['warm'] * 1e3:.4f} ms"),
+    ]
+    lines = ["| what | measured | goal |", "|---|---|---|", *(f"| {text} | {value} | {GOALS[name]} |" for name, text, value in rows)]
+    (HERE / "data.md").write_text("\n".join(["# Market data", "", *lines, ""]))
+    print("\n".join(lines))
+
+
+def import_file(folder: Path) -> dict[str, float]:
+    """Seconds of one import through the service's own function, and the most memory, in bytes, that this process held."""
+
+    async def run() -> float:
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            settings = Settings(data_dir=place)
+            async with open_database(settings.database_url) as database:
+                await database.migrate()
+                data = MarketData(database, artifacts.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
+                begin = time.perf_counter()
+                await create(data, "bars", folder / "bars.csv", catalogue.Instrument(), Reading())
+                return time.perf_counter() - begin
+
+    _ = files.read(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
+    seconds = asyncio.run(run())
+    return {"import": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
+
+
+async def _prepare(folder: Path) -> None:
+    settings = Settings(data_dir=str(folder / "loaded"))
+    async with open_database(settings.database_url) as database:
+        await database.migrate()
+        data = MarketData(database, artifacts.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
+        await data.create("bars", bt.synthetic(LOADED, timeframe="1m"))
+
+
+def load(folder: Path) -> dict[str, float]:
+    """Seconds to load bars from the store, from the local disk, and again."""
+    settings = Settings(data_dir=str(folder / "loaded"))
+
+    async def find() -> tuple[catalogue.Dataset, list[parts.Part]]:
+        async with open_database(settings.database_url) as database, database.read() as session:
+            dataset = await catalogue.find(session, "bars")
+            return dataset, await catalogue.parts(session, dataset)
+
+    def cache() -> BarsCache:
+        return BarsCache(artifacts.open_artifacts(settings), 10**9, folder=settings.folder / "columns", most_file_bytes=10**9)
+
+    dataset, of = asyncio.run(find())
+    small = bt.synthetic(1_000, timeframe="1m")
+    strategy = bt.Strategy(entry_long="close < 0")  # the kernel reads all bars, and has nothing to do
+    bt.backtest(small, strategy)
+    for path in (settings.folder / "columns").glob("*.columns"):
+        path.unlink()
+    seconds, chosen = {}, cache()
+    begin = time.perf_counter()
+    chosen.load(dataset, of)
+    seconds["store"] = time.perf_counter() - begin
+    chosen.settle()
+    chosen = cache()
+    begin = time.perf_counter()
+    bt.backtest(chosen.load(dataset, of), strategy)
+    seconds["disk"] = time.perf_counter() - begin
+    begin = time.perf_counter()
+    chosen.load(dataset, of)
+    seconds["warm"] = time.perf_counter() - begin
+    return seconds
+
+
+def _apart(work: str, folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads(subprocess.check_output([sys.executable, __file__, work, str(folder)]))
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,94 @@
+"""Bars cached on the local disk: the same bits, mapped, shared by processes, bounded, and never trusted when damaged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import python_core as bt
+import workers
+from python_core import column_file
+from workers import catalogue, parts
+from workers.bars_cache import BarsCache
+from workers.parts import Part
+
+pytestmark = pytest.mark.anyio
+
+
+async def kept(service: workers.Service, name: str, bars: bt.Bars) -> tuple[workers.Dataset, list[Part]]:
+    dataset = await service.data.create(name, bars)
+    async with service.database.read() as session:
+        return dataset, await catalogue.parts(session, dataset)
+
+
+def cache(service: workers.Service, most_file_bytes: int = 10**9) -> BarsCache:
+    """As in a process that has just started."""
+    return BarsCache(service.artifacts, 10**9, folder=service.settings.folder / "columns", most_file_bytes=most_file_bytes)
+
+
+def with_all(bars: bt.Bars) -> bt.Bars:
+    rates = (bars.time[::8], np.linspace(-0.001, 0.001, len(bars.time[::8])))
+    return bars.joined(funding=rates, mark=(bars.time, bars.low - 0.001, bars.high + 0.001))
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_bars_come_from_the_disk_with_the_same_bits(service: workers.Service, bars: bt.Bars, joined: bool) -> None:
+    wanted = with_all(bars) if joined else bars
+    dataset, of = await kept(service, "d", wanted)
+    first = cache(service)
+    assert first.load(dataset, of).fingerprint == wanted.fingerprint
+    first.settle()
+    service.artifacts.delete([part.hash for part in of])
+    loaded = cache(service).load(dataset, of)
+    again = bt.Bars(*(getattr(loaded, name) for name in parts.SERIES["bars"]), timeframe="1h", funding=loaded.funding, mark=loaded.mark)
+    assert again.fingerprint == loaded.fingerprint == wanted.fingerprint
+    assert not loaded.close.flags.writeable
+    strategy = bt.Strategy(entry_long="close > open")
+    assert bt.backtest(loaded, strategy).digest == bt.backtest(wanted, strategy).digest
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", b"barstorm columns 1\n{}\n", None])
+async def test_a_damaged_file_is_made_anew(service: workers.Service, bars: bt.Bars, damage: bytes | None) -> None:
+    dataset, of = await kept(service, "d", bars)
+    path = service.settings.folder / "columns" / f"{dataset.fingerprint}.columns"
+    first = cache(service)
+    first.load(dataset, of)
+    first.settle()
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    second = cache(service)
+    assert second.load(dataset, of).fingerprint == bars.fingerprint
+    second.settle()
+    assert column_file.read(path).fingerprint == bars.fingerprint
+
+
+async def test_the_disk_is_bounded_and_the_file_used_longest_ago_goes(service: workers.Service) -> None:
+    sets = [await kept(service, f"d{i}", bt.synthetic(1000, seed=i)) for i in range(3)]
+    small = cache(service, 2 * 60_000)
+    for dataset, of in sets[:2]:
+        small.load(dataset, of)
+        small.settle()
+    folder = service.settings.folder / "columns"
+    os.utime(folder / f"{sets[1][0].fingerprint}.columns", (1, 1))
+    small.load(*sets[2])
+    small.settle()
+    assert {path.stem for path in folder.glob("*.columns")} == {sets[0][0].fingerprint, sets[2][0].fingerprint}
+    cache(service, 1000).load(*sets[1])
+    assert len(list(folder.glob("*.columns"))) == 2, "what is larger than the cache is not written"
+
+
+async def test_a_disk_that_takes_no_files_only_makes_it_slower(
+    service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, of = await kept(service, "d", bars)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(column_file, "write", full)
+    chosen = cache(service)
+    assert chosen.load(dataset, of).fingerprint == bars.fingerprint
+    chosen.settle()
+    assert list(Path(service.settings.folder / "columns").glob("*.columns")) == []
