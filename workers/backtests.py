@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time
-from typing import Any
 
 import structlog
 
 import python_core as bt
 from workers import catalogue, results, store
 from workers.attempts import Executor, Job, contained
+from workers.compute import Computed, compute
 from workers.errors import WorkersError
+from workers.kernel_process import compute_apart
 from workers.runs import RunState, Stages, decode_request
 from workers.store import Started
 
@@ -22,8 +21,6 @@ _log = structlog.stdlib.get_logger(__name__)
 async def run(executor: Executor, started: Started, job: Job) -> None:
     row = started.row
     request = decode_request(row.request)
-    assert isinstance(request.strategy, bt.Strategy)
-    strategy = request.strategy
     if found := await executor.results.reusable(row.fingerprint, request.engine):
         async with executor.database.write() as session:
             await store.finish(session, started, RunState.SUCCEEDED, engine=found.engine, cached=True)
@@ -32,20 +29,21 @@ async def run(executor: Executor, started: Started, job: Job) -> None:
         dataset = await catalogue.find(session, f"{row.dataset_id}@{row.dataset_version}")
         of = await catalogue.parts(session, dataset)
 
-    def compute() -> tuple[dict[str, Any], Stages]:
-        clock = [time.perf_counter()]
-        bars = executor.bars.load(dataset, of)
-        clock.append(time.perf_counter())
-        result = bt.backtest(bars, strategy, request.execution, engine=request.engine, control=job.control)
-        _ = result.metrics
-        clock.append(time.perf_counter())
-        kept = results.save(executor.artifacts, result)
-        clock.append(time.perf_counter())
-        load, kernel, save = (round((end - begin) * 1000, 3) for begin, end in itertools.pairwise(clock))
-        queue = max((row.started_at or row.created_at) - row.created_at, 0)
-        return kept, Stages(queue_ms=queue, load_ms=load, kernel_ms=kernel, save_ms=save)
+    if executor.settings.isolate_python and (bt.engine if request.engine == "auto" else request.engine) == "python":
+        computed = await compute_apart(executor.settings, job, dataset, tuple(of), request)
+    else:
 
-    kept, stages = await asyncio.get_running_loop().run_in_executor(executor.threads, contained, compute)
+        def work() -> Computed:
+            return compute(executor.artifacts, executor.bars, dataset, of, request, job.control)
+
+        computed = await asyncio.get_running_loop().run_in_executor(executor.threads, contained, work)
+    kept = computed.row
+    stages = Stages(
+        queue_ms=max((row.started_at or row.created_at) - row.created_at, 0),
+        load_ms=computed.load_ms,
+        kernel_ms=computed.kernel_ms,
+        save_ms=computed.save_ms,
+    )
     async with executor.database.write() as session:
         mine = await store.finish(
             session, started, RunState.SUCCEEDED, stages=stages, engine=kept["engine"], fingerprint=kept["fingerprint"]

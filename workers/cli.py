@@ -21,15 +21,18 @@ from workers import demo, health, lease, log
 from workers.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
-from workers.queue import open_queue
+from workers.queue import LEVELS, open_queue
+from workers.runs import Priority
+from workers.scaling import Scaling
 from workers.service import open_service
 from workers.settings import Settings, variable
-from workers.supervisor import Child, end_with_parent, shared_queue, supervise
+from workers.supervisor import Child, Scaled, end_with_parent, shared_queue, supervise
 
 # Named, not imported: the API imports the workers, never the other way round.
 APPLICATION: Final = "api.app:create_app"
 HOST: Final = "127.0.0.1"
 PORT: Final = 8000
+MOST_WORKERS: Final = 1024
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -73,15 +76,28 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def worker(settings: Settings, options: argparse.Namespace) -> int:
-    burst = ("--burst",) if options.burst else ()
-    count = _worker_count(settings, options)
-    asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", ("worker-process", *burst), once=options.burst) for i in range(count)]))
+    count, levels = _worker_count(settings, options), _levels(options.queues)
+    command = ("worker-process", "--queues", options.queues)
+    if options.burst:
+        asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", (*command, "--burst"), once=True) for i in range(count)]))
+        return 0
+    least = count if options.min is None else options.min
+    most = max(count, least) if options.max is None else options.max
+    if not 0 <= least <= most <= MOST_WORKERS or most == 0:
+        raise Unavailable(
+            f"can't keep {least} to {most} worker processes", where="--min, --max", hint=f"use 0 to {MOST_WORKERS}, the least first"
+        )
+    first = min(max(count, least), most)
+    if least == most:
+        asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", command) for i in range(first)]))
+    else:
+        asyncio.run(supervise(settings, [], Scaled(Scaling(least, most, levels), first, command)))
     return 0
 
 
 def worker_process(settings: Settings, options: argparse.Namespace) -> int:
     end_with_parent()
-    lease.run(settings, burst=options.burst)
+    lease.run(settings, levels=_levels(options.queues), burst=options.burst)
     return 0
 
 
@@ -157,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
         parser_.add_argument("--workers", type=int, help="how many processes; one for each core unless said otherwise")
     for parser_ in (working, command("worker-process", worker_process, None)):
         parser_.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
+        parser_.add_argument("--queues", default=",".join(Priority), help="priorities to take jobs of: %(default)s")
+    working.add_argument("--min", type=int, help="least processes, may be 0; more are started when jobs wait")
+    working.add_argument("--max", type=int, help="most processes")
     dying = command("dead", dead_letters, "runs that failed too often: list, show, redrive, discard")
     dying.add_argument("action", choices=ACTIONS)
     dying.add_argument("id", nargs="*", help="ids of runs")
@@ -171,9 +190,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _worker_count(settings: Settings, options: argparse.Namespace) -> int:
     count: int = settings.workers or os.cpu_count() or 1 if options.workers is None else options.workers
-    if not 1 <= count <= 1024:
-        raise Unavailable(f"can't start {count} worker processes", where="--workers", hint="use 1 to 1024")
+    if not 1 <= count <= MOST_WORKERS:
+        raise Unavailable(f"can't start {count} worker processes", where="--workers", hint=f"use 1 to {MOST_WORKERS}")
     return count
+
+
+def _levels(queues: str) -> str:
+    names = [name.strip() for name in queues.split(",")]
+    if unknown := [name for name in names if name not in LEVELS]:
+        raise Unavailable(f"there is no queue {unknown[0]!r:.40}", where="--queues", hint=f"use some of {', '.join(LEVELS)}")
+    return "".join(sorted({LEVELS[name] for name in names}))
 
 
 def _check_port(host: str, port: int) -> None:

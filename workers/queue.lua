@@ -250,12 +250,16 @@ elseif verb == 'resume' then
   return redis.call('DEL', PAUSED)
 
 elseif verb == 'figures' then
-  -- ready, waiting for their time, held by workers, age of the oldest ready in ms (-1: none), whether paused
+  -- ready, waiting for their time, held by workers, age of the oldest ready in ms (-1: none), whether paused, levels that can be claimed from
   come_due()
   local all, timed, held = redis.call('ZCARD', QUEUE), redis.call('ZCARD', TIMERS), redis.call('HLEN', LEASE)
   local oldest = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
   local age = all > timed and math.max(now - oldest[2], 0) or -1
-  return {all - timed, timed - held, held, age, redis.call('EXISTS', PAUSED)}
+  local open = ''
+  for _, level in ipairs(LEVELS) do
+    open = redis.call('EXISTS', RING .. level) == 1 and open .. level or open
+  end
+  return {all - timed, timed - held, held, age, redis.call('EXISTS', PAUSED), open}
 end
 
 return redis.error_reply('no such verb: ' .. tostring(verb))

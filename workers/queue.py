@@ -90,13 +90,15 @@ class Claimed(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """How many jobs are ready, wait for their time, and are held by workers; the age of the oldest ready one (-1: there is none)."""
+    """How many jobs are ready, wait for their time, and are held by workers; the age of the oldest ready one (-1: there is none);
+    `levels` are those with ready jobs whose owners may have more running."""
 
     ready: int
     delayed: int
     held: int
     age_ms: int
-    paused: bool
+    paused: bool = False
+    levels: str = ""
 
 
 ALL_LEVELS: Final = "".join(LEVELS.values())
@@ -174,8 +176,8 @@ class Queue:
         await self._call("resume")
 
     async def figures(self) -> Figures:
-        ready, delayed, held, age_ms, paused = await self._call("figures")
-        return Figures(ready, delayed, held, age_ms, bool(paused))
+        ready, delayed, held, age_ms, paused, levels = await self._call("figures")
+        return Figures(ready, delayed, held, age_ms, bool(paused), levels.decode())
 
     async def wait(self, timeout_s: float, levels: str = ALL_LEVELS) -> str | None:
         """Sleep until a job of these levels is sent, at most so long; returns the level."""

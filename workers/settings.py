@@ -41,9 +41,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     owner_concurrency: Annotated[int, Meta(ge=0, description="Jobs of one owner that run at once, on all workers; 0: no limit.")] = 0
     lease_s: Annotated[float, Meta(ge=0.2, le=3600, description="A job whose worker is silent for so long goes to another.")] = 15.0
     job_timeout_s: Annotated[float, Meta(gt=0, description="A job that runs longer fails.")] = 3600.0
+    isolate_python: Annotated[bool, Meta(description="Whether the Python kernel runs in a process of its own for each job.")] = False
     max_failures: Annotated[int, Meta(ge=1, le=100, description="Failed attempts after which a job is dead.")] = 5
     retry_s: Annotated[float, Meta(ge=0, description="Upper bound of the first wait before a retry; it doubles each time.")] = 1.0
     drain_s: Annotated[float, Meta(ge=0, description="What a stopping worker gives its jobs before it hands them back.")] = 20.0
+    idle_s: Annotated[float, Meta(ge=0, description="A worker process that nothing calls for is kept so long, where fewer may do.")] = 30.0
     reconcile_s: Annotated[float, Meta(gt=0, description="How often the queue is compared with the database.")] = 10.0
     sweep_s: Annotated[float, Meta(gt=0, description="How often files that nothing names are deleted, if they are older than this.")] = (
         3600.0

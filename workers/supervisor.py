@@ -6,6 +6,7 @@ A child lives no longer than its supervisor: it holds one end of a pipe, and whe
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ import structlog
 
 from workers import embedded
 from workers.lease import HAND_OVER_S
+from workers.scaling import Scaling, scale
 from workers.settings import Settings
 
 PARENT_FD: Final = "BARSTORM_PARENT_FD"
@@ -38,13 +40,25 @@ class Child(NamedTuple):
     once: bool = False
 
 
+class Scaled(NamedTuple):
+    """Workers that come and go: how many, how many at first, and the command that each runs."""
+
+    scaling: Scaling
+    first: int
+    arguments: tuple[str, ...]
+
+
 class Supervisor:
     """Keeps children running until `stop()`; `run()` returns when all have ended."""
 
-    def __init__(self, settings: Settings, children: Sequence[Child]) -> None:
+    def __init__(self, settings: Settings, children: Sequence[Child], scaled: Scaled | None = None) -> None:
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._settings = settings
         self._children = children
+        self._scaled = scaled
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._retired: set[str] = set()
+        self._numbers = itertools.count(1)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -52,25 +66,63 @@ class Supervisor:
 
     async def run(self) -> None:
         reading, writing = os.pipe()
+        scaler: asyncio.Task[None] | None = None
         try:
-            keepers = [asyncio.create_task(self._keep(child, reading)) for child in self._children]
-            ended = asyncio.create_task(self._until_all_end(keepers))
-            await self._stopping.wait()
+            for child in self._children:
+                self._start(child, reading)
+            if (scaled := self._scaled) is not None:
+                for _ in range(scaled.first):
+                    self._start_worker(scaled, reading)
+                scaler = asyncio.create_task(
+                    scale(self._settings, scaled.scaling, self._workers, lambda: self._start_worker(scaled, reading), self._retire)
+                )
+            await self._until_all_end(scaler)
             await self._end_all()
-            await ended
+            await asyncio.gather(*self._keepers.values())
         finally:
+            if scaler is not None:
+                scaler.cancel()
+                await asyncio.gather(scaler, return_exceptions=True)
             os.close(writing)
             os.close(reading)
 
-    async def _until_all_end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+    async def _until_all_end(self, scaler: asyncio.Task[None] | None) -> None:
+        """Until told to stop, or nobody is left and nobody will come."""
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.gather(*keepers)
+            while not stopping.done() and (self._keepers or scaler):
+                await asyncio.wait([stopping, *self._keepers.values(), *([scaler] if scaler else [])], return_when=asyncio.FIRST_COMPLETED)
+                if scaler is not None and scaler.done():
+                    scaler.result()
+                for name in [name for name, keeper in self._keepers.items() if keeper.done()]:
+                    self._keepers.pop(name).result()
+                    self._retired.discard(name)
+                    self.processes.pop(name, None)
         finally:
+            stopping.cancel()
             self._stopping.set()
+
+    def _start(self, child: Child, parent: int) -> None:
+        self._keepers[child.name] = asyncio.create_task(self._keep(child, parent))
+
+    def _start_worker(self, scaled: Scaled, parent: int) -> None:
+        self._start(Child(f"worker-{next(self._numbers)}", scaled.arguments), parent)
+
+    def _workers(self) -> dict[int, str]:
+        """Names of the workers that are not retired, by process id; one that is just being started has a number below zero."""
+        names = [name for name in self._keepers if name.startswith("worker-") and name not in self._retired]
+        processes = [self.processes.get(name) for name in names]
+        return {process.pid if process else -i - 1: name for i, (process, name) in enumerate(zip(processes, names, strict=True))}
+
+    def _retire(self, name: str) -> None:
+        self._retired.add(name)
+        if (process := self.processes.get(name)) is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
 
     async def _keep(self, child: Child, parent: int) -> None:
         pause_s = FIRST_PAUSE_S
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and child.name not in self._retired:
             began = time.monotonic()
             process = self.processes[child.name] = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -82,10 +134,10 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
-            if self._stopping.is_set():
+            if self._stopping.is_set() or child.name in self._retired:
                 process.terminate()
             code = await process.wait()
-            if self._stopping.is_set() or (child.once and code == 0):
+            if self._stopping.is_set() or child.name in self._retired or (child.once and code == 0):
                 return
             pause_s = FIRST_PAUSE_S if time.monotonic() - began > WELL_S else pause_s
             _log.warning("process died; it is started again", process=child.name, exit_code=code, in_s=pause_s)
@@ -107,10 +159,10 @@ class Supervisor:
                     process.kill()
 
 
-async def supervise(settings: Settings, children: Sequence[Child]) -> None:
+async def supervise(settings: Settings, children: Sequence[Child], scaled: Scaled | None = None) -> None:
     """Run children, on our own Valkey if no Redis is named, until they end or SIGTERM or SIGINT comes."""
     async with shared_queue(settings) as named:
-        supervisor = Supervisor(named, children)
+        supervisor = Supervisor(named, children, scaled)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)

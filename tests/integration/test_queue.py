@@ -60,7 +60,7 @@ async def test_workers_share_the_jobs_and_each_goes_to_one(queue: Queue) -> None
     shares = await asyncio.gather(*(claimed(queue, f"worker-{i}", 7) for i in range(20)))
     taken = [identifier for share in shares for identifier in share]
     assert len(taken) == len(set(taken)) == 100
-    assert await queue.figures() == (0, 0, 100, -1, False)
+    assert await queue.figures() == (0, 0, 100, -1, False, "")
 
 
 async def test_a_lease_that_runs_out_lets_another_worker_claim(queue: Queue) -> None:

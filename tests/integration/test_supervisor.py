@@ -56,6 +56,13 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/api/v1/queue/health", timeout=10, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def workers_of(port: int) -> list[dict[str, int]]:
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/queue/metrics", timeout=10, trust_env=False)
@@ -132,6 +139,37 @@ asyncio.run(main())
     )
     counted = subprocess.run([sys.executable, "-c", count], env=environ, check=True, timeout=60, capture_output=True, text=True)
     assert counted.stdout.strip() == "20"
+
+
+def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
+    idle = {"BARSTORM_IDLE_S": "2"}
+    api = command("api", "--port", str(port), **idle)
+    command("worker", "--workers", "1", "--min", "0", "--max", "2", "--queues", "normal,low", **idle)
+    path = tmp_path / "bars.parquet"
+    bt.synthetic(30_000).to_polars().write_parquet(path)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=30) as client:
+        eventually(lambda: answers(port), within_s=40)
+        client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
+
+        def submit(i: int, **terms: str) -> str:
+            body = {"dataset": "d", "strategy": {"entry_long": f"close > sma(close, {i + 5})"}, "engine": "python"}
+            return str(client.post("/backtests", json=body, params=terms).raise_for_status().json()["id"])
+
+        urgent = submit(0, priority="high")
+        runs = [submit(i) for i in range(1, 7)]
+        eventually(lambda: len(workers_of(port)) == 2, within_s=60)
+        eventually(lambda: all(client.get(f"/backtests/{run}").json()["state"] == "succeeded" for run in runs), within_s=60)
+        eventually(lambda: not workers_of(port), within_s=40)
+        assert client.get(f"/backtests/{urgent}").json()["state"] == "queued", "nobody takes of that queue"
+    assert api.poll() is None
+
+
+@pytest.mark.parametrize("wrong", [("--min", "3", "--max", "2"), ("--min", "-1"), ("--max", "0", "--min", "0"), ("--queues", "urgent")])
+def test_workers_that_make_no_sense_are_refused(command: Command, wrong: tuple[str, ...]) -> None:
+    process = command("worker", *wrong)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.startswith("barstorm: --")
 
 
 def test_a_port_in_use_is_said_at_once(command: Command) -> None:

@@ -1,0 +1,100 @@
+"""The Python kernel in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import python_core as bt
+import workers
+from workers import kernel_process, lease
+from workers.runs import RunState
+
+Finished = Callable[..., Awaitable[workers.Run]]
+Until = Callable[..., Awaitable[None]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """The kernel knows no database."""
+    return sqlite_url
+
+
+@pytest.fixture
+def isolated(settings: workers.Settings) -> workers.Settings:
+    return msgspec.structs.replace(settings, isolate_python=True)
+
+
+def kernels() -> list[int]:
+    """Process ids of the kernels that are children of this process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"kernel_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_a_run_apart_gives_the_same(
+    service: workers.Service, isolated: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
+) -> None:
+    async with start_worker(isolated):
+        run = await finished((await service.submit_backtest(msgspec.structs.replace(request_, engine="python"))).id)
+        wrong = bt.Strategy(entry_long="close > open", timeframe="1m")
+        bad = msgspec.structs.replace(request_, strategy=wrong, engine="python")
+        failed = await finished((await service.submit_backtest(bad)).id)
+    bars = bt.synthetic(2000)
+    assert isinstance(request_.strategy, bt.Strategy)
+    expected = bt.backtest(bars, request_.strategy)
+    assert run.result is not None
+    assert (run.result.engine, run.result.digest, run.result.metrics) == ("python", expected.digest, expected.metrics)
+    assert failed.error is not None
+    assert (failed.state, failed.error.code, failed.error.where) == (RunState.FAILED, "invalid_strategy", "timeframe")
+
+
+async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
+    service: workers.Service,
+    isolated: workers.Settings,
+    slow_request: workers.BacktestRequest,
+    start_worker: StartWorker,
+    finished: Finished,
+) -> None:
+    async with start_worker(isolated):
+        accepted = await service.submit_backtest(slow_request)
+        async for told in await service.follow_run(accepted.id):
+            if told.event and told.event.fraction:
+                break
+        began = time.monotonic()
+        await service.cancel_run(accepted.id)
+        assert (await finished(accepted.id)).state == RunState.CANCELLED
+        assert time.monotonic() - began < 10
+        assert kernels() == []
+
+
+async def test_a_kernel_that_dies_is_tried_again_and_dead_when_it_keeps_dying(
+    service: workers.Service,
+    isolated: workers.Settings,
+    request_: workers.BacktestRequest,
+    start_worker: StartWorker,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel_process.sys, "executable", "/bin/false")
+    async with start_worker(msgspec.structs.replace(isolated, max_failures=2)):
+        run = await finished((await service.submit_backtest(msgspec.structs.replace(request_, engine="python"))).id)
+    assert run.error is not None
+    assert (run.state, run.attempt, run.error.code) == (RunState.DEAD, 2, "machine")
+
+
+async def test_a_kernel_ends_with_its_worker(service: workers.Service, settings: workers.Settings) -> None:
+    command = [kernel_process.sys.executable, "-c", "import subprocess, sys; from workers import kernel_process as k; k._end_with_worker()"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert await asyncio.wait_for(process.wait(), 30) == 1

@@ -1,0 +1,42 @@
+"""What of a backtest is reckoning: bars in, files and a row of results out. Knows neither queue nor database."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+import python_core as bt
+from workers import results
+from workers.artifacts import Artifacts
+from workers.bars_cache import BarsCache
+from workers.catalogue import Dataset
+from workers.parts import Part
+from workers.runs import BacktestRequest
+
+
+class Computed(msgspec.Struct, frozen=True):
+    """The row of results to keep, and how long each part took."""
+
+    row: dict[str, Any]
+    load_ms: float
+    kernel_ms: float
+    save_ms: float
+
+
+def compute(
+    artifacts: Artifacts, bars_cache: BarsCache, dataset: Dataset, of: Sequence[Part], request: BacktestRequest, control: bt.Control
+) -> Computed:
+    assert isinstance(request.strategy, bt.Strategy)
+    clock = [time.perf_counter()]
+    bars = bars_cache.load(dataset, of)
+    clock.append(time.perf_counter())
+    result = bt.backtest(bars, request.strategy, request.execution, engine=request.engine, control=control)
+    _ = result.metrics
+    clock.append(time.perf_counter())
+    row = results.save(artifacts, result)
+    clock.append(time.perf_counter())
+    return Computed(row, *(round((end - begin) * 1000, 3) for begin, end in itertools.pairwise(clock)))

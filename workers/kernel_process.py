@@ -1,0 +1,133 @@
+"""The Python kernel in a process of its own, where it holds up no other job, and ends at once when it is killed.
+
+The worker starts `python -m workers.kernel_process`, writes what is to be done, and reads how far it is and what came out. Both are
+MessagePack, each message after its length in four bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import sys
+import threading
+import time
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+import python_core as bt
+from workers.artifacts import open_artifacts
+from workers.attempts import Job
+from workers.bars_cache import BarsCache
+from workers.catalogue import Dataset
+from workers.compute import Computed, compute
+from workers.errors import WorkersError
+from workers.parts import Part
+from workers.runs import BacktestRequest, RunError
+from workers.settings import Settings
+
+PROGRESS_S: Final = 0.1
+_LENGTH: Final = struct.Struct(">I")
+
+
+class Task(msgspec.Struct, frozen=True):
+    settings: dict[str, Any]
+    dataset: Dataset
+    parts: tuple[Part, ...]
+    request: BacktestRequest
+
+
+class Message(msgspec.Struct, frozen=True):
+    """How far it is, or its end: what was computed, or why it was not (`machine`: not for the request's sake)."""
+
+    progress: float = 0.0
+    computed: Computed | None = None
+    error: RunError | None = None
+    machine: str | None = None
+
+
+async def compute_apart(settings: Settings, job: Job, dataset: Dataset, of: tuple[Part, ...], request: BacktestRequest) -> Computed:
+    """The same as `compute`, in a process that is killed when the job is stopped.
+
+    Raises:
+        Cancelled: the job was stopped.
+        WorkersError: the request can't be carried out.
+        OSError: the machine failed, or the process died.
+    """
+    task = msgspec.msgpack.encode(Task(msgspec.structs.asdict(settings), dataset, of, request))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "workers.kernel_process", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        return await job.unless_stopped(_talk(process, task, job))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _talk(process: asyncio.subprocess.Process, task: bytes, job: Job) -> Computed:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(_LENGTH.pack(len(task)) + task)
+        await process.stdin.drain()
+        while True:
+            (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
+            message = msgspec.msgpack.decode(await process.stdout.readexactly(length), type=Message)
+            if message.computed is not None:
+                return message.computed
+            if message.error is not None:
+                error = message.error
+                raise WorkersError(error.message, where=error.where, hint=error.hint, code=error.code)
+            if message.machine is not None:
+                raise OSError(message.machine)
+            job.control.flag.progress = message.progress
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise OSError(f"the kernel's process died with exit code {await process.wait()}") from None
+
+
+def main() -> None:
+    task = msgspec.msgpack.decode(sys.stdin.buffer.read(*_LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))), type=Task)
+    output, lock, control = sys.stdout.buffer, threading.Lock(), bt.Control()
+    threading.Thread(target=_tell_progress, args=(output, lock, control), daemon=True).start()
+    threading.Thread(target=_end_with_worker, daemon=True).start()
+    message = _carry_out(task, control)
+    with lock:
+        _write(output, message)
+
+
+def _carry_out(task: Task, control: bt.Control) -> Message:
+    try:
+        settings = Settings(**task.settings)
+        artifacts = open_artifacts(settings)
+        most = settings.columns_cache_mb * 1_000_000
+        bars = BarsCache(artifacts, 0, folder=settings.folder / "columns", most_file_bytes=most)
+        return Message(computed=compute(artifacts, bars, task.dataset, task.parts, task.request, control))
+    except (bt.BarstormError, WorkersError) as error:
+        return Message(error=RunError(code=error.code, message=error.message, where=error.where, hint=error.hint))
+    except (OSError, MemoryError) as error:
+        return Message(machine=f"{type(error).__name__}: {error}")
+
+
+def _tell_progress(output: BinaryIO, lock: threading.Lock, control: bt.Control) -> None:
+    while True:
+        time.sleep(PROGRESS_S)
+        with lock:
+            _write(output, Message(progress=control.progress))
+
+
+def _end_with_worker() -> None:
+    sys.stdin.buffer.read(1)  # nothing more comes: it ends when the worker does
+    os._exit(1)
+
+
+def _write(output: BinaryIO, message: Message) -> None:
+    encoded = msgspec.msgpack.encode(message)
+    output.write(_LENGTH.pack(len(encoded)) + encoded)
+    output.flush()
+
+
+if __name__ == "__main__":
+    main()
