@@ -149,6 +149,23 @@ def moving_average(values: Floats, length: int) -> Floats:
     return out + values[0]
 
 
+def real_market(name: str) -> tuple[Market, Signals, Signals]:
+    """As `market`, from the prices that backtesting.py comes with: GOOG, of days, or EURUSD, of hours.
+
+    A last bar that stands still is added, as if the market had closed.
+    """
+    from backtesting import test
+
+    frame = getattr(test, name)
+    open_, high, low, close, volume = (frame[column].to_numpy().astype(np.float64) for column in ("Open", "High", "Low", "Close", "Volume"))
+    still = close[-1:]
+    time = frame.index.as_unit("ms").asi8
+    prices = [np.concatenate((column, still)) for column in (open_, high, low, close)]
+    made = Market(np.append(time, 2 * time[-1] - time[-2]), *prices, np.append(volume, 0.0))
+    up, down = crossings(moving_average(made.close, FAST), moving_average(made.close, SLOW))
+    return made, Signals.of(up, down, shorts=False), Signals.of(up, down, shorts=True)
+
+
 @lru_cache(maxsize=2)
 def cached_market(bars: int, density: float | None = None) -> tuple[Market, Signals, Signals]:
     return market(bars, density)

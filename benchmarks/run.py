@@ -15,7 +15,7 @@ from typing import Any
 
 import limits
 import report
-from cases import TIGHT, WIDE, Grid, Job, Stops, cached_market
+from cases import TIGHT, WIDE, Grid, Job, Stops, cached_market, real_market
 from contenders import Cannot, Contender, Output, Table, all_contenders
 from measure import HERE, Pace, import_times, in_turns
 from reference import expected
@@ -39,9 +39,10 @@ class Case:
     crossing: bool = False
     threads: int = 0
     report: bool = False
+    real: str = ""
 
     def work(self) -> Job | Grid:
-        market, long_only, both = cached_market(self.bars, self.density)
+        market, long_only, both = real_market(self.real) if self.real else cached_market(self.bars, self.density)
         if self.threads:
             return Grid(market, FAST, SLOW, self.stops, self.threads)
         return Job(market, both if self.crossing else long_only, self.crossing, self.crossing, self.stops)
@@ -74,6 +75,8 @@ CASES = [
     Case("sweep-2", "1,000 runs over 100,000 bars, two threads", 100_000, threads=2, goal=0.16),
     Case("sweep-risk-1", "the same with stops of 2 % and 4 % and risk metrics, one thread", 100_000, stops=WIDE, threads=1, goal=0.80),
     Case("sweep-risk-2", "the same with stops of 2 % and 4 % and risk metrics, two threads", 100_000, stops=WIDE, threads=2, goal=0.42),
+    Case("real-goog", "GOOG by the day, two averages, long and short", 2_149, crossing=True, real="GOOG"),
+    Case("real-eurusd-tight", "EURUSD by the hour, signals given, stops of 0.3 % and 0.6 %", 5_001, stops=TIGHT, real="EURUSD"),
     Case("report-1k", "a call of 1,000 bars, signals given, with all metrics", 1_000, report=True, goal=15),
 ]
 
