@@ -1,6 +1,69 @@
 //! Arithmetic on tiles, value by value.
 
+use crate::elementary;
 use crate::simd::multiversion;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    Neg,
+    Abs,
+    Log,
+    Exp,
+    Sqrt,
+    Sign,
+}
+
+impl Unary {
+    #[inline(always)]
+    pub fn of(self, x: f64) -> f64 {
+        match self {
+            Self::Neg => -x,
+            Self::Abs => x.abs(),
+            Self::Log => elementary::log(x),
+            Self::Exp => elementary::exp(x),
+            Self::Sqrt => x.sqrt(),
+            Self::Sign if x > 0.0 => 1.0,
+            Self::Sign if x < 0.0 => -1.0,
+            Self::Sign => x,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Min,
+    Max,
+}
+
+impl Binary {
+    #[inline(always)]
+    pub fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Min => least(a, b),
+            Self::Max => greatest(a, b),
+        }
+    }
+}
+
+/// The lesser of two numbers, the first of equals, NaN if either is.
+#[inline(always)]
+pub fn least(a: f64, b: f64) -> f64 {
+    if b < a || b.is_nan() { b } else { a }
+}
+
+/// The greater of two numbers, the first of equals, NaN if either is.
+#[inline(always)]
+pub fn greatest(a: f64, b: f64) -> f64 {
+    if b > a || b.is_nan() { b } else { a }
+}
 
 /// `function` of each value.
 pub fn each(values: &[f64], out: &mut [f64], function: impl Fn(f64) -> f64) {

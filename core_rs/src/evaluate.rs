@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use crate::average::{Prefix, Sma, Smoothed};
+use crate::average::{Sma, Smoothed};
 use crate::bits::{self, TILE, WORDS};
-use crate::elementwise::{add, any_nan, divide, each, multiply, subtract};
+use crate::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::error::{Error, Result};
 use crate::higher::{Closes, Higher, Seen};
-use crate::history::History;
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
 use crate::indicators::{INPUTS, Running};
+use crate::kept::{Kept, within};
 use crate::market::Market;
-use crate::plan::{self, Binary, Column, Indicator, Key, Op, Plan, TimePart, Unary};
+use crate::plan::{self, Column, Indicator, Key, Op, Plan, TimePart};
 use crate::strategy_bars::Frame;
 use crate::truths::{self, Crossing, Streak, Truth};
 
@@ -44,11 +44,10 @@ impl<'a> Columns<'a> {
 #[derive(Debug)]
 pub enum State {
     None,
-    Sma(Sma, usize),
+    Sma(Sma),
     Smoothed(Box<Smoothed>),
     Rsi(Box<Rsi>),
     TrueRange(TrueRange),
-    Shift(History<f64>, usize),
     Crossing(Box<Crossing>),
     SeenNumber(Seen<f64>),
     /// A truth, and whether it is known.
@@ -80,11 +79,9 @@ pub struct Evaluator {
     higher: Vec<Higher>,
     states: Vec<State>,
     outputs: Vec<Output>,
-    prefixes: Vec<Prefix>,
+    kept: Vec<Kept>,
     /// Indicators, in the order of the first operations that want them.
     running: Vec<Running>,
-    /// The prefix that each operation's values go into.
-    prefix_of: Vec<Option<usize>>,
 }
 
 impl Evaluator {
@@ -101,27 +98,12 @@ impl Evaluator {
             }
             frame_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
-        let mut longest = vec![0; ops.len()];
-        for op in ops {
-            if let Op::Sma(input, length) = *op {
-                longest[input] = longest[input].max(length);
-            }
-        }
-        let mut prefixes = Vec::new();
-        let prefix_of: Vec<Option<usize>> = longest
-            .iter()
-            .map(|&longest| {
-                (longest > 0).then(|| {
-                    prefixes.push(Prefix::new(longest));
-                    prefixes.len() - 1
-                })
-            })
-            .collect();
-        let mut states: Vec<State> = ops.iter().map(|op| state(op, &prefix_of)).collect();
-        truths::pair_crossings(ops, &mut states);
+        let ops: Vec<Op> = ops.iter().map(|&op| within(op, market.len())).collect();
+        let mut states: Vec<State> = ops.iter().map(state).collect();
+        truths::pair_crossings(&ops, &mut states);
         let mut outputs: Vec<Output> = ops.iter().map(output).collect();
-        let running = share(ops, &mut states, &mut outputs);
-        Ok(Self { ops: ops.to_vec(), frame_of, strategy_ms, higher, states, outputs, prefixes, running, prefix_of })
+        let running = share(&ops, &mut states, &mut outputs);
+        Ok(Self { kept: Kept::all(&ops), ops, frame_of, strategy_ms, higher, states, outputs, running })
     }
 
     /// Run every operation over the next tile.
@@ -151,12 +133,12 @@ impl Evaluator {
                 this[0].run(&series[..indicator.series().len()], n);
             } else {
                 let inputs = Inputs { outputs: earlier, running: &self.running, columns: *columns, n };
-                step(self.ops[i], &mut states[0], earlier_states, &inputs, &mut later[0], &self.prefixes);
+                step(self.ops[i], &mut states[0], earlier_states, &inputs, &mut later[0], &self.kept);
             }
-            if let Some(p) = self.prefix_of[i] {
+            if !self.kept[i].is_none() {
                 let inputs = Inputs { outputs: &self.outputs[..=i], running: &self.running, columns: *columns, n };
                 let (values, nan) = inputs.number(i);
-                self.prefixes[p].push(values, nan);
+                self.kept[i].push(values, nan);
             }
         }
     }
@@ -192,10 +174,10 @@ impl Evaluator {
             }
             _ => {}
         }
-        if let Some(p) = self.prefix_of[i] {
+        if !self.kept[i].is_none() {
             let inputs = Inputs { outputs: &self.outputs[..=i], running: &self.running, columns: *strategy, n: fine.time.len() };
             let (values, nan) = inputs.number(i);
-            self.prefixes[p].push(values, nan);
+            self.kept[i].push(values, nan);
         }
     }
 
@@ -227,13 +209,12 @@ fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Runnin
     running
 }
 
-fn state(op: &Op, prefix_of: &[Option<usize>]) -> State {
+fn state(op: &Op) -> State {
     match *op {
-        Op::Sma(input, length) => State::Sma(Sma::new(length), prefix_of[input].unwrap_or(0)),
+        Op::Sma(_, length) => State::Sma(Sma::new(length)),
         Op::Smoothed(_, length, alpha) => State::Smoothed(Box::new(Smoothed::new(length, alpha))),
         Op::Rsi(_, length) => State::Rsi(Box::new(Rsi::new(length))),
         Op::TrueRange(..) => State::TrueRange(TrueRange::default()),
-        Op::Shift(_, bars) => State::Shift(History::new(bars, TILE, f64::NAN), bars),
         Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
         Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
         Op::At(_) => State::SeenNumber(Seen::new(f64::NAN)),
@@ -278,11 +259,11 @@ impl<'a> Inputs<'a> {
     }
 }
 
-fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Output, prefixes: &[Prefix]) {
+fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Output, kept: &[Kept]) {
     match output {
         Output::Column(_) | Output::Running(..) => {}
         Output::Number { values, nan } => {
-            if let Some(any) = number(op, state, inputs, &mut values[..inputs.n], prefixes) {
+            if let Some(any) = number(op, state, inputs, &mut values[..inputs.n], kept) {
                 *nan = any;
             }
         }
@@ -291,7 +272,7 @@ fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, outpu
 }
 
 /// Compute a number's tile; says whether it holds NaN, nothing where the tile is constant.
-fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefixes: &[Prefix]) -> Option<bool> {
+fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept: &[Kept]) -> Option<bool> {
     match (op, state) {
         (Op::Time(part), _) => {
             out.iter_mut().zip(inputs.columns.time).for_each(|(out, &time)| *out = part_of_time(part, time));
@@ -325,7 +306,7 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefi
             }
             Some(any_nan(out))
         }
-        (Op::Sma(..), State::Sma(sma, prefix)) => Some(sma.run(&prefixes[*prefix], out)),
+        (Op::Sma(a, _), State::Sma(sma)) => kept[a].prefix.as_ref().map(|prefix| sma.run(prefix, out)),
         (Op::Smoothed(a, ..), State::Smoothed(smoothed)) => {
             out.iter_mut().zip(inputs.number(a).0).for_each(|(out, &a)| *out = smoothed.next(a));
             Some(any_nan(out))
@@ -341,10 +322,8 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], prefi
             }
             Some(any_nan(out))
         }
-        (Op::Shift(a, _), State::Shift(history, bars)) => {
-            let values = inputs.number(a).0;
-            history.next_tile(values.len()).copy_from_slice(values);
-            out.copy_from_slice(history.tile(*bars));
+        (Op::Shift(a, bars), _) => {
+            out.copy_from_slice(kept[a].history.as_ref()?.tile(bars));
             Some(any_nan(out))
         }
         _ => None,

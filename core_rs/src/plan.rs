@@ -1,8 +1,6 @@
 //! The op list that a strategy compiles to, decoded and checked once.
 
-use std::collections::HashMap;
-
-use crate::elementary;
+use crate::elementwise::{Binary, Unary};
 use crate::error::{Error, Result};
 use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
 
@@ -23,68 +21,6 @@ pub enum TimePart {
     Hour,
     Weekday,
     Minute,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Unary {
-    Neg,
-    Abs,
-    Log,
-    Exp,
-    Sqrt,
-    Sign,
-}
-
-impl Unary {
-    #[inline(always)]
-    pub fn of(self, x: f64) -> f64 {
-        match self {
-            Self::Neg => -x,
-            Self::Abs => x.abs(),
-            Self::Log => elementary::log(x),
-            Self::Exp => elementary::exp(x),
-            Self::Sqrt => x.sqrt(),
-            Self::Sign if x > 0.0 => 1.0,
-            Self::Sign if x < 0.0 => -1.0,
-            Self::Sign => x,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Binary {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Min,
-    Max,
-}
-
-impl Binary {
-    #[inline(always)]
-    pub fn of(self, a: f64, b: f64) -> f64 {
-        match self {
-            Self::Add => a + b,
-            Self::Sub => a - b,
-            Self::Mul => a * b,
-            Self::Div => a / b,
-            Self::Min => least(a, b),
-            Self::Max => greatest(a, b),
-        }
-    }
-}
-
-/// The lesser of two numbers, the first of equals, NaN if either is.
-#[inline(always)]
-pub fn least(a: f64, b: f64) -> f64 {
-    if b < a || b.is_nan() { b } else { a }
-}
-
-/// The greater of two numbers, the first of equals, NaN if either is.
-#[inline(always)]
-pub fn greatest(a: f64, b: f64) -> f64 {
-    if b > a || b.is_nan() { b } else { a }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -215,7 +151,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "open" => Self::Column(Column::Open),
             "high" => Self::Column(Column::High),
@@ -268,14 +204,14 @@ impl Kind {
     }
 
     /// What an error calls it.
-    fn name(self) -> String {
+    pub fn name(self) -> String {
         match self {
             Self::Indicator(row) => TABLE[row].name.into(),
             _ => format!("{self:?}"),
         }
     }
 
-    fn inputs(self) -> usize {
+    pub fn inputs(self) -> usize {
         match self {
             Self::Column(_) | Self::Time(_) | Self::Const | Self::Param | Self::Truth => 0,
             Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling => 1,
@@ -301,7 +237,7 @@ impl Kind {
     }
 
     /// Numbers that decide what it computes.
-    fn arguments(self) -> usize {
+    pub fn arguments(self) -> usize {
         match self {
             Self::Indicator(row) => TABLE[row].arguments.len(),
             _ => usize::from(self.takes_length()),
@@ -317,7 +253,7 @@ impl Kind {
     }
 
     /// The operation over `inputs`, as many as it takes, with its arguments and its constant; or what is wrong with the numbers.
-    fn build(self, inputs: &[usize; INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
+    pub fn build(self, inputs: &[usize; INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
         let [a, b, c, ..] = *inputs;
         let length = if self.takes_length() { whole(arguments[0])? } else { 0 };
         Ok(match self {
@@ -405,7 +341,7 @@ impl Plan {
 }
 
 /// The frames of operations, which run on the bars of their inputs but for those that look at a higher timeframe.
-fn frames(nodes: &[RawNode]) -> Result<Vec<i64>> {
+pub fn frames(nodes: &[RawNode]) -> Result<Vec<i64>> {
     for (at, (name, inputs, _, frame)) in nodes.iter().enumerate() {
         let looks_up = name == "at" || name == "at_truth";
         if *frame < 0 || inputs.iter().any(|&i| nodes.get(i).is_none_or(|input| (input.3 == *frame) == looks_up)) {
@@ -415,116 +351,12 @@ fn frames(nodes: &[RawNode]) -> Result<Vec<i64>> {
     Ok(nodes.iter().map(|node| node.3).collect())
 }
 
-fn position(i: i64) -> Option<usize> {
+pub fn position(i: i64) -> Option<usize> {
     usize::try_from(i).ok()
-}
-
-/// A plan with parameters left open. Numbers that depend on them, and the arguments of indicators, are nodes too: the arguments are the
-/// last inputs.
-#[derive(Clone, Debug)]
-pub struct Template {
-    nodes: Vec<(Kind, Vec<usize>, f64)>,
-    frames: Vec<i64>,
-    conditions: [Option<usize>; 4],
-    levels: [Option<usize>; 3],
-    pub params: usize,
-}
-
-/// A template's node with its parameters filled in: a number, or an operation of the joint plan.
-#[derive(Clone, Copy)]
-enum Filled {
-    Number(f64),
-    Op(usize),
-}
-
-impl Template {
-    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3], params: usize) -> Result<Self> {
-        let mut decoded: Vec<(Kind, Vec<usize>, f64)> = Vec::with_capacity(nodes.len());
-        for (name, inputs, numbers, _) in nodes {
-            let at = decoded.len();
-            let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
-            let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
-            let number = numbers.first().copied().unwrap_or(0.0);
-            let wanted = kind.inputs() + kind.arguments();
-            if inputs.len() != wanted || inputs.iter().any(|&i| i >= at) {
-                return Err(fault("takes other inputs"));
-            }
-            if kind == Kind::Param && !(0.0..params as f64).contains(&number) {
-                return Err(fault("there is no such parameter"));
-            }
-            decoded.push((kind, inputs.clone(), number));
-        }
-        let (conditions, levels) = (conditions.map(position), levels.map(position));
-        if conditions.iter().chain(&levels).flatten().any(|&i| i >= decoded.len()) {
-            return Err(Error::Plan("an output is no operation".into()));
-        }
-        Ok(Self { nodes: decoded, frames: frames(nodes)?, conditions, levels, params })
-    }
-
-    /// Add the operations of one combination of parameters to a joint plan, each distinct one once; gives its outputs.
-    pub fn fill(&self, params: &[f64], joint: &mut Joint) -> Result<Outputs> {
-        let mut filled: Vec<Filled> = Vec::with_capacity(self.nodes.len());
-        for ((kind, inputs, number), &frame) in self.nodes.iter().zip(&self.frames) {
-            let numbers = |k: usize| match filled[inputs[k]] {
-                Filled::Number(x) => Some(x),
-                Filled::Op(_) => None,
-            };
-            let value = match kind {
-                Kind::Const => Filled::Number(*number),
-                Kind::Param => Filled::Number(params[*number as usize]),
-                Kind::Unary(op) if numbers(0).is_some() => Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN))),
-                Kind::Binary(op) if numbers(0).is_some() && numbers(1).is_some() => {
-                    Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN), numbers(1).unwrap_or(f64::NAN)))
-                }
-                _ => {
-                    let count = kind.inputs();
-                    let mut positions = [0; INPUTS];
-                    for (position, &input) in positions.iter_mut().zip(&inputs[..count]) {
-                        *position = joint.operand(filled[input], self.frames[input]);
-                    }
-                    let mut arguments = [0.0; ARGUMENTS];
-                    for (k, argument) in arguments.iter_mut().enumerate().take(kind.arguments()) {
-                        *argument = numbers(count + k).ok_or_else(|| Error::Plan("an argument is no number".into()))?;
-                    }
-                    let op = kind.build(&positions, &arguments[..kind.arguments()], *number);
-                    let op = op.map_err(|what| Error::Input(format!("{} {what}", kind.name())))?;
-                    Filled::Op(joint.add(op, frame))
-                }
-            };
-            filled.push(value);
-        }
-        let mut output = |i: Option<usize>| i.map(|i| joint.operand(filled[i], self.frames[i]));
-        Ok(Outputs { conditions: self.conditions.map(&mut output), levels: self.levels.map(&mut output) })
-    }
-}
-
-/// Operations of many plans, each distinct one once.
-#[derive(Debug, Default)]
-pub struct Joint {
-    pub ops: Vec<Op>,
-    pub frames: Vec<i64>,
-    seen: HashMap<(Key, i64), usize>,
 }
 
 /// Equal for equal operations.
 pub type Key = [u64; 3 + INPUTS + ARGUMENTS];
-
-impl Joint {
-    fn operand(&mut self, filled: Filled, frame: i64) -> usize {
-        match filled {
-            Filled::Op(i) => i,
-            Filled::Number(x) => self.add(Op::Const(x), frame),
-        }
-    }
-
-    fn add(&mut self, op: Op, frame: i64) -> usize {
-        *self.seen.entry((key(&op), frame)).or_insert_with(|| {
-            self.ops.push(op);
-            self.frames.push(frame);
-            self.ops.len() - 1
-        })
-    }
-}
 
 pub fn key(op: &Op) -> Key {
     let at = |i: usize| i as u64;

@@ -23,6 +23,7 @@ use crate::rules;
 use crate::signals::Source;
 use crate::simulate;
 use crate::sweep::Sweep;
+use crate::template;
 use crate::trade::Trade;
 
 /// How often a running call looks at the flag's neighbours: the interpreter's signals, such as Ctrl-C.
@@ -294,13 +295,13 @@ fn values<'py>(
 }
 
 #[pyclass(frozen, module = "python_core._core_rs")]
-struct Template(plan::Template);
+struct Template(template::Template);
 
 #[pymethods]
 impl Template {
     #[new]
     fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 3], params: usize) -> PyResult<Self> {
-        plan::Template::decode(&nodes, conditions, levels, params).map(Self).map_err(fault)
+        template::Template::decode(&nodes, conditions, levels, params).map(Self).map_err(fault)
     }
 }
 

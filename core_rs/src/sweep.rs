@@ -14,11 +14,12 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::market::Market;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
-use crate::plan::{Joint, Outputs, Template};
+use crate::plan::Outputs;
 use crate::rules::Rules;
 use crate::signals::{Carry, OrderTile, Source, Wanted};
 use crate::simulate::Simulator;
 use crate::strategy_bars::Frame;
+use crate::template::{Joint, Template};
 use crate::trade::Trade;
 
 /// What to run.

@@ -64,11 +64,17 @@ impl Whole {
 
     #[inline(always)]
     pub fn times(&self, other: &Self) -> Self {
+        // Sizes that can't overflow are the usual case, and are faster to tell than an overflow.
         if let (Self::Small(a), Self::Small(b)) = (self, other)
-            && let Some(product) = a.checked_mul(*b)
+            && a.unsigned_abs().leading_zeros() + b.unsigned_abs().leading_zeros() > 129
         {
-            return Self::Small(product);
+            return Self::Small(a * b);
         }
+        self.times_slowly(other)
+    }
+
+    #[cold]
+    fn times_slowly(&self, other: &Self) -> Self {
         Self::from_big(self.big() * other.big())
     }
 

@@ -1,6 +1,6 @@
 //! Volatility: how wide prices range.
 
-use crate::plan::greatest;
+use crate::elementwise::greatest;
 
 #[derive(Debug)]
 pub struct TrueRange {
