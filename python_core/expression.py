@@ -67,6 +67,7 @@ class Compiler(ast.NodeVisitor):
         self._where = ""
         self._depth = 0
         self._expansion: Expansion | None = None
+        self._expanded: dict[tuple[str | int | None, ...], int] = {}
 
     def condition(self, where: str, text: str, timeframe: str | None = None) -> int:
         """Position of the node that says whether `text` is true, on a higher timeframe if one is given."""
@@ -302,7 +303,7 @@ class Compiler(ast.NodeVisitor):
         if output is not None and output not in indicator.outputs:
             hint = nearest(output, list(indicator.outputs)) if indicator.outputs else "leave the point and the name out"
             raise self._error(node, f"{name} has no output {output!r:.60}", hint=hint, code="unknown_name")
-        parameters, count = indicator.parameters, len(node.args)
+        parameters, count = _parameters(name), len(node.args)
         if not indicator.required <= count <= len(parameters):
             most = len(parameters)
             wanted = most if most == indicator.required else f"{indicator.required} to {most}"
@@ -317,7 +318,10 @@ class Compiler(ast.NodeVisitor):
         for row, number in zip(indicator.arguments, given, strict=True):
             bound[row.name] = self._argument(node, name, row, number)
         if indicator.formula:
-            return self._expand(node, indicator, bound, output)
+            key = (name, output, self.builder.frame, *bound.values())
+            if key not in self._expanded:
+                self._expanded[key] = self._expand(node, indicator, bound, output)
+            return self._expanded[key]
         inputs = tuple(bound[each] for each in parameters[:first_argument]) + tuple(map(self.builder.add, indicator.implied))
         which = indicator.outputs.index(output or indicator.outputs[0]) if indicator.outputs else None
         return self.builder.indicator(name, inputs, tuple(bound[row.name] for row in indicator.arguments), which)
@@ -382,6 +386,11 @@ class Compiler(ast.NodeVisitor):
         place = self._expansion.call if self._expansion else node
         column = getattr(place, "col_offset", 0) + 1
         return StrategyError(message, where=f"{where or self._where}, column {column}", hint=hint, code=code)
+
+
+@cache
+def _parameters(function: str) -> tuple[str, ...]:
+    return INDICATORS[function].parameters
 
 
 @cache

@@ -123,7 +123,8 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "macd": composite(
-        "Moving average convergence and divergence: line = ema(fast) - ema(slow), signal = ema(line), hist = line - signal. (Appel 1979)",
+        "Moving average convergence and divergence: line = ema(fast) - ema(slow), signal = ema(line), hist = line - signal."
+        " TA-Lib begins the fast average later; the difference dies out. (Appel 1979)",
         length("fast", 12),
         length("slow", 26),
         length("signal_length", 9),

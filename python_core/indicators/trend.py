@@ -78,19 +78,22 @@ _DIRECTIONAL: Final = {
 
 ROWS: Final[dict[str, Indicator]] = {
     "plus_di": composite(
-        "Plus directional indicator: 100 * rma of upward movement / atr; 0 where nothing moved. (Wilder 1978)",
+        "Plus directional indicator: 100 * rma of upward movement / atr; 0 where nothing moved."
+        " TA-Lib begins its averages one bar earlier; the difference dies out. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={"value": "100 * rma(plus, length) / span if span != 0 else 0", **_DIRECTIONAL},
     ),
     "minus_di": composite(
-        "Minus directional indicator: 100 * rma of downward movement / atr; 0 where nothing moved. (Wilder 1978)",
+        "Minus directional indicator: 100 * rma of downward movement / atr; 0 where nothing moved."
+        " TA-Lib begins its averages one bar earlier; the difference dies out. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={"value": "100 * rma(minus, length) / span if span != 0 else 0", **_DIRECTIONAL},
     ),
     "adx": composite(
-        "Average directional index: rma of 100 * |plus_di - minus_di| / (plus_di + minus_di); 0 where both are. (Wilder 1978)",
+        "Average directional index: rma of 100 * |plus_di - minus_di| / (plus_di + minus_di); 0 where both are."
+        " TA-Lib begins its averages one bar earlier; the difference dies out. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={

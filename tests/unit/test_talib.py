@@ -82,6 +82,7 @@ TWINS: dict[str, Twin] = {
     "mfi(14)": Twin(
         lambda b: talib.MFI(b.high, b.low, b.close, b.volume * 1e9, 14), scale=100.0, doubtful=lambda b: unmoved(b) | untraded(b), window=14
     ),
+    # the fast average begins later there, so that both have their first value on one bar
     "macd(close)": Twin(lambda b: talib.MACD(b.close, 12, 26, 9)[0], settle=150, scale="price"),
     "macd(close).signal": Twin(lambda b: talib.MACD(b.close, 12, 26, 9)[1], settle=150, scale="price"),
     "macd(close).hist": Twin(lambda b: talib.MACD(b.close, 12, 26, 9)[2], settle=150, scale="price"),
@@ -93,6 +94,7 @@ TWINS: dict[str, Twin] = {
     "true_range()": Twin(lambda b: talib.TRANGE(b.high, b.low, b.close)),
     "atr(14)": Twin(lambda b: talib.ATR(b.high, b.low, b.close, 14)),
     "natr(14)": Twin(lambda b: talib.NATR(b.high, b.low, b.close, 14)),
+    # sums of 13 bars are the seed there, not averages of 14
     "plus_di(14)": Twin(lambda b: talib.PLUS_DI(b.high, b.low, b.close, 14), settle=400, scale=100.0),
     "minus_di(14)": Twin(lambda b: talib.MINUS_DI(b.high, b.low, b.close, 14), settle=400, scale=100.0),
     "adx(14)": Twin(lambda b: talib.ADX(b.high, b.low, b.close, 14), settle=400, scale=100.0),
