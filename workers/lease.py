@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import import_module
@@ -273,6 +274,8 @@ async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = Fa
 def run(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
     """A worker as a process of its own."""
     log.set_up(settings)
+    # The Python kernel holds the interpreter for so long at a time; at the usual 5 ms, leases and cancels would wait for it again and again.
+    sys.setswitchinterval(0.0005)
     working = work(settings, levels=levels, burst=burst)
     try:
         import uvloop

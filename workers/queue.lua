@@ -111,11 +111,13 @@ local function come_due()
   end
 end
 
--- The owner whose turn it is on a level, his longest waiting job, and since when it waits.
+-- The owner whose turn it is on a level, his longest waiting job, and since when it waits. What is empty stays so during a call.
+local empty = {}
 local function head(level)
-  while true do
+  while not empty[level] do
     local owner = redis.call('ZRANGE', RING .. level, 0, 0)[1]
     if not owner then
+      empty[level] = true
       return nil
     end
     local first = redis.call('ZRANGE', line_of(level, owner), 0, 0, 'WITHSCORES')
@@ -127,8 +129,7 @@ local function head(level)
 end
 
 -- Takes the next job of these levels out of its line. Every other turn is the most urgent level's, however long others have waited.
-local function next_job(levels)
-  local urgent_first = redis.call('HINCRBY', TURNS, 'claim', 1) % 2 == 1
+local function next_job(levels, urgent_first)
   local best, level, owner, id
   for i = 1, #levels do
     local candidate = levels:sub(i, i)
@@ -143,8 +144,10 @@ local function next_job(levels)
   if not id then
     return nil
   end
-  redis.call('ZADD', RING .. level, redis.call('HINCRBY', TURNS, 'ring', 1), owner)
   leave_line(id, level, owner)
+  if redis.call('ZCARD', RING .. level) > 1 and redis.call('ZSCORE', RING .. level, owner) then
+    redis.call('ZADD', RING .. level, redis.call('HINCRBY', TURNS, 'ring', 1), owner)
+  end
   return id, owner
 end
 
@@ -182,15 +185,18 @@ elseif verb == 'exchange' then
   end
   come_due()
   if redis.call('EXISTS', PAUSED) == 0 then
+    local turn = tonumber(redis.call('HGET', TURNS, 'claim') or 0)
     for _ = 1, most do
-      local id, owner = next_job(levels)
+      local id, owner = next_job(levels, turn % 2 == 0)
       if not id then
         break
       end
+      turn = turn + 1
       hold(id, owner, ARGV[3], ARGV[4])
       claimed[#claimed + 1] = id
       claimed[#claimed + 1] = redis.call('GET', PAYLOAD .. id)
     end
+    redis.call('HSET', TURNS, 'claim', turn)
   end
   if #claimed > 0 then
     return claimed
