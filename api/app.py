@@ -12,7 +12,7 @@ from litestar.di import Provide
 from litestar.response import Redirect
 
 import workers
-from api import backtests, datasets, operations, problems, strategies
+from api import backtests, datasets, fetches, operations, problems, strategies
 from api.body import MAX_JSON_BYTES, ApiRequest
 from api.openapi import openapi_config, page_assets
 from api.terms import provide_terms
@@ -35,6 +35,10 @@ STRUCTS = (
     strategies.StrategyPage,
     workers.BacktestRequest,
     backtests.AttemptList,
+    workers.FetchRequest,
+    workers.FetchPage,
+    workers.ScheduleRequest,
+    fetches.SchedulePage,
     workers.RunPage,
     workers.TradePage,
     workers.Equity,
@@ -59,7 +63,7 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
             app.state.service = opened
             yield
 
-    resources = [datasets.Datasets, strategies.Strategies, backtests.Backtests, operations.Operations]
+    resources = [datasets.Datasets, fetches.Fetches, fetches.Schedules, strategies.Strategies, backtests.Backtests, operations.Operations]
     return Litestar(
         [index, page_assets(), Router("/api/v1", route_handlers=resources)],
         lifespan=[service],

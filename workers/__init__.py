@@ -5,10 +5,13 @@ from workers.creation import CreateAndRun
 from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
 from workers.events import RunEvent
+from workers.fetch import FetchReport
+from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
 from workers.imports import Reading
 from workers.runs import Attempt, BacktestRequest, Equity, Priority, Run, RunError, RunPage, RunResult, RunState, Stages, Terms, TradePage
+from workers.schedules import Schedule, ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
@@ -25,6 +28,10 @@ __all__ = [
     "DeadLetter",
     "DeadPage",
     "Equity",
+    "Fetch",
+    "FetchPage",
+    "FetchReport",
+    "FetchRequest",
     "Health",
     "Held",
     "Instrument",
@@ -39,6 +46,8 @@ __all__ = [
     "RunPage",
     "RunResult",
     "RunState",
+    "Schedule",
+    "ScheduleRequest",
     "Service",
     "Settings",
     "Stages",

@@ -18,6 +18,7 @@ from workers import artifacts, events, outbox, store
 from workers.bars_cache import BarsCache
 from workers.database import Database, is_unreachable
 from workers.errors import WorkersError
+from workers.exchange import Exchanges
 from workers.queue import Queue, RedisError, Retry, job_id
 from workers.results import Results
 from workers.runs import DONE, RunError, RunState
@@ -92,6 +93,7 @@ class Executor:
             folder=settings.folder / "columns",
             most_file_bytes=settings.columns_cache_mb * 1_000_000,
         )
+        self.exchanges = Exchanges(settings.exchange_proxy_url)
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
 

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import creation, embedded, events, log, outbox, saga, sweep
+from workers import creation, embedded, events, log, outbox, saga, schedules, sweep
 from workers.attempts import Executor, Job, Stop
 from workers.bell import Bell
 from workers.database import open_database
@@ -218,6 +218,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
         await database.migrate()
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
         executor = Executor(settings, database, queue, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
+        stack.push_async_callback(executor.exchanges.close)
         stack.callback(executor.threads.shutdown, wait=False, cancel_futures=True)
         if burst:
             await outbox.send(database, queue)
@@ -227,6 +228,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
             asyncio.create_task(sweep.sweep_forever(database, executor.artifacts, queue, every_s=settings.sweep_s)),
             asyncio.create_task(events.tell_progress(queue, executor.jobs)),
             asyncio.create_task(_resume_sagas(executor)),
+            asyncio.create_task(schedules.ask_due_forever(database, queue, every_s=min(settings.reconcile_s, 1.0))),
             # The first run would otherwise wait for it.
             asyncio.create_task(asyncio.to_thread(import_module, "polars")),
         ]

@@ -13,12 +13,13 @@ import python_core as bt
 from python_core import diagnostics
 from python_core.cleaning import Report
 from python_core.diagnostics import Diagnosis, Plot
-from workers import artifacts, catalogue, creation, embedded, follow, health, imports, strategies, submit
+from workers import artifacts, catalogue, creation, embedded, fetches, follow, health, imports, schedules, strategies, submit
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
 from workers.creation import CreateAndRun
 from workers.database import Database, open_database
 from workers.datasets import MarketData, told
+from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Health, QueueMetrics
 from workers.imports import Reading, Source
@@ -29,6 +30,7 @@ from workers.queue import Queue, open_queue
 from workers.reachable import reachable as _reachable
 from workers.results import Results
 from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
+from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 
@@ -168,6 +170,44 @@ class Service:
         with _reachable():
             async with self.database.read() as session:
                 return await catalogue.find(session, reference)
+
+    async def fetch_dataset(self, request: FetchRequest, terms: Terms = submit.NOW) -> Fetch:
+        """Accept a fetch from an exchange; `Invalid` when ccxt knows no such exchange, `Unavailable` when ccxt is not installed."""
+        with _reachable():
+            fetch = await fetches.ask(self.database, request, terms)
+        self._relay.wake()
+        return fetch
+
+    async def get_fetch(self, fetch_id: str) -> Fetch:
+        with _reachable():
+            return await fetches.get(self.database, fetch_id)
+
+    async def list_fetches(self, *, limit: int = 50, cursor: str | None = None) -> FetchPage:
+        """Fetches, newest first."""
+        with _reachable():
+            return await fetches.page(self.database, limit=limit, cursor=cursor)
+
+    async def cancel_fetch(self, fetch_id: str) -> Fetch:
+        """Cancel a fetch, whose stored bars stay; `Conflict` when it is done."""
+        with _reachable():
+            return await fetches.cancel(self.database, self.queue, fetch_id)
+
+    async def create_schedule(self, request: ScheduleRequest, *, owner: str = "") -> Schedule:
+        """Keep a dataset fresh; `Conflict` when it has a schedule."""
+        with _reachable():
+            return await schedules.create(self.database, request, owner)
+
+    async def list_schedules(self) -> tuple[Schedule, ...]:
+        with _reachable():
+            return await schedules.every(self.database)
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        with _reachable():
+            return await schedules.get(self.database, schedule_id)
+
+    async def delete_schedule(self, schedule_id: str) -> None:
+        with _reachable():
+            await schedules.delete(self.database, schedule_id)
 
     async def create_strategy(self, name: str, strategy: bt.Strategy) -> StoredStrategy:
         """Keep a strategy; `Conflict` on a taken name."""

@@ -106,6 +106,7 @@ async def finish(
     engine: str | None = None,
     fingerprint: str | None = None,
     cached: bool = False,
+    output: str | None = None,
 ) -> bool:
     """End the run; False if the attempt is no longer the run's."""
     now = now_ms()
@@ -118,7 +119,15 @@ async def finish(
         "cached": cached,
         "finished_at": now,
     }
+    if output is not None:
+        values["output"] = output
     return await _leave(session, started, values, now=now, outcome=state, error=error)
+
+
+async def note(session: AsyncSession, started: Started, *, output: str) -> bool:
+    """Keep what the run has found so far; False if the attempt is no longer the run's."""
+    mine = (RunRow.id == started.row.id, RunRow.attempt == started.attempt, RunRow.state == RunState.RUNNING)
+    return await session.scalar(sa.update(RunRow).where(*mine).values(output=output).returning(RunRow.id)) is not None
 
 
 async def requeue(session: AsyncSession, started: Started, state: RunState, *, delay_ms: int = 0, error: RunError | None = None) -> bool:

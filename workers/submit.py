@@ -174,11 +174,20 @@ async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
     Raises:
         Conflict: it is done.
     """
-    async with database.write() as session:
-        row = await store.cancel(session, run_id) if is_reference(run_id) else None
+    await _row(database, run_id)
+    row = await cancel_job(database, queue, run_id)
     if row is None:
         run = store.to_run(await _row(database, run_id))
         raise Conflict(f"the run is done: it has {run.state}", where="run", hint="cancel runs that wait or run", code="finished")
+    return store.to_run(row)
+
+
+async def cancel_job(database: Database, queue: Queue, run_id: str) -> RunRow | None:
+    """Cancel a run of any kind; None if it is done."""
+    async with database.write() as session:
+        row = await store.cancel(session, run_id)
+    if row is None:
+        return None
     try:
         if row.state == RunState.RUNNING:
             await queue.request_cancel([row.id])
@@ -186,7 +195,7 @@ async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
             await queue.drop(row.id, row.job)
     except (RedisError, OSError):
         pass  # the database knows: the job will find its run cancelled, or the reconciler asks again
-    return store.to_run(row)
+    return row
 
 
 async def _row(database: Database, run_id: str) -> RunRow:

@@ -97,6 +97,31 @@ class PartRow(Table):
     bytes: Mapped[int]
 
 
+class DatasetGapRow(Table):
+    """Times that the exchange has no candles for, from the first to the last missing one."""
+
+    __tablename__ = "dataset_gaps"
+
+    dataset_id: Mapped[str] = mapped_column(_ID, ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    end: Mapped[int]
+
+
+class ScheduleRow(Table):
+    """A fetch that is asked for again and again: `fetch_id` is the run of the last one."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    dataset: Mapped[str] = mapped_column(_NAME, unique=True)
+    request: Mapped[str]
+    every_ms: Mapped[int]
+    owner: Mapped[str] = mapped_column(_NAME, default="")
+    created_at: Mapped[int]
+    next_at: Mapped[int] = mapped_column(index=True)
+    fetch_id: Mapped[str | None] = mapped_column(_ID)
+
+
 class StrategyRow(Table):
     __tablename__ = "strategies"
 

@@ -202,7 +202,14 @@ def check(answers: Iterable[Answer], wanted: Callable[[int], bool]) -> None:
 
 
 def test_the_schema_lists_operations_of_every_resource(target: Target) -> None:
-    assert {operation.path.split("/")[3] for operation in target.operations} == {"datasets", "strategies", "backtests", "queue"}
+    assert {operation.path.split("/")[3] for operation in target.operations} == {
+        "datasets",
+        "fetches",
+        "schedules",
+        "strategies",
+        "backtests",
+        "queue",
+    }
     assert {operation.id for operation in target.bodies()} == {*REQUESTS, "create_dataset", "append_to_dataset"}
 
 

@@ -62,7 +62,7 @@ def test_the_examples_of_bodies_are_taken() -> None:
         for _, operation in operations()
         if "application/json" in operation.get("requestBody", {}).get("content", {})
     }
-    assert len(bodies) == 10
+    assert len(bodies) == 12
     for schema in bodies.values():
         name = schema["allOf"][0]["$ref"].rpartition("/")[2]
         struct = next(struct for struct in STRUCTS if struct.__name__ == name)

@@ -1,0 +1,378 @@
+"""Candles and funding rates from an exchange that misbehaves, through ccxt's own code and as jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from exchange_server import MINUTE, ExchangeServer, Faults, Market
+
+import python_core as bt
+import workers
+from workers import catalogue, exchange, fetch, lease, parts, schedules
+from workers.exchange import Exchanges
+from workers.fetch import FetchReport, Gap
+from workers.parts import SERIES
+from workers.runs import DONE, RunState
+from workers.tables import DatasetGapRow, RunRow, ScheduleRow
+
+Until = Callable[..., Awaitable[None]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+pytestmark = pytest.mark.anyio
+
+BEGIN = 1_577_836_800_000
+WORK = """
+import workers.lease, workers, workers.fetch
+workers.fetch.candles.__kwdefaults__["chunk_bars"] = 1000
+workers.lease.run(workers.Settings.from_env())
+"""
+
+
+def history(bars: int, *, seed: int = 5) -> Market:
+    """A market with true gaps, one of them longer than any answer, and a funding rate each 8 hours."""
+    made = bt.synthetic(bars, timeframe="1m", seed=seed)
+    rows = np.column_stack([made.time - made.time[0] + BEGIN, made.open, made.high, made.low, made.close, made.volume]).astype(np.float64)
+    rows = np.delete(rows, np.r_[bars // 100 : bars // 100 + 3, bars // 2 : bars // 2 + 1, bars // 2 + 500 : bars // 2 + 3000], axis=0)
+    times = np.arange(BEGIN, rows[-1, 0], 8 * 60 * MINUTE, dtype=np.float64)
+    return Market(rows, np.column_stack([times, np.random.default_rng(seed).normal(0, 1e-4, len(times))]))
+
+
+def just_after(rows: np.ndarray, *, bars: int | None = None) -> int:
+    """A time at which the first `bars` candles are closed for good, and the next, if there is one, is not."""
+    return int(rows[-1 if bars is None else bars - 1, 0]) + MINUTE + 20_000
+
+
+def true_gaps(rows: np.ndarray) -> list[Gap]:
+    holes = np.flatnonzero(np.diff(rows[:, 0]) > MINUTE)
+    return [Gap(int(rows[i, 0]) + MINUTE, int(rows[i + 1, 0]) - MINUTE) for i in holes]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of our own choice are short; those that the exchange orders are not."""
+    monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setitem(fetch.candles.__kwdefaults__, "chunk_bars", 1000)
+
+
+@pytest.fixture
+def market() -> Market:
+    return history(6000)
+
+
+@pytest.fixture
+def server(market: Market) -> Iterator[ExchangeServer]:
+    """Bybit's spot and linear market, before its last 100 candles."""
+    with ExchangeServer({"spot": market, "linear": market}, now_ms=just_after(market.rows, bars=len(market.rows) - 100)) as started:
+        yield started
+
+
+@pytest.fixture
+def settings(settings: workers.Settings, server: ExchangeServer) -> workers.Settings:
+    return msgspec.structs.replace(settings, exchange_proxy_url=server.url)
+
+
+@pytest.fixture
+def ended(service: workers.Service, until: Until) -> Callable[..., Awaitable[workers.Fetch]]:
+    """`await ended(fetch.id)`: the fetch, once it is done."""
+
+    async def wait(fetch_id: str, within_s: float = 30) -> workers.Fetch:
+        async def done() -> bool:
+            return (await service.get_fetch(fetch_id)).state in DONE
+
+        await until(done, within_s)
+        return await service.get_fetch(fetch_id)
+
+    return wait
+
+
+Ended = Callable[..., Awaitable[workers.Fetch]]
+
+
+async def stored(service: workers.Service, reference: str, series: str = "bars") -> np.ndarray:
+    async with service.database.read() as session:
+        dataset = await catalogue.find(session, reference)
+        of = [part for part in await catalogue.parts(session, dataset) if part.series == series]
+    columns = parts.read(service.artifacts, of)
+    return np.column_stack(list(columns.values()))
+
+
+async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.ndarray, list[Gap], np.ndarray, FetchReport]:
+    """All candles, gaps and, but for a spot market, funding rates that an exchange has."""
+    exchanges, report = Exchanges(url), FetchReport()
+    try:
+        opened = await exchanges.get(name)
+        opened._client.throttler.config["refillRate"] *= 20
+        found = opened.market("BTCUSDT", kind)  # type: ignore[arg-type]
+        end = fetch.last_end(opened, MINUTE)
+        chunks = [chunk async for chunk in fetch.candles(opened, found, "1m", begin, end, report)]
+        rates = {} if kind == "spot" else await fetch.funding(opened, found, begin, end, report)
+    finally:
+        await exchanges.close()
+    rows = np.concatenate([np.column_stack([chunk.columns[name] for name in SERIES["bars"]]) for chunk in chunks])
+    return rows, [gap for chunk in chunks for gap in chunk.gaps], np.column_stack(list(rates.values()) or [[]]), report
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bybit", "spot"), ("bybit", "linear"), ("binance", "spot"), ("binance", "linear")])
+async def test_what_a_misbehaving_exchange_gives_is_exactly_its_true_series(name: str, kind: str) -> None:
+    truth = history(20_000, seed=len(name + kind))
+    faults = Faults.all(seed=len(name + kind), share=0.06, too_many=0)
+    with ExchangeServer({kind: truth}, now_ms=just_after(truth.rows), faults=faults, page=300) as server:
+        rows, gaps, rates, report = await everything(server.url, name, kind, BEGIN)
+    assert np.array_equal(rows, truth.rows)
+    assert gaps == true_gaps(truth.rows)
+    if kind != "spot":
+        assert np.array_equal(rates, truth.funding)
+    assert {"server_error", "truncated", "half_json", "reset", "empty", "duplicated", "missing", "disorder", "changing"} <= set(faults.met)
+    assert report.duplicates > 0
+    assert report.conflicts > 0
+    assert server.impatient == 0
+
+
+async def test_the_waits_that_an_exchange_orders_are_kept(market: Market) -> None:
+    faults = Faults(seed=2, too_many=0.15)
+    with ExchangeServer({"spot": market}, now_ms=just_after(market.rows), faults=faults) as server:
+        rows, *_ = await everything(server.url, "binance", "spot", BEGIN)
+    assert np.array_equal(rows, market.rows)
+    assert faults.met["too_many"] > 0
+    assert server.impatient == 0
+
+
+async def test_years_before_a_market_began_cost_a_few_questions(market: Market, server: ExchangeServer) -> None:
+    rows, gaps, *_ = await everything(server.url, "bybit", "spot", 0)
+    assert np.array_equal(rows, market.rows[:-100])
+    assert gaps[0] == Gap(0, BEGIN - MINUTE)
+    assert server.asked["/v5/market/kline"] < 50
+
+
+async def test_a_fetch_becomes_a_dataset(
+    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
+) -> None:
+    server.faults = Faults.all(3, 0.02, too_many=0)
+    request = workers.FetchRequest(exchange="bybit", symbol="btc/usdt", timeframe="1m", kind="linear", since=BEGIN, funding=True)
+    done = await ended((await service.fetch_dataset(request)).id)
+    assert done.state == RunState.SUCCEEDED, done.error
+    dataset = await service.get_dataset("bybit-btcusdt-linear-1m")
+    assert (dataset.symbol, dataset.exchange, dataset.kind, dataset.tick_size) == ("BTC/USDT:USDT", "bybit", "linear", 0.01)
+    assert np.array_equal(await stored(service, dataset.id), market.rows[:-100])
+    last = market.rows[-101, 0]
+    assert np.array_equal(await stored(service, dataset.id, "funding"), market.funding[market.funding[:, 0] <= last])
+    report = done.report
+    assert report is not None
+    assert (report.dataset, report.bars, report.gaps) == (dataset.reference, dataset.rows, dataset.gaps)
+    assert report.funding == (market.funding[:, 0] <= last).sum()
+    async with service.database.read() as session:
+        rows = await session.scalars(sa.select(DatasetGapRow).order_by(DatasetGapRow.start))
+        assert [Gap(row.start, row.end) for row in rows] == true_gaps(market.rows[:-100])
+
+
+async def test_an_update_asks_only_for_what_came_since(
+    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
+) -> None:
+    request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
+    await ended((await service.fetch_dataset(request)).id)
+    before = await service.get_dataset("bybit-btcusdt-1m")
+    asked: list[int] = []
+    server.on_candles = lambda minutes, since: asked.append(since)
+    await ended((await service.fetch_dataset(request)).id)
+    assert asked == [], "nothing is new, and the gaps are known"
+    server.now_ms = just_after(market.rows, bars=len(market.rows) - 50)
+    await ended((await service.fetch_dataset(request)).id)
+    after = await service.get_dataset("bybit-btcusdt-1m")
+    assert min(asked) > before.end
+    assert after.version == before.version + 1
+    assert np.array_equal(await stored(service, after.id), market.rows[:-50])
+    assert np.array_equal(await stored(service, before.reference), market.rows[:-100])
+
+
+async def test_what_is_missing_before_and_between_is_fetched(
+    service: workers.Service, worker: lease.LeaseWorker, market: Market, ended: Ended
+) -> None:
+    spans = [(1000, 1500), (2500, 2700)]
+    for begin, end in spans:
+        since, until = int(market.rows[begin, 0]), int(market.rows[end, 0])
+        request = workers.FetchRequest(exchange="binance", symbol="BTCUSDT", timeframe="1m", since=since, until=until, dataset="some")
+        assert (await ended((await service.fetch_dataset(request)).id)).state == RunState.SUCCEEDED
+    whole = workers.FetchRequest(exchange="binance", symbol="BTCUSDT", timeframe="1m", since=BEGIN, dataset="some")
+    assert (await ended((await service.fetch_dataset(whole)).id)).state == RunState.SUCCEEDED
+    assert np.array_equal(await stored(service, "some"), market.rows[:-100])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_killed_worker_costs_no_bar(
+    service: workers.Service, settings: workers.Settings, server: ExchangeServer, market: Market, ended: Ended
+) -> None:
+    server.page = 400
+    server.faults = Faults(seed=4, duplicated=0.1, missing=0.1, disorder=0.1)
+    far = asyncio.Event()
+    loop, last = asyncio.get_running_loop(), [0, 0]
+
+    def watch(minutes: int, since: int) -> None:
+        last[0] = since
+        if last[1] == 0 and since > market.rows[len(market.rows) // 2, 0]:
+            loop.call_soon_threadsafe(far.set)
+
+    server.on_candles = watch
+    accepted = await service.fetch_dataset(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
+    processes = []
+
+    def start() -> None:
+        environ = {**os.environ, **settings.to_env(), "BARSTORM_LOG_LEVEL": "error"}
+        processes.append(subprocess.Popen([sys.executable, "-c", WORK], env=environ))
+
+    try:
+        start()
+        await asyncio.wait_for(far.wait(), 60)
+        processes[0].send_signal(signal.SIGKILL)
+        processes[0].wait()
+        half = await service.get_dataset("bybit-btcusdt-1m")
+        asked: list[int] = []
+        server.on_candles = lambda minutes, since: asked.append(since)
+        start()
+        done = await ended(accepted.id, 60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert done.state == RunState.SUCCEEDED, done.error
+    assert done.attempt == 2
+    assert 1000 <= half.rows < len(market.rows) - 100
+    assert min(asked) > half.end, "what was stored is not asked for again"
+    assert np.array_equal(await stored(service, half.id), market.rows[:-100])
+    assert done.report is not None
+    assert done.report.bars == len(market.rows) - 100
+
+
+async def test_a_cancelled_fetch_keeps_what_it_has_stored(
+    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended, until: Until
+) -> None:
+    server.page = 100
+    accepted = await service.fetch_dataset(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
+
+    async def some() -> bool:
+        report = (await service.get_fetch(accepted.id)).report
+        return report is not None and report.bars >= 1000
+
+    await until(some)
+    await service.cancel_fetch(accepted.id)
+    done = await ended(accepted.id)
+    assert done.state == RunState.CANCELLED
+    rows = await stored(service, "bybit-btcusdt-1m")
+    assert np.array_equal(rows, market.rows[: len(rows)])
+    with pytest.raises(workers.Conflict, match="is done"):
+        await service.cancel_fetch(accepted.id)
+
+
+async def test_what_an_exchange_has_not_fails_with_a_hint(
+    service: workers.Service, worker: lease.LeaseWorker, dataset: workers.Dataset, ended: Ended
+) -> None:
+    async def error(**values: object) -> tuple[str, str]:
+        request = workers.FetchRequest(**{"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": BEGIN} | values)  # type: ignore[arg-type]
+        done = await ended((await service.fetch_dataset(request)).id)
+        assert done.state == RunState.FAILED
+        assert done.error is not None
+        return done.error.code, done.error.hint
+
+    assert await error(symbol="BTCUSTD") == ("unknown_symbol", "did you mean BTC/USDT?")
+    assert (await error(kind="inverse"))[0] == "unknown_symbol"
+    assert await error(dataset=dataset.name) == ("other_market", "give the fetch another dataset")
+    with pytest.raises(workers.Invalid, match="use binance"):
+        await service.fetch_dataset(workers.FetchRequest(exchange="binanse", symbol="BTCUSDT", timeframe="1m"))
+
+
+async def test_an_exchange_that_stays_away_ends_dead(
+    service: workers.Service,
+    settings: workers.Settings,
+    server: ExchangeServer,
+    start_worker: StartWorker,
+    ended: Ended,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "TRIES", 2)
+    server.faults = Faults(reset=1.0)
+    monkeypatch.setattr(Faults, "transport", lambda self: "reset")
+    async with start_worker(msgspec.structs.replace(settings, max_failures=2)):
+        request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
+        done = await ended((await service.fetch_dataset(request)).id)
+    assert (done.state, done.attempt) == (RunState.DEAD, 2)
+    assert done.error is not None
+    assert done.error.code == "exchange_down"
+
+
+async def test_equal_fetches_on_their_way_are_one(service: workers.Service) -> None:
+    request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
+    first = await service.fetch_dataset(request)
+    assert (await service.fetch_dataset(request)).id == first.id
+    await service.cancel_fetch(first.id)
+    assert (await service.fetch_dataset(request)).id != first.id
+    keyed = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="5m")
+    second = await service.fetch_dataset(keyed, workers.Terms(key="mine"))
+    await service.cancel_fetch(second.id)
+    assert (await service.fetch_dataset(keyed, workers.Terms(key="mine"))).id == second.id
+    assert len((await service.list_fetches()).items) == 3
+
+
+async def test_a_schedule_keeps_a_dataset_fresh(
+    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, until: Until
+) -> None:
+    request = workers.ScheduleRequest(fetch=workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
+    schedule = await service.create_schedule(request)
+
+    async def holds(bars: int) -> bool:
+        return any(dataset.rows == bars for dataset in await service.list_datasets())
+
+    await until(lambda: holds(len(market.rows) - 100))
+    server.now_ms = just_after(market.rows)
+    async with service.database.write() as session:
+        await session.execute(sa.update(ScheduleRow).values(next_at=0))
+    await until(lambda: holds(len(market.rows)))
+    assert (await service.get_schedule(schedule.id)).next_at > schedule.next_at
+    with pytest.raises(workers.Conflict, match="has a schedule"):
+        await service.create_schedule(request)
+    await service.delete_schedule(schedule.id)
+    assert await service.list_schedules() == ()
+
+
+async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(service: workers.Service) -> None:
+    request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
+    schedule = await service.create_schedule(workers.ScheduleRequest(fetch=request))
+    assert sum(await asyncio.gather(*(schedules.ask_due(service.database) for _ in range(5)))) == 1
+    for _ in range(3):
+        async with service.database.write() as session:
+            await session.execute(sa.update(ScheduleRow).values(next_at=0))
+        assert await schedules.ask_due(service.database) == 0, "the one before has not ended"
+    async with service.database.read() as session:
+        assert await session.scalar(sa.select(sa.func.count()).select_from(RunRow)) == 1
+    first = (await service.get_schedule(schedule.id)).last_fetch
+    assert first is not None
+    await service.cancel_fetch(first)
+    async with service.database.write() as session:
+        await session.execute(sa.update(ScheduleRow).values(next_at=0))
+    assert await schedules.ask_due(service.database) == 1
+    again = await service.get_schedule(schedule.id)
+    assert again.last_fetch != first
+    assert again.next_at % MINUTE >= fetch.SETTLE_MS, "an exchange is asked when the candle is closed for good"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_million_bars_of_a_misbehaving_exchange_are_exactly_its_true_series(
+    service: workers.Service, settings: workers.Settings, start_worker: StartWorker, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fetch.candles.__kwdefaults__, "chunk_bars", fetch.CHUNK_BARS)
+    truth = history(1_000_000)
+    with ExchangeServer({"linear": truth}, now_ms=just_after(truth.rows), faults=Faults.all(7, 0.02, too_many=0.005)) as server:
+        async with start_worker(msgspec.structs.replace(settings, exchange_proxy_url=server.url)):
+            request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", kind="linear", since=BEGIN, funding=True)
+            done = await ended((await service.fetch_dataset(request)).id, 1200)
+    assert done.state == RunState.SUCCEEDED, done.error
+    assert np.array_equal(await stored(service, done.dataset), truth.rows)
+    assert np.array_equal(await stored(service, done.dataset, "funding"), truth.funding)

@@ -1,0 +1,164 @@
+"""Schedules: fetches that are asked for again and again, so that a dataset stays fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Annotated, Final
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+from msgspec import Meta
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from python_core import timeframe as timeframes
+from workers import fetches, outbox
+from workers.database import Database
+from workers.errors import Conflict, NotFound
+from workers.exchange import check_exchange
+from workers.fetch import SETTLE_MS
+from workers.fetches import FetchRequest
+from workers.queue import Queue, RedisError
+from workers.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
+from workers.tables import RunRow, ScheduleRow
+
+BATCH: Final = 100
+# Schedules of one period are spread over so long, so that an exchange isn't asked for all at once.
+SPREAD_MS: Final = 5_000
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keep a dataset fresh: what to fetch, and how often."""
+
+    fetch: FetchRequest
+    every_s: Annotated[
+        Annotated[int, Meta(ge=60, le=604_800)] | None, Meta(description="Left out: as long as a candle, but at most a day.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.fetch.until is not None:
+            raise ValueError("fetch.until: what is kept fresh has no end; leave it out")
+        if self.every_s is not None and not 60 <= self.every_s <= 604_800:
+            raise ValueError(f"every_s: {self.every_s} is out of range; use 60 to 604800")
+
+    @property
+    def every_ms(self) -> int:
+        return min(timeframes.milliseconds(self.fetch.timeframe), timeframes.DAY_MS) if self.every_s is None else self.every_s * 1000
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset that is kept fresh. While one of its fetches is on its way, no other begins; what was due meanwhile is done by the next."""
+
+    id: str
+    dataset: Annotated[str, Meta(description="Name of the dataset.")]
+    fetch: FetchRequest
+    every_s: int
+    owner: str
+    created_at: TimeMs
+    next_at: Annotated[TimeMs, Meta(description="When it is due next.")]
+    last_fetch: Annotated[str | None, Meta(description="Id of the fetch that it asked for last.")]
+
+
+async def create(database: Database, request: ScheduleRequest, owner: str) -> Schedule:
+    """Keep a schedule, due at once.
+
+    Raises:
+        Invalid: there is no such exchange.
+        Conflict: the dataset has a schedule.
+    """
+    check_exchange(request.fetch.exchange)
+    now = now_ms()
+    row = ScheduleRow(
+        id=new_id(),
+        dataset=request.fetch.name,
+        request=encode(request.fetch),
+        every_ms=request.every_ms,
+        owner=owner,
+        created_at=now,
+        next_at=now,
+    )
+    try:
+        async with database.write() as session:
+            session.add(row)
+    except IntegrityError:
+        hint = "delete that schedule first"
+        raise Conflict(f"{request.fetch.name!r} has a schedule", where="dataset", hint=hint, code="name_taken") from None
+    return _to_schedule(row)
+
+
+async def every(database: Database) -> tuple[Schedule, ...]:
+    """All schedules, by dataset."""
+    async with database.read() as session:
+        return tuple(_to_schedule(row) for row in await session.scalars(sa.select(ScheduleRow).order_by(ScheduleRow.dataset)))
+
+
+async def get(database: Database, schedule_id: str) -> Schedule:
+    async with database.read() as session:
+        row = await session.get(ScheduleRow, schedule_id) if is_reference(schedule_id) else None
+    if row is None:
+        raise _unknown(schedule_id)
+    return _to_schedule(row)
+
+
+async def delete(database: Database, schedule_id: str) -> None:
+    """Forget a schedule; a fetch of it that is on its way goes on."""
+    async with database.write() as session:
+        row = await session.get(ScheduleRow, schedule_id) if is_reference(schedule_id) else None
+        if row is None:
+            raise _unknown(schedule_id)
+        await session.delete(row)
+
+
+async def ask_due(database: Database) -> int:
+    """Ask for what is due; how many fetches. Several processes may do so at once: each time of a schedule is taken by one of them."""
+    now = now_ms()
+    async with database.read() as session:
+        due = (await session.scalars(sa.select(ScheduleRow).where(ScheduleRow.next_at <= now).limit(BATCH))).all()
+    return sum([await _ask(database, row, now) for row in due])
+
+
+async def ask_due_forever(database: Database, queue: Queue, *, every_s: float) -> None:
+    """Ask for what is due in every period, by one process of all that run this."""
+    while True:
+        try:
+            if await queue.my_turn("schedules", every_s * 0.9) and await ask_due(database):
+                await outbox.send(database, queue)
+        except (RedisError, SQLAlchemyError, OSError) as error:
+            _log.warning("schedules not looked at", reason=str(error))
+        await asyncio.sleep(every_s)
+
+
+async def _ask(database: Database, row: ScheduleRow, now: int) -> bool:
+    late = SETTLE_MS + zlib.crc32(row.id.encode()) % SPREAD_MS
+    following = (max(now - late, 0) // row.every_ms + 1) * row.every_ms + late
+    async with database.write() as session:
+        mine = await session.scalar(
+            sa.update(ScheduleRow)
+            .where(ScheduleRow.id == row.id, ScheduleRow.next_at == row.next_at)
+            .values(next_at=following)
+            .returning(ScheduleRow.id)
+        )
+        if mine is None or await session.scalar(sa.select(RunRow.id).where(RunRow.id == row.fetch_id, RunRow.state.in_(OPEN))):
+            return False
+        run = await fetches.accept(session, fetches.decode(row.request), fetches.terms_of(row.owner))
+        await session.execute(sa.update(ScheduleRow).where(ScheduleRow.id == row.id).values(fetch_id=run.id))
+    return True
+
+
+def _unknown(schedule_id: str) -> NotFound:
+    return NotFound(f"there is no schedule {schedule_id!r:.130}", where="schedule", hint="use the id of one that is listed")
+
+
+def _to_schedule(row: ScheduleRow) -> Schedule:
+    return Schedule(
+        id=row.id,
+        dataset=row.dataset,
+        fetch=fetches.decode(row.request),
+        every_s=row.every_ms // 1000,
+        owner=row.owner,
+        created_at=row.created_at,
+        next_at=row.next_at,
+        last_fetch=row.fetch_id,
+    )
