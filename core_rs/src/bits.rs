@@ -1,5 +1,7 @@
 //! Bit masks, 64 bars a word: bit `i % 64` of word `i / 64` is bar `i` of the tile.
 
+use std::ops::Range;
+
 /// Bars in a tile; its buffers stay in the first-level cache.
 pub const TILE: usize = 1024;
 pub const WORDS: usize = TILE / 64;
@@ -14,6 +16,12 @@ pub fn get(words: &[u64], i: usize) -> bool {
 #[inline(always)]
 pub fn set(words: &mut [u64], i: usize) {
     words[i / 64] |= 1 << (i % 64);
+}
+
+pub fn set_all(words: &mut Mask, bars: &Range<usize>) {
+    for (w, word) in words.iter_mut().enumerate() {
+        *word |= inside(w, bars.end) & !inside(w, bars.start);
+    }
 }
 
 /// The bits of word `w` that stand for the first `n` bars.

@@ -94,7 +94,7 @@ impl Evaluator {
                 if length_ms % strategy_ms != 0 {
                     return Err(Error::Input("a higher timeframe is no whole multiple of the strategy's".into()));
                 }
-                higher.push(Higher::new(length_ms, market)?);
+                higher.push(Higher::new(length_ms, market, columns_wanted(ops, frames, length_ms))?);
             }
             frame_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
@@ -156,7 +156,7 @@ impl Evaluator {
         match (&mut self.states[i], &mut later[0]) {
             (State::SeenNumber(seen), Output::Number { values, nan }) => {
                 let coarse_values = inputs.number(input).0;
-                seen.run(fine, coarse, |k| coarse_values[k], |k, value| values[k] = value);
+                seen.run(fine, coarse, |k| coarse_values[k], |range, value| values[range].fill(value));
                 *nan = any_nan(&values[..fine.time.len()]);
             }
             (State::SeenTruth(seen), Output::Truth(truth)) => {
@@ -166,9 +166,12 @@ impl Evaluator {
                     fine,
                     coarse,
                     |k| (bits::get(&coarse_truth.value, k), bits::get(&coarse_truth.known, k)),
-                    |k, (value, known)| {
-                        truth.value[k / 64] |= u64::from(value) << (k % 64);
-                        truth.known[k / 64] |= u64::from(known) << (k % 64);
+                    |range, (value, known)| {
+                        for (mask, set) in [(&mut truth.value, value), (&mut truth.known, known)] {
+                            if set {
+                                bits::set_all(mask, &range);
+                            }
+                        }
                     },
                 );
             }
@@ -207,6 +210,17 @@ fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Runnin
         }
     }
     running
+}
+
+/// Which columns the operations on a higher timeframe read.
+fn columns_wanted(ops: &[Op], frames: &[i64], length_ms: i64) -> [bool; 5] {
+    let mut wanted = [false; 5];
+    for (op, &frame) in ops.iter().zip(frames) {
+        if let (Op::Column(column), true) = (op, frame == length_ms) {
+            wanted[*column as usize] = true;
+        }
+    }
+    wanted
 }
 
 fn state(op: &Op) -> State {
