@@ -129,3 +129,30 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ARGUMENTS, INPUTS, Running, TABLE};
+
+    #[test]
+    fn every_indicator_starts_anew_after_what_is_not_finite() {
+        let values: Vec<f64> = (1..200).map(|i| 50.0 + f64::from(i * i % 37)).collect();
+        for (row, described) in TABLE.iter().enumerate() {
+            assert!(described.inputs <= INPUTS && described.arguments.len() <= ARGUMENTS);
+            let run = |values: &[f64]| {
+                let mut running = Running::new(row, &[3.0, 2.0, 5.0, 0.0]);
+                running.run(&vec![values; described.inputs], values.len());
+                running.outputs.iter().map(|output| output[..values.len()].to_vec()).collect::<Vec<_>>()
+            };
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                let joined = [&values[..], &[bad], &values[..]].concat();
+                for (joined, alone) in run(&joined).iter().zip(run(&values)) {
+                    let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                    assert_eq!(bits(&joined[..values.len()]), bits(&alone), "{}", described.name);
+                    assert!(joined[values.len()].is_nan());
+                    assert_eq!(bits(&joined[values.len() + 1..]), bits(&alone), "{}", described.name);
+                }
+            }
+        }
+    }
+}

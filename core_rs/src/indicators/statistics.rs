@@ -48,11 +48,13 @@ impl Stream for Extreme {
     }
 }
 
-/// A window's sum and sum of squares, and of the products with another window, all exact.
+/// A window's sum and sum of squares, and of the products with another window, all exact. They are those of the distances from its first
+/// values, which are smaller numbers with the same deviations.
 #[derive(Debug, Default)]
 struct Moments {
     values: VecDeque<(f64, f64)>,
     units: [Unit; 2],
+    first: [Whole; 2],
     sums: [Whole; 2],
     squares: [Whole; 2],
     products: Whole,
@@ -60,9 +62,12 @@ struct Moments {
 
 impl Moments {
     fn push(&mut self, a: f64, b: f64, length: usize) -> bool {
-        let ([sum_a, sum_b], [squares_a, squares_b]) = (&mut self.sums, &mut self.squares);
-        let new_a = self.units[0].admit(a, &mut [(sum_a, 1), (squares_a, 2), (&mut self.products, 1)]);
-        let new_b = self.units[1].admit(b, &mut [(sum_b, 1), (squares_b, 2), (&mut self.products, 1)]);
+        let ([sum_a, sum_b], [squares_a, squares_b], [first_a, first_b]) = (&mut self.sums, &mut self.squares, &mut self.first);
+        let new_a = self.units[0].admit(a, &mut [(first_a, 1), (sum_a, 1), (squares_a, 2), (&mut self.products, 1)]);
+        let new_b = self.units[1].admit(b, &mut [(first_b, 1), (sum_b, 1), (squares_b, 2), (&mut self.products, 1)]);
+        if self.values.is_empty() {
+            self.first = [new_a.clone(), new_b.clone()];
+        }
         self.values.push_back((a, b));
         self.count(&new_a, &new_b, Whole::plus);
         if self.values.len() > length
@@ -74,10 +79,12 @@ impl Moments {
         self.values.len() == length
     }
 
-    fn count(&mut self, a: &Whole, b: &Whole, with: fn(&Whole, &Whole) -> Whole) {
-        self.sums = [with(&self.sums[0], a), with(&self.sums[1], b)];
-        self.squares = [with(&self.squares[0], &a.times(a)), with(&self.squares[1], &b.times(b))];
-        self.products = with(&self.products, &a.times(b));
+    #[inline(always)]
+    fn count(&mut self, a: &Whole, b: &Whole, with: impl Fn(&Whole, &Whole) -> Whole) {
+        let (a, b) = (a.minus(&self.first[0]), b.minus(&self.first[1]));
+        self.sums = [with(&self.sums[0], &a), with(&self.sums[1], &b)];
+        self.squares = [with(&self.squares[0], &a.times(&a)), with(&self.squares[1], &b.times(&b))];
+        self.products = with(&self.products, &a.times(&b));
     }
 }
 
@@ -130,25 +137,31 @@ pub struct Stdev {
     length: usize,
     values: VecDeque<f64>,
     unit: Unit,
+    /// Sums are those of the distances from the first value, which are smaller numbers with the same deviation.
+    first: Whole,
     sum: Whole,
     squares: Whole,
 }
 
 impl Stdev {
     pub fn new(length: usize) -> Self {
-        Self { length, values: VecDeque::new(), unit: Unit::default(), sum: Whole::ZERO, squares: Whole::ZERO }
+        Self { length, values: VecDeque::new(), unit: Unit::default(), first: Whole::ZERO, sum: Whole::ZERO, squares: Whole::ZERO }
     }
 
     #[inline(always)]
     fn next(&mut self, x: f64) -> f64 {
-        let new = self.unit.admit(x, &mut [(&mut self.sum, 1), (&mut self.squares, 2)]);
+        let new = self.unit.admit(x, &mut [(&mut self.first, 1), (&mut self.sum, 1), (&mut self.squares, 2)]);
+        if self.values.is_empty() {
+            self.first = new.clone();
+        }
+        let new = new.minus(&self.first);
         self.values.push_back(x);
         self.sum = self.sum.plus(&new);
         self.squares = self.squares.plus(&new.times(&new));
         if self.values.len() > self.length
             && let Some(old) = self.values.pop_front()
         {
-            let old = self.unit.whole(old);
+            let old = self.unit.whole(old).minus(&self.first);
             self.sum = self.sum.minus(&old);
             self.squares = self.squares.minus(&old.times(&old));
         }
@@ -244,5 +257,25 @@ impl Stream for PercentRank {
 
     fn reset(&mut self) {
         *self = Self::new(self.length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BLOCK, Sorted};
+
+    #[test]
+    fn ranks_are_counts_of_what_is_no_greater() {
+        let values: Vec<f64> = (0..8 * BLOCK as u64).map(|i| (i * i * 2_654_435_761 % 997) as f64 - 500.0).collect();
+        let (mut sorted, window) = (Sorted::default(), 3 * BLOCK);
+        for (i, &x) in values.iter().enumerate() {
+            let held = &values[i.saturating_sub(window)..i];
+            assert_eq!(sorted.rank(x), held.iter().filter(|&&value| value <= x).count());
+            if held.len() == window {
+                sorted.remove(held[0]);
+            }
+            sorted.insert(x);
+            assert!(sorted.0.iter().all(|block| !block.is_empty() && block.len() < BLOCK));
+        }
     }
 }

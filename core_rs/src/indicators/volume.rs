@@ -1,14 +1,15 @@
 //! Running sums, as volume indicators use them.
 
 use super::Stream;
-use crate::exact::Accumulator;
+use crate::whole::{Unit, Whole};
 
 const DAY_MS: f64 = 86_400_000.0;
 
 /// Sum of all values so far, exact and rounded once for each bar; with `session`, of those since the day (UTC) began.
 #[derive(Debug, Default)]
 pub struct Cum {
-    sum: Accumulator,
+    unit: Unit,
+    sum: Whole,
     day: Option<f64>,
 }
 
@@ -18,11 +19,12 @@ impl Stream for Cum {
             if let Some(time) = inputs.get(1) {
                 let day = (time[i] / DAY_MS).floor();
                 if self.day.replace(day) != Some(day) {
-                    self.sum = Accumulator::default();
+                    self.sum = Whole::ZERO;
                 }
             }
-            self.sum.add(x);
-            *out = self.sum.round();
+            let new = self.unit.admit(x, &mut [(&mut self.sum, 1)]);
+            self.sum = self.sum.plus(&new);
+            *out = self.sum.rounded(self.unit.exponent());
         }
     }
 
