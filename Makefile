@@ -59,6 +59,7 @@ lock: $(DEVELOPMENT) ## choose the newest allowed packages anew
 	$(PIP) install --quiet uv
 	$(LOCK) pyproject.toml --extra service --extra exchanges --group dev --upgrade -o requirements/dev.lock
 	$(LOCK) pyproject.toml --extra service -c requirements/dev.lock --no-annotate -o requirements/service.lock
+	$(LOCK) pyproject.toml --extra exchanges -c requirements/dev.lock --no-annotate -o requirements/exchanges.lock
 	$(LOCK) --group build -c requirements/dev.lock --no-annotate -o requirements/build.lock
 
 $(BIN)/python:

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 import python_core as bt
-from workers import demo, health, lease, log
+from workers import demo, fetch_command, health, lease, log
 from workers.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
@@ -180,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     dying.add_argument("action", choices=ACTIONS)
     dying.add_argument("id", nargs="*", help="ids of runs")
     dying.add_argument("--all", action="store_true", help="redrive or discard all there are")
+    fetching = command("data", None, "market data: fetch").add_subparsers(title="commands", required=True, metavar="command")
+    text = "candles and funding rates of an exchange"
+    fetch_command.add_arguments(fetching.add_parser("fetch", help=text, description=text))
     command("migrate", migrate, "bring the database's schema up to date")
     command("doctor", doctor, "say what is there and how it is")
     command("demo", run_demo, "one backtest through all parts").add_argument(
