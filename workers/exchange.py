@@ -197,12 +197,11 @@ def _patient(ccxt: Any, name: str) -> Any:
                 raise ccxt.NetworkError("closed")
             try:
                 answer = await super().fetch(url, method, headers, body)
-            except ccxt.NetworkError:
-                raise
-            except ccxt.ExchangeError as error:
+            except ccxt.BaseError as error:
                 if error.__cause__ is None:
                     raise
-                raise ccxt.NetworkError(f"the connection broke within the answer: {error.__cause__!r:.100}") from error
+                # Its text may hold a proxy's address and password.
+                raise ccxt.NetworkError(f"the connection failed: {type(error.__cause__).__name__}") from error
             if not isinstance(answer, dict | list):
                 raise ccxt.NetworkError("the answer is no JSON")
             return answer

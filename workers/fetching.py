@@ -6,8 +6,9 @@ What is stored is all that is known of the progress: whoever takes the job over 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -31,6 +32,8 @@ from workers.tables import DatasetGapRow
 
 # Other jobs may have stored the same bars meanwhile; what is missing is found out anew, and a stored value is never changed.
 _OVERTAKEN = ("bars_differ", "busy", "name_taken")
+# After so long a fetch goes back into the queue, so that others have their turn.
+SLICE_S: Final = 60.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -42,11 +45,14 @@ def passing(error: Exception) -> bool:
 async def run(executor: Executor, started: Started, job: Job) -> None:
     request = fetches.decode(started.row.request)
     exchange = await job.unless_stopped(executor.exchanges.get(request.exchange))
+    give_way_at = time.monotonic() + SLICE_S
     work = _Work(executor, started, job, request, exchange)
     for begin, end in await work.missing():
         async with aclosing(fetch.candles(exchange, work.market, request.timeframe, begin, end, work.report)) as chunks:
             while (chunk := await job.unless_stopped(anext(chunks, None))) is not None:
                 await work.keep(chunk)
+                if time.monotonic() > give_way_at:
+                    job.stop(Stop.HAND_OVER)
                 job.control.check((int(chunk.columns["time"][-1]) - begin) / (end - begin))
     if request.funding:
         await work.keep_funding()

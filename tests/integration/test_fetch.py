@@ -18,7 +18,7 @@ from exchange_server import MINUTE, ExchangeServer, Faults, Market
 
 import python_core as bt
 import workers
-from workers import catalogue, exchange, fetch, lease, parts, schedules
+from workers import catalogue, exchange, fetch, fetching, lease, parts, schedules
 from workers.exchange import Exchanges
 from workers.fetch import FetchReport, Gap
 from workers.parts import SERIES
@@ -117,6 +117,7 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
         rates = {} if kind == "spot" else await fetch.funding(opened, found, begin, end, report)
     finally:
         await exchanges.close()
+    assert all(len(chunk.columns["time"]) <= 2000 for chunk in chunks), "memory is bounded"
     rows = np.concatenate([np.column_stack([chunk.columns[name] for name in SERIES["bars"]]) for chunk in chunks])
     return rows, [gap for chunk in chunks for gap in chunk.gaps], np.column_stack(list(rates.values()) or [[]]), report
 
@@ -191,6 +192,18 @@ async def test_an_update_asks_only_for_what_came_since(
     assert after.version == before.version + 1
     assert np.array_equal(await stored(service, after.id), market.rows[:-50])
     assert np.array_equal(await stored(service, before.reference), market.rows[:-100])
+
+
+async def test_a_long_fetch_gives_way_to_others_and_goes_on(
+    service: workers.Service, worker: lease.LeaseWorker, market: Market, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "SLICE_S", 0.0)
+    request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
+    done = await ended((await service.fetch_dataset(request)).id)
+    assert (done.state, done.attempt > 2) == (RunState.SUCCEEDED, True)
+    assert done.report is not None
+    assert done.report.bars == len(market.rows) - 100
+    assert np.array_equal(await stored(service, done.dataset), market.rows[:-100])
 
 
 async def test_what_is_missing_before_and_between_is_fetched(
