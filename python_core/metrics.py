@@ -170,13 +170,12 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The metrics whose flat form, as `compute` gives it, is `values`."""
         if len(values) != len(NAMES):
             raise ValueError(f"{len(values)} values are no metrics: there must be {len(NAMES)}, in the order of NAMES")
-        fields: dict[str, Any] = {
-            name: int(value) if name.removeprefix("long_").removeprefix("short_") in COUNTS else None if math.isnan(value) else value
-            for name, value in zip(NAMES, values, strict=True)
-        }
-        for side in ("long", "short"):
-            fields[side] = TradeMetrics(**{name: fields.pop(f"{side}_{name}") for name in TRADE_NAMES})
-        return cls(**fields)
+        known: list[Any] = [value if value == value else None for value in values]  # NaN isn't equal to itself
+        for i in _COUNT_POSITIONS:
+            known[i] = int(known[i])
+        run, long, short = len(RUN_NAMES), len(RUN_NAMES) + len(TRADE_NAMES), len(NAMES)
+        sides = (TradeMetrics(**dict(zip(TRADE_NAMES, known[a:b], strict=True))) for a, b in ((run, long), (long, short)))
+        return cls(**dict(zip(RUN_NAMES, known[:run], strict=True)), **dict(zip(("long", "short"), sides, strict=True)))
 
 
 TRADE_NAMES: Final = TradeMetrics.__struct_fields__
@@ -185,6 +184,7 @@ RUN_NAMES: Final = tuple(name for name in Metrics.__struct_fields__ if name not 
 NAMES: Final = RUN_NAMES + tuple(f"{side}_{name}" for side in ("long", "short") for name in TRADE_NAMES)
 COUNTS: Final = frozenset({"trades", "wins", "losses", "longest_winning_streak", "longest_losing_streak", "liquidations"})
 
+_COUNT_POSITIONS: Final = tuple(i for i, name in enumerate(NAMES) if name.removeprefix("long_").removeprefix("short_") in COUNTS)
 _YEAR_MS: Final = 365 * DAY_MS
 _TRADE_COLUMNS: Final = ("entry_index", "exit_index", "side", "reason", "quantity", "entry_price", "fees", "funding", "net")
 _Trade = tuple[int, int, int, int, float, float, float, float, float]

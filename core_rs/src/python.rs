@@ -27,7 +27,7 @@ use crate::template;
 use crate::trade::Trade;
 
 /// How often a running call looks at the flag's neighbours: the interpreter's signals, such as Ctrl-C.
-const SIGNALS_EVERY: Duration = Duration::from_millis(20);
+const SIGNALS_EVERY: Duration = Duration::from_millis(10);
 
 #[pyclass(frozen, module = "python_core._core_rs")]
 #[derive(Default)]

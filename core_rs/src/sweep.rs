@@ -1,6 +1,6 @@
 //! Many runs of one strategy over one market, each with its own parameters.
 //!
-//! Combinations are taken in chunks. A chunk's plans are joined, so that every distinct indicator is computed once; then tile after tile is
+//! Combinations are taken in chunks, blocks of the grid. A chunk's plans are joined, so that every distinct indicator is computed once; then tile after tile is
 //! evaluated, and every combination simulated over it while it is in the cache. Memory is that of a chunk, whatever the number of bars.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -59,18 +59,31 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     let threads = job.threads.clamp(1, count.max(1));
     let kept = if job.risk { period_ends.len().max(1) } else { 1 };
     let chunk = count.div_ceil(2 * threads).clamp(1, CHUNK).min((PERIOD_VALUES / kept).max(1));
+    let order = blocks(job.combinations, width, count, chunk);
     let done = AtomicUsize::new(0);
     let total = (count * job.market.len()) as f64;
-    let chunks = Mutex::new(values.chunks_mut(chunk * metrics::VALUES).enumerate());
+    let chunks = Mutex::new(order.chunks(chunk));
+    let values = Mutex::new(values);
     let fault = Mutex::new(None);
+    let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
-        while let Some((k, values)) = chunks.lock().unwrap_or_else(PoisonError::into_inner).next() {
-            let rows = values.len() / metrics::VALUES;
-            let combinations = &job.combinations[k * chunk * width..(k * chunk + rows) * width];
-            let poll = |bars: usize| poll((done.fetch_add(bars * rows, Relaxed) + bars * rows) as f64 / total);
-            if let Err(error) = run_chunk(&job, &period_ends, combinations, values, &poll) {
-                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                return;
+        while let Some(rows) = next() {
+            let combinations: Vec<&[f64]> = rows.iter().map(|&row| &job.combinations[row * width..(row + 1) * width]).collect();
+            let poll = |bars: usize| {
+                let bars = bars * rows.len();
+                poll((done.fetch_add(bars, Relaxed) + bars) as f64 / total)
+            };
+            match run_chunk(&job, &period_ends, &combinations, &poll) {
+                Ok(found) => {
+                    let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+                    for (&row, found) in rows.iter().zip(found) {
+                        values[row * metrics::VALUES..(row + 1) * metrics::VALUES].copy_from_slice(&found);
+                    }
+                }
+                Err(error) => {
+                    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    return;
+                }
             }
         }
     };
@@ -83,6 +96,32 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     fault.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
+/// The combinations in an order in which neighbours share values of every parameter, so that a chunk has few distinct indicators: those of one
+/// block of a grid after the other.
+fn blocks(combinations: &[f64], width: usize, count: usize, chunk: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    if count <= chunk {
+        return order;
+    }
+    let axes: Vec<Vec<f64>> = (0..width)
+        .map(|param| {
+            let mut axis: Vec<f64> = combinations.iter().skip(param).step_by(width).copied().collect();
+            axis.sort_unstable_by(f64::total_cmp);
+            axis.dedup();
+            axis
+        })
+        .collect();
+    let sides = |side: usize| axes.iter().map(move |axis| axis.len().min(side));
+    let side = (1..=chunk).take_while(|&side| sides(side).product::<usize>() <= chunk).last().unwrap_or(1);
+    order.sort_by_cached_key(|&row| {
+        axes.iter().zip(&combinations[row * width..(row + 1) * width]).fold(0, |key: u64, (axis, value)| {
+            let place = axis.partition_point(|known| known.total_cmp(value).is_lt());
+            key.wrapping_mul(axis.len().div_ceil(side) as u64).wrapping_add((place / side) as u64)
+        })
+    });
+    order
+}
+
 /// One combination's state between tiles.
 struct Run<'a> {
     outputs: Outputs,
@@ -92,20 +131,13 @@ struct Run<'a> {
     curve: Followed<'a>,
 }
 
-fn run_chunk(
-    job: &Sweep<'_>,
-    period_ends: &[usize],
-    combinations: &[f64],
-    values: &mut [f64],
-    poll: &dyn Fn(usize) -> Result<()>,
-) -> Result<()> {
+/// The metrics of each combination.
+fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], poll: &dyn Fn(usize) -> Result<()>) -> Result<Vec<Vec<f64>>> {
     let (market, rules) = (job.market, job.rules);
     let simulator = Simulator::new(market, rules);
     let mut joint = Joint::default();
-    let rows = values.len() / metrics::VALUES;
-    let mut runs = Vec::with_capacity(rows);
-    for row in 0..rows {
-        let params = &combinations[row * job.template.params..(row + 1) * job.template.params];
+    let mut runs = Vec::with_capacity(combinations.len());
+    for params in combinations {
         runs.push(Run {
             outputs: job.template.fill(params, &mut joint)?,
             carry: Carry::default(),
@@ -138,10 +170,10 @@ fn run_chunk(
             }
         }
     }
-    for (run, values) in runs.iter().zip(values.chunks_exact_mut(metrics::VALUES)) {
+    let values = runs.iter().map(|run| {
         let account = &run.simulator.trader.account;
         let tally = account.tally;
-        values.copy_from_slice(&metrics::compute(&MetricsInput {
+        metrics::compute(&MetricsInput {
             final_equity: account.balance,
             bars: market.len(),
             span_ms: market.time[market.len() - 1] - market.time[0] + market.timeframe_ms,
@@ -156,7 +188,37 @@ fn run_chunk(
             traded_notional: tally.traded_notional,
             first_open: market.open[0],
             last_close: market.close[market.len() - 1],
-        }));
+        })
+    });
+    Ok(values.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blocks;
+
+    #[test]
+    fn neighbours_share_values_of_every_parameter() {
+        let grid: Vec<f64> = (0..60).flat_map(|a| (0..90).flat_map(move |b| [f64::from(a), f64::from(b) / 2.0])).collect();
+        let order = blocks(&grid, 2, 60 * 90, 512);
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..60 * 90).collect::<Vec<_>>());
+        for chunk in order.chunks(512) {
+            let mut values: Vec<(usize, u64)> = chunk
+                .iter()
+                .flat_map(|row| (0..2).map(move |param| (param, row)))
+                .map(|(param, row)| (param, grid[2 * row + param].to_bits()))
+                .collect();
+            values.sort_unstable();
+            values.dedup();
+            assert!(values.len() <= 3 * 23 + 23, "{} values", values.len());
+        }
     }
-    Ok(())
+
+    #[test]
+    fn one_chunk_keeps_its_order() {
+        assert_eq!(blocks(&[3.0, 1.0, 2.0], 1, 3, 512), [0, 1, 2]);
+        assert_eq!(blocks(&[3.0, 1.0, 2.0, 1.0], 1, 4, 2), [1, 2, 3, 0]);
+    }
 }
