@@ -174,8 +174,10 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for i in _COUNT_POSITIONS:
             known[i] = int(known[i])
         run, long, short = len(RUN_NAMES), len(RUN_NAMES) + len(TRADE_NAMES), len(NAMES)
-        sides = (TradeMetrics(**dict(zip(TRADE_NAMES, known[a:b], strict=True))) for a, b in ((run, long), (long, short)))
-        return cls(**dict(zip(RUN_NAMES, known[:run], strict=True)), **dict(zip(("long", "short"), sides, strict=True)))
+        fields: dict[str, Any] = dict(zip(RUN_NAMES, known[:run], strict=True))
+        for side, start, end in (("long", run, long), ("short", long, short)):
+            fields[side] = TradeMetrics(**dict(zip(TRADE_NAMES, known[start:end], strict=True)))
+        return cls(**fields)
 
 
 TRADE_NAMES: Final = TradeMetrics.__struct_fields__

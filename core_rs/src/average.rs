@@ -7,7 +7,7 @@
 use crate::bits::TILE;
 use crate::exact::Accumulator;
 use crate::history::History;
-use crate::simd::{Level, level, multiversion};
+use crate::simd::{self, Level, level, multiversion};
 
 /// 1.5 * 2^52: adding it to a float below 2^51 leaves the nearest integer in the low bits.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
@@ -92,7 +92,11 @@ impl Prefix {
 
     /// Take in the next tile of values; they hold no NaN unless `nan`.
     pub fn push(&mut self, values: &[f64], nan: bool) {
-        let (least, most) = magnitudes(values);
+        let (least, most) = match simd::extremes(values, values) {
+            // All positive, as prices are: what follows would find the same.
+            (least, most) if least > 0.0 && most > 0.0 => (least, most),
+            _ => magnitudes(values),
+        };
         self.known.next_tile(values, nan || most == f64::INFINITY);
         let mut cleaned = [0.0; TILE];
         let values = if self.known.bad.is_empty() {
@@ -149,14 +153,7 @@ impl Grid {
     fn push(&mut self, values: &[f64]) {
         let (high, low) = (self.high.next_tile(values.len()), self.low.next_tile(values.len()));
         split(values, power_of_two(-self.unit), power_of_two(self.fraction_bits), high, low);
-        let (mut a, mut b) = self.total;
-        for (high, low) in high.iter_mut().zip(low.iter_mut()) {
-            a = a.wrapping_add(*high);
-            b = b.wrapping_add(*low);
-            *high = a;
-            *low = b;
-        }
-        self.total = (a, b);
+        self.total = (simd::running_sum(high, self.total.0), simd::running_sum(low, self.total.1));
     }
 
     /// The values back from their prefix sums, exactly.

@@ -52,6 +52,7 @@ pub fn backtest(
             poll(start as f64 / market.len() as f64)?;
             let part = start..(start + TILE).min(frame.end);
             tile.assemble(&frame, part, &evaluator, &plan.outputs, source, wanted, &mut carry);
+            simulator.fetch(&tile);
             simulator.run(&tile, &mut trades, &mut curve);
         }
     }

@@ -142,6 +142,38 @@ fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
     }
 }
 
+/// Ask for a value's cache line ahead of its use.
+#[inline(always)]
+pub fn prefetch<T>(values: &[T], at: usize) {
+    let value: Option<*const T> = values.get(at).map(std::ptr::from_ref);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = value {
+        // SAFETY: a prefetch changes nothing but caches.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(value.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// Replace each value by the wrapping sum of `before` and all values up to it; gives the last sum.
+pub fn running_sum(values: &mut [i64], before: i64) -> i64 {
+    let (groups, rest) = values.as_chunks_mut::<8>();
+    let sum = match level() {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { x86::running_sum(groups, before) },
+        _ => add_up(groups.as_flattened_mut(), before),
+    };
+    add_up(rest, sum)
+}
+
+fn add_up(values: &mut [i64], before: i64) -> i64 {
+    values.iter_mut().fold(before, |sum, value| {
+        *value = sum.wrapping_add(*value);
+        *value
+    })
+}
+
 /// Which bytes are not 0, as bits, 64 a word; bits past the end are 0.
 pub fn pack(truths: &[u8], out: &mut [u64]) {
     let (words, rest) = truths.as_chunks::<64>();
@@ -214,11 +246,12 @@ mod x86 {
     use super::Test;
     use crate::curve::Held;
     use std::arch::x86_64::{
-        __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_cmp_pd, _mm256_cmpeq_epi8, _mm256_loadu_pd,
-        _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_pd, _mm512_cmp_pd_mask,
-        _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd,
-        _mm512_maskz_loadu_pd, _mm512_mul_pd, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_pd, _mm512_sub_pd,
-        _mm512_test_epi8_mask,
+        __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
+        _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64,
+        _mm512_add_pd, _mm512_alignr_epi64, _mm512_castsi512_si128, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_loadu_si512,
+        _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mul_pd,
+        _mm512_permutexvar_epi64, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512,
+        _mm512_storeu_si512, _mm512_sub_pd, _mm512_test_epi8_mask,
     };
 
     /// The lanes that are left of `n` values from position `at` on, which is before the end.
@@ -281,6 +314,25 @@ mod x86 {
             }
         }
         n
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn running_sum(groups: &mut [[i64; 8]], before: i64) -> i64 {
+        let (none, last) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
+        let mut sum = _mm512_set1_epi64(before);
+        for group in groups {
+            // SAFETY: the array has 8 values.
+            let mut x = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
+            // Each value and those up to 1, 3 and 7 places before it.
+            x = _mm512_add_epi64(x, _mm512_alignr_epi64::<7>(x, none));
+            x = _mm512_add_epi64(x, _mm512_alignr_epi64::<6>(x, none));
+            x = _mm512_add_epi64(x, _mm512_alignr_epi64::<4>(x, none));
+            x = _mm512_add_epi64(x, sum);
+            // SAFETY: as above.
+            unsafe { _mm512_storeu_si512(group.as_mut_ptr().cast(), x) };
+            sum = _mm512_permutexvar_epi64(last, x);
+        }
+        _mm_cvtsi128_si64(_mm512_castsi512_si128(sum))
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -356,7 +408,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Test, compare, pack};
+    use super::{Test, compare, pack, running_sum};
 
     #[test]
     fn truths_keep_their_places_at_every_length() {
@@ -367,6 +419,20 @@ mod tests {
             for i in 0..256 {
                 assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && truths[i] != 0, "{n} {i}");
             }
+        }
+    }
+
+    #[test]
+    fn running_sums_wrap_and_cover_every_length() {
+        for n in 0..40 {
+            let values: Vec<i64> = (0..n).map(|i| i * i * i - 500).chain([i64::MAX, 3]).collect();
+            let (mut sums, mut sum) = (values.clone(), 7_i64);
+            let last = running_sum(&mut sums, 7);
+            for (value, found) in values.iter().zip(&sums) {
+                sum = sum.wrapping_add(*value);
+                assert_eq!(*found, sum, "{n}");
+            }
+            assert_eq!(last, sum);
         }
     }
 

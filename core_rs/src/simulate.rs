@@ -2,12 +2,12 @@
 //! while a position is open.
 
 use crate::account::{Ledger, Position, Trader};
-use crate::bits::{self, Mask};
+use crate::bits::{self, Mask, WORDS};
 use crate::curve::{Curve, Held};
 use crate::market::Market;
 use crate::rules::Rules;
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
-use crate::simd::{extremes, first_outside, multiversion};
+use crate::simd::{self, extremes, first_outside, multiversion};
 use crate::trade::{Reason, Trade};
 
 /// Runs tiles of orders; what is left between tiles is the trader's account, and the caller's ledger and curve.
@@ -31,6 +31,20 @@ impl<'a> Simulator<'a> {
     /// Whether ruin shows in the balance alone: at leverage 1 an open position is never worth 0 or less, so equity may be `Ignored`.
     pub fn may_ignore_equity(&self) -> bool {
         !self.trader.sees_every_bar && self.trader.rules.leverage == 1.0 && self.trader.rules.maintenance_margin > 1e-6
+    }
+
+    /// Ask for what the orders of a tile are filled with: bars so far apart that the processor can't guess them. Other runs over the tile find
+    /// them in the cache.
+    pub fn fetch(&self, orders: &OrderTile) {
+        for w in 0..WORDS {
+            let mut events = orders.at_open.masks.iter().fold(0, |events, mask| events | mask[w]);
+            while events != 0 {
+                let bar = orders.start + 64 * w + events.trailing_zeros() as usize;
+                simd::prefetch(self.trader.market.open, bar);
+                simd::prefetch(self.trader.market.time, bar);
+                events &= events - 1;
+            }
+        }
     }
 
     /// Run the bars of a tile.

@@ -161,7 +161,10 @@ Call = Callable[[bt.Control], Any]
 def long_calls() -> dict[str, Call]:
     """Calls that take a second or more."""
     bars = bt.synthetic(bars=3_000_000, seed=3, timeframe="1m")
-    slow = bt.Strategy(entry_long=" and ".join(f"ema(close, {n}) > ema(open, {n})" for n in range(2, 40)))
+    names = ("entry_long", "exit_long", "entry_short", "exit_short")
+    slow = bt.Strategy(
+        **{name: " and ".join(f"ema(close, {n}) > ema(open, {n})" for n in range(2 + 38 * k, 40 + 38 * k)) for k, name in enumerate(names)}
+    )
     cross = bt.Strategy(entry_long="crossover(sma(close, a), sma(close, b))", exit_long="close < sma(close, a)", params={"a": 1, "b": 2})
     grid = {"a": range(2, 202), "b": range(210, 710)}
     return {
@@ -187,10 +190,15 @@ def test_a_call_ends_soon_after_it_is_told_to(long_calls: dict[str, Call], which
             signal.raise_signal(signal.SIGINT)
 
     thread = threading.Thread(target=stop)
-    thread.start()
-    with pytest.raises(bt.Cancelled if how == "cancel" else KeyboardInterrupt):
-        call(control)
-    thread.join()
+    # A shell's background jobs are started with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        with pytest.raises(bt.Cancelled if how == "cancel" else KeyboardInterrupt):
+            call(control)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     # Of a second and more that the whole would take.
     assert control.progress - seen[0] < 0.4
 
