@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
-from workers.settings import Settings
-
 SUFFIX: Final = ".parquet"
 DOOMED: Final = ".doomed"
 DRAFTS: Final = "drafts"
@@ -71,11 +69,6 @@ def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> Kept:
         kept = finish(draft)
         artifacts.keep(draft, kept.hash)
     return kept
-
-
-def open_artifacts(settings: Settings) -> Artifacts:
-    """Where the settings want files to be kept."""
-    return Folder(settings.folder / "artifacts")
 
 
 class Folder:
