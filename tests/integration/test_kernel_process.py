@@ -61,12 +61,16 @@ async def test_a_run_apart_gives_the_same(
 async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
     service: workers.Service,
     isolated: workers.Settings,
-    slow_request: workers.BacktestRequest,
+    cross: bt.Strategy,
     start_worker: StartWorker,
     finished: Finished,
+    tmp_path: Path,
 ) -> None:
+    path = tmp_path / "long.parquet"
+    bt.synthetic(1_000_000, timeframe="1m").to_polars().write_parquet(path)
+    dataset = await service.create_dataset("very long", path)
     async with start_worker(isolated):
-        accepted = await service.submit_backtest(slow_request)
+        accepted = await service.submit_backtest(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
         async for told in await service.follow_run(accepted.id):
             if told.event and told.event.fraction:
                 break

@@ -152,8 +152,13 @@ async def test_a_run_tells_how_far_it_is_and_how_it_ends(
 
 
 async def test_a_follower_hears_of_its_leader(
-    service: workers.Service, settings: workers.Settings, slow_request: workers.BacktestRequest, start_worker: StartWorker
+    service: workers.Service,
+    settings: workers.Settings,
+    slow_request: workers.BacktestRequest,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(events, "TELL_S", 0.02)
     _, follower = [await service.submit_backtest(slow_request) for _ in range(2)]
     async with start_worker(settings):
         *news, end = await heard(service, follower.id)
