@@ -10,7 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple, Protocol
+
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    import polars
 
 SUFFIX: Final = ".parquet"
 DOOMED: Final = ".doomed"
@@ -62,6 +67,20 @@ def finish(draft: BinaryIO) -> Kept:
     return Kept(name, draft.tell())
 
 
+def write_parquet(frame: polars.DataFrame, file: BinaryIO, compression: Literal["zstd", "uncompressed"] = "zstd") -> None:
+    """Write a frame as Parquet.
+
+    Raises:
+        OSError: the disk is full or not there, which polars tells by an error of its own.
+    """
+    import polars
+
+    try:
+        frame.write_parquet(file, compression=compression)
+    except polars.exceptions.ComputeError as error:
+        raise OSError(f"the file can't be written: {error}") from error
+
+
 def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> Kept:
     """Keep the file that `content` writes."""
     with artifacts.draft() as draft:
@@ -69,6 +88,11 @@ def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> Kept:
         kept = finish(draft)
         artifacts.keep(draft, kept.hash)
     return kept
+
+
+def open_artifacts(settings: Settings) -> Artifacts:
+    """Where the settings want files to be kept."""
+    return Folder(settings.folder / "artifacts")
 
 
 class Folder:

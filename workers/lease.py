@@ -35,6 +35,8 @@ from workers.tasks import FUNCTIONS, Function
 IDLE_S: Final = 5.0
 REPORT_S: Final = 2.0
 CANCEL_S: Final = 0.05
+# A job that so many workers fell silent with may have killed them; it runs alone, so that it can take no other along.
+SUSPECT: Final = 2
 HAND_OVER_S: Final = 10.0
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -71,6 +73,8 @@ class LeaseWorker(ArqWorker):
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._finished: list[str] = []
+        self._suspects: list[Claimed] = []
+        self._alone = ""
         # A renewal that overtook the end of its job would take it up again.
         self._in_turn = asyncio.Lock()
         self._started_at = now_ms()
@@ -97,7 +101,10 @@ class LeaseWorker(ArqWorker):
         async with Bell(self._queue, self._levels) as bell:
             while not self._stopping.is_set():
                 self._changed.clear()
-                free = self._settings.concurrency - len(self.tasks)
+                if self._suspects and not self.tasks:
+                    self._alone = self._suspects[0].id
+                    self._start(self._suspects.pop(0))
+                free = 0 if self._suspects or self._alone in self.tasks else self._settings.concurrency - len(self.tasks)
                 try:
                     if free <= 0 and not self._finished:
                         await bell.pass_on_until(self._changed)
@@ -125,9 +132,15 @@ class LeaseWorker(ArqWorker):
                 raise
 
     def _begin(self, job: Claimed) -> None:
-        if job.id in self.tasks:
+        if job.id in self.held:
             return  # our own lease had run out, and we were the first to claim it again
         self.held[job.id] = Held(run_id=job.run_id, kind=job.kind, since=now_ms())
+        if job.lost < SUSPECT:
+            self._start(job)
+        else:
+            self._suspects.append(job)
+
+    def _start(self, job: Claimed) -> None:
         task = self.tasks[job.id] = asyncio.create_task(self._run(job))
         task.add_done_callback(lambda done: self._ended(job.id, done))
 
@@ -165,6 +178,8 @@ class LeaseWorker(ArqWorker):
             await asyncio.wait(list(self.tasks.values()), timeout=HAND_OVER_S)
         with suppress(RedisError, OSError):
             await self._queue.finish(self.id, *self._finished)
+            for suspect in self._suspects:
+                await self._queue.release(self.id, suspect.id, 0)
 
     async def _keep_leases(self) -> None:
         while True:
@@ -174,6 +189,9 @@ class LeaseWorker(ArqWorker):
             try:
                 async with self._in_turn:
                     lost = await self._queue.renew(self.id, self._lease_ms, list(self.held))
+                for suspect in [suspect for suspect in self._suspects if suspect.id in lost]:
+                    self._suspects.remove(suspect)
+                    del self.held[suspect.id]
                 for identifier in lost & self._jobs.keys():
                     self._jobs[identifier].stop(Stop.TAKEN_OVER)
             except (RedisError, OSError) as error:

@@ -31,7 +31,7 @@ async def send(database: Database, queue: Queue) -> int:
     if not rows:
         return 0
     now = now_ms()
-    await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, max(row.due_at - now, 0), row.owner, row.priority) for row in rows])
+    await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, _delay_ms(row, now), row.owner, row.priority) for row in rows])
     async with database.write() as session:
         await store.sent(session, rows)
     return len(rows)
@@ -60,7 +60,7 @@ async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Cal
                 run.kind,
                 run.id,
                 run.job,
-                lease_ms if run.state == RunState.RUNNING else max(run.due_at - now(), 0),
+                lease_ms if run.state == RunState.RUNNING else _delay_ms(run, now()),
                 run.owner,
                 run.priority,
             )
@@ -70,6 +70,11 @@ async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Cal
         mended += await queue.enqueue(jobs)
         if cancelled := [run.id for run in runs if run.cancel_requested]:
             await queue.request_cancel(cancelled)
+
+
+def _delay_ms(waiting: store.Unsent | store.OpenRun, now: int) -> int:
+    """What a job still has to wait; never more than was wished, for the clock of whoever accepted it may be ahead of ours."""
+    return max(min(waiting.due_at - now, waiting.due_at - waiting.updated_at), 0)
 
 
 class Relay:

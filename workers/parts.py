@@ -60,7 +60,8 @@ class Drafts:
             rows = slice(begin, min(begin + PART_ROWS, len(time)))
             draft = self._stack.enter_context(self.store.draft())
             # Not compressed: a cold read then costs little more than its check.
-            polars.DataFrame({name: columns[name][rows] for name in SERIES[series]}).write_parquet(draft, compression="uncompressed")
+            frame = polars.DataFrame({name: columns[name][rows] for name in SERIES[series]})
+            artifacts.write_parquet(frame, draft, "uncompressed")
             kept = artifacts.finish(draft)
             self._drafts.append((draft, kept.hash))
             parts.append(Part(series, int(time[rows][0]), int(time[rows][-1]), rows.stop - rows.start, kept.hash, kept.bytes))
@@ -111,18 +112,6 @@ def read(store: Artifacts, parts: Sequence[Part]) -> Columns:
             code="dataset_lost" if "gone" in str(error) else "dataset_damaged",
         ) from None
     return whole
-
-
-def read_all(store: Artifacts, of: Iterable[Part]) -> dict[Series, Columns]:
-    """All series of a version.
-
-    Raises:
-        Invalid: a file is gone or damaged, or there never was one.
-    """
-    groups = grouped(of)
-    if "bars" not in groups:
-        raise Invalid("its files are gone", where="dataset", hint="upload the data again", code="dataset_lost")
-    return {name: read(store, group) for name, group in groups.items()}
 
 
 def joined(pieces: Sequence[Columns]) -> Columns:

@@ -7,7 +7,8 @@
 -- line:<level>:<owner>: sorted set of his ready jobs, longest waiting first.
 -- ring:<level>: sorted set of the owners who have ready jobs there and may have one more running, by whose turn it is.
 -- wake:<level>: list that idle workers block on.   turns: counts what rings and shares go by.   paused: is there while nothing may be claimed.
-local QUEUE, TIMERS, JOBS, LEASE, BUSY, TURNS, PAUSED, LINE, RING, WAKE, PAYLOAD = unpack(KEYS)
+-- lost: hash of job id to how many leases of it have run out.
+local QUEUE, TIMERS, JOBS, LEASE, LOST, BUSY, TURNS, PAUSED, LINE, RING, WAKE, PAYLOAD = unpack(KEYS)
 local verb, LIMIT = ARGV[1], tonumber(ARGV[2])
 local LEVELS = {'0', '1', '2'}
 -- What a job waits before it is as urgent as one of the highest level that has just come.
@@ -90,6 +91,7 @@ local function remove(id)
     let_go(id, owner)
     redis.call('HDEL', JOBS, id)
   end
+  redis.call('HDEL', LOST, id)
   redis.call('DEL', PAYLOAD .. id)
   return there
 end
@@ -104,6 +106,9 @@ local function come_due()
       local held = redis.call('HEXISTS', LEASE, id) == 1
       redis.call('ZREM', TIMERS, id)
       let_go(id, owner)
+      if held then
+        redis.call('HINCRBY', LOST, id, 1)
+      end
       line_up(id, level, owner, held and 0 or found[i + 1])
     else
       remove(id)
@@ -172,7 +177,7 @@ if verb == 'enqueue' then
 
 elseif verb == 'exchange' then
   -- worker, lease in ms, at most so many, levels, then ids that it has done with
-  -- -> ids and payloads of jobs that are now its own; or milliseconds until there may be some (-1: nothing is queued)
+  -- -> ids, payloads and lost leases of jobs that are now its own; or milliseconds until there may be some (-1: nothing is queued)
   for i = 7, #ARGV do
     local holder = redis.call('HGET', LEASE, ARGV[i])
     if not holder or holder == ARGV[3] then
@@ -195,6 +200,7 @@ elseif verb == 'exchange' then
       hold(id, owner, ARGV[3], ARGV[4])
       claimed[#claimed + 1] = id
       claimed[#claimed + 1] = redis.call('GET', PAYLOAD .. id)
+      claimed[#claimed + 1] = tonumber(redis.call('HGET', LOST, id) or 0)
     end
     redis.call('HSET', TURNS, 'claim', turn)
   end

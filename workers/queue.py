@@ -52,6 +52,7 @@ _KEYS: Final = (
     "barstorm:timers",
     "barstorm:jobs",
     "barstorm:lease",
+    "barstorm:lost",
     "barstorm:busy",
     "barstorm:turns",
     "barstorm:paused",
@@ -81,12 +82,13 @@ class QueuedJob(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A job that a worker holds; `kind` is empty when what was sent can't be read."""
+    """A job that a worker holds; `kind` is empty when what was sent can't be read. `lost` counts workers that fell silent with it."""
 
     id: str
     kind: str
     run_id: str
     job: int
+    lost: int = 0
 
 
 class Figures(NamedTuple):
@@ -150,7 +152,7 @@ class Queue:
         answer = await self._call("exchange", worker, lease_ms, most, levels, *done)
         if isinstance(answer, int):
             return [], answer
-        return [_claimed(identifier.decode(), payload) for identifier, payload in zip(answer[::2], answer[1::2], strict=True)], 0
+        return [_claimed(identifier.decode(), *rest) for identifier, *rest in zip(answer[::3], answer[1::3], answer[2::3], strict=True)], 0
 
     async def renew(self, worker: str, lease_ms: int, ids: Iterable[str]) -> set[str]:
         """Prolong the leases; returns the ids that another worker has taken over."""
@@ -228,13 +230,13 @@ class Queue:
             await cast(Awaitable[int], self.redis.hdel(WORKERS, *workers))
 
 
-def _claimed(identifier: str, payload: bytes | None) -> Claimed:
+def _claimed(identifier: str, payload: bytes | None, lost: int) -> Claimed:
     run_id, number = split_job_id(identifier)
     try:
         kind, *_ = deserialize_job_raw(payload, deserializer=_decode) if payload else ("",)
     except DeserializationError:
         kind = ""
-    return Claimed(identifier, str(kind), run_id, number)
+    return Claimed(identifier, str(kind), run_id, number, lost)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -55,7 +56,7 @@ def save(kept_in: Artifacts, result: bt.Result) -> dict[str, Any]:
         "trades": polars.DataFrame({**columns, "reason": polars.Series([REASONS[i] for i in trades["reason"]], dtype=polars.String)}),
         "equity": polars.DataFrame({"time": result.time, "equity": result.equity}),
     }
-    hashes = {f"{part}_hash": artifacts.write(kept_in, frame.write_parquet).hash for part, frame in frames.items()}
+    hashes = {f"{part}_hash": artifacts.write(kept_in, partial(artifacts.write_parquet, frame)).hash for part, frame in frames.items()}
     metrics = result.metrics
     return {
         "fingerprint": result.fingerprint,

@@ -197,13 +197,16 @@ class Unsent(NamedTuple):
     run_id: str
     job: int
     due_at: int
+    updated_at: int
     owner: str
     priority: str
 
 
 async def unsent(session: AsyncSession, limit: int) -> list[Unsent]:
     query = (
-        sa.select(OutboxRow.id, OutboxRow.kind, OutboxRow.run_id, OutboxRow.job, OutboxRow.due_at, RunRow.owner, RunRow.priority)
+        sa.select(
+            OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority
+        )
         .join(RunRow, RunRow.id == OutboxRow.run_id)
         .order_by(OutboxRow.id)
         .limit(limit)
@@ -227,6 +230,7 @@ class OpenRun(NamedTuple):
     state: str
     job: int
     due_at: int
+    updated_at: int
     cancel_requested: bool
     owner: str
     priority: str
@@ -235,7 +239,7 @@ class OpenRun(NamedTuple):
 async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: str, limit: int) -> list[OpenRun]:
     """Unfinished runs that have left the outbox and have not changed for a while, by id."""
     query = (
-        sa.select(RunRow.id, RunRow.kind, RunRow.state, RunRow.job, RunRow.due_at, RunRow.cancel_requested, RunRow.owner, RunRow.priority)
+        sa.select(*(getattr(RunRow, name) for name in OpenRun._fields))
         .where(RunRow.state.in_(OPEN), RunRow.updated_at < unchanged_since, RunRow.id > after_id, RunRow.leader_id.is_(None))
         .where(~sa.exists().where(OutboxRow.run_id == RunRow.id))
         .order_by(RunRow.id)

