@@ -108,7 +108,9 @@ def peaks(contenders: dict[str, Contender]) -> Found:
         market, signals, _ = cached_market(1_000_000)
         memory.save(Path(folder), market, signals)
         for kind, what in (("single", "run"), ("sweep", f"sweep of {memory.COMBINATIONS}")):
-            for name in contenders:
+            for name, contender in contenders.items():
+                if contender.largest < len(market):
+                    continue
                 found = peak_memory(name, Path(folder), kind)
                 facts[f"{kind}: {name}"] = found
                 if isinstance(found, str):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from cases import Grid, Job, Market, Signals
-from contenders import all_contenders
+from contenders import Cannot, all_contenders
 
 SWEEP = range(10, 20), range(50, 150, 10)
 COMBINATIONS = len(SWEEP[0]) * len(SWEEP[1])
@@ -53,7 +53,10 @@ def main() -> None:
     def prepare(job: Job) -> Any:
         return contender.single(job) if kind == "single" else contender.sweep(Grid(job.market, *SWEEP))
 
-    prepare(_head(job, 2_000))()
+    try:
+        prepare(_head(job, 2_000))()
+    except Cannot as reason:
+        sys.exit(str(reason))
     call = prepare(job)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
