@@ -23,6 +23,7 @@ from python_core.diagnostics import Diagnosis, Plot
 STRUCTS = (
     problems.Problem,
     datasets.DatasetPage,
+    workers.BarsPage,
     Report,
     Strategy,
     strategies.CheckedStrategy,

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import AsyncIterator
+from tempfile import TemporaryFile
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
+from litestar.response import Stream
 
 from api.answers import Limit, Offset, answer, created, location_header, not_modified
 from api.openapi import UploadOperation
 from api.problems import problem_answers
 from api.upload import received
 from python_core.cleaning import Policy, Report
-from workers import Dataset, Reading, Service, instrument
+from workers import BarsPage, Dataset, Reading, Service, instrument
 from workers.catalogue import Kind
 from workers.parts import Series
+from workers.views import MOST_POINTS, Format
 
 
 class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +40,9 @@ Policy_ = Annotated[
         "`repair` sorts, and lets the last of several rows of one time win."
     ),
 ]
+Start = Annotated[int | None, QueryParameter(description="From this open time on, epoch milliseconds.")]
+End = Annotated[int | None, QueryParameter(description="Up to but without this open time, epoch milliseconds.")]
+Resampled = Annotated[str, QueryParameter(max_length=20, description="A longer timeframe to resample to; left out: as they are.")]
 Header = Annotated[bool, QueryParameter(description="False for CSV without a line of names: time, open, high, low, close, volume.")]
 
 
@@ -131,3 +140,55 @@ class Datasets(Controller):
     async def delete_dataset(self, service: NamedDependency[Service], dataset: FromPath[str]) -> None:
         """By its id or name, with all versions; `name@version` forgets one that is not the newest. Not while a run refers to it (409)."""
         await service.delete_dataset(dataset)
+
+    @get("/{dataset:str}/bars", summary="Read bars", responses=not_modified() | problem_answers(404, 503))
+    async def list_bars(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        dataset: FromPath[str],
+        start: Start = None,
+        end: End = None,
+        timeframe: Resampled = "",
+        offset: Offset = 0,
+        limit: Annotated[int, QueryParameter(ge=1, le=MOST_POINTS, description="At most so many bars.")] = 1_000,
+        points: Annotated[
+            int | None, QueryParameter(ge=1, le=MOST_POINTS, description="All bars, thinned to at most so many, as for a chart.")
+        ] = None,
+    ) -> Response[BarsPage]:
+        """A page of bars, column by column, or with `points` all of them, thinned."""
+        return answer(
+            request,
+            await service.bars_page(dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points),
+        )
+
+    @get(
+        "/{dataset:str}/file",
+        summary="Download a dataset",
+        responses={200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream", generate_examples=False)}
+        | problem_answers(404, 503),
+    )
+    async def download_dataset(
+        self,
+        service: NamedDependency[Service],
+        dataset: FromPath[str],
+        form: Annotated[Format, QueryParameter(name="format", description="What to write.")] = "parquet",
+        start: Start = None,
+        end: End = None,
+        timeframe: Resampled = "",
+    ) -> Stream:
+        """Its bars, all or of a range, resampled if a timeframe is given."""
+        file = TemporaryFile()  # noqa: SIM115  # closed when it was sent
+        try:
+            await service.export_dataset(dataset, form, file, start=start, end=end, timeframe=timeframe or None)
+        except BaseException:
+            file.close()
+            raise
+        headers = {"content-disposition": f'attachment; filename="bars.{form}"'}
+        return Stream(_sent(file), media_type="application/octet-stream", headers=headers)
+
+
+async def _sent(file: BinaryIO) -> AsyncIterator[bytes]:
+    with file:
+        while chunk := await asyncio.to_thread(file.read, 1 << 18):
+            yield chunk

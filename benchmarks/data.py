@@ -16,7 +16,7 @@ from pathlib import Path
 
 import python_core as bt
 from python_core import files
-from workers import artifacts, catalogue, parts
+from workers import catalogue, parts, storage
 from workers.bars_cache import BarsCache
 from workers.database import open_database
 from workers.datasets import MarketData
@@ -62,7 +62,7 @@ def import_file(folder: Path) -> dict[str, float]:
             settings = Settings(data_dir=place)
             async with open_database(settings.database_url) as database:
                 await database.migrate()
-                data = MarketData(database, artifacts.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
+                data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
                 begin = time.perf_counter()
                 await create(data, "bars", folder / "bars.csv", catalogue.Instrument(), Reading())
                 return time.perf_counter() - begin
@@ -76,7 +76,7 @@ async def _prepare(folder: Path) -> None:
     settings = Settings(data_dir=str(folder / "loaded"))
     async with open_database(settings.database_url) as database:
         await database.migrate()
-        data = MarketData(database, artifacts.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
+        data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
         await data.create("bars", bt.synthetic(LOADED, timeframe="1m"))
 
 
@@ -90,7 +90,7 @@ def load(folder: Path) -> dict[str, float]:
             return dataset, await catalogue.parts(session, dataset)
 
     def cache() -> BarsCache:
-        return BarsCache(artifacts.open_artifacts(settings), 10**9, folder=settings.folder / "columns", most_file_bytes=10**9)
+        return BarsCache(storage.open_artifacts(settings), 10**9, folder=settings.folder / "columns", most_file_bytes=10**9)
 
     dataset, of = asyncio.run(find())
     small = bt.synthetic(1_000, timeframe="1m")

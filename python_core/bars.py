@@ -171,6 +171,42 @@ class Bars:
             mark=None if self.mark is None else (self.mark[0][key], self.mark[1][key]),
         )
 
+    def resample(self, timeframe: str | int) -> Bars:
+        """Bars of a longer timeframe, aligned as SEMANTICS says: first open, highest high, lowest low, last close, sum of volume.
+
+        A last bar that is not over with the last of these is left out. Funding stays; the mark price has its extremes of each bar.
+
+        Raises:
+            BarsError: the timeframe is no multiple of this one, or no bar of it is whole.
+        """
+        name = timeframes.parse(timeframe)
+        length = timeframes.milliseconds(name)
+        if length % self.timeframe_ms:
+            raise BarsError(f"{name} is no multiple of {self.timeframe}", where="timeframe", hint="resample to a longer timeframe")
+        opens = timeframes.bucket_start(self.time, length)
+        starts = np.flatnonzero(np.diff(opens, prepend=opens[0] - 1))
+        end = len(self)
+        if self.time[-1] + self.timeframe_ms < opens[-1] + length:
+            starts, end = starts[:-1], int(starts[-1])
+        if not len(starts):
+            raise BarsError(f"no {name} bar is whole", where="timeframe", hint="use more bars or a shorter timeframe")
+        low, high = (np.minimum.reduceat(self.low[:end], starts), np.maximum.reduceat(self.high[:end], starts))
+        mark = None
+        if self.mark is not None:
+            mark = (np.minimum.reduceat(self.mark[0][:end], starts), np.maximum.reduceat(self.mark[1][:end], starts))
+        return Bars(
+            opens[starts],
+            self.open[starts],
+            high,
+            low,
+            self.close[np.append(starts[1:], end) - 1],
+            np.add.reduceat(self.volume[:end], starts),
+            timeframe=name,
+            symbol=self.symbol,
+            funding=self.funding,
+            mark=mark,
+        )
+
     def joined(
         self,
         *,

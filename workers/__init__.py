@@ -15,10 +15,12 @@ from workers.schedules import Schedule, ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
+from workers.views import BarsPage
 
 __all__ = [
     "Attempt",
     "BacktestRequest",
+    "BarsPage",
     "Check",
     "Choice",
     "Chosen",

@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple, Protocol
 
-from workers.settings import Settings
-
 if TYPE_CHECKING:
     import polars
 
@@ -88,11 +86,6 @@ def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> Kept:
         kept = finish(draft)
         artifacts.keep(draft, kept.hash)
     return kept
-
-
-def open_artifacts(settings: Settings) -> Artifacts:
-    """Where the settings want files to be kept."""
-    return Folder(settings.folder / "artifacts")
 
 
 class Folder:

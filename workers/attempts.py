@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers import artifacts, events, outbox, store
+from workers import events, outbox, storage, store
 from workers.bars_cache import BarsCache
 from workers.database import Database, is_unreachable
 from workers.errors import WorkersError
@@ -85,7 +85,7 @@ class Executor:
         self.database = database
         self.queue = queue
         self.worker = worker
-        self.artifacts = artifacts.open_artifacts(settings)
+        self.artifacts = storage.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
         self.bars = BarsCache(
             self.artifacts,

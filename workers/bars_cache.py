@@ -18,7 +18,6 @@ from python_core import column_file
 from workers import parts
 from workers.artifacts import Artifacts, give_name, nameless
 from workers.catalogue import Dataset
-from workers.errors import Invalid
 from workers.parts import Part
 
 SUFFIX: Final = ".columns"
@@ -82,11 +81,7 @@ class BarsCache:
         return bars if bars.fingerprint == dataset.fingerprint else None
 
     def _from_store(self, dataset: Dataset, of: Sequence[Part]) -> bt.Bars:
-        groups = parts.grouped(of)
-        if "bars" not in groups:
-            raise Invalid("its files are gone", where="dataset", hint="upload the data again", code="dataset_lost")
-        series = {name: parts.read(self._store, group) for name, group in groups.items()}
-        bars = parts.bars_of(series, timeframe=dataset.timeframe, symbol=dataset.symbol)
+        bars = parts.bars_of(parts.read_all(self._store, of), timeframe=dataset.timeframe, symbol=dataset.symbol)
         # Each part was checked against its hash just now; the version was made of just these parts.
         vars(bars)["fingerprint"] = dataset.fingerprint
         if _size(bars) <= self._most_file_bytes:

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 import python_core as bt
-from workers import demo, fetch_command, health, lease, log
+from workers import data_commands, demo, fetch_command, health, lease, log, samples
 from workers.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
@@ -60,8 +60,14 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
     ]
     print(f"Barstorm {bt.__version__} ({bt.engine} engine), {workers} worker processes: http://{options.host}:{options.port}/schema")
     print(f"database {_shown(settings.database_url)}, queue {_shown(settings.redis_url) or 'our own Valkey'}; Ctrl-C stops", flush=True)
+    asyncio.run(_add_samples(settings))
     asyncio.run(supervise(settings, children))
     return 0
+
+
+async def _add_samples(settings: Settings) -> None:
+    async with data_commands.opened(settings) as data:
+        await samples.add_to_new(data)
 
 
 def api(settings: Settings, options: argparse.Namespace) -> int:
@@ -180,9 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     dying.add_argument("action", choices=ACTIONS)
     dying.add_argument("id", nargs="*", help="ids of runs")
     dying.add_argument("--all", action="store_true", help="redrive or discard all there are")
-    fetching = command("data", None, "market data: fetch").add_subparsers(title="commands", required=True, metavar="command")
-    text = "candles and funding rates of an exchange"
-    fetch_command.add_arguments(fetching.add_parser("fetch", help=text, description=text))
+    market = command("data", data_commands.run, "market data: list, import, append, show, export, delete, samples, fetch")
+    data_commands.add_parsers(market, fetch_command.add_arguments)
     command("migrate", migrate, "bring the database's schema up to date")
     command("doctor", doctor, "say what is there and how it is")
     command("demo", run_demo, "one backtest through all parts").add_argument(

@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 import python_core as bt
-from workers.artifacts import open_artifacts
 from workers.attempts import Job
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset
@@ -26,6 +25,7 @@ from workers.errors import WorkersError
 from workers.parts import Part
 from workers.runs import BacktestRequest, RunError
 from workers.settings import Settings
+from workers.storage import open_artifacts
 
 PROGRESS_S: Final = 0.1
 _LENGTH: Final = struct.Struct(">I")

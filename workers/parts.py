@@ -114,6 +114,18 @@ def read(store: Artifacts, parts: Sequence[Part]) -> Columns:
     return whole
 
 
+def read_all(store: Artifacts, of: Iterable[Part]) -> dict[Series, Columns]:
+    """All series of a version.
+
+    Raises:
+        Invalid: a file is gone or damaged, or there never was one.
+    """
+    groups = grouped(of)
+    if "bars" not in groups:
+        raise Invalid("its files are gone", where="dataset", hint="upload the data again", code="dataset_lost")
+    return {name: read(store, group) for name, group in groups.items()}
+
+
 def joined(pieces: Sequence[Columns]) -> Columns:
     """Rows after rows."""
     return pieces[0] if len(pieces) == 1 else {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 
@@ -13,7 +13,7 @@ import python_core as bt
 from python_core import diagnostics
 from python_core.cleaning import Report
 from python_core.diagnostics import Diagnosis, Plot
-from workers import artifacts, catalogue, creation, embedded, fetches, follow, health, imports, schedules, strategies, submit
+from workers import catalogue, creation, embedded, fetches, follow, health, imports, schedules, storage, strategies, submit, views
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
 from workers.creation import CreateAndRun
@@ -33,6 +33,7 @@ from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunStat
 from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
+from workers.views import BarsPage, Format
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class Service:
         self.settings = settings
         self.database = database
         self.queue = queue
-        self.artifacts = artifacts.open_artifacts(settings)
+        self.artifacts = storage.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
         self.operator = Operator(database, queue, relay)
         self.data = MarketData(database, self.artifacts, scratch=settings.folder / "scratch", most_bytes=settings.datasets_mb * 1_000_000)
@@ -153,6 +154,21 @@ class Service:
         """Forget a dataset or, named with its number, a version; `Conflict` when a run refers to it."""
         with _reachable():
             await self.data.delete(reference)
+
+    async def bars_page(
+        self, reference: str, *, start: int | None, end: int | None, timeframe: str | None, offset: int, limit: int, points: int | None
+    ) -> BarsPage:
+        """Bars of a dataset, resampled if a timeframe is given: a page, or all thinned to `points`."""
+        return await self._on_bars(
+            reference,
+            lambda bars: views.page(views.between(_in(bars, timeframe), start, end), offset=offset, limit=limit, points=points),
+        )
+
+    async def export_dataset(
+        self, reference: str, form: Format, file: BinaryIO, *, start: int | None, end: int | None, timeframe: str | None
+    ) -> None:
+        """Write the bars of a dataset into a file."""
+        await self._on_bars(reference, lambda bars: views.export(views.between(_in(bars, timeframe), start, end), form, file))
 
     async def dataset_versions(self, reference: str) -> tuple[Dataset, ...]:
         """All versions of a dataset, the newest first."""
@@ -262,6 +278,10 @@ class Service:
     async def queue_metrics(self) -> QueueMetrics:
         with _reachable():
             return await health.metrics(self.database, self.queue)
+
+
+def _in(bars: bt.Bars, timeframe: str | None) -> bt.Bars:
+    return bars.resample(timeframe) if timeframe else bars
 
 
 @asynccontextmanager

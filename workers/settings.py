@@ -36,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: str = "var"
     database_url: str = ""
     redis_url: str = ""
+    artifacts_url: Annotated[str, Meta(description="s3://bucket/folder for bars and results, with AWS_ variables; empty: in data_dir.")] = (
+        ""
+    )
     workers: Annotated[int, Meta(ge=0, le=1024, description="Worker processes of `serve`; 0: one for each core.")] = 0
     concurrency: Annotated[int, Meta(ge=1, le=256, description="Jobs that one worker process runs at once.")] = 2
     owner_concurrency: Annotated[int, Meta(ge=0, description="Jobs of one owner that run at once, on all workers; 0: no limit.")] = 0
@@ -77,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"{scheme!r:.40} is no database we speak", where="database_url", hint="use postgresql://user@host/name or sqlite:///file"
             )
         msgspec.structs.force_setattr(self, "database_url", f"{_DRIVERS[scheme]}://{rest}")
+        if self.artifacts_url and not self.artifacts_url.startswith("s3://"):
+            raise Invalid(
+                f"{self.artifacts_url.partition('://')[0]!r:.40} is no store we speak", where="artifacts_url", hint="use s3://bucket/folder"
+            )
         if self.redis_url and self.redis_url.partition("://")[0] not in ("redis", "rediss", "unix"):
             raise Invalid(
                 f"{self.redis_url.partition('://')[0]!r:.40} is no Redis URL",

@@ -135,3 +135,35 @@ async def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_p
     async with workers.open_service(settings) as service:
         assert await service.list_datasets() == ()
         assert (await service.create_dataset("d", tmp_path / "bars.csv")).fingerprint == bars.fingerprint
+
+
+def test_every_public_file_goes_in_and_comes_out_with_equal_values(client: httpx.Client, market_data: Path) -> None:
+    for path in sorted(market_data.glob("*-[15][mhd].*")):
+        if path.suffix not in (".csv", ".parquet"):
+            continue
+        dataset = upload(client, path.name, path.read_bytes()).raise_for_status().json()
+        original = bt.Bars.read(path)
+        assert (dataset["rows"], dataset["fingerprint"]) == (len(original), original.fingerprint)
+        for form in ("parquet", "csv", "arrow"):
+            answer = client.get(f"/datasets/{dataset['id']}/file", params={"format": form}).raise_for_status()
+            assert f"bars.{form}" in answer.headers["content-disposition"]
+            assert files.read(answer.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
+
+
+def test_bars_are_read_in_pages_thinned_and_resampled(client: httpx.Client) -> None:
+    bars = bt.synthetic(1_000, timeframe="1m")
+    upload(client, "pages", csv(bars)).raise_for_status()
+    page = client.get("/datasets/pages/bars", params={"offset": 990, "limit": 100}).json()
+    assert (page["time"], page["close"]) == (bars.time[990:].tolist(), bars.close[990:].tolist())
+    assert (page["total"], page["each"]) == (1_000, 1)
+    assert client.get("/datasets/pages/bars", params={"offset": 1_000}).json()["time"] == []
+    thin = client.get("/datasets/pages/bars", params={"points": 7}).json()
+    assert (len(thin["time"]), thin["each"], thin["open"][0], thin["close"][-1]) == (7, 143, bars.open[0], bars.close[-1])
+    assert (max(thin["high"]), min(thin["low"])) == (bars.high.max(), bars.low.min())
+    some = client.get("/datasets/pages/bars", params={"start": int(bars.time[60]), "end": int(bars.time[180]), "timeframe": "1h"}).json()
+    assert some["time"] == [int(bars.time[60]), int(bars.time[120])]
+    assert some["high"] == [bars.high[60:120].max(), bars.high[120:180].max()]
+    for wrong in ({"start": 1, "end": 1}, {"timeframe": "7m"}, {"timeframe": "1w"}, {"points": 0}, {"limit": 20_000}):
+        assert client.get("/datasets/pages/bars", params=wrong).status_code == 400, wrong
+        assert client.get("/datasets/pages/file", params={"format": "xls"}).status_code == 400
+    assert client.get("/datasets/nowhere/file").status_code == 404

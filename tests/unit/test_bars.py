@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from python_core.bars import COLUMNS, PRICES, Bars
+from python_core.bars import COLUMNS, PRICES, Bars, iso
 from python_core.errors import BarsError, BarstormError
+from python_core.synthetic import synthetic
 
 MINUTE = 60_000
 
@@ -264,3 +265,42 @@ def test_valid_bars_are_taken(prices: list[float], volume: float) -> None:
 def test_the_library_needs_no_polars_until_a_file_is_read() -> None:
     code = "import sys, python_core; sys.exit(any(name.split('.')[0] == 'polars' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_resampled_bars_are_aligned_and_whole() -> None:
+    bars = synthetic(400, timeframe="1m", start="2024-01-01T00:30")
+    hours = bars.resample("1h")
+    assert hours.time.tolist() == [bars.time[0] - 1_800_000 + 3_600_000 * i for i in range(7)]
+    assert (hours.open[1], hours.close[1]) == (bars.open[30], bars.close[89])
+    assert (hours.high[1], hours.low[1]) == (bars.high[30:90].max(), bars.low[30:90].min())
+    assert hours.volume[1] == pytest.approx(bars.volume[30:90].sum())
+    assert len(bars[:390].resample("1h")) == 7
+    assert len(bars[:389].resample("1h")) == 6, "a bar that is not over is left out"
+    assert bars.resample("1m").fingerprint == bars.fingerprint
+    week = synthetic(20, timeframe="1d", start="2024-01-01").resample("1w")
+    assert [iso(time) for time in week.time] == ["2024-01-01T00:00Z", "2024-01-08T00:00Z"]
+
+
+def test_resampling_to_what_there_is_no_bar_of_is_refused() -> None:
+    bars = synthetic(50, timeframe="15m")
+    for timeframe, words in (("5m", "no multiple"), ("1w", "no 1w bar is whole"), ("7m", "unknown timeframe")):
+        with pytest.raises(BarstormError, match=words):
+            bars.resample(timeframe)
+
+
+def test_resampling_keeps_funding_and_the_extremes_of_the_mark_price() -> None:
+    bars = synthetic(120, timeframe="1m")
+    joined = bars.joined(funding=(bars.time[::60], [0.1, 0.2]), mark=(bars.time, bars.low * 0.5, bars.high * 2)).resample("1h")
+    assert joined.funding is not None
+    assert joined.mark is not None
+    assert joined.funding[1].tolist() == [0.1, 0.2]
+    assert joined.mark[0].tolist() == [bars.low[:60].min() * 0.5, bars.low[60:].min() * 0.5]
+
+
+def test_a_bar_without_mark_price_has_its_own_extremes() -> None:
+    bars = synthetic(10, timeframe="1h")
+    joined = bars.joined(mark=(bars.time[4:] + 0, bars.low[4:] * 0.5, bars.high[4:] * 2))
+    assert joined.mark is not None
+    assert joined.mark[0].tolist() == [*bars.low[:4], *(bars.low[4:] * 0.5)]
+    with pytest.raises(BarsError, match="not after the row before"):
+        bars.joined(mark=([5, 5], [1.0, 1.0], [1.0, 1.0]))

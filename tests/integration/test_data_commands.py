@@ -1,0 +1,74 @@
+"""`barstorm data`: market data from the command line, and what a new service has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import python_core as bt
+from workers import cli
+from workers.samples import SAMPLES
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BARSTORM_DATA_DIR", str(tmp_path / "data"))
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def command(capsys: Captured, *arguments: object) -> tuple[int, str, str]:
+    code = cli.main(["data", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_file_is_imported_shown_grown_exported_and_forgotten(capsys: Captured, tmp_path: Path) -> None:
+    bars = bt.synthetic(3_000, timeframe="1m")
+    frame = bars.to_polars()
+    frame[:2_000].write_csv(tmp_path / "bars.csv")
+    frame[1_500:].write_parquet(tmp_path / "more.parquet")
+    assert command(capsys, "list")[1].startswith("no data yet")
+    code, out, _ = command(capsys, "import", tmp_path / "bars.csv", "--name", "btc", "--symbol", "BTC/USDT", "--kind", "linear")
+    assert code == 0
+    assert "btc@1" in out
+    assert "epoch ms" in out
+    assert command(capsys, "append", "btc", tmp_path / "more.parquet")[0] == 0
+    assert "3,000 bars" in command(capsys, "list")[1]
+    shown = command(capsys, "show", "btc")[1]
+    assert bars.fingerprint in shown
+    assert "linear" in shown
+    for name in ("out.parquet", "out.csv", "out.arrow"):
+        assert command(capsys, "export", "btc", tmp_path / name)[0] == 0
+        assert bt.Bars.read(tmp_path / name).fingerprint == bars.fingerprint
+    assert command(capsys, "export", "btc", tmp_path / "hours.csv", "--timeframe", "1h")[0] == 0
+    assert bt.Bars.read(tmp_path / "hours.csv").fingerprint == bars.resample("1h").fingerprint
+    assert command(capsys, "delete", "btc")[0] == 0
+    assert command(capsys, "show", "btc")[0] == 1
+
+
+def test_a_faulty_file_is_refused_with_its_place_or_mended(capsys: Captured, market_data: Path, tmp_path: Path) -> None:
+    code, _, err = command(capsys, "import", market_data / "dirty" / "nan.csv")
+    assert code == 1
+    assert "line 9, close: the cell is empty" in err
+    code, out, err = command(capsys, "import", market_data / "dirty" / "nan.csv", "--policy", "drop")
+    assert (code, "58 bars" in out, "2 rows left out" in err) == (0, True, True)
+    assert command(capsys, "import", market_data / "dirty" / "no-header.csv", "--no-header")[0] == 0
+    for wrong in (
+        ("import", tmp_path / "nothing.csv"),
+        ("export", "nan.csv", tmp_path / "out.xls"),
+        ("append", "nobody", market_data / "goog-1d.csv"),
+    ):
+        assert command(capsys, *wrong)[0] == 1, wrong
+
+
+def test_samples_are_synthetic_and_say_so(capsys: Captured) -> None:
+    assert command(capsys, "samples")[0] == 0
+    assert command(capsys, "samples")[0] == 0, "again: they are there"
+    lines = command(capsys, "list")[1].splitlines()
+    assert len(lines) == len(SAMPLES)
+    assert all(line.startswith("synthetic-") for line in lines)
+    assert "synthetic, seed 7" in command(capsys, "show", "synthetic-1h")[1]

@@ -1,0 +1,90 @@
+"""Bars and results in a bucket: the same port as a folder, on a real S3 server, and what happens when it fails."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from moto.server import ThreadedMotoServer
+
+import python_core as bt
+import workers
+from workers import artifacts, lease, sweep
+from workers.artifacts import Lost
+from workers.s3 import Bucket
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ThreadedMotoServer]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket_url(server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A new bucket, and the environment by which it is reached."""
+    import boto3
+
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+    for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ALLOW_HTTP": "true"}.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{abs(hash(request.node.nodeid)):x}"
+    boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket=name)
+    return f"s3://{name}/barstorm"
+
+
+@pytest.fixture
+def settings(settings: workers.Settings, bucket_url: str) -> workers.Settings:
+    return msgspec.structs.replace(settings, artifacts_url=bucket_url)
+
+
+@pytest.fixture
+def bucket(bucket_url: str, tmp_path: Any) -> Bucket:
+    return Bucket(bucket_url, tmp_path / "drafts")
+
+
+def test_a_bucket_keeps_reads_lists_and_deletes_files(bucket: Bucket) -> None:
+    large = artifacts.write(bucket, lambda file: file.write(b"x" * 12_000_000))
+    small = artifacts.write(bucket, lambda file: file.write(b"small"))
+    assert bytes(bucket.read(small.hash)) == b"small"
+    assert len(bucket.read(large.hash)) == large.bytes == 12_000_000
+    assert {(kept.hash, kept.bytes) for kept in bucket.every()} == {(large.hash, large.bytes), (small.hash, 5)}
+    bucket.delete([small.hash], before_ms=0)
+    assert bucket.has(small.hash), "it is newer than that"
+    bucket.delete([small.hash, "0" * 64])
+    assert not bucket.has(small.hash)
+    with pytest.raises(Lost, match="gone"):
+        bucket.read(small.hash)
+
+
+def test_a_file_of_other_bytes_is_damaged(bucket: Bucket) -> None:
+    bucket.keep(io.BytesIO(b"other"), "a" * 64)
+    with pytest.raises(Lost, match="damaged"):
+        bucket.read("a" * 64)
+
+
+def test_a_store_that_is_not_there_is_an_error_of_the_machine(bucket_url: str, tmp_path: Any) -> None:
+    with pytest.raises(OSError, match="object store failed"):
+        artifacts.write(Bucket("s3://nobody-made-this/x", tmp_path / "drafts"), lambda file: file.write(b"x"))
+
+
+async def test_the_whole_way_through_a_bucket(
+    service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
+) -> None:
+    await service.data.create("d", bars)
+    run = await finished((await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))).id)
+    assert run.result is not None
+    assert run.result.digest == bt.backtest(bars, cross).digest
+    assert (await service.trades(run.id)).total == run.result.trades
+    artifacts.write(service.artifacts, lambda file: file.write(b"nobody's"))
+    assert len(list(service.artifacts.every())) == 4
+    assert await sweep.sweep(service.database, service.artifacts, older_than_s=-1000) == 1
+    assert len(list(service.artifacts.every())) == 3

@@ -1,0 +1,14 @@
+"""Where the settings want files to be kept."""
+
+from __future__ import annotations
+
+from workers.artifacts import DRAFTS, Artifacts, Folder
+from workers.s3 import Bucket
+from workers.settings import Settings
+
+
+def open_artifacts(settings: Settings) -> Artifacts:
+    """The bucket of `artifacts_url`, or else a folder in `data_dir`."""
+    if settings.artifacts_url:
+        return Bucket(settings.artifacts_url, settings.folder / DRAFTS)
+    return Folder(settings.folder / "artifacts")
