@@ -75,10 +75,13 @@ async def prepare(database: Database, results: Results, request: BacktestRequest
 
     Raises:
         NotFound: there is no such dataset or strategy.
-        Invalid: strategy and execution don't go together.
+        Invalid: strategy and execution don't go together, or the dataset is of inverse contracts.
     """
     async with database.read() as session:
         dataset = await catalogue.find(session, request.dataset)
+        if dataset.kind == "inverse":
+            what = "inverse contracts gain and lose in the coin itself, which the engines don't reckon"
+            raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
         stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
     request = msgspec.structs.replace(request, dataset=dataset.reference, strategy=strategy)

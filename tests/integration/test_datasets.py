@@ -171,3 +171,10 @@ async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bar
             await small.create("b", bt.synthetic(2000, seed=8))
         assert error.value.code == "too_much_data"
         assert len(list(service.artifacts.every())) == 1
+
+
+async def test_inverse_contracts_are_kept_but_not_backtested(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
+    await service.data.create("inverse", bars, workers.Instrument(symbol="BTCUSD", kind="inverse"))
+    with pytest.raises(workers.Invalid, match="in the coin itself") as error:
+        await service.submit_backtest(workers.BacktestRequest(dataset="inverse", strategy=cross))
+    assert error.value.code == "unsupported_kind"
