@@ -32,11 +32,11 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     timeframe: Annotated[str, Meta(max_length=20, examples=["1m"])]
     kind: Annotated[Kind, Meta(description="spot, linear or inverse.")] = "spot"
     since: Annotated[
-        Annotated[int, Meta(ge=0)] | None,
+        Annotated[int, Meta(ge=0, le=2**53)] | None,
         Meta(description="First time, UTC epoch milliseconds; left out: where the dataset begins or, if there is none, the market."),
     ] = None
     until: Annotated[
-        Annotated[int, Meta(ge=0)] | None, Meta(description="Only candles that open before; left out: up to the last closed one.")
+        Annotated[int, Meta(ge=0, le=2**53)] | None, Meta(description="Only candles that open before; left out: up to the last closed one.")
     ] = None
     funding: Annotated[bool, Meta(description="Fetch funding rates, too; of a perpetual.")] = False
     dataset: Annotated[

@@ -23,6 +23,16 @@ TIMEOUT_S = 20
 MOST_BYTES = 20_000_000
 
 STRATEGY = {"entry_long": "close > sma(close, n)", "exit_long": "close < sma(close, n)", "params": {"n": 5}}
+FETCH = {
+    "exchange": "bybit",
+    "symbol": "BTCUSDT",
+    "timeframe": "1m",
+    "kind": "linear",
+    "since": 0,
+    "until": 60000,
+    "funding": True,
+    "dataset": "fetched",
+}
 REQUESTS: dict[str, Any] = {
     "check_strategy": STRATEGY,
     "diagnose_strategy": {"dataset": "there", "strategy": STRATEGY, "execution": {"stop_loss": 0.1}},
@@ -39,6 +49,8 @@ REQUESTS: dict[str, Any] = {
     "create_and_run": {"name": "fine", "strategy": STRATEGY, "dataset": "there", "execution": {"leverage": 2}, "engine": "auto"},
     "redrive_dead": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
     "discard_dead": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
+    "create_fetch": FETCH,
+    "create_schedule": {"fetch": {name: value for name, value in FETCH.items() if name != "until"}, "every_s": 60},
 }
 DEEP = 10_000
 WRONG_BODIES = {
