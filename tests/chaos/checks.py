@@ -65,7 +65,7 @@ async def check_queue(service: workers.Service) -> None:
         assert time.monotonic() < deadline, f"jobs are left in the queue: {figures}"
         await asyncio.sleep(0.1)
     keys = [key.decode() async for key in redis.scan_iter()]
-    lasting = [key for key in keys if key not in FIXED_KEYS and await redis.ttl(key) < 0]
+    lasting = [key for key in keys if key not in FIXED_KEYS and await redis.ttl(key) == -1]
     assert lasting == [], f"keys that stay: {lasting}"
 
 
