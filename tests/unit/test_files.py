@@ -192,10 +192,7 @@ def test_a_path_bytes_and_an_open_file_are_read_alike(market_data: Path) -> None
 
 
 def zstd(data: bytes) -> bytes:
-    module = files._zstd()
-    if module is None:
-        pytest.skip("no zstd: Python before 3.14 without backports.zstd")
-    packed: bytes = module.compress(data)
+    packed: bytes = files._zstd().compress(data)
     return packed
 
 
