@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -146,7 +147,11 @@ class Folder:
 def nameless(folder: Path) -> BinaryIO:
     """An empty file on the folder's file system that no name leads to, so that a killed process leaves nothing."""
     folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
+    try:
+        # tempfile's own would be opened with O_EXCL, and could never be given a name.
+        return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+    except (AttributeError, OSError):  # a system or a disk that has no nameless files
+        return tempfile.TemporaryFile(dir=folder)
 
 
 def give_name(file: BinaryIO, path: Path) -> None:
@@ -160,7 +165,9 @@ def give_name(file: BinaryIO, path: Path) -> None:
             os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder, follow_symlinks=True)
         except FileExistsError:
             return
-        except OSError:  # a system without /proc, or whose temporary files can't be given a name
+        except OSError as error:  # a system without /proc, or whose temporary files can't be given a name
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # a copy would not fit either, and a process killed while it tries leaves it behind
             _copy(file, path)
         os.fsync(folder)
     finally:

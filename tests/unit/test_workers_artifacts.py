@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import polars
@@ -15,3 +16,11 @@ def test_a_full_disk_is_an_os_error_so_that_a_run_is_tried_again() -> None:
     frame = polars.DataFrame({"equity": [1.0] * 100_000})
     with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         artifacts.write_parquet(frame, file)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no nameless files")
+def test_a_draft_is_given_its_name_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(artifacts, "_copy")
+    folder = artifacts.Folder(tmp_path)
+    kept = artifacts.write(folder, lambda file: file.write(b"whole"))
+    assert folder.read(kept.hash).read_bytes() == b"whole"
