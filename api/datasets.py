@@ -66,7 +66,12 @@ class Datasets(Controller):
             str, QueryParameter(min_length=1, max_length=120, description="What to call it; must not be taken by other bars (409).")
         ],
         symbol: Annotated[str, QueryParameter(max_length=60, description="The instrument, such as BTC/USDT.")] = "",
-        exchange: Annotated[str, QueryParameter(max_length=60, description="Where it is traded.")] = "",
+        exchange: Annotated[
+            str,
+            QueryParameter(
+                max_length=60, description="Where it is traded; of an equity, a code such as XNYS has gaps looked for in its sessions only."
+            ),
+        ] = "",
         kind: Annotated[Kind, QueryParameter(description="What is traded.")] = "spot",
         tick_size: Annotated[float | None, QueryParameter(description="Smallest step of its price.")] = None,
         lot_size: Annotated[float | None, QueryParameter(description="Smallest step of a quantity.")] = None,

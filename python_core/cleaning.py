@@ -16,7 +16,8 @@ from python_core.bars import COLUMNS, PRICES, Bars, Floats, Integers, iso
 from python_core.columns import RawTable
 from python_core.errors import BarsError, BarstormError
 from python_core.growing import Growing
-from python_core.timeframe import gaps, smallest_step
+from python_core.sessions import gaps
+from python_core.timeframe import smallest_step
 from python_core.timestamps import MISSING, TIME_HINT, TimeReader
 
 Policy = Literal["reject", "drop", "repair"]
@@ -66,6 +67,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     last_time: int
     """Open times of the first and last bar, epoch milliseconds."""
     notices: tuple[Notice, ...]
+    calendar: str = ""
+    """The calendar in whose sessions gaps were looked for; empty: by the clock."""
 
     def count(self, kind: str) -> int:
         """How often one kind of thing was noticed."""
@@ -73,14 +76,22 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clean(
-    blocks: Iterable[RawTable], *, policy: Policy, timeframe: str | int | None, symbol: str, scratch: Path | None = None
+    blocks: Iterable[RawTable],
+    *,
+    policy: Policy,
+    timeframe: str | int | None,
+    symbol: str,
+    scratch: Path | None = None,
+    calendar: str = "",
 ) -> tuple[Bars, Report]:
     """Bars of a file's cells, and the report; BarsError names the first faults that `policy` does not allow."""
     with Growing(scratch) as kept:
-        return _cleaned(kept, blocks, policy, timeframe, symbol)
+        return _cleaned(kept, blocks, policy, timeframe, symbol, calendar)
 
 
-def _cleaned(kept: Growing, blocks: Iterable[RawTable], policy: Policy, timeframe: str | int | None, symbol: str) -> tuple[Bars, Report]:
+def _cleaned(
+    kept: Growing, blocks: Iterable[RawTable], policy: Policy, timeframe: str | int | None, symbol: str, calendar: str
+) -> tuple[Bars, Report]:
     times, notices = TimeReader(), list[Notice]()
     raw: RawTable | None = None
     seen = total = faulty = 0
@@ -130,8 +141,7 @@ def _cleaned(kept: Growing, blocks: Iterable[RawTable], policy: Policy, timefram
         where = f"{raw.file}, {error.where}" if raw.file else error.where
         raise BarsError(error.message, where=where, hint=error.hint, code=error.code) from None
 
-    holes = gaps(bars.time, bars.timeframe_ms)
-    missing = (bars.time[holes + 1] - bars.time[holes]) // bars.timeframe_ms - 1
+    holes, missing = gaps(bars.time, bars.timeframe_ms, calendar)
     for kind, found, noun, text in (
         ("gap", holes, "gap", f"of {_count(int(missing.sum()), bars.timeframe + ' bar')} in all, after"),
         ("outlier", outliers(bars), "bar", "far beyond both neighbours"),
@@ -155,6 +165,7 @@ def _cleaned(kept: Growing, blocks: Iterable[RawTable], policy: Policy, timefram
         first_time=int(bars.time[0]),
         last_time=int(bars.time[-1]),
         notices=tuple(notices),
+        calendar=calendar,
     )
     return bars, report
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from python_core import columns, csv_files, json_lines
+from python_core import columns, csv_files, json_lines, sessions
 from python_core import timeframe as timeframes
 from python_core.bars import COLUMNS, Bars
 from python_core.cleaning import Policy, Report, clean, numbers_of
@@ -57,6 +57,7 @@ def read_with_report(
     policy: Policy = "reject",
     header: bool = True,
     scratch: Path | None = None,
+    calendar: str = "",
 ) -> tuple[Bars, Report]:
     """Bars of a CSV, JSON lines, Parquet or Arrow file, and what was noticed on the way.
 
@@ -67,6 +68,7 @@ def read_with_report(
             `repair` sorts, and lets the last of several rows of one time win, but never makes up a value.
         header: False for a CSV file of rows only, in the order time, open, high, low, close, volume.
         scratch: a folder for nameless files that hold the bars in place of memory, for files larger than that.
+        calendar: a code of exchange_calendars, such as XNYS, for an exchange that closes: gaps are then those within its sessions.
 
     CSV may use any of `, ; tab |`, a decimal comma, quotes, a byte-order mark and any line ends. Times are epoch seconds, milliseconds,
     microseconds or nanoseconds, or dates and times with or without an offset; without one they are UTC. Files are read block by block.
@@ -74,13 +76,17 @@ def read_with_report(
     Raises:
         FileError: not there, empty, cut off, too large, or of no known format.
         BarsError: columns missing, cells unreadable, rows that are no valid bars, out of order or repeated; names line and column.
+        BarstormError: no such timeframe or calendar.
     """
     if policy not in ("reject", "drop", "repair"):
         raise FileError(f"no such policy: {policy!r}", where="policy", hint="use reject, drop or repair")
     if timeframe is not None:
         timeframes.parse(timeframe)
+    if calendar:
+        sessions.check(calendar)
     with _opened(source) as (name, file), reading(name, "a readable file"):
-        return clean(_blocks(name, file, header=header), policy=policy, timeframe=timeframe, symbol=symbol, scratch=scratch)
+        blocks = _blocks(name, file, header=header)
+        return clean(blocks, policy=policy, timeframe=timeframe, symbol=symbol, scratch=scratch, calendar=calendar)
 
 
 def read_series(source: Source, wanted: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,10 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What is traded, and where. `linear` and `inverse` are perpetuals, settled in the quote or the base currency."""
 
     symbol: Annotated[str, Meta(max_length=60, description="Such as BTC/USDT.")] = ""
-    exchange: Annotated[str, Meta(max_length=60, description="Such as bybit.")] = ""
+    exchange: Annotated[
+        str,
+        Meta(max_length=60, description="Such as bybit; of an equity a code in capitals, such as XNYS, is the calendar of its sessions."),
+    ] = ""
     kind: Kind = "spot"
     tick_size: Annotated[float | None, Meta(description="Smallest step of its price.")] = None
     lot_size: Annotated[float | None, Meta(description="Smallest step of a quantity.")] = None
@@ -73,7 +76,9 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     rows: Annotated[int, Meta(description="Number of bars.")]
     start: TimeMs
     end: TimeMs
-    gaps: Annotated[int, Meta(description="How often bars are missing between two bars.")]
+    gaps: Annotated[
+        int, Meta(description="How often bars are missing between two bars; of an equity, within the sessions of its exchange.")
+    ]
     fingerprint: Annotated[str, Meta(description="Hash of the data; equal data has one fingerprint, however it was uploaded.")]
     bytes: Annotated[int, Meta(description="Size of its files, some of which it may share with other versions.")]
     source: Annotated[str, Meta(description="Where this version's new data came from.")]
@@ -83,6 +88,11 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reference(self) -> str:
         return f"{self.id}@{self.version}"
+
+
+def calendar(of: Instrument | Dataset | DatasetRow) -> str:
+    """The calendar whose sessions an equity is traded in: its exchange, if that is a code in capitals, such as XNYS; else none."""
+    return of.exchange if of.kind == "equity" and of.exchange.isupper() else ""
 
 
 async def find(session: AsyncSession, reference: str) -> Dataset:

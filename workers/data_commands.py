@@ -129,7 +129,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     new.add_argument("file", type=Path)
     new.add_argument("--name", help="what to call it; else as the file")
     new.add_argument("--symbol", default="")
-    new.add_argument("--exchange", default="")
+    new.add_argument("--exchange", default="", help="of an equity, a code such as XNYS has gaps looked for in its sessions only")
     new.add_argument("--kind", default="spot", choices=get_args(Kind))
     new.add_argument("--tick-size", type=float)
     new.add_argument("--lot-size", type=float)
@@ -161,5 +161,7 @@ def _line(dataset: Dataset) -> str:
 async def _print_report(data: MarketData, dataset: Dataset) -> None:
     found = await imports.report(data, f"{dataset.id}@{dataset.version}")
     print(f"  read as {found.format} {found.compression} times: {found.time_format}, {found.time_zone}".replace("  times", " times"))
+    if found.calendar:
+        print(f"  gaps are those within the sessions of {found.calendar}")
     for notice in found.notices:
         print(f"  {notice.text}", file=sys.stderr)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 import python_core as bt
 from python_core.bars import funding_columns, mark_columns
-from python_core.timeframe import gaps
+from python_core.sessions import gaps
 from workers import catalogue, parts
 from workers.artifacts import Artifacts
 from workers.catalogue import Dataset, Instrument
@@ -58,7 +58,7 @@ class MarketData:
                 asyncio.to_thread(lambda: [part for name, columns in series.items() for part in drafts.write(name, columns)]),
                 asyncio.to_thread(lambda: bars.fingerprint),
             )
-            _describe(row, bars, of)
+            await asyncio.to_thread(_describe, row, bars, of)
             try:
                 await self._keep(drafts, row, of, report, new=True)
             except IntegrityError:
@@ -196,5 +196,6 @@ def _values(row: DatasetRow) -> dict[str, Any]:
 
 def _describe(row: DatasetRow, bars: bt.Bars, of: list[Part]) -> None:
     row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
-    row.gaps = len(gaps(bars.time, bars.timeframe_ms))
+    with told():
+        row.gaps = len(gaps(bars.time, bars.timeframe_ms, catalogue.calendar(row))[0])
     row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in of), now_ms()

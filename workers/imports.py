@@ -38,7 +38,7 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
         Conflict: the name is that of other bars.
     """
     check_name(name)
-    bars, report = await _read(data, file, instrument.symbol, how)
+    bars, report = await _read(data, file, instrument, how)
     return await data.create(name, bars, instrument, source=how.source, report=encode(report))
 
 
@@ -50,7 +50,7 @@ async def append(data: MarketData, reference: str, file: Source, series: Series,
         with told():
             columns = await asyncio.to_thread(files.read_series, file, SERIES[series])
         return await data.append(reference, {series: columns}, source=how.source)
-    bars, report = await _read(data, file, there.symbol, msgspec.structs.replace(how, timeframe=there.timeframe))
+    bars, report = await _read(data, file, there, msgspec.structs.replace(how, timeframe=there.timeframe))
     return await data.append(reference, parts.columns_of(bars), source=how.source, report=encode(report))
 
 
@@ -70,14 +70,15 @@ async def report(data: MarketData, reference: str) -> Report:
     return msgspec.json.decode(kept, type=Report)
 
 
-async def _read(data: MarketData, file: Source, symbol: str, how: Reading) -> tuple[bt.Bars, Report]:
+async def _read(data: MarketData, file: Source, of: Instrument | Dataset, how: Reading) -> tuple[bt.Bars, Report]:
     with told():
         return await asyncio.to_thread(
             files.read_with_report,
             file,
             timeframe=how.timeframe,
-            symbol=symbol,
+            symbol=of.symbol,
             policy=how.policy,
             header=how.header,
             scratch=data.scratch,
+            calendar=catalogue.calendar(of),
         )

@@ -72,6 +72,23 @@ def test_an_instrument_is_told_and_checked(client: httpx.Client) -> None:
         assert upload(client, "wrong", csv(bt.synthetic(100)), **wrong).status_code == 400, wrong
 
 
+def test_an_equity_has_gaps_within_the_sessions_of_its_exchange_only(client: httpx.Client, market_data: Path) -> None:
+    bars = bt.Bars.read(market_data / "goog-1d.csv")
+    about = {"symbol": "GOOG", "exchange": "XNAS", "kind": "equity"}
+    assert upload(client, "by the clock", csv(bars), **about | {"exchange": "nasdaq"}).raise_for_status().json()["gaps"] == 463
+    rows = csv(bars).splitlines(keepends=True)
+    first = upload(client, "goog", b"".join(rows[:1000] + rows[1001:1500]), **about).raise_for_status().json()
+    assert first["gaps"] == 1
+    report = msgspec.json.decode(client.get("/datasets/goog/report").content, type=Report)
+    assert (report.calendar, report.count("gap")) == ("XNAS", 1)
+    assert {notice.lines for notice in report.notices if notice.kind == "gap"} == {(1000,)}
+    rest = client.post("/datasets/goog/append", content=b"".join(rows[:1] + rows[990:]), headers=RAW).raise_for_status().json()
+    assert (rest["gaps"], rest["fingerprint"]) == (0, bars.fingerprint)
+    unknown = upload(client, "nowhere", csv(bars), **about | {"exchange": "XNAZ"})
+    assert (unknown.status_code, unknown.json()["code"]) == (400, "unknown_calendar")
+    assert client.get("/datasets/nowhere").status_code == 404
+
+
 def test_bars_and_funding_are_appended_and_old_versions_stay(client: httpx.Client, market_data: Path) -> None:
     bars = bt.Bars.read(market_data / "xrpusdt-perp-5m.parquet")
     upload(client, "xrp", csv(bars[:1000])).raise_for_status()

@@ -65,6 +65,16 @@ def test_a_faulty_file_is_refused_with_its_place_or_mended(capsys: Captured, mar
         assert command(capsys, *wrong)[0] == 1, wrong
 
 
+def test_an_equity_is_imported_with_the_calendar_of_its_exchange(capsys: Captured, market_data: Path) -> None:
+    equity = ("--kind", "equity", "--exchange", "XNAS")
+    code, out, err = command(capsys, "import", market_data / "goog-1d.csv", *equity)
+    assert (code, err) == (0, "")
+    assert " 0 gaps" in out
+    assert "within the sessions of XNAS" in out
+    code, _, err = command(capsys, "import", market_data / "goog-1d.csv", *equity[:3], "NASDAK", "--name", "other")
+    assert (code, "no calendar 'NASDAK'" in err, "NASDAQ" in err) == (1, True, True)
+
+
 def test_samples_are_synthetic_and_say_so(capsys: Captured) -> None:
     assert command(capsys, "samples")[0] == 0
     assert command(capsys, "samples")[0] == 0, "again: they are there"
