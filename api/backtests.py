@@ -26,6 +26,14 @@ EXAMPLE = {
     "strategy": CROSS,
     "execution": {"commission": 0.0006, "stop_loss": 0.02},
 }
+MARKET = {
+    "symbol": "BTC/USDT",
+    "timeframe": "1h",
+    "exchange": "bybit",
+    "start": 1704067200000,
+    "end": 1735689600000,
+    "strategy": CROSS,
+}
 
 
 class AttemptList(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +61,13 @@ class Backtests(Controller):
         self,
         service: NamedDependency[Service],
         terms: NamedDependency[Terms],
-        data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])],
+        data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE), Example(value=MARKET)])],
     ) -> Response[Run]:
         """Accepts the run and answers at once; follow it at `Location`. An equal run that is done answers at once, too; while one is on its
-        way, this one follows it."""
+        way, this one follows it.
+
+        Its bars are those of a `dataset`, or of the one that a `symbol` has in a `timeframe`, in the version that is the newest now; with
+        `start` and `end`, the bars of that range alone."""
         return accepted(await service.submit_backtest(data, terms))
 
     @get("/", summary="List backtests", responses=problem_answers(503))

@@ -20,8 +20,8 @@ from api.problems import problem_answers
 from api.upload import received
 from python_core.cleaning import Policy, Report
 from workers import BarsPage, Dataset, Reading, Service, instrument
-from workers.catalogue import Kind
 from workers.parts import Series
+from workers.selection import Kind
 from workers.views import MOST_POINTS, Format
 
 

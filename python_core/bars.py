@@ -89,14 +89,15 @@ class Bars:
         symbol: str,
         funding: tuple[Integers, Floats] | None,
         mark: tuple[Floats, Floats] | None,
-        fingerprint: str,
+        fingerprint: str | None = None,
     ) -> Bars:
-        """Bars of read-only columns that were checked before; for `column_file`."""
+        """Bars of read-only columns that were checked before; for `column_file` and slices."""
         bars = cls.__new__(cls)
         vars(bars).update(columns)
         bars.symbol, bars.timeframe, bars.timeframe_ms = symbol, timeframe, timeframes.milliseconds(timeframe)
         bars.funding, bars.mark = funding, mark
-        vars(bars)["fingerprint"] = fingerprint
+        if fingerprint is not None:
+            vars(bars)["fingerprint"] = fingerprint
         return bars
 
     def _check_columns(self) -> None:
@@ -163,13 +164,37 @@ class Bars:
         """The same columns between two positions, without a copy; the funding series stays whole, its times decide."""
         if not isinstance(key, slice) or key.step not in (None, 1):
             raise BarsError(f"can't take {key!r}", hint="take a slice without a step, as in bars[100:200]")
-        return Bars(
-            *(getattr(self, name)[key] for name in COLUMNS),
-            timeframe=self.timeframe,
-            symbol=self.symbol,
-            funding=self.funding,
-            mark=None if self.mark is None else (self.mark[0][key], self.mark[1][key]),
-        )
+        columns = {name: getattr(self, name)[key] for name in COLUMNS}
+        if not len(columns["time"]):
+            raise BarsError("no bars", where="time", hint="give at least one bar")
+        mark = None if self.mark is None else (self.mark[0][key], self.mark[1][key])
+        return Bars._known(columns, timeframe=self.timeframe, symbol=self.symbol, funding=self.funding, mark=mark)
+
+    def between(self, start: int | None = None, end: int | None = None) -> Bars:
+        """The bars that open at or after `start` and before `end` (epoch milliseconds), without a copy, with the funding of their time only.
+
+        Where that is all of them, the bars as they are.
+
+        Raises:
+            BarsError: there is none.
+        """
+        begin = 0 if start is None else int(np.searchsorted(self.time, start))
+        stop = len(self) if end is None else int(np.searchsorted(self.time, end))
+        if begin >= stop:
+            raise BarsError(
+                f"no bar opens from {'the first' if start is None else start} up to {'the last' if end is None else end}",
+                where="end" if start is None else "start",
+                hint=f"the bars run from {self.time[0]} ({iso(self.time[0])}) to {self.time[-1]} ({iso(self.time[-1])}), epoch milliseconds",
+                code="empty_range",
+            )
+        if stop - begin == len(self):
+            return self
+        part = self[begin:stop]
+        if part.funding is not None:
+            times, rates = part.funding
+            first, last = np.searchsorted(times, [part.time[0], part.time[-1] + self.timeframe_ms])
+            part.funding = (times[first:last], rates[first:last]) if first < last else None
+        return part
 
     def resample(self, timeframe: str | int) -> Bars:
         """Bars of a longer timeframe, aligned as SEMANTICS says: first open, highest high, lowest low, last close, sum of volume.

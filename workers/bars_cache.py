@@ -19,8 +19,10 @@ from workers import parts
 from workers.artifacts import Artifacts, give_name, nameless
 from workers.catalogue import Dataset
 from workers.parts import Part
+from workers.selection import Selection
 
 SUFFIX: Final = ".columns"
+MOST_RANGES: Final = 10_000
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -35,6 +37,8 @@ class BarsCache:
         self._bars: OrderedDict[str, bt.Bars] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._ranges: OrderedDict[tuple[str, int | None, int | None], str] = OrderedDict()
+        self._hashing = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="columns")
 
     def load(self, dataset: Dataset, of: Sequence[Part]) -> bt.Bars:
@@ -56,6 +60,32 @@ class BarsCache:
                 _, oldest = self._bars.popitem(last=False)
                 self._bytes -= _size(oldest)
         return bars
+
+    def selected(self, dataset: Dataset, of: Sequence[Part], selection: Selection) -> bt.Bars:
+        """Those of the bars that a selection's range holds, without a copy. Their fingerprint is there: each range is hashed once.
+
+        Raises:
+            Invalid: a stored file is gone or does not hold what it should.
+            BarsError: no bar is in the range.
+        """
+        bars = self.load(dataset, of)
+        part = bars.between(selection.start, selection.end)
+        if part is not bars:
+            with self._hashing:
+                known = self.fingerprint(dataset, selection) or part.fingerprint
+            vars(part)["fingerprint"] = known
+        with self._lock:
+            self._ranges[dataset.fingerprint, selection.start, selection.end] = part.fingerprint
+            while len(self._ranges) > MOST_RANGES:
+                self._ranges.popitem(last=False)
+        return part
+
+    def fingerprint(self, dataset: Dataset, selection: Selection) -> str | None:
+        """The fingerprint of those of the bars that a selection's range holds, where it is known without looking at them."""
+        if selection.whole:
+            return dataset.fingerprint
+        with self._lock:
+            return self._ranges.get((dataset.fingerprint, selection.start, selection.end))
 
     def __len__(self) -> int:
         return len(self._bars)

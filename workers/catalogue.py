@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from workers.errors import Invalid, NotFound
 from workers.parts import Part
 from workers.runs import TimeMs, is_reference
+from workers.selection import Kind
 from workers.tables import DatasetRow, DatasetVersionRow, PartRow
-
-Kind = Literal["spot", "linear", "inverse", "fx", "equity"]
 
 _VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")
 _OF_VERSION: Final = ("version", "rows", "start", "end", "gaps", "fingerprint", "bytes", "source", "updated_at")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Final
 
 import msgspec
@@ -13,31 +14,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.kernel import Engine
-from workers import idempotency, saga, strategies, submit
+from workers import idempotency, lookup, saga, strategies, submit
+from workers.bars_cache import BarsCache
 from workers.database import Database
+from workers.errors import WorkersError
 from workers.results import Results
-from workers.runs import BacktestRequest, Reference, Run, Terms, check_name, encode, new_id, now_ms
+from workers.runs import BacktestRequest, Run, Terms, check_name, encode, new_id, now_ms
 from workers.saga import Data, Step
+from workers.selection import Selection
 from workers.tables import StrategyRow
 
 KIND: Final = "create-and-run"
 
 
-class CreateAndRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CreateAndRun(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A strategy, the name to keep it under, and what to run it on."""
 
     name: Annotated[str, Meta(min_length=1, max_length=120, examples=["sma-cross"])]
     strategy: bt.Strategy
-    dataset: Annotated[Reference, Meta(description="Id or name of a dataset.")]
     execution: bt.Execution = bt.Execution()
     engine: Engine = "auto"
 
-    def __post_init__(self) -> None:
-        if not 0 < len(self.dataset) <= 120:
-            raise ValueError(f"dataset: {self.dataset!r:.60} is no id or name; use one of 1 to 120 characters")
 
-
-async def create_and_run(database: Database, results: Results, asked: CreateAndRun, terms: Terms) -> Run:
+async def create_and_run(database: Database, results: Results, bars: BarsCache, asked: CreateAndRun, terms: Terms) -> Run:
     """Accept both, or neither.
 
     Raises:
@@ -51,12 +50,16 @@ async def create_and_run(database: Database, results: Results, asked: CreateAndR
         run_id = await idempotency.keep(session, terms, KIND, text, data["run_id"])
         if run_id == data["run_id"]:
             await saga.begin(session, run_id, KIND, data)
+    # Bars of a range are read before, not within the steps' transactions. What is wrong with them, the steps will tell.
+    if not asked.whole:
+        with suppress(WorkersError):
+            await lookup.look_up(database, bars, asked)
     # Known before, it may have been left half done.
-    await saga.go_on(database, run_id, steps(database, results))
+    await saga.go_on(database, run_id, steps(database, results, bars))
     return await submit.get(database, results, run_id)
 
 
-def steps(database: Database, results: Results) -> Sequence[Step]:
+def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Step]:
     """The strategy, then the run. The saga has the run's id."""
 
     async def create(session: AsyncSession, data: Data) -> None:
@@ -82,14 +85,14 @@ def steps(database: Database, results: Results) -> Sequence[Step]:
 
     async def run(session: AsyncSession, data: Data) -> None:
         asked, terms = msgspec.convert(data["asked"], CreateAndRun), msgspec.convert(data["terms"], Terms)
-        request = BacktestRequest(dataset=asked.dataset, strategy=data["strategy_id"], execution=asked.execution, engine=asked.engine)
-        row, found = await submit.prepare(database, results, request, terms)
+        request = BacktestRequest(**asked.selection(), strategy=data["strategy_id"], execution=asked.execution, engine=asked.engine)
+        row, found = await submit.prepare(database, results, bars, request, terms)
         row.id = data["run_id"]
         await submit.accept(session, results, row, request, found)
 
     return (Step(nothing, free_key), Step(create, forget), Step(run))
 
 
-def sagas(database: Database, results: Results) -> Mapping[str, Sequence[Step]]:
+def sagas(database: Database, results: Results, bars: BarsCache) -> Mapping[str, Sequence[Step]]:
     """Every kind of saga there is."""
-    return {KIND: steps(database, results)}
+    return {KIND: steps(database, results, bars)}

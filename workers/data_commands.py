@@ -12,11 +12,12 @@ from typing import get_args
 
 from python_core.bars import iso
 from workers import artifacts, catalogue, imports, parts, samples, storage, views
-from workers.catalogue import Dataset, Kind, instrument
+from workers.catalogue import Dataset, instrument
 from workers.database import open_database
 from workers.datasets import MarketData, told
 from workers.errors import Invalid
 from workers.imports import Reading
+from workers.selection import Kind
 from workers.settings import Settings
 
 Command = Callable[[MarketData, argparse.Namespace], Awaitable[None]]

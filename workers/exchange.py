@@ -17,9 +17,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import structlog
 
-from workers.catalogue import Instrument, Kind
+from workers.catalogue import Instrument
 from workers.errors import Invalid, Unavailable
 from workers.runs import now_ms
+from workers.selection import Kind
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import python_core as bt
 from python_core import timeframe as timeframes
 from workers import idempotency, store, submit
-from workers.catalogue import Kind
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.exchange import check_exchange
 from workers.fetch import FetchReport
 from workers.queue import Queue
 from workers.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.selection import Kind
 from workers.tables import RunRow
 
 KIND: Final = "data_fetch"

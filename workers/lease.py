@@ -270,7 +270,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
 
 
 async def _resume_sagas(executor: Executor) -> None:
-    known = creation.sagas(executor.database, executor.results)
+    known = creation.sagas(executor.database, executor.results, executor.bars)
     every_s = executor.settings.reconcile_s
     while True:
         await asyncio.sleep(every_s)

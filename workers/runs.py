@@ -15,10 +15,10 @@ import python_core as bt
 from python_core.kernel import Engine
 from python_core.metrics import Metrics
 from workers.errors import Invalid
+from workers.selection import Reference, Selection
 
 LATEST_MS: Final = 366 * 86_400_000
 TimeMs = Annotated[int, Meta(description="UTC epoch milliseconds.")]
-Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 
 
 class RunState(StrEnum):
@@ -62,21 +62,18 @@ def before(state: RunState) -> frozenset[RunState]:
     return frozenset(origin for origin, targets in MOVES.items() if state in targets)
 
 
-class BacktestRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One backtest: which bars, which strategy, under which rules of execution."""
 
-    dataset: Annotated[
-        Reference, Meta(description="Id or name of a dataset: its newest version, or the one after an `@`, as in `btcusdt-1h@3`.")
-    ]
     strategy: Annotated[bt.Strategy | Reference, Meta(description="A strategy, or the id or name of a stored one.")]
     execution: bt.Execution = bt.Execution()
     engine: Annotated[Engine, Meta(description="Which engine runs it; both give the same bits.")] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "strategy"):
-            value = getattr(self, name)
-            if not isinstance(value, str | bt.Strategy) or (isinstance(value, str) and not 0 < len(value) <= 120):
-                raise ValueError(f"{name}: {value!r:.60} is no id or name; use one of 1 to 120 characters")
+        super().__post_init__()
+        strategy = self.strategy
+        if not isinstance(strategy, str | bt.Strategy) or (isinstance(strategy, str) and not 0 < len(strategy) <= 120):
+            raise ValueError(f"strategy: {strategy!r:.60} is no id or name; use one of 1 to 120 characters")
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -57,7 +57,7 @@ class Service:
         self.operator = Operator(database, queue, relay)
         self.data = MarketData(database, self.artifacts, scratch=settings.folder / "scratch", most_bytes=settings.datasets_mb * 1_000_000)
         self._relay = relay
-        self._bars = BarsCache(
+        self.bars = BarsCache(
             self.artifacts,
             DIAGNOSED_BYTES,
             folder=settings.folder / "columns",
@@ -65,10 +65,10 @@ class Service:
         )
 
     async def submit_backtest(self, request: BacktestRequest, terms: Terms = submit.NOW) -> Run:
-        """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together, `Conflict` when the key
-        has come with another request."""
+        """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together or no bar is in the range,
+        `Conflict` when the key has come with another request or several datasets are meant."""
         with _reachable():
-            run = await submit.submit(self.database, self.results, request, terms)
+            run = await submit.submit(self.database, self.results, self.bars, request, terms)
         self._relay.wake()
         return run
 
@@ -102,14 +102,14 @@ class Service:
     async def run_again(self, run_id: str, terms: Terms = submit.NOW) -> Run:
         """Accept what an earlier run asked for once more."""
         with _reachable():
-            run = await submit.again(self.database, self.results, run_id, terms)
+            run = await submit.again(self.database, self.results, self.bars, run_id, terms)
         self._relay.wake()
         return run
 
     async def create_and_run(self, asked: CreateAndRun, terms: Terms = submit.NOW) -> Run:
         """Keep a strategy and accept a run of it, or neither."""
         with _reachable():
-            run = await creation.create_and_run(self.database, self.results, asked, terms)
+            run = await creation.create_and_run(self.database, self.results, self.bars, asked, terms)
         self._relay.wake()
         return run
 
@@ -161,14 +161,14 @@ class Service:
         """Bars of a dataset, resampled if a timeframe is given: a page, or all thinned to `points`."""
         return await self._on_bars(
             reference,
-            lambda bars: views.page(views.between(_in(bars, timeframe), start, end), offset=offset, limit=limit, points=points),
+            lambda bars: views.page(_in(bars, timeframe).between(start, end), offset=offset, limit=limit, points=points),
         )
 
     async def export_dataset(
         self, reference: str, form: Format, file: BinaryIO, *, start: int | None, end: int | None, timeframe: str | None
     ) -> None:
         """Write the bars of a dataset into a file."""
-        await self._on_bars(reference, lambda bars: views.export(views.between(_in(bars, timeframe), start, end), form, file))
+        await self._on_bars(reference, lambda bars: views.export(_in(bars, timeframe).between(start, end), form, file))
 
     async def dataset_versions(self, reference: str) -> tuple[Dataset, ...]:
         """All versions of a dataset, the newest first."""
@@ -269,7 +269,7 @@ class Service:
                 found = await catalogue.find(session, dataset)
                 of = await catalogue.parts(session, found)
         with told():
-            return await asyncio.to_thread(lambda: ask(self._bars.load(found, of)))
+            return await asyncio.to_thread(lambda: ask(self.bars.load(found, of)))
 
     async def queue_health(self) -> Health:
         """How database and Redis are; never raises."""

@@ -8,9 +8,11 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers import catalogue, flights, idempotency, store, strategies
+from workers import flights, idempotency, lookup, store, strategies
+from workers.bars_cache import BarsCache
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
+from workers.lookup import Selected
 from workers.queue import Queue, RedisError
 from workers.results import Results
 from workers.runs import (
@@ -33,20 +35,20 @@ OPERATION: Final = "backtest"
 NOW: Final = Terms()
 
 
-async def submit(database: Database, results: Results, request: BacktestRequest, terms: Terms = NOW) -> Run:
+async def submit(database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: Terms = NOW) -> Run:
     """Accept a backtest: a run, and in the same transaction the job that will run it; or its answer, if an equal run has found it.
 
     Raises:
         NotFound: there is no such dataset or strategy.
-        Invalid: strategy and execution don't go together.
-        Conflict: the key has come with another request.
+        Invalid: strategy and execution don't go together, or no bar is in the range.
+        Conflict: the key has come with another request, or several datasets are meant.
     """
     asked = encode(request)
     async with database.read() as session:
         before = await idempotency.known(session, terms, OPERATION, asked)
     if before is not None:
         return await get(database, results, before)
-    row, found = await prepare(database, results, request, terms)
+    row, found = await prepare(database, results, bars, request, terms)
     async with database.write() as session:
         before = await idempotency.keep(session, terms, OPERATION, asked, row.id)
         if before == row.id:
@@ -70,22 +72,23 @@ async def accept(
     return found
 
 
-async def prepare(database: Database, results: Results, request: BacktestRequest, terms: Terms) -> tuple[RunRow, RunResult | None]:
+async def prepare(
+    database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: Terms
+) -> tuple[RunRow, RunResult | None]:
     """The run that a request asks for, not kept yet, and its answer if there is one already.
 
     Raises:
         NotFound: there is no such dataset or strategy.
-        Invalid: strategy and execution don't go together, or the dataset is of inverse contracts.
+        Conflict: several datasets are meant.
+        Invalid: strategy and execution don't go together, the dataset is of inverse contracts, or no bar is in the range.
     """
+    selected = await lookup.look_up(database, bars, request)
+    dataset = selected.dataset
     async with database.read() as session:
-        dataset = await catalogue.find(session, request.dataset)
-        if dataset.kind == "inverse":
-            what = "inverse contracts gain and lose in the coin itself, which the engines don't reckon"
-            raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
         stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
-    request = msgspec.structs.replace(request, dataset=dataset.reference, strategy=strategy)
-    fingerprint = fingerprint_of(dataset, strategy, request.execution)
+    request = msgspec.structs.replace(request, **lookup.resolved(dataset), strategy=strategy)
+    fingerprint = fingerprint_of(selected, strategy, request.execution)
     found = await results.reusable(fingerprint, request.engine)
     now = now_ms()
     row = RunRow(
@@ -108,14 +111,14 @@ async def prepare(database: Database, results: Results, request: BacktestRequest
     return row, found
 
 
-def fingerprint_of(dataset: catalogue.Dataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
+def fingerprint_of(selected: Selected, strategy: bt.Strategy, execution: bt.Execution) -> str:
     """The fingerprint that the kernel will give this run, without loading the bars.
 
     Raises:
         Invalid: an expression of the execution can't be read.
     """
     try:
-        return bt.fingerprint(cast(bt.Bars, dataset), strategy, execution)  # of bars it reads the fingerprint only
+        return bt.fingerprint(cast(bt.Bars, selected), strategy, execution)  # of bars it reads the fingerprint only
     except bt.BarstormError as error:
         raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
 
@@ -132,10 +135,10 @@ async def get(database: Database, results: Results, run_id: str) -> Run:
     return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
 
 
-async def again(database: Database, results: Results, run_id: str, terms: Terms) -> Run:
+async def again(database: Database, results: Results, bars: BarsCache, run_id: str, terms: Terms) -> Run:
     """Accept what an earlier run asked for, on the bars and with the strategy that it had."""
     row = await _row(database, run_id)
-    return await submit(database, results, decode_request(row.request), terms)
+    return await submit(database, results, bars, decode_request(row.request), terms)
 
 
 async def attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:

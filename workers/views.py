@@ -32,23 +32,6 @@ class BarsPage(msgspec.Struct, frozen=True, kw_only=True):
     each: int
 
 
-def between(bars: bt.Bars, start: int | None, end: int | None) -> bt.Bars:
-    """The bars that open at or after `start` and before `end`.
-
-    Raises:
-        Invalid: there is none.
-    """
-    begin = 0 if start is None else int(np.searchsorted(bars.time, start))
-    stop = len(bars) if end is None else int(np.searchsorted(bars.time, end))
-    if begin >= stop:
-        raise Invalid(
-            "no bar opens in this range",
-            where="start",
-            hint=f"the bars run from {int(bars.time[0])} to {int(bars.time[-1])} (epoch milliseconds)",
-        )
-    return bars if stop - begin == len(bars) else bars[begin:stop]
-
-
 def page(bars: bt.Bars, *, offset: int, limit: int, points: int | None) -> BarsPage:
     """`limit` bars from `offset` on or, with `points`, all of them thinned to at most so many: each with the first open, the last close, the
     extremes and the sum of volume of equally many neighbours."""

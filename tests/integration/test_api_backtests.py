@@ -158,6 +158,32 @@ def test_an_equal_run_is_answered_at_once(client: httpx.Client) -> None:
     assert client.get(f"/api/v1/backtests/{second['id']}").json()["result"]["digest"] == first["result"]["digest"]
 
 
+def test_a_range_of_a_market_is_run(client: httpx.Client) -> None:
+    bars = random_bars(400, seed=6)
+    dataset = upload(client, "ranged", csv(bars), symbol="RANGE/USD", exchange="here")
+    body = {"symbol": "rangeusd", "timeframe": "1h", "start": 100 * 3_600_000, "end": 300 * 3_600_000, "strategy": CROSS}
+    run = ended(client, client.post("/api/v1/backtests", json=body).headers["location"])
+    expected = bt.backtest(bars[100:300], bt.Strategy(**CROSS), bt.Execution())  # type: ignore[arg-type]
+    assert (run["result"]["digest"], run["result"]["bars"]) == (expected.digest, 200)
+    assert (run["request"]["dataset"], run["request"]["start"], run["request"]["end"]) == (f"{dataset['id']}@1", body["start"], body["end"])
+    again = client.post("/api/v1/queue/backtest/run", json={"backtest": run["id"]}).json()
+    assert (again["cached"], again["request"]) == (True, run["request"])
+
+    upload(client, "ranged too", csv(bars), symbol="RANGE/USD", exchange="there")
+    for changes, status, code, words in (
+        ({}, 409, "ambiguous", "'ranged too'"),
+        ({"exchange": "nowhere"}, 404, "not_found", "'ranged too'"),
+        ({"timeframe": "4h"}, 404, "not_found", "1h bars"),
+        ({"exchange": "here", "start": 500 * 3_600_000, "end": None}, 400, "empty_range", "1436400000"),
+        ({"start": 5, "end": 5}, 400, "invalid_request", "after start"),
+        ({"dataset": "ranged"}, 400, "invalid_request", "leave out symbol"),
+        ({"symbol": None}, 400, "invalid_request", "symbol and timeframe"),
+    ):
+        answer = client.post("/api/v1/backtests", json={**body, **changes})
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+        assert words in answer.json()["detail"]
+
+
 def test_a_failed_run_tells_its_reason(client: httpx.Client, settings: workers.Settings) -> None:
     before = set(settings.folder.rglob("*.parquet"))
     upload(client, "lost", csv(random_bars(100, seed=4)))

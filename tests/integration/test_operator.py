@@ -224,7 +224,7 @@ async def test_a_saga_left_half_done_is_gone_on_with(
 ) -> None:
     asked = workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name)
     await begin(service, "run-id", creation.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": Terms()})
-    known = creation.sagas(service.database, service.results)
+    known = creation.sagas(service.database, service.results, service.bars)
     first_two = known[creation.KIND][:2]
 
     async def killed(session: object, data: object) -> None:

@@ -184,6 +184,30 @@ def test_a_slice_shares_the_columns_and_keeps_the_rest() -> None:
             bars[key]  # type: ignore[index]
 
 
+def test_a_range_shares_the_columns_and_has_the_funding_of_its_time() -> None:
+    funding = (np.array([0, MINUTE, 2 * MINUTE + 30_000, 3 * MINUTE]), np.array([0.1, -0.1, 0.2, 0.3]))
+    bars = Bars(**columns(), timeframe="1m", funding=funding, mark=(np.full(4, 8.0), np.array([13.0, 14.0, 15.0, 16.0])))
+    part = bars.between(MINUTE - 5, 3 * MINUTE)
+    assert part.time.tolist() == [MINUTE, 2 * MINUTE]
+    assert np.shares_memory(part.close, bars.close)
+    assert part.mark is not None
+    assert part.mark[1].tolist() == [14.0, 15.0]
+    assert part.funding is not None
+    assert part.funding[1].tolist() == [-0.1, 0.2]
+    same = Bars(
+        **{name: values[1:3] for name, values in columns().items()},
+        timeframe="1m",
+        funding=(funding[0][1:3], funding[1][1:3]),
+        mark=(np.full(2, 8.0), np.array([14.0, 15.0])),
+    )
+    assert part.fingerprint == same.fingerprint
+    assert bars.between() is bars.between(0) is bars.between(None, 3 * MINUTE + 1) is bars
+    assert Bars(**columns(), timeframe="1m", funding=([0], [0.1])).between(MINUTE).fingerprint == Bars(**columns())[1:].fingerprint
+    for start, end in ((3 * MINUTE + 1, None), (None, 0), (1, MINUTE), (MINUTE, MINUTE), (-(2**63), -1), (2**62, 2**63 - 1)):
+        with pytest.raises(BarsError, match=r"the bars run from 0 \(1970-01-01T00:00Z\) to 180000"):
+            bars.between(start, end)
+
+
 def test_the_fingerprint_is_of_the_content_alone() -> None:
     bars = Bars(**columns())
     assert bars.fingerprint == Bars(**columns(), symbol="other").fingerprint == Bars(**columns(8))[:4].fingerprint

@@ -22,6 +22,9 @@ def test_the_public_face_is_sorted_and_there() -> None:
 def test_a_request_is_the_same_after_the_database() -> None:
     request = BacktestRequest(dataset="d", strategy=STRATEGY, execution=bt.Execution(stop_loss=bt.Atr(multiple=2)), engine="python")
     assert decode_request(encode(request)) == request
+    market = BacktestRequest(symbol="BTC/USDT", timeframe="60", exchange="bybit", kind="linear", start=0, end=5, strategy="s")
+    assert decode_request(encode(market)) == market
+    assert market.timeframe == "1h"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,20 @@ def test_a_request_is_the_same_after_the_database() -> None:
         b"{}",
         b'{"dataset": "d"}',
         b'{"dataset": "", "strategy": "s"}',
+        b'{"strategy": "s"}',
+        b'{"dataset": null, "strategy": "s"}',
+        b'{"symbol": "BTC", "strategy": "s"}',
+        b'{"timeframe": "1h", "strategy": "s"}',
+        b'{"dataset": "d", "symbol": "BTC", "timeframe": "1h", "strategy": "s"}',
+        b'{"dataset": "d", "kind": "spot", "strategy": "s"}',
+        b'{"symbol": "", "timeframe": "1h", "strategy": "s"}',
+        b'{"symbol": "BTC", "timeframe": "7h", "strategy": "s"}',
+        b'{"symbol": "BTC", "timeframe": "1h", "kind": "swap", "strategy": "s"}',
+        b'{"symbol": "a\\u0000", "timeframe": "1h", "strategy": "s"}',
+        b'{"dataset": "d", "strategy": "s", "start": -1}',
+        b'{"dataset": "d", "strategy": "s", "start": 1.5}',
+        b'{"dataset": "d", "strategy": "s", "end": "now"}',
+        b'{"dataset": "d", "strategy": "s", "start": 5, "end": 5}',
         b'{"dataset": "d", "strategy": 5}',
         b'{"dataset": "d", "strategy": "s", "engine": "fortran"}',
         b'{"dataset": "d", "strategy": "s", "priority": 1}',

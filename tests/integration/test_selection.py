@@ -1,0 +1,217 @@
+"""Which bars a run gets: those of a range or of a market, with one fingerprint however they are named."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import python_core as bt
+import workers
+from workers import lease
+from workers.parts import SERIES
+from workers.runs import RunState, Terms
+
+Finished = Callable[..., Awaitable[workers.Run]]
+
+HOUR: int = 3_600_000
+
+pytestmark = pytest.mark.anyio
+
+
+def with_all(bars: bt.Bars) -> bt.Bars:
+    rates = (bars.time[::8], np.linspace(-0.001, 0.001, len(bars.time[::8])))
+    return bars.joined(funding=rates, mark=(bars.time, bars.low * 0.999, bars.high * 1.001))
+
+
+def alone(bars: bt.Bars, begin: int, end: int) -> bt.Bars:
+    """Some of the bars as if there had never been others."""
+    assert bars.funding is not None
+    assert bars.mark is not None
+    times, rates = bars.funding
+    inside = (times >= bars.time[begin]) & (times < bars.time[end - 1] + HOUR)
+    return bt.Bars(
+        *(getattr(bars, name)[begin:end].copy() for name in SERIES["bars"]),
+        timeframe="1h",
+        funding=(times[inside], rates[inside]),
+        mark=(bars.mark[0][begin:end].copy(), bars.mark[1][begin:end].copy()),
+    )
+
+
+def instrument(symbol: str, **values: Any) -> workers.Instrument:
+    return workers.Instrument(symbol=symbol, **values)
+
+
+async def refused(service: workers.Service, kind: type[workers.WorkersError], request: workers.BacktestRequest) -> str:
+    with pytest.raises(kind) as caught:
+        await service.submit_backtest(request)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+async def test_a_range_gives_what_a_dataset_of_just_these_bars_gives(
+    service: workers.Service,
+    settings: workers.Settings,
+    start_worker: Any,
+    bars: bt.Bars,
+    cross: bt.Strategy,
+    finished: Finished,
+    isolated: bool,
+) -> None:
+    whole = with_all(bars)
+    wanted = alone(whole, 500, 1500)
+    dataset = await service.data.create("whole", whole)
+    execution = bt.Execution(leverage=2)
+    request = workers.BacktestRequest(
+        dataset="whole",
+        strategy=cross,
+        execution=execution,
+        start=int(bars.time[500]),
+        end=int(bars.time[1500]),
+        engine="python" if isolated else "auto",
+    )
+    accepted = await service.submit_backtest(request)
+    assert (accepted.request.dataset, accepted.request.start, accepted.request.end) == (dataset.reference, request.start, request.end)
+    async with start_worker(msgspec.structs.replace(settings, isolate_python=isolated)):
+        run = await finished(accepted.id)
+    expected = bt.backtest(wanted, cross, execution)
+    assert run.result is not None, run.error
+    assert run.result.fingerprint == run.fingerprint == accepted.fingerprint == expected.fingerprint
+    assert (run.result.digest, run.result.bars, run.dataset_version) == (expected.digest, 1000, 1)
+    assert (await service.equity(run.id)).time == tuple(wanted.time.tolist())
+
+    await service.data.create("part", wanted)
+    again = await service.submit_backtest(msgspec.structs.replace(request, dataset="part", start=None, end=None))
+    assert (again.state, again.cached, again.result) == (RunState.SUCCEEDED, True, run.result)
+
+
+async def test_a_range_may_reach_beyond_the_bars_and_none_is_the_same_as_all(
+    service: workers.Service, bars: bt.Bars, request_: workers.BacktestRequest
+) -> None:
+    first, last = int(bars.time[0]), int(bars.time[-1])
+    ranges = [(None, None), (first, None), (None, last + 1), (0, 2**53), (first - HOUR + 1, last + HOUR)]
+    runs = [await service.submit_backtest(msgspec.structs.replace(request_, start=start, end=end)) for start, end in ranges]
+    assert len({run.fingerprint for run in runs}) == 1
+    assert {run.follows for run in runs} == {None, runs[0].id}
+    late = msgspec.structs.replace(request_, start=first + 1)
+    assert (await service.submit_backtest(late)).fingerprint != runs[0].fingerprint
+    open_ended = msgspec.structs.replace(request_, start=first + HOUR, end=2**53)
+    assert (await service.submit_backtest(open_ended)).fingerprint == (await service.submit_backtest(late)).fingerprint
+
+
+async def test_a_range_without_bars_is_refused_with_what_there_is(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
+    times = np.concatenate([bars.time[:100], bars.time[100:] + 50 * HOUR])
+    gapped = bt.Bars(times, *(getattr(bars, name) for name in SERIES["bars"][1:]), timeframe="1h")
+    await service.data.create("gapped", gapped)
+    first, last = int(times[0]), int(times[-1])
+    gap = int(times[99])
+    for start, end in ((last + 1, None), (None, first), (gap + 1, gap + 50 * HOUR), (first + 1, first + 2)):
+        text = await refused(service, workers.Invalid, workers.BacktestRequest(dataset="gapped", strategy=cross, start=start, end=end))
+        assert str(first) in text
+        assert str(last) in text
+    assert (await service.list_runs()).items == ()
+    for start, end in ((5, 5), (6, 5), (-1, None), (None, 2**53 + 1), (True, None), (1.5, None)):
+        with pytest.raises(ValueError, match=r"start|end"):
+            workers.BacktestRequest(dataset="gapped", strategy=cross, start=start, end=end)  # type: ignore[arg-type]
+
+
+async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_event_loop(
+    service: workers.Service, request_: workers.BacktestRequest, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reckon, hashed = bt.Bars.__dict__["fingerprint"].func, []
+
+    def noted(bars: bt.Bars) -> str:
+        hashed.append(threading.current_thread())
+        return str(reckon(bars))
+
+    counting = cached_property(noted)
+    counting.__set_name__(bt.Bars, "fingerprint")
+    monkeypatch.setattr(bt.Bars, "fingerprint", counting)
+    ranged = msgspec.structs.replace(request_, start=int(bars.time[10]))
+    runs = await asyncio.gather(*(service.submit_backtest(ranged) for _ in range(100)))
+    runs.append(await service.submit_backtest(msgspec.structs.replace(ranged, execution=bt.Execution(slippage=0.01))))
+    assert len(hashed) == 1
+    assert hashed[0] is not threading.current_thread()
+    assert len({run.follows for run in runs}) == 2
+
+
+async def test_a_market_in_a_timeframe_is_its_one_dataset(
+    service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Finished
+) -> None:
+    dataset = await service.data.create("d", bars[:1500], instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
+    await service.data.create("other", bt.synthetic(500), instrument("ETH/USDT", exchange="bybit"))
+    request = workers.BacktestRequest(symbol="btcusdt", timeframe="60", strategy=cross, start=int(bars.time[100]))
+    key = Terms(key="k")
+    first = await service.submit_backtest(request, key)
+    assert (first.dataset_id, first.dataset_version, first.request.dataset) == (dataset.id, 1, f"{dataset.id}@1")
+    assert (first.request.symbol, first.request.timeframe, first.request.start) == (None, None, request.start)
+    named = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross, start=request.start))
+    assert named.fingerprint == first.fingerprint
+
+    grown = await service.data.append("d", {"bars": {name: getattr(bars, name)[1500:] for name in SERIES["bars"]}})
+    second = await service.submit_backtest(
+        msgspec.structs.replace(request, exchange="Bybit", kind="linear", symbol="BTC/USDT:USDT", end=2**53)
+    )
+    assert (second.dataset_version, grown.version) == (2, 2)
+    assert (await service.submit_backtest(request, key)).id == first.id, "a key gives what it gave before"
+    again = await service.run_again(first.id)
+    assert (again.dataset_version, again.fingerprint) == (1, first.fingerprint)
+    created = await service.create_and_run(
+        workers.CreateAndRun(name="s", strategy=cross, symbol="BTCUSDT", timeframe="1h", start=request.start)
+    )
+    assert (created.dataset_version, created.fingerprint) == (2, second.fingerprint)
+    counts = []
+    for run in (first, second, again, created):
+        result = (await finished(run.id)).result
+        assert result is not None
+        counts.append(result.bars)
+    assert counts == [1400, 1900, 1400, 1900]
+
+
+async def test_a_market_without_a_dataset_is_not_found_and_near_ones_are_told(
+    service: workers.Service, bars: bt.Bars, cross: bt.Strategy
+) -> None:
+    request = workers.BacktestRequest(symbol="BTCUSDT", timeframe="1h", strategy=cross)
+    assert "upload" in await refused(service, workers.NotFound, request)
+    await service.data.create("minutes", bt.synthetic(300, timeframe="1m"), instrument("BTC/USDT", exchange="bybit"))
+    await service.data.create("quarters", bt.synthetic(300, timeframe="15m"), instrument("BTC/USDT", exchange="bybit"))
+    await service.data.create("days", bt.synthetic(300, timeframe="1d"), instrument("BTC/USDT", exchange="bybit"))
+    text = await refused(service, workers.NotFound, request)
+    assert "'quarters' has its 15m bars" in text
+    assert "timeframe 1h" in text
+    assert all(name in text for name in ("minutes", "days"))
+    assert "'minutes' (BTC/USDT 1m" in await refused(service, workers.NotFound, msgspec.structs.replace(request, symbol="BTC/USDC"))
+    for other in ({"exchange": "okx"}, {"kind": "linear"}, {"symbol": "BTC/USDT:USDT"}):
+        text = await refused(service, workers.NotFound, msgspec.structs.replace(request, timeframe="1d", **other))
+        assert "'days'" in text, other
+    assert (await service.list_runs()).items == ()
+
+
+async def test_a_market_with_several_datasets_is_a_conflict_that_lists_them(
+    service: workers.Service, bars: bt.Bars, cross: bt.Strategy
+) -> None:
+    await service.data.create("spot", bars, instrument("BTC/USDT", exchange="bybit"))
+    linear = await service.data.create("perpetual", bars, instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
+    other = await service.data.create("other", bars, instrument("BTCUSDT", exchange="okx"))
+    request = workers.BacktestRequest(symbol="BTC/USDT", timeframe="1h", strategy=cross)
+    text = await refused(service, workers.Conflict, request)
+    assert all(name in text for name in ("'spot'", "'perpetual'", "'other'", "exchange"))
+    assert "3 datasets" in text
+    assert "2 datasets" in await refused(service, workers.Conflict, msgspec.structs.replace(request, exchange="bybit"))
+    for values, found in (({"kind": "linear"}, linear), ({"symbol": "BTC/USDT:USDT"}, linear), ({"exchange": "OKX"}, other)):
+        assert (await service.submit_backtest(msgspec.structs.replace(request, **values))).dataset_id == found.id
+
+
+async def test_a_strategy_is_not_kept_when_its_range_holds_no_bars(
+    service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
+) -> None:
+    with pytest.raises(workers.Invalid, match="no bar opens"):
+        await service.create_and_run(workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name, end=1))
+    with pytest.raises(workers.NotFound):
+        await service.get_strategy("a")

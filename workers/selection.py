@@ -1,0 +1,80 @@
+"""Which bars a request is about."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+import python_core as bt
+from python_core import timeframe as timeframes
+
+Kind = Literal["spot", "linear", "inverse", "fx", "equity"]
+Reference = Annotated[str, Meta(min_length=1, max_length=120)]
+
+_Label = Annotated[str, Meta(min_length=1, max_length=60)]
+_Time = Annotated[int, Meta(ge=0, le=2**53)]
+MARKET: Final = ("symbol", "timeframe", "exchange", "kind")
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bars of a dataset, or of the one that a market has in a timeframe; all of them, or those of a range."""
+
+    dataset: Annotated[
+        Reference | None, Meta(description="Id or name of a dataset: its newest version, or the one after an `@`, as in `btcusdt-1h@3`.")
+    ] = None
+    symbol: Annotated[
+        _Label | None,
+        Meta(description="In place of `dataset`, with `timeframe`: the one dataset of this symbol; case and separators don't matter."),
+    ] = None
+    timeframe: Annotated[
+        Annotated[str, Meta(max_length=20)] | None, Meta(description="The timeframe of the dataset of `symbol`, such as 1h.")
+    ] = None
+    exchange: Annotated[_Label | None, Meta(description="Where several have the symbol.")] = None
+    kind: Annotated[Kind | None, Meta(description="Where there are several markets of the symbol.")] = None
+    start: Annotated[
+        _Time | None,
+        Meta(
+            description="Only bars that open at or after this time, UTC epoch milliseconds. Nothing before it is used, also not to warm up."
+        ),
+    ] = None
+    end: Annotated[_Time | None, Meta(description="Only bars that open before this time, UTC epoch milliseconds.")] = None
+
+    def __post_init__(self) -> None:
+        if self.dataset is None:
+            self._check_market()
+        else:
+            if not isinstance(self.dataset, str) or not 0 < len(self.dataset) <= 120:
+                raise ValueError(f"dataset: {self.dataset!r:.60} is no id or name; use one of 1 to 120 characters")
+            if given := [name for name in MARKET if getattr(self, name) is not None]:
+                raise ValueError(f"{given[0]}: a dataset is named, which has one of its own; leave out {given[0]} or dataset")
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 0 <= value <= 2**53):
+                raise ValueError(f"{name}: {value!r:.60} is no time; use UTC epoch milliseconds")
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ValueError(f"end: {self.end} is not after start, {self.start}; the range is from start up to, not including, end")
+
+    def _check_market(self) -> None:
+        if self.symbol is None or self.timeframe is None:
+            raise ValueError("dataset: no bars are named; give a dataset, or symbol and timeframe")
+        for name in ("symbol", "exchange"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 60 or not value.isprintable()):
+                raise ValueError(f"{name}: {value!r:.60} is no {name}; use 1 to 60 printable characters")
+        if self.kind is not None and self.kind not in get_args(Kind):
+            raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(Kind))}")
+        try:
+            msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
+        except bt.BarstormError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def whole(self) -> bool:
+        """Whether no range is given."""
+        return self.start is None and self.end is None
+
+    def selection(self) -> dict[str, Any]:
+        """Its fields, and none that a subclass adds."""
+        return {name: getattr(self, name) for name in Selection.__struct_fields__}
