@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core import timeframe as timeframes
-from workers import idempotency, store, submit
+from workers import flights, idempotency, store, submit
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.exchange import check_exchange
@@ -107,6 +107,8 @@ async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
     check_exchange(request.exchange)
     asked = encode(request)
     async with database.write() as session:
+        # Held before the key is looked at, so that who comes second finds it.
+        await flights.hold(session, f"{KIND} {asked}")
         before = await idempotency.known(session, terms, KIND, asked)
         row = await session.get(RunRow, before) if before else await accept(session, request, terms)
         if row is None:
@@ -118,6 +120,7 @@ async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
 async def accept(session: AsyncSession, request: FetchRequest, terms: Terms) -> RunRow:
     """The run of an equal fetch that is open, or a new one and its job."""
     asked, now = encode(request), now_ms()
+    await flights.hold(session, f"{KIND} {asked}")
     there = sa.select(RunRow).where(RunRow.kind == KIND, RunRow.request == asked, RunRow.state.in_(OPEN), ~RunRow.cancel_requested)
     if terms.run_at is None and (row := await session.scalar(there.limit(1))) is not None:
         return row

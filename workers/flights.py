@@ -21,8 +21,7 @@ async def board(session: AsyncSession, row: RunRow) -> None:
     equal run can be accepted, and the leader can't move."""
     if row.flight is None or row.state != RunState.QUEUED:
         return
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(row.flight, 0))))
+    await hold(session, row.flight)
     urgent_enough = [priority for priority in Priority if _ORDER[priority] <= _ORDER[Priority(row.priority)]]
     leader = await session.scalar(
         sa.select(RunRow)
@@ -35,6 +34,12 @@ async def board(session: AsyncSession, row: RunRow) -> None:
     if leader is not None:
         leader.followed = True
         row.leader_id, row.state, row.started_at = leader.id, leader.state, leader.started_at
+
+
+async def hold(session: AsyncSession, name: str) -> None:
+    """Until the transaction ends, no other that holds the same name goes on; on SQLite there is but one that writes, anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
 
 async def move(session: AsyncSession, leader: RunRow) -> None:

@@ -64,6 +64,25 @@ async def test_a_key_is_forgotten_in_time(
     assert await count(service, KeyRow) == 0
 
 
+FETCH = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=0)
+
+
+@pytest.mark.parametrize("terms", [Terms(), Terms(key="k"), Terms(key="k", run_at=now_ms() + 3_600_000)])
+async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service, terms: Terms) -> None:
+    asked = await asyncio.gather(*(service.fetch_dataset(FETCH, terms) for _ in range(20)))
+    assert len({fetch.id for fetch in asked}) == 1
+    assert len((await service.list_fetches()).items) == 1
+
+
+async def test_of_two_fetches_under_one_key_at_once_one_is_refused(service: workers.Service) -> None:
+    other = msgspec.structs.replace(FETCH, symbol="ETHUSDT")
+    asks = [service.fetch_dataset(request, Terms(key="k")) for request in (FETCH, other) * 10]
+    asked = await asyncio.gather(*asks, return_exceptions=True)
+    kinds = Counter(type(answer) for answer in asked)
+    assert kinds == {workers.Fetch: 10, workers.Conflict: 10}
+    assert len((await service.list_fetches()).items) == 1
+
+
 async def test_a_hundred_equal_submissions_at_once_run_one_job(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
