@@ -17,6 +17,7 @@ from litestar.response import Stream
 from api.answers import Limit, Offset, answer, created, location_header, not_modified
 from api.openapi import UploadOperation
 from api.problems import problem_answers
+from api.terms import Owner
 from api.upload import received
 from python_core.cleaning import Policy, Report
 from workers import BarsPage, Dataset, Reading, Service, instrument
@@ -80,13 +81,14 @@ class Datasets(Controller):
         ] = "",
         policy: Policy_ = "reject",
         header: Header = True,
+        owner: Owner = "",
     ) -> Response[Dataset]:
         """The body is a CSV, JSON lines, Parquet or Arrow file, seen from its content, or a form with one. It needs the columns time, open,
         high, low, close and volume. The same bars under the same name are kept once. What was noticed in it: `GET /datasets/{dataset}/report`."""
         about = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
         how = Reading(policy=policy, header=header, timeframe=timeframe or None)
         async with received(request, request.app.state.max_upload_bytes) as file:
-            dataset = await service.create_dataset(name, file, instrument=about, how=how)
+            dataset = await service.create_dataset(name, file, instrument=about, how=how, owner=owner)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
 
     @post(

@@ -17,7 +17,9 @@ Key = Annotated[
         description="Any text of your own; the same request under the same key is accepted once, another one is refused (409). Known for a day.",
     ),
 ]
-Owner = Annotated[str, HeaderParameter(name="Barstorm-Owner", max_length=120, description="Whose it is: owners take turns.")]
+Owner = Annotated[
+    str, HeaderParameter(name="Barstorm-Owner", max_length=120, description="Whose it is: owners take turns, and each may have a limit.")
+]
 Urgency = Annotated[
     str, QueryParameter(pattern=rf"^({PRIORITIES})(?!\n)$", description=f"{PRIORITIES}; what waits long goes before what is more urgent.")
 ]

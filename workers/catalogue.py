@@ -71,6 +71,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     tick_size: float | None
     lot_size: float | None
+    owner: Annotated[str, Meta(description="Whose it is, where the one who made it has said so.")]
     timeframe: Annotated[str, Meta(examples=["5m"])]
     rows: Annotated[int, Meta(description="Number of bars.")]
     start: TimeMs
@@ -141,9 +142,12 @@ async def part_rows(session: AsyncSession, dataset: Dataset) -> Sequence[PartRow
     return (await session.scalars(query.order_by(PartRow.series, PartRow.start))).all()
 
 
-async def stored_bytes(session: AsyncSession) -> int:
-    """Size of all files of all versions, each counted once."""
-    files = sa.select(PartRow.hash, PartRow.bytes).distinct().subquery()
+async def stored_bytes(session: AsyncSession, owner: str | None = None) -> int:
+    """Size of all files of all versions, each counted once; or of those of an owner's datasets."""
+    query = sa.select(PartRow.hash, PartRow.bytes).distinct()
+    if owner is not None:
+        query = query.join(DatasetRow, DatasetRow.id == PartRow.dataset_id).where(DatasetRow.owner == owner)
+    files = query.subquery()
     return int(await session.scalar(sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0))) or 0)
 
 

@@ -44,6 +44,7 @@ async def opened(settings: Settings) -> AsyncIterator[MarketData]:
             storage.open_artifacts(settings),
             scratch=settings.folder / "scratch",
             most_bytes=settings.datasets_mb * 1_000_000,
+            most_owner_bytes=settings.owner_datasets_mb * 1_000_000,
         )
 
 
@@ -76,7 +77,7 @@ async def import_file(data: MarketData, options: argparse.Namespace) -> None:
     about = instrument(
         symbol=options.symbol, exchange=options.exchange, kind=options.kind, tick_size=options.tick_size, lot_size=options.lot_size
     )
-    dataset = await imports.create(data, options.name or options.file.name, options.file, about, how)
+    dataset = await imports.create(data, options.name or options.file.name, options.file, about, how, owner=options.owner)
     print(_line(dataset))
     await _print_report(data, dataset)
 
@@ -135,6 +136,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     new.add_argument("--tick-size", type=float)
     new.add_argument("--lot-size", type=float)
     new.add_argument("--timeframe", help="left out: inferred")
+    new.add_argument("--owner", default="", help="whose it is")
     more = command("append", append, "make a new version with the rows of a file, too")
     more.add_argument("dataset")
     more.add_argument("file", type=Path)

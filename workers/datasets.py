@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.bars import funding_columns, mark_columns
@@ -21,7 +22,7 @@ from workers.catalogue import Dataset, Instrument
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.parts import Columns, Drafts, Part, Series
-from workers.runs import check_name, new_id, now_ms
+from workers.runs import check_name, check_owner, new_id, now_ms
 from workers.tables import DatasetRow, DatasetVersionRow, RunRow
 
 # Appends that another append overtook are made again so many times.
@@ -29,16 +30,24 @@ _TRIES: Final = 5
 
 
 class MarketData:
-    """The datasets of a service: its database and its files."""
+    """The datasets of a service: its database and its files. Those of one owner may have `most_owner_bytes`; 0: as many as all."""
 
-    def __init__(self, database: Database, store: Artifacts, *, scratch: Path, most_bytes: int) -> None:
+    def __init__(self, database: Database, store: Artifacts, *, scratch: Path, most_bytes: int, most_owner_bytes: int = 0) -> None:
         self.database = database
         self.store = store
         self.scratch = scratch
         self._most_bytes = most_bytes
+        self._most_owner_bytes = most_owner_bytes
 
     async def create(
-        self, name: str, bars: bt.Bars, instrument: Instrument | None = None, *, source: str = "upload", report: str | None = None
+        self,
+        name: str,
+        bars: bt.Bars,
+        instrument: Instrument | None = None,
+        *,
+        owner: str = "",
+        source: str = "upload",
+        report: str | None = None,
     ) -> Dataset:
         """Keep bars, with their funding and mark price if they have them, as a new dataset; the same under the same name are kept once.
 
@@ -47,10 +56,18 @@ class MarketData:
             Invalid: there would be more data than is allowed.
         """
         check_name(name)
+        check_owner(owner)
         about = instrument or Instrument(symbol=bars.symbol)
         now = now_ms()
         row = DatasetRow(
-            id=new_id(), name=name, **msgspec.structs.asdict(about), timeframe=bars.timeframe, version=1, source=source, created_at=now
+            id=new_id(),
+            name=name,
+            **msgspec.structs.asdict(about),
+            owner=owner,
+            timeframe=bars.timeframe,
+            version=1,
+            source=source,
+            created_at=now,
         )
         with Drafts(self.store) as drafts:
             series = parts.columns_of(bars)
@@ -129,14 +146,9 @@ class MarketData:
     async def _keep(self, drafts: Drafts, row: DatasetRow, of: list[Part], report: str | None, *, new: bool) -> bool:
         """Give the files their names and keep the rows; False when another version came first."""
         async with self.database.read() as session:
-            stored = await catalogue.stored_bytes(session)
-        if stored + drafts.bytes > self._most_bytes:
-            raise Invalid(
-                f"there are {stored / 1e6:,.0f} MB of data, and {drafts.bytes / 1e6:,.1f} MB more would pass {self._most_bytes / 1e6:,.0f} MB",
-                where="dataset",
-                hint="delete datasets that aren't needed",
-                code="too_much_data",
-            )
+            await self._check_room(session, drafts.bytes, self._most_bytes)
+            if self._most_owner_bytes:
+                await self._check_room(session, drafts.bytes, self._most_owner_bytes, row.owner)
         await asyncio.to_thread(drafts.keep, of)
         async with self.database.write() as session:
             if new:
@@ -148,6 +160,17 @@ class MarketData:
                     return False
             catalogue.add_version(session, row, of, report)
         return True
+
+    async def _check_room(self, session: AsyncSession, more: int, most: int, owner: str | None = None) -> None:
+        stored = await catalogue.stored_bytes(session, owner)
+        if stored + more > most:
+            whose = "" if owner is None else f" of owner {owner!r}" if owner else " without an owner"
+            raise Invalid(
+                f"there are {stored / 1e6:,.1f} MB of data{whose}, and {more / 1e6:,.1f} MB more would pass {most / 1e6:,.1f} MB",
+                where="dataset" if owner is None else "owner",
+                hint="delete datasets that aren't needed",
+                code="too_much_data",
+            )
 
     async def _there(self, name: str) -> Dataset:
         async with self.database.read() as session:

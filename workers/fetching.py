@@ -81,6 +81,7 @@ class _Work:
             executor.artifacts,
             scratch=executor.settings.folder / "scratch",
             most_bytes=executor.settings.datasets_mb * 1_000_000,
+            most_owner_bytes=executor.settings.owner_datasets_mb * 1_000_000,
         )
 
     async def missing(self) -> list[tuple[int, int]]:
@@ -108,7 +109,9 @@ class _Work:
         dataset = await self._dataset()
         if dataset is None:
             bars = bt.Bars(*columns.values(), timeframe=request.timeframe, symbol=self._instrument.symbol)
-            dataset = await self._data.create(request.name, bars, self._instrument, source=self._exchange.name)
+            dataset = await self._data.create(
+                request.name, bars, self._instrument, owner=self._started.row.owner, source=self._exchange.name
+            )
         else:
             dataset = await self._data.append(dataset.id, {"bars": columns}, source=self._exchange.name)
         async with self._executor.database.write() as session:

@@ -16,7 +16,7 @@ from workers.catalogue import Dataset, Instrument
 from workers.datasets import MarketData, told
 from workers.errors import NotFound
 from workers.parts import SERIES, Series
-from workers.runs import check_name, encode
+from workers.runs import check_name, check_owner, encode
 
 Source = Path | bytes | BinaryIO
 
@@ -30,7 +30,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "upload"
 
 
-async def create(data: MarketData, name: str, file: Source, instrument: Instrument, how: Reading) -> Dataset:
+async def create(data: MarketData, name: str, file: Source, instrument: Instrument, how: Reading, *, owner: str = "") -> Dataset:
     """Keep the bars of a file as a new dataset; the same bars under the same name are kept once.
 
     Raises:
@@ -38,8 +38,9 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
         Conflict: the name is that of other bars.
     """
     check_name(name)
+    check_owner(owner)
     bars, report = await _read(data, file, instrument, how)
-    return await data.create(name, bars, instrument, source=how.source, report=encode(report))
+    return await data.create(name, bars, instrument, owner=owner, source=how.source, report=encode(report))
 
 
 async def append(data: MarketData, reference: str, file: Source, series: Series, how: Reading) -> Dataset:

@@ -89,8 +89,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     key: str = ""
 
     def __post_init__(self) -> None:
-        if self.owner:
-            check_name(self.owner, where="owner")
+        check_owner(self.owner)
         if self.key:
             check_name(self.key, where="key", most=200)
         if self.run_at is not None and not 0 <= self.run_at <= now_ms() + LATEST_MS:
@@ -198,6 +197,12 @@ def check_name(name: str, *, where: str = "name", most: int = 120) -> None:
     """
     if not 0 < len(name) <= most or not name.isprintable() or name != name.strip():
         raise Invalid(f"{name!r:.60} is no {where}", where=where, hint=f"use 1 to {most} printable characters, no blanks at the ends")
+
+
+def check_owner(owner: str) -> None:
+    """Owners are named as other things are, or not at all."""
+    if owner:
+        check_name(owner, where="owner")
 
 
 def is_reference(text: str) -> bool:

@@ -55,7 +55,13 @@ class Service:
         self.artifacts = storage.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
         self.operator = Operator(database, queue, relay)
-        self.data = MarketData(database, self.artifacts, scratch=settings.folder / "scratch", most_bytes=settings.datasets_mb * 1_000_000)
+        self.data = MarketData(
+            database,
+            self.artifacts,
+            scratch=settings.folder / "scratch",
+            most_bytes=settings.datasets_mb * 1_000_000,
+            most_owner_bytes=settings.owner_datasets_mb * 1_000_000,
+        )
         self._relay = relay
         self.bars = BarsCache(
             self.artifacts,
@@ -134,11 +140,12 @@ class Service:
         timeframe: str | None = None,
         instrument: Instrument | None = None,
         how: Reading | None = None,
+        owner: str = "",
     ) -> Dataset:
         """Import a CSV, JSON lines, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
         with _reachable():
             about = instrument or catalogue.instrument(symbol=symbol)
-            return await imports.create(self.data, name, source, about, how or Reading(timeframe=timeframe))
+            return await imports.create(self.data, name, source, about, how or Reading(timeframe=timeframe), owner=owner)
 
     async def append_to_dataset(self, reference: str, source: Source, *, series: Series = "bars", how: Reading | None = None) -> Dataset:
         """A new version with the rows of a file, too; `Invalid` on bad rows, `Conflict` where there are other values."""

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 10_000
     upload_mb: Annotated[int, Meta(ge=1, le=1_000_000, description="Largest file that is taken in one request.")] = 2_200
     datasets_mb: Annotated[int, Meta(ge=1, description="Market data kept in all; more is refused.")] = 1_000_000
+    owner_datasets_mb: Annotated[int, Meta(ge=0, description="Market data kept of one owner; 0: no limit of his own.")] = 0
     exchange_proxy_url: Annotated[str, Meta(description="Put before each address of an exchange, for a proxy that works so.")] = ""
     cache_entries: Annotated[int, Meta(ge=0, description="Results kept in Redis.")] = 10_000
     cache_ttl_s: Annotated[int, Meta(ge=1, description="How long a result stays in Redis.")] = 86_400

@@ -41,6 +41,7 @@ class DatasetRow(Table):
     symbol: Mapped[str]
     exchange: Mapped[str] = mapped_column(default="")
     kind: Mapped[str] = mapped_column(String(8), default="spot")
+    owner: Mapped[str] = mapped_column(_NAME, default="")
     tick_size: Mapped[float | None]
     lot_size: Mapped[float | None]
     timeframe: Mapped[str] = mapped_column(String(8))

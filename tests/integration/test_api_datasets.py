@@ -68,6 +68,10 @@ def test_an_instrument_is_told_and_checked(client: httpx.Client) -> None:
     about = {"symbol": "BTC/USDT", "exchange": "bybit", "kind": "linear", "tick_size": 0.1, "lot_size": 0.001}
     answer = upload(client, "perpetual", csv(bt.synthetic(100)), **about).raise_for_status().json()
     assert about.items() <= answer.items()
+    assert answer["owner"] == ""
+    query, mine = {"name": "mine"}, RAW | {"barstorm-owner": "anna"}
+    owned = client.post("/datasets", params=query, content=csv(bt.synthetic(100)), headers=mine).raise_for_status().json()
+    assert client.get(f"/datasets/{owned['id']}").json()["owner"] == "anna"
     for wrong in ({"tick_size": -1}, {"lot_size": "nan"}, {"kind": "option"}, {"exchange": " x"}, {"symbol": "x" * 61}):
         assert upload(client, "wrong", csv(bt.synthetic(100)), **wrong).status_code == 400, wrong
 

@@ -32,7 +32,9 @@ def test_a_file_is_imported_shown_grown_exported_and_forgotten(capsys: Captured,
     frame[:2_000].write_csv(tmp_path / "bars.csv")
     frame[1_500:].write_parquet(tmp_path / "more.parquet")
     assert command(capsys, "list")[1].startswith("no data yet")
-    code, out, _ = command(capsys, "import", tmp_path / "bars.csv", "--name", "btc", "--symbol", "BTC/USDT", "--kind", "linear")
+    code, out, _ = command(
+        capsys, "import", tmp_path / "bars.csv", "--name", "btc", "--symbol", "BTC/USDT", "--kind", "linear", "--owner", "me"
+    )
     assert code == 0
     assert "btc@1" in out
     assert "epoch ms" in out
@@ -41,6 +43,7 @@ def test_a_file_is_imported_shown_grown_exported_and_forgotten(capsys: Captured,
     shown = command(capsys, "show", "btc")[1]
     assert bars.fingerprint in shown
     assert "linear" in shown
+    assert "owner        me\n" in shown
     for name in ("out.parquet", "out.csv", "out.arrow"):
         assert command(capsys, "export", "btc", tmp_path / name)[0] == 0
         assert bt.Bars.read(tmp_path / name).fingerprint == bars.fingerprint

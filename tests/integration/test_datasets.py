@@ -173,6 +173,32 @@ async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bar
         assert len(list(service.artifacts.every())) == 1
 
 
+async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars: bt.Bars) -> None:
+    other = bt.synthetic(2000, seed=8)
+    async with workers.open_service(settings) as service:
+        data = type(service.data)(
+            service.database, service.artifacts, scratch=service.data.scratch, most_bytes=10**9, most_owner_bytes=150_000
+        )
+        first = await data.create("a", bars[:1500], owner="anna")
+        assert first.owner == "anna"
+        for owner in ("bert", ""):
+            await data.create(f"of {owner or 'nobody'}", bars[:1500], owner=owner)
+        # The same files again need no room of the service, but some of the owner's.
+        for owner, name in (("anna", "owner 'anna'"), ("", "without an owner")):
+            with pytest.raises(workers.Invalid, match=f"{name}.* would pass") as error:
+                await data.create("more", other, owner=owner)
+            assert (error.value.code, error.value.where) == ("too_much_data", "owner")
+        with pytest.raises(workers.Invalid, match="owner 'anna'"):
+            await data.append("a", of_bars(bars[1500:]), source="whoever")
+        assert await data.append("a", of_bars(bars[:100])) == first
+        with pytest.raises(workers.NotFound):
+            await service.get_dataset("more")
+        await data.delete("a")
+        assert (await data.create("more", other, owner="anna")).owner == "anna"
+        with pytest.raises(workers.Invalid, match="is no owner"):
+            await data.create("wrong", other, owner=" anna")
+
+
 async def test_inverse_contracts_are_kept_but_not_backtested(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     await service.data.create("inverse", bars, workers.Instrument(symbol="BTCUSD", kind="inverse"))
     with pytest.raises(workers.Invalid, match="in the coin itself") as error:
