@@ -147,6 +147,23 @@ async def test_a_run_keeps_the_version_it_was_accepted_with(
     assert runs[0].request.dataset == f"{runs[0].dataset_id}@1"
 
 
+async def test_an_append_that_another_overtakes_is_made_again(
+    service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.data.create("d", bars[:1000])
+    find = catalogue.find
+
+    async def overtaken(*arguments: Any) -> workers.Dataset:
+        found = await find(*arguments)
+        monkeypatch.setattr(catalogue, "find", find)
+        await service.data.append("d", of_bars(bars[1000:1500]))
+        return found
+
+    monkeypatch.setattr(catalogue, "find", overtaken)
+    newest = await service.data.append("d", of_bars(bars[1500:]))
+    assert (newest.version, newest.fingerprint) == (3, bars.fingerprint)
+
+
 async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     for end in (500, 1000, 2000):
         await (service.data.create("d", bars[:end]) if end == 500 else service.data.append("d", of_bars(bars[:end])))
