@@ -143,5 +143,5 @@ def test_no_lock_is_behind_the_project() -> None:
     for lock, wanted in {"service": service, "build": build_tools, "dev": [*service, *build_tools, *tools]}.items():
         text = (ROOT / "requirements" / f"{lock}.lock").read_text()
         locked = set(re.findall(r"^([a-z0-9-]+)(?:\[\w+\])?==", text, re.MULTILINE))
-        direct = {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for requirement in wanted}
+        direct = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0].replace(".", "-") for requirement in wanted}
         assert direct <= locked, f"requirements/{lock}.lock lacks {sorted(direct - locked)}: run `make lock`"
