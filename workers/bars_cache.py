@@ -69,6 +69,8 @@ class BarsCache:
             BarsError: no bar is in the range.
         """
         bars = self.load(dataset, of)
+        if selection.whole:
+            return bars
         part = bars.between(selection.start, selection.end)
         if part is not bars:
             with self._hashing:

@@ -11,9 +11,10 @@ import pytest
 import python_core as bt
 import workers
 from python_core import column_file
-from workers import catalogue, parts
+from workers import bars_cache, catalogue, parts
 from workers.bars_cache import BarsCache
 from workers.parts import Part
+from workers.selection import Selection
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +49,27 @@ async def test_bars_come_from_the_disk_with_the_same_bits(service: workers.Servi
     assert not loaded.close.flags.writeable
     strategy = bt.Strategy(entry_long="close > open")
     assert bt.backtest(loaded, strategy).digest == bt.backtest(wanted, strategy).digest
+
+
+async def test_a_range_is_a_view_whose_fingerprint_is_remembered(
+    service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, of = await kept(service, "d", with_all(bars))
+    chosen = cache(service)
+    ranges = [Selection(dataset="d", start=int(bars.time[i]), end=int(bars.time[-i])) for i in (1, 2, 3)]
+    assert [chosen.fingerprint(dataset, each) for each in ranges] == [None] * 3
+    for each in ranges:
+        part = chosen.selected(dataset, of, each)
+        assert np.shares_memory(part.close, chosen.load(dataset, of).close)
+        again = bt.Bars(*(getattr(part, name) for name in parts.SERIES["bars"]), timeframe="1h", funding=part.funding, mark=part.mark)
+        assert chosen.fingerprint(dataset, each) == part.fingerprint == again.fingerprint
+        assert chosen.selected(dataset, of, each).fingerprint == part.fingerprint
+    monkeypatch.setattr(bars_cache, "MOST_RANGES", 2)
+    chosen.selected(dataset, of, ranges[2])
+    assert [chosen.fingerprint(dataset, each) is None for each in ranges] == [True, False, False]
+    whole = Selection(dataset="d")
+    assert chosen.selected(dataset, of, whole) is chosen.load(dataset, of)
+    assert chosen.fingerprint(dataset, whole) == dataset.fingerprint
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"barstorm columns 1\n{}\n", None])
