@@ -68,19 +68,10 @@ class BarsCache:
             Invalid: a stored file is gone or does not hold what it should.
             BarsError: no bar is in the range.
         """
-        bars = self.load(dataset, of)
-        if selection.whole:
-            return bars
-        part = bars.between(selection.start, selection.end)
-        if part is not bars:
-            with self._hashing:
-                known = self.fingerprint(dataset, selection) or part.fingerprint
-            vars(part)["fingerprint"] = known
-        with self._lock:
-            self._ranges[dataset.fingerprint, selection.start, selection.end] = part.fingerprint
-            while len(self._ranges) > MOST_RANGES:
-                self._ranges.popitem(last=False)
-        return part
+        if self.fingerprint(dataset, selection) is not None:
+            return self._part(dataset, of, selection)
+        with self._hashing:  # so that what many ask for at once is read and hashed once
+            return self._part(dataset, of, selection)
 
     def fingerprint(self, dataset: Dataset, selection: Selection) -> str | None:
         """The fingerprint of those of the bars that a selection's range holds, where it is known without looking at them."""
@@ -88,6 +79,16 @@ class BarsCache:
             return dataset.fingerprint
         with self._lock:
             return self._ranges.get((dataset.fingerprint, selection.start, selection.end))
+
+    def _part(self, dataset: Dataset, of: Sequence[Part], selection: Selection) -> bt.Bars:
+        part = self.load(dataset, of).between(selection.start, selection.end)
+        vars(part)["fingerprint"] = known = self.fingerprint(dataset, selection) or part.fingerprint
+        if not selection.whole:
+            with self._lock:
+                self._ranges[dataset.fingerprint, selection.start, selection.end] = known
+                while len(self._ranges) > MOST_RANGES:
+                    self._ranges.popitem(last=False)
+        return part
 
     def __len__(self) -> int:
         return len(self._bars)
