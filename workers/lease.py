@@ -34,7 +34,7 @@ from workers.tasks import FUNCTIONS, Function
 
 IDLE_S: Final = 5.0
 REPORT_S: Final = 2.0
-CANCEL_S: Final = 0.05
+CANCEL_S: Final = 0.02
 # A job that so many workers fell silent with may have killed them; it runs alone, so that it can take no other along.
 SUSPECT: Final = 2
 HAND_OVER_S: Final = 10.0
