@@ -145,8 +145,8 @@ def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port:
     idle = {"BARSTORM_IDLE_S": "2"}
     api = command("api", "--port", str(port), **idle)
     command("worker", "--workers", "1", "--min", "0", "--max", "2", "--queues", "normal,low", **idle)
-    path = tmp_path / "bars.parquet"
-    bt.synthetic(30_000).to_polars().write_parquet(path)
+    path = tmp_path / "bars.parquet"  # long runs: one worker must not be done with them before another is needed
+    bt.synthetic(200_000).to_polars().write_parquet(path)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=30) as client:
         eventually(lambda: answers(port), within_s=40)
         client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
