@@ -204,3 +204,6 @@ def _whole(where: str, value: object, *, least: int, most: int) -> None:
 def _shown(value: object) -> str:
     # Python refuses to write out very long numbers.
     return "a number beyond float64" if isinstance(value, int) and abs(value) > MAX_FLOAT else f"{value!r:.60}"
+
+
+DEFAULT: Final = Execution()

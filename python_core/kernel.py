@@ -18,7 +18,7 @@ from python_core import timeframe as timeframes
 from python_core.bars import Bars
 from python_core.control import Control
 from python_core.errors import BarstormError, EngineError, StrategyError
-from python_core.execution import Atr, Execution
+from python_core.execution import DEFAULT, Atr, Execution
 from python_core.result import CONTRACT, Result
 from python_core.strategy import LEVELS, Plan, Signals, Strategy, compile_plan, series_levels
 from python_core.version import VERSION
@@ -81,7 +81,7 @@ def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, e
         raise EngineError(f"{type(execution).__name__} is no Execution", where="execution", hint="use bt.Execution(commission=0.001, ...)")
     if control is not None and not isinstance(control, Control):
         raise EngineError(f"{type(control).__name__} is no Control", where="control", hint="use bt.Control()")
-    rules = Execution() if execution is None else execution
+    rules = DEFAULT if execution is None else execution
     strategy = program if isinstance(program, Strategy) else None
     timeframe = None if strategy is None else strategy.timeframe
     reference_signals.check_multiple(bars, timeframe)
@@ -161,7 +161,7 @@ def _run_rust(
         bars.mark,
         bars.timeframe_ms,
         _native_plan(plan),
-        [None if mask is None else mask.view(np.uint8) for mask in program.masks] if isinstance(program, Signals) else None,
+        program.bytes if isinstance(program, Signals) else None,
         bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe],
         _native_rules(rules),
         equity,

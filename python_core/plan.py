@@ -119,3 +119,15 @@ class PlanBuilder:
         """Whether node `i` is a number that only the open parameters decide."""
         node = self.nodes[i]
         return node.op in ("param", "const") or (node.op in (*UNARY, *BINARY) and all(map(self.is_open_number, node.inputs)))
+
+    def used(self, wanted: tuple[int, ...]) -> tuple[tuple[Node, ...], dict[int, int]]:
+        """The nodes that those at the positions `wanted` need, and their new positions: no lengths, and no definitions, that nothing reads.
+
+        A template keeps all, since the lengths in all definitions must be right for every combination.
+        """
+        read = set(range(len(self.nodes))) if self.open else {i for i in wanted if i >= 0}
+        for i in reversed(range(len(self.nodes))):
+            if i in read:
+                read.update(self.nodes[i].inputs)
+        place = {i: new for new, i in enumerate(sorted(read))} | {-1: -1}
+        return tuple(self.nodes[i]._replace(inputs=tuple(place[k] for k in self.nodes[i].inputs)) for i in sorted(read)), place

@@ -125,8 +125,11 @@ class Result:
         self._inputs = (bars, program, execution)
         self.values = values
         self.engine = engine
-        self._trades = trades
+        self._words = trades
         self._complete = complete
+        # Not by cached_property, whose lock before Python 3.12 takes as long as all else in them.
+        self._trades: Trades | None = None
+        self._metrics: Metrics | None = None
         self.equity = equity
         self.rejected_orders, self.ambiguous_bars, self.ruined = counts
 
@@ -140,17 +143,21 @@ class Result:
         """Open times of the bars, int64[n], epoch milliseconds."""
         return self._inputs[0].time
 
-    @cached_property
+    @property
     def trades(self) -> Trades:
         """Every exit, in order."""
-        if self._complete is not None:
-            # The compiled engine skips bars between events; the trades' excursions are looked up when somebody asks.
-            self._complete()
-        return Trades(self._trades.view(TRADE_DTYPE))
+        if self._trades is None:
+            if self._complete is not None:
+                # The compiled engine skips bars between events; the trades' excursions are looked up when somebody asks.
+                self._complete()
+            self._trades = Trades(self._words.view(TRADE_DTYPE))
+        return self._trades
 
-    @cached_property
+    @property
     def metrics(self) -> Metrics:
-        return Metrics.from_values(self.values.tolist())
+        if self._metrics is None:
+            self._metrics = Metrics.from_values(self.values.tolist())
+        return self._metrics
 
     @cached_property
     def fingerprint(self) -> str:

@@ -192,6 +192,8 @@ class Signals:
         if len(set(lengths.values())) > 1:
             raise StrategyError(f"the arrays differ in length: {lengths}", where="signals", hint="give one value for each bar")
         self.length = next(iter(lengths.values()))
+        # As the compiled engine takes them: any byte but 0 is true.
+        self.bytes = tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks)
 
 
 def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...], bars_timeframe: str | None = None) -> Plan:
@@ -202,9 +204,9 @@ def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]
     if strategy is None:
         return _compile((), (), (), levels, bars_timeframe, (), ())
     return _compile(
-        tuple(getattr(strategy, name) for name in CONDITIONS),
+        (strategy.entry_long, strategy.exit_long, strategy.entry_short, strategy.exit_short),
         tuple(strategy.define.items()),
-        tuple((name, repr(value), value) for name, value in strategy.values.items()),
+        tuple([(name, repr(value), value) for name, value in strategy.values.items()]),
         levels,
         strategy.timeframe or bars_timeframe,
         strategy.additional_timeframes,
@@ -212,6 +214,7 @@ def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]
     )
 
 
+@lru_cache(maxsize=256)
 def series_levels(execution: Execution) -> tuple[Atr | str | None, ...]:
     """The levels of an execution that need a series: ATR distances and expressions; None for plain fractions."""
     return tuple(level if isinstance(level, Atr | str) else None for level in (getattr(execution, name) for name in LEVELS))
@@ -269,8 +272,9 @@ def _build(
         else:
             numbers.append(-1 if level is None else compiler.number(f"execution.{name}", level))
     warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
-    c, n = [*conditions, -1, -1, -1, -1], [*numbers, -1, -1, -1]
-    return Plan(tuple(builder.nodes), (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
+    nodes, place = builder.used((*conditions, *numbers))
+    c, n = ([place[i] for i in (*each, -1, -1, -1, -1)] for each in (conditions, numbers))
+    return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
 
 
 def _by_use(define: dict[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ from python_core import timeframe as timeframes
 from python_core.bars import Bars
 from python_core.control import Control
 from python_core.errors import StrategyError
-from python_core.execution import Execution
+from python_core.execution import DEFAULT, Execution
 from python_core.metrics import NAMES, Metrics
 from python_core.params import Param, allowed
 from python_core.signals import check_multiple
@@ -121,7 +121,7 @@ def sweep(
     _metric(objective)
     if not risk and objective not in WITHOUT_RISK:
         raise StrategyError(f"{objective} needs equity from bar to bar", where="objective", hint="use risk=True, or final_equity")
-    rules = Execution() if execution is None else execution
+    rules = DEFAULT if execution is None else execution
     check_multiple(bars, strategy.timeframe)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))

@@ -355,6 +355,13 @@ def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
     assert [node.op for node in compile_plan(strategy, ()).nodes].count("sma") == 2
 
 
+def test_a_plan_has_no_operation_that_nothing_reads() -> None:
+    from python_core.strategy import compile_plan
+
+    strategy = bt.Strategy(entry_long="close > sma(close, n)", define={"unused": "ema(close, 2 * n)"}, params={"n": 10})
+    assert [(node.op, node.inputs) for node in compile_plan(strategy, ()).nodes] == [("close", ()), ("sma", (0,)), ("gt", (0, 1))]
+
+
 def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
     from python_core.strategy import compile_plan
 
