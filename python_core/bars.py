@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -77,8 +78,8 @@ class Bars:
                 where="time",
                 hint="give the timeframe the bars really have",
             )
-        self.funding = funding_columns(*funding) if funding is not None else None
-        self.mark = _mark(self.time, *mark) if mark is not None else None
+        self.funding = funding_columns(*_parts("funding", funding, "time, rate")) if funding is not None else None
+        self.mark = _mark(self.time, *_parts("mark", mark, "low, high")) if mark is not None else None
 
     @classmethod
     def _known(
@@ -244,7 +245,7 @@ class Bars:
         """
         pair = self.mark
         if mark is not None:
-            times, lows, highs = mark_columns(*mark)
+            times, lows, highs = mark_columns(*_parts("mark", mark, "time, low, high"))
             low, high = self.low.copy(), self.high.copy()
             at = np.searchsorted(self.time, times)
             known = (at < len(self)) & (self.time[np.minimum(at, len(self) - 1)] == times)
@@ -321,9 +322,10 @@ def integer_column(name: str, values: npt.ArrayLike) -> Integers:
         if np.isnat(array).any():
             raise BarsError(f"row {int(np.isnat(array).argmax())} is not a time (NaT)", where=name)
         milliseconds = array.astype("datetime64[ms]")
-        if not (exact := milliseconds == array).all():
+        # There and back, since a time too far away for milliseconds comes out as another one.
+        if not (exact := milliseconds.astype(array.dtype) == array).all():
             i = int((~exact).argmax())
-            raise BarsError(f"row {i} is {array[i]}, not a whole number of milliseconds", where=name, hint="give whole milliseconds")
+            raise BarsError(f"row {i} is {array[i]}, which int64 milliseconds can't hold", where=name, hint="give whole milliseconds")
         array = milliseconds.astype(np.int64)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (np.abs(array) < 2**53)
@@ -343,11 +345,18 @@ def _one_dimension(name: str, values: npt.ArrayLike) -> np.ndarray:
         raise BarsError(f"bar {int(np.ma.getmaskarray(values).argmax())} is masked", where=name, hint="give a value for each bar")
     try:
         array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise BarsError(f"not an array ({error})", where=name, hint="give one number for each bar") from None
+    except Exception as error:  # whatever an object's own conversion raises
+        raise BarsError(f"not an array ({error})", where=name, hint="give one number for each bar") from error
     if array.ndim != 1:
         raise BarsError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
     return array if array.size else array.astype(np.float64)
+
+
+def _parts(name: str, arrays: Any, parts: str) -> tuple[Any, ...]:
+    found = tuple(arrays) if isinstance(arrays, Iterable) else ()
+    if len(found) != len(parts.split(", ")):
+        raise BarsError(f"{type(arrays).__name__} is no ({parts})", where=name, hint="give a tuple of these arrays")
+    return found
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

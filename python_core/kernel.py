@@ -56,10 +56,7 @@ def backtest(
         Cancelled: `control.cancel()` was called.
         EngineError: `engine="rust"` where the compiled module isn't installed.
     """
-    if not isinstance(strategy, Strategy):
-        raise StrategyError(
-            f"{type(strategy).__name__} is no Strategy", where="strategy", hint="use bt.Strategy, or bt.simulate for signals"
-        )
+    check_strategy(strategy)
     return _run(bars, strategy, execution, engine, control)
 
 
@@ -75,13 +72,7 @@ def simulate(
 
 
 def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, engine: Engine, control: Control | None) -> Result:
-    if not isinstance(bars, Bars):
-        raise EngineError(f"{type(bars).__name__} is no Bars", where="bars", hint="use bt.Bars(...) or bt.Bars.read(path)")
-    if execution is not None and not isinstance(execution, Execution):
-        raise EngineError(f"{type(execution).__name__} is no Execution", where="execution", hint="use bt.Execution(commission=0.001, ...)")
-    if control is not None and not isinstance(control, Control):
-        raise EngineError(f"{type(control).__name__} is no Control", where="control", hint="use bt.Control()")
-    rules = DEFAULT if execution is None else execution
+    rules = checked(bars, execution, control)
     strategy = program if isinstance(program, Strategy) else None
     timeframe = None if strategy is None else strategy.timeframe
     reference_signals.check_multiple(bars, timeframe)
@@ -90,6 +81,28 @@ def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, e
         plan = compile_plan(strategy, series_levels(rules), bars.timeframe)
     run = _run_python if chosen(engine) is None else _run_rust
     return run(bars, program, plan, timeframe, rules, control)
+
+
+def checked(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:
+    """The execution, or the default one.
+
+    Raises:
+        EngineError: one of them is of another type.
+    """
+    if not isinstance(bars, Bars):
+        raise EngineError(f"{type(bars).__name__} is no Bars", where="bars", hint="use bt.Bars(...) or bt.Bars.read(path)")
+    if execution is not None and not isinstance(execution, Execution):
+        raise EngineError(f"{type(execution).__name__} is no Execution", where="execution", hint="use bt.Execution(commission=0.001, ...)")
+    if control is not None and not isinstance(control, Control):
+        raise EngineError(f"{type(control).__name__} is no Control", where="control", hint="use bt.Control()")
+    return DEFAULT if execution is None else execution
+
+
+def check_strategy(strategy: Strategy) -> None:
+    if not isinstance(strategy, Strategy):
+        raise StrategyError(
+            f"{type(strategy).__name__} is no Strategy", where="strategy", hint="use bt.Strategy, or bt.simulate for signals"
+        )
 
 
 def values(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from operator import index
 from typing import Any, Final, Literal
 
 import msgspec
@@ -74,7 +75,7 @@ class Trades:
 
     def __getitem__(self, i: int) -> Trade:
         (entry_time, exit_time, entry_index, exit_index, side, reason, quantity, entry, exit, gross, fees, funding, net, mae, mfe) = (
-            self.array[i].item()
+            self.array[index(i)].item()
         )
         return Trade(
             entry_time=entry_time,

@@ -299,8 +299,8 @@ def _mask(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         raise StrategyError(f"bar {int(np.ma.getmaskarray(values).argmax())} is masked", where=name, hint="give true or false for each bar")
     try:
         array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise StrategyError(f"not an array ({error})", where=name, hint="give true or false for each bar") from None
+    except Exception as error:  # whatever an object's own conversion raises
+        raise StrategyError(f"not an array ({error})", where=name, hint="give true or false for each bar") from error
     if array.ndim != 1:
         raise StrategyError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
     if array.dtype != np.bool_:

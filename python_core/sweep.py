@@ -15,7 +15,7 @@ from python_core import timeframe as timeframes
 from python_core.bars import Bars
 from python_core.control import Control
 from python_core.errors import StrategyError
-from python_core.execution import DEFAULT, Execution
+from python_core.execution import Execution
 from python_core.metrics import NAMES, Metrics
 from python_core.params import Param, allowed
 from python_core.signals import check_multiple
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import polars
 
 MAX_COMBINATIONS: Final = 10_000_000
+MAX_THREADS: Final = 1_024
 # What can be told from a run's fills alone; all else needs its equity from bar to bar.
 WITHOUT_RISK: Final = frozenset(
     name
@@ -121,13 +122,14 @@ def sweep(
     _metric(objective)
     if not risk and objective not in WITHOUT_RISK:
         raise StrategyError(f"{objective} needs equity from bar to bar", where="objective", hint="use risk=True, or final_equity")
-    rules = DEFAULT if execution is None else execution
+    kernel.check_strategy(strategy)
+    rules = kernel.checked(bars, execution, control)
     check_multiple(bars, strategy.timeframe)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
-    threads = os.cpu_count() or 1 if threads is None else threads
-    if threads < 1:
-        raise StrategyError(f"{threads} threads", where="threads", hint="use at least 1")
+    threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
+    if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
+        raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use a whole number from 1 to {MAX_THREADS:,}")
     if kernel.chosen(engine) is None:
         values = _python(bars, strategy, params, rules, risk, control or Control())
     else:
@@ -137,7 +139,7 @@ def sweep(
         values = np.empty(count * len(NAMES))
         strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
         rows = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
-        kernel.run_sweep(bars, template, rows, len(params), strategy_ms, rules, risk, threads, values, control)
+        kernel.run_sweep(bars, template, rows, len(params), strategy_ms, rules, bool(risk), threads, values, control)
         values = values.reshape(count, len(NAMES))
     return SweepResult(strategy, params, values, objective)
 
@@ -169,8 +171,10 @@ def _ranges(strategy: Strategy) -> dict[str, Iterable[float]]:
 
 
 def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> dict[str, npt.NDArray[np.float64]]:
-    if not grid:
-        raise StrategyError("there is nothing to sweep", where="grid", hint="give values for at least one parameter")
+    if not isinstance(grid, Mapping) or not grid:
+        raise StrategyError(
+            "there is nothing to sweep", where="grid", hint='give values for at least one parameter: {"fast": range(5, 55)}'
+        )
     axes = []
     for name, values in grid.items():
         where = f"grid[{name!r}]"

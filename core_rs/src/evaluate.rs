@@ -91,7 +91,7 @@ impl Evaluator {
         for &length_ms in frames {
             let known = higher.iter().position(|one| one.length_ms() == length_ms);
             if length_ms > 0 && known.is_none() {
-                if length_ms % strategy_ms != 0 {
+                if strategy_ms <= 0 || length_ms % strategy_ms != 0 {
                     return Err(Error::Input("a higher timeframe is no whole multiple of the strategy's".into()));
                 }
                 higher.push(Higher::new(length_ms, market, columns_wanted(ops, frames, length_ms))?);

@@ -52,7 +52,8 @@ impl Higher {
                 close: 0.0,
                 volume: -0.0, // what a first volume can be added to without a change
             });
-            let end = first + market.time[first..bars.end].partition_point(|&time| time < bar.end_ms);
+            // Whatever the times, such as those of an array that was changed after it had been checked, every round takes a bar.
+            let end = first + market.time[first..bars.end].partition_point(|&time| time < bar.end_ms).max(1);
             if wants_high {
                 bar.high = extreme(&market.high[first..end], bar.high, |a, b| if a > b { a } else { b });
             }
@@ -113,7 +114,7 @@ impl<T: Copy> Seen<T> {
         let closed = (0..coarse.time.len()).map(|k| (coarse.time[k] + coarse.length_ms, value(k)));
         let mut from = 0;
         for (close_ms, value) in self.waiting.take().into_iter().chain(closed) {
-            let first = fine.time.partition_point(|&time| time + fine.length_ms < close_ms);
+            let first = fine.time.partition_point(|&time| time + fine.length_ms < close_ms).max(from);
             if first == fine.time.len() {
                 self.waiting = Some((close_ms, value));
                 break;

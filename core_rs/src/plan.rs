@@ -222,8 +222,25 @@ impl Kind {
         }
     }
 
+    /// Whether it gives truths; the others give numbers.
+    pub fn is_truth(self) -> bool {
+        matches!(
+            self,
+            Self::Truth
+                | Self::Compare(_)
+                | Self::And
+                | Self::Or
+                | Self::Not
+                | Self::Crossover
+                | Self::Crossunder
+                | Self::Rising
+                | Self::Falling
+                | Self::AtTruth
+        )
+    }
+
     /// Whether its input `k` is a truth.
-    fn takes_truth(self, k: usize) -> bool {
+    pub fn takes_truth(self, k: usize) -> bool {
         match self {
             Self::Not | Self::And | Self::Or | Self::AtTruth => true,
             Self::Select => k == 0,
@@ -330,13 +347,23 @@ impl Plan {
             let constant = constants.first().copied().unwrap_or(0.0);
             ops.push(kind.build(&positions, arguments, constant).map_err(|what| fault(&what))?);
         }
-        let outputs = Outputs { conditions: conditions.map(position), levels: levels.map(position) };
+        let frames = frames(nodes)?;
+        let outputs = Outputs::decode(conditions, levels, |i| Some((ops.get(i)?.is_truth(), frames[i])))?;
+        Ok(Self { ops, frames, outputs })
+    }
+}
+
+impl Outputs {
+    /// `operation` says whether the one at a position gives truths, and on which bars.
+    pub fn decode(conditions: [i64; 4], levels: [i64; 3], operation: impl Fn(usize) -> Option<(bool, i64)>) -> Result<Self> {
+        let position = |i: i64| usize::try_from(i).ok();
+        let outputs = Self { conditions: conditions.map(position), levels: levels.map(position) };
         for (wanted, truth) in outputs.conditions.iter().map(|i| (i, true)).chain(outputs.levels.iter().map(|i| (i, false))) {
-            if wanted.is_some_and(|i| ops.get(i).is_none_or(|op| op.is_truth() != truth)) {
-                return Err(Error::Plan("an output is no operation of the right kind".into()));
+            if wanted.is_some_and(|i| operation(i) != Some((truth, 0))) {
+                return Err(Error::Plan("an output is no operation of the right kind on the strategy's bars".into()));
             }
         }
-        Ok(Self { ops, frames: frames(nodes)?, outputs })
+        Ok(outputs)
     }
 }
 
@@ -349,10 +376,6 @@ pub fn frames(nodes: &[RawNode]) -> Result<Vec<i64>> {
         }
     }
     Ok(nodes.iter().map(|node| node.3).collect())
-}
-
-pub fn position(i: i64) -> Option<usize> {
-    usize::try_from(i).ok()
 }
 
 /// Equal for equal operations.

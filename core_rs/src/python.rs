@@ -206,6 +206,22 @@ fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a Mark
     Ok(market)
 }
 
+/// The memory of all columns.
+fn memory<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
+    let (mark, funding) = (market.mark.unwrap_or_default(), market.funding.unwrap_or_default());
+    let floats = [market.open, market.high, market.low, market.close, market.volume, mark.0, mark.1, funding.1];
+    floats.into_iter().map(bytemuck::cast_slice).chain([market.time, funding.0].map(bytemuck::cast_slice)).collect()
+}
+
+/// NumPy's borrows go by the objects that own memory, and the same memory may have several owners.
+fn check_apart(written: &[u8], read: &[&[u8]]) -> PyResult<()> {
+    let written = written.as_ptr_range();
+    if read.iter().map(|read| read.as_ptr_range()).any(|read| written.start < read.end && read.start < written.end) {
+        return Err(PyValueError::new_err("an array that is filled shares its memory with one that is read"));
+    }
+    Ok(())
+}
+
 /// Watches the caller's flag at every tile, and the interpreter's signals now and then.
 fn poll(flag: Option<&cancel::Flag>, raised: &mut Option<PyErr>) -> impl FnMut(f64) -> Result<()> {
     let mut looked = Instant::now();
@@ -245,10 +261,10 @@ fn run<'py>(
     flag: Option<&Flag>,
 ) -> PyResult<RunResult<'py>> {
     let market = market(&columns, &funding, &mark, timeframe_ms)?;
+    let mut given = [None; 4];
     let source = match &masks {
         None => Source::Plan,
         Some(masks) => {
-            let mut given = [None; 4];
             for (given, mask) in given.iter_mut().zip(masks) {
                 if let Some(mask) = mask {
                     let mask = mask.as_slice()?;
@@ -261,6 +277,9 @@ fn run<'py>(
             Source::Given(given)
         }
     };
+    let mut read = memory(&market);
+    read.extend(given.iter().flatten());
+    check_apart(bytemuck::cast_slice(equity.as_slice()?), &read)?;
     let equity = equity.as_slice_mut()?;
     let mut raised = None;
     let outcome = py.detach(|| {
@@ -333,6 +352,9 @@ fn sweep<'py>(
         risk,
         threads,
     };
+    let mut read = memory(&job.market);
+    read.push(bytemuck::cast_slice(job.combinations));
+    check_apart(bytemuck::cast_slice(values.as_slice()?), &read)?;
     let values = values.as_slice_mut()?;
     let unused = cancel::Flag::default();
     let flag = flag.map_or(&unused, |flag| &flag.0);
@@ -346,12 +368,13 @@ fn sweep<'py>(
         std::thread::scope(|scope| {
             // This thread alone can see the interpreter's signals, such as Ctrl-C, so another one leads the work.
             let (here, done) = (std::thread::current(), &done);
-            let work = scope.spawn(move || {
+            let work = std::thread::Builder::new().spawn_scoped(scope, move || {
                 let outcome = catch_unwind(AssertUnwindSafe(|| crate::sweep::sweep(job, values, &poll)));
                 done.store(true, Release);
                 here.unpark();
                 outcome.unwrap_or_else(|panic| resume_unwind(panic))
             });
+            let work = work.map_err(|error| Error::Input(format!("no thread can be started: {error}")))?;
             while !done.load(Acquire) {
                 std::thread::park_timeout(SIGNALS_EVERY);
                 if done.load(Acquire) {
@@ -374,6 +397,7 @@ fn sweep<'py>(
 #[pyfunction]
 fn excursions(mut words: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floats<'_>) -> PyResult<()> {
     let (low, high) = (low.as_slice()?, high.as_slice()?);
+    check_apart(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
     let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(words.as_slice_mut()?)
         .map_err(|error| PyValueError::new_err(format!("trades: not whole records ({error})")))?;
     let bars = low.len().min(high.len()) as i64;

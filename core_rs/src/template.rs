@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::indicators::{ARGUMENTS, INPUTS};
-use crate::plan::{Key, Kind, Op, Outputs, RawNode, frames, key, position};
+use crate::plan::{Key, Kind, Op, Outputs, RawNode, frames, key};
 
 /// A plan with parameters left open. Numbers that depend on them, and the arguments of indicators, are nodes too: the arguments are the
 /// last inputs.
@@ -12,10 +12,12 @@ use crate::plan::{Key, Kind, Op, Outputs, RawNode, frames, key, position};
 pub struct Template {
     nodes: Vec<(Kind, Vec<usize>, f64)>,
     frames: Vec<i64>,
-    conditions: [Option<usize>; 4],
-    levels: [Option<usize>; 3],
+    outputs: Outputs,
     pub params: usize,
 }
+
+/// More than any strategy has.
+const MAX_PARAMS: usize = 1_000;
 
 /// A template's node with its parameters filled in: a number, or an operation of the joint plan.
 #[derive(Clone, Copy)]
@@ -26,6 +28,9 @@ enum Filled {
 
 impl Template {
     pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3], params: usize) -> Result<Self> {
+        if params > MAX_PARAMS {
+            return Err(Error::Plan("there are too many parameters".into()));
+        }
         let mut decoded: Vec<(Kind, Vec<usize>, f64)> = Vec::with_capacity(nodes.len());
         for (name, inputs, numbers, _) in nodes {
             let at = decoded.len();
@@ -33,7 +38,8 @@ impl Template {
             let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
             let number = numbers.first().copied().unwrap_or(0.0);
             let wanted = kind.inputs() + kind.arguments();
-            if inputs.len() != wanted || inputs.iter().any(|&i| i >= at) {
+            let fits = |(k, &i): (usize, &usize)| decoded.get(i).is_some_and(|(input, ..)| input.is_truth() == kind.takes_truth(k));
+            if inputs.len() != wanted || !inputs.iter().enumerate().all(fits) {
                 return Err(fault("takes other inputs"));
             }
             if kind == Kind::Param && !(0.0..params as f64).contains(&number) {
@@ -41,11 +47,9 @@ impl Template {
             }
             decoded.push((kind, inputs.clone(), number));
         }
-        let (conditions, levels) = (conditions.map(position), levels.map(position));
-        if conditions.iter().chain(&levels).flatten().any(|&i| i >= decoded.len()) {
-            return Err(Error::Plan("an output is no operation".into()));
-        }
-        Ok(Self { nodes: decoded, frames: frames(nodes)?, conditions, levels, params })
+        let frames = frames(nodes)?;
+        let outputs = Outputs::decode(conditions, levels, |i| Some((decoded.get(i)?.0.is_truth(), frames[i])))?;
+        Ok(Self { nodes: decoded, frames, outputs, params })
     }
 
     /// Add the operations of one combination of parameters to a joint plan, each distinct one once; gives its outputs.
@@ -81,7 +85,7 @@ impl Template {
             filled.push(value);
         }
         let mut output = |i: Option<usize>| i.map(|i| joint.operand(filled[i], self.frames[i]));
-        Ok(Outputs { conditions: self.conditions.map(&mut output), levels: self.levels.map(&mut output) })
+        Ok(Outputs { conditions: self.outputs.conditions.map(&mut output), levels: self.outputs.levels.map(&mut output) })
     }
 }
 

@@ -19,6 +19,11 @@ from python_core.synthetic import synthetic
 MINUTE = 60_000
 
 
+class Unwilling:
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise KeyError("close")
+
+
 def columns(n: int = 4) -> dict[str, Any]:
     rows = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 5.0}
     return {"time": np.arange(n) * MINUTE, **{name: np.full(n, value) for name, value in rows.items()}}
@@ -90,6 +95,8 @@ def test_times_increase_and_lie_between_1970_and_9999(time: list[int], words: st
         np.ones(4, complex),
         np.array([1, 2, 3, 4], object),
         np.ones(4, np.longdouble),
+        np.array([10**9, 10**9 + 1, 10**9 + 2, 10**9 + 3]).astype("M8[Y]"),
+        Unwilling(),
     ],
     ids=str,
 )
@@ -239,6 +246,9 @@ def test_a_fingerprint_is_the_same_on_every_machine() -> None:
         (([1, 1], [0.1, 0.1]), "row 1"),
         (([0], [np.nan]), "row 0 is nan"),
         (([0.5], [0.1]), "not a whole number"),
+        ((np.array([10**9], "M8[Y]"), [0.1]), "row 0 is 1000001970, which int64 milliseconds can't hold"),
+        (([0], [0.1], [0.1]), "tuple is no (time, rate)"),
+        (5, "int is no (time, rate)"),
     ],
 )
 def test_funding_is_checked(funding: Any, words: str) -> None:
@@ -252,6 +262,8 @@ def test_funding_is_checked(funding: Any, words: str) -> None:
         (([1.0] * 4, [1.0, 1.0, np.nan, 1.0]), "mark high: bar 2 has nan"),
         (([1.0] * 4, [1.0, 0.5, 1.0, 1.0]), "bar 1 has 1.0 above the mark high 0.5"),
         (([0.0] * 4, [1.0] * 4), "mark low: bar 0 has 0.0"),
+        (([1.0] * 4,), "tuple is no (low, high)"),
+        (7, "int is no (low, high)"),
     ],
 )
 def test_mark_prices_are_checked(mark: Any, words: str) -> None:

@@ -74,6 +74,11 @@ def replaced(array: np.ndarray, value: float) -> np.ndarray:
     return changed
 
 
+class Unwilling:
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise RuntimeError
+
+
 FAULTS: dict[str, tuple[str, Callable[[np.ndarray], Any], str]] = {
     "NaN": ("close", lambda array: replaced(array, np.nan), "close: bar 7 "),
     "infinity": ("high", lambda array: replaced(array, np.inf), "high: bar 7 "),
@@ -86,6 +91,7 @@ FAULTS: dict[str, tuple[str, Callable[[np.ndarray], Any], str]] = {
     "two dimensions": ("low", lambda array: array.reshape(5, 10), r"low: the shape is \(5, 10\)"),
     "numbers as a signal": ("exit_long", lambda array: array.astype(float), "exit_long: the dtype is float64"),
     "a signal of two dimensions": ("entry_short", lambda array: array.reshape(5, 10), r"entry_short: the shape is \(5, 10\)"),
+    "a signal that can't be converted": ("entry_long", lambda array: Unwilling(), "entry_long: not an array"),
     "signals that differ in length": ("exit_short", lambda array: array[:-1], "'exit_short': 49"),
 }
 
@@ -152,6 +158,82 @@ def test_the_compiled_module_refuses_or_runs_whatever_it_is_given(spoil: dict[st
     except (TypeError, ValueError):
         refused = True
     assert refused or set(spoil) <= {"time", "open", "high", "low", "close"}
+
+
+@needs_rust
+@pytest.mark.parametrize(
+    ("nodes", "conditions", "levels"),
+    [
+        ([("close", (), (), 0)], (0, -1, -1, -1), (-1,) * 3),
+        ([("truth", (), (1.0,), 0)], (0, -1, -1, -1), (0, -1, -1)),
+        ([("close", (), (), 0), ("not", (0,), (), 0)], (1, -1, -1, -1), (-1,) * 3),
+        ([("truth", (), (1.0,), 300_000)], (0, -1, -1, -1), (-1,) * 3),
+        ([("close", (), (), 0), ("gt", (0, 1), (), 0)], (1, -1, -1, -1), (-1,) * 3),
+        ([], (0, -1, -1, -1), (-1,) * 3),
+    ],
+    ids=["a number as condition", "a truth as level", "a number as truth", "on other bars", "itself as input", "none"],
+)
+def test_operations_that_do_not_fit_are_no_plan_and_no_template(nodes: Any, conditions: Any, levels: Any) -> None:
+    core_rs = kernel._core_rs
+    assert core_rs is not None
+    for made in (core_rs.Plan, lambda *given: core_rs.Template(*given, 0)):
+        with pytest.raises(ValueError, match="invalid_plan"):
+            made(nodes, conditions, levels)
+
+
+@pytest.mark.parametrize("value", [-(2**63), -1, 2**63 - 1])
+def test_times_changed_after_they_were_checked_do_no_harm(engine: Any, value: int) -> None:
+    given = columns()
+    bars = bt.Bars(**given)
+    given["time"][17:23] = value
+    higher = bt.Strategy(entry_long="at('5m', close > open)", exit_long="close < at('15m', open)", exit_short="sma(close, 3, tf='5m') > 0")
+    assert len(bt.backtest(bars, higher, bt.Execution(stop_loss=0.01), engine=engine).equity) == BARS
+
+
+@needs_rust
+@pytest.mark.parametrize("owners", [1, 2])
+@pytest.mark.parametrize("name", [*columns(), "masks"])
+def test_an_array_that_is_filled_and_read_is_refused(name: str, owners: int) -> None:
+    core_rs = kernel._core_rs
+    assert core_rs is not None
+    given = {**columns(), "masks": np.ones(BARS, np.uint8)}
+    memory = bytearray(8 * BARS)
+    equity = np.frombuffer(memory)
+    given[name] = (equity if owners == 1 else np.frombuffer(memory)).view(given[name].dtype)[:BARS]
+    signals, plan, rules = given.pop("masks"), core_rs.Plan((), (-1,) * 4, (-1,) * 3), kernel._native_rules(bt.Execution())
+    with pytest.raises((TypeError, ValueError), match="borrowed" if owners == 1 else "shares its memory"):
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, None], 60_000, rules, equity, None)
+
+
+@needs_rust
+def test_a_sweep_of_a_template_on_no_timeframe_is_refused() -> None:
+    core_rs = kernel._core_rs
+    assert core_rs is not None
+    template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 3, 1)
+    rules, values = kernel._native_rules(bt.Execution()), np.empty(85)
+    with pytest.raises(ValueError, match="invalid_input"):
+        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, rules, True, 1, values, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bars": None}, "bars: NoneType is no Bars"),
+        ({"strategy": "close > open"}, "strategy: str is no Strategy"),
+        ({"execution": {}}, "execution: dict is no Execution"),
+        ({"control": True}, "control: bool is no Control"),
+        ({"grid": ["n"]}, "grid: there is nothing to sweep"),
+        ({"threads": 0}, "threads: 0 threads"),
+        ({"threads": 1.5}, "threads: 1.5 threads"),
+        ({"threads": 10**30}, "threads: 1000000000000000000000000000000 threads"),
+    ],
+    ids=str,
+)
+def test_what_a_sweep_cannot_use_is_named(engine: Any, changes: dict[str, Any], words: str) -> None:
+    strategy = bt.Strategy(entry_long="close > sma(close, n)", params={"n": 3})
+    given: dict[str, Any] = {"bars": bt.Bars(**columns()), "strategy": strategy, "grid": {"n": [3, 4]}}
+    with pytest.raises(bt.BarstormError, match=words):
+        bt.sweep(**{**given, **changes}, engine=engine)
 
 
 Call = Callable[[bt.Control], Any]
