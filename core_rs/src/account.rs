@@ -56,6 +56,14 @@ impl Position {
     }
 }
 
+/// An entry that is accepted: at which price, slippage included, and for which fee.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    pub price: f64,
+    pub quantity: f64,
+    pub fee: f64,
+}
+
 /// Counts of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
@@ -161,46 +169,15 @@ impl<'a> Trader<'a> {
     pub fn enter(&mut self, i: usize, at: usize, orders: &Orders, long: bool, price: f64, strategy_bar: i64) {
         let rules = self.rules;
         let side = if long { 1.0 } else { -1.0 };
-        let fill_price = price * (1.0 + side * rules.slippage);
         let equity = self.marked(price);
         let free = match &self.account.position {
             None => self.account.balance,
             Some(p) => self.account.balance - p.quantity * p.entry / rules.leverage,
         };
-        let limit = free * self.power;
-        let (notional, quantity) = match rules.sizing {
-            Sizing::EquityFraction => {
-                let notional = equity * rules.size * self.power;
-                (notional, notional / fill_price)
-            }
-            Sizing::FixedNotional => (rules.size, rules.size / fill_price),
-            Sizing::FixedQuantity => (rules.size * fill_price, rules.size),
-            Sizing::Risk => {
-                let stop = self.level(0, orders, at, side, fill_price).unwrap_or(f64::NAN);
-                let stop_fill = stop * (1.0 - side * rules.slippage);
-                let loss = side * (fill_price - stop_fill) + rules.commission * fill_price + rules.commission * stop_fill;
-                let quantity = if loss > 0.0 { equity * rules.size / loss } else { f64::INFINITY };
-                (quantity * fill_price, quantity)
-            }
-        };
-        let (notional, quantity) = if rules.step > 0.0 {
-            let quantity = whole_steps(quantity, rules.step);
-            let rounded = quantity * fill_price;
-            (if rounded < notional { rounded } else { notional }, quantity)
-        } else {
-            (notional, quantity)
-        };
-        let accepted = fill_price > 0.0
-            && 0.0 < notional
-            && notional <= limit
-            && 0.0 < quantity
-            && quantity < f64::INFINITY
-            && quantity * fill_price >= rules.min_notional;
-        if !accepted {
+        let Some(Fill { price: fill_price, quantity, fee }) = self.order(orders, at, side, price, equity, free) else {
             self.account.tally.rejected_orders += 1;
             return;
-        }
-        let fee = quantity * fill_price * rules.commission;
+        };
         self.account.balance -= fee;
         self.account.tally.traded_notional += quantity * fill_price;
         let mut p = match self.account.position {
@@ -242,9 +219,46 @@ impl<'a> Trader<'a> {
         self.account.position = Some(p);
     }
 
+    /// What an entry order at `price` comes to, in an account worth `equity` of which `free` is no margin; nothing where it is rejected.
+    #[inline(always)]
+    pub fn order(&self, orders: &Orders, at: usize, side: f64, price: f64, equity: f64, free: f64) -> Option<Fill> {
+        let rules = self.rules;
+        let fill_price = price * (1.0 + side * rules.slippage);
+        let limit = free * self.power;
+        let (notional, quantity) = match rules.sizing {
+            Sizing::EquityFraction => {
+                let notional = equity * rules.size * self.power;
+                (notional, notional / fill_price)
+            }
+            Sizing::FixedNotional => (rules.size, rules.size / fill_price),
+            Sizing::FixedQuantity => (rules.size * fill_price, rules.size),
+            Sizing::Risk => {
+                let stop = self.level(0, orders, at, side, fill_price).unwrap_or(f64::NAN);
+                let stop_fill = stop * (1.0 - side * rules.slippage);
+                let loss = side * (fill_price - stop_fill) + rules.commission * fill_price + rules.commission * stop_fill;
+                let quantity = if loss > 0.0 { equity * rules.size / loss } else { f64::INFINITY };
+                (quantity * fill_price, quantity)
+            }
+        };
+        let (notional, quantity) = if rules.step > 0.0 {
+            let quantity = whole_steps(quantity, rules.step);
+            let rounded = quantity * fill_price;
+            (if rounded < notional { rounded } else { notional }, quantity)
+        } else {
+            (notional, quantity)
+        };
+        let accepted = fill_price > 0.0
+            && 0.0 < notional
+            && notional <= limit
+            && 0.0 < quantity
+            && quantity < f64::INFINITY
+            && quantity * fill_price >= rules.min_notional;
+        accepted.then_some(Fill { price: fill_price, quantity, fee: quantity * fill_price * rules.commission })
+    }
+
     /// Price of the stop (0) or the target (1) of an entry at `entry`.
     #[inline(always)]
-    fn level(&self, which: usize, orders: &Orders, at: usize, side: f64, entry: f64) -> Option<f64> {
+    pub fn level(&self, which: usize, orders: &Orders, at: usize, side: f64, entry: f64) -> Option<f64> {
         let (level, toward) = if which == 0 { (self.rules.stop_loss, -side) } else { (self.rules.take_profit, side) };
         match level {
             Level::None => None,
@@ -319,7 +333,7 @@ impl<'a> Trader<'a> {
         let Some(p) = self.account.position else { return };
         let open = self.market.open[i];
         let (worst, best) = if p.long { (self.market.low[i], self.market.high[i]) } else { (self.market.high[i], self.market.low[i]) };
-        let liquidation = self.liquidation_level(&p);
+        let liquidation = self.liquidation_level(p.long, p.entry);
         let marked = match self.market.mark {
             None => worst,
             Some((low, high)) => {
@@ -362,12 +376,15 @@ impl<'a> Trader<'a> {
         }
     }
 
-    pub fn liquidation_level(&self, p: &Position) -> Option<f64> {
+    /// Price at which a position with an entry at `entry` is liquidated.
+    #[inline(always)]
+    pub fn liquidation_level(&self, long: bool, entry: f64) -> Option<f64> {
         let rules = self.rules;
-        if rules.leverage == 1.0 && p.long {
+        if rules.leverage == 1.0 && long {
             return None;
         }
-        Some(p.entry * (1.0 - p.side * (1.0 / rules.leverage - rules.maintenance_margin)))
+        let side = if long { 1.0 } else { -1.0 };
+        Some(entry * (1.0 - side * (1.0 / rules.leverage - rules.maintenance_margin)))
     }
 
     pub fn liquidate(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position) {

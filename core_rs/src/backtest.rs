@@ -44,7 +44,7 @@ pub fn backtest(
     let mut evaluator = Evaluator::new(&plan.ops, &plan.frames, &market, timeframe_ms)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, rules);
-    let mut trades: Vec<Trade> = Vec::new();
+    let (mut trades, mut sums): (Vec<Trade>, _) = (Vec::new(), TradeTally::default());
     let mut curve = Kept { equity, drawdown: Drawdown::new(rules.capital, market.time) };
     while frame.advance() {
         evaluator.run(&frame);
@@ -53,12 +53,12 @@ pub fn backtest(
             let part = start..(start + TILE).min(frame.end);
             tile.assemble(&frame, part, &evaluator, &plan.outputs, source, wanted, &mut carry);
             simulator.fetch(&tile);
+            let known = trades.len();
             simulator.run(&tile, &mut trades, &mut curve);
+            trades[known..].iter().for_each(|trade| sums.push(trade));
         }
     }
     let (tally, excursions_pending) = (simulator.trader.account.tally, !simulator.trader.sees_every_bar);
-    let mut sums = TradeTally::default();
-    trades.iter().for_each(|trade| sums.push(trade));
     let metrics = metrics::compute(&MetricsInput {
         final_equity: simulator.trader.account.balance,
         bars: market.len(),

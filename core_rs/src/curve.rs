@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use crate::bits::TILE;
 use crate::drawdown::Drawdown;
-use crate::simd::{extremes, mark};
+use crate::simd::{fill, mark};
 
 /// A position between two events; equity follows the close.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +34,9 @@ pub trait Curve {
     /// Equity follows `close`, the closes of all bars, over `bars`. Gives the first bar at which it is 0 or less, if there is one: that bar and
     /// those after it are not taken in.
     fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize>;
+
+    /// All of the bars of a tile have been taken in.
+    fn end_tile(&mut self, bars: Range<usize>);
 }
 
 /// Keeps equity, and follows its drawdown.
@@ -47,20 +49,18 @@ pub struct Kept<'a> {
 impl Curve for Kept<'_> {
     #[inline(always)]
     fn flat(&mut self, bars: Range<usize>, value: f64) {
-        self.drawdown.push_flat(value, bars.len());
-        self.equity[bars].fill(value);
+        fill(&mut self.equity[bars], value);
     }
 
     #[inline(always)]
     fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
-        let equity = &mut self.equity[bars.clone()];
-        let (low, high) = mark(&close[bars.clone()], held, equity);
-        let ruin = if low <= 0.0 { held.ruin(bars.clone(), close) } else { None };
-        match ruin {
-            None => self.drawdown.push_within(equity, low, high),
-            Some(bar) => self.drawdown.push_slice(&equity[..bar - bars.start]),
-        }
-        ruin
+        let ruined = mark(&close[bars.clone()], held, &mut self.equity[bars.clone()]);
+        if ruined { held.ruin(bars, close) } else { None }
+    }
+
+    #[inline(always)]
+    fn end_tile(&mut self, bars: Range<usize>) {
+        self.drawdown.push(&self.equity[bars]);
     }
 }
 
@@ -94,23 +94,13 @@ impl Curve for Followed<'_> {
 
     #[inline(always)]
     fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
-        // Rounding is monotone, so the extremes of equity are those of the close.
-        let (least, most) = extremes(&close[bars.clone()], &close[bars.clone()]);
-        let (a, b) = (held.equity(least), held.equity(most));
-        let (low, high) = if a < b { (a, b) } else { (b, a) };
-        let ruin = if low <= 0.0 { held.ruin(bars.clone(), close) } else { None };
-        let taken = bars.start..ruin.unwrap_or(bars.end);
-        if high < self.drawdown.peak() && ruin.is_none() {
-            self.drawdown.push_below(low, taken.len());
-        } else {
-            let mut equity = [0.0; TILE];
-            let equity = &mut equity[..taken.len()];
-            mark(&close[taken.clone()], held, equity);
-            self.drawdown.push_slice(equity);
-        }
-        self.keep(taken.end, |bar| held.equity(close[bar]));
+        let ruin = self.drawdown.push_held(&close[bars.clone()], held).map(|place| bars.start + place);
+        self.keep(ruin.unwrap_or(bars.end), |bar| held.equity(close[bar]));
         ruin
     }
+
+    #[inline(always)]
+    fn end_tile(&mut self, _bars: Range<usize>) {}
 }
 
 /// For runs of which nobody asks how equity went, and in which an open position is never worth 0 or less.
@@ -125,4 +115,6 @@ impl Curve for Ignored {
     fn held(&mut self, _bars: Range<usize>, _close: &[f64], _held: Held) -> Option<usize> {
         None
     }
+    #[inline(always)]
+    fn end_tile(&mut self, _bars: Range<usize>) {}
 }

@@ -1,6 +1,8 @@
 //! Drawdowns of an equity curve, followed while the run goes on.
 
-use crate::simd::extremes;
+use crate::curve::Held;
+use crate::lanes::LANES;
+use crate::simd;
 
 /// The worst of the drawdowns, over bars.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,25 +17,25 @@ pub struct DeepestDrawdown {
 
 /// Follows the equity curve, which is pushed in order and without gaps, to its deepest drawdown.
 ///
-/// Below one peak, rounding is monotone in equity, so that only the lowest value counts; and most blocks hold no new peak.
+/// Below one peak, rounding is monotone in equity, so that only the lowest value counts; and most bars reach no new peak.
 #[derive(Clone, Copy, Debug)]
 pub struct Drawdown<'a> {
     time: &'a [i64],
     peak: f64,
-    trough: f64,
+    /// Lowest equity since the peak, lane by lane; infinity before it falls.
+    troughs: [f64; LANES],
+    fallen: bool,
     /// Last bar at its peak, or the first one.
     peak_bar: usize,
     bars: usize,
     deepest: DeepestDrawdown,
 }
 
-const BLOCK: usize = 64;
-
 impl<'a> Drawdown<'a> {
     /// `time` are the open times of all bars of the run.
     pub fn new(capital: f64, time: &'a [i64]) -> Self {
         let deepest = DeepestDrawdown { fraction: 0.0, money: 0.0, duration_ms: 0 };
-        Self { time, peak: capital, trough: capital, peak_bar: 0, bars: 0, deepest }
+        Self { time, peak: capital, troughs: [f64::INFINITY; LANES], fallen: false, peak_bar: 0, bars: 0, deepest }
     }
 
     /// Equity that stays at `value` for the next `bars` bars.
@@ -42,58 +44,58 @@ impl<'a> Drawdown<'a> {
         if bars == 0 {
             return;
         }
-        if value >= self.peak {
-            self.rise(value, self.bars);
-            self.peak_bar = self.bars + bars - 1;
-        } else if value < self.trough {
-            self.trough = value;
+        self.push_one(value);
+        self.bars += bars - 1;
+        if value == self.peak {
+            self.peak_bar = self.bars - 1;
         }
-        self.bars += bars;
-    }
-
-    pub fn peak(&self) -> f64 {
-        self.peak
-    }
-
-    /// Equity of the next `bars` bars stays below the peak, at its lowest at `low`.
-    #[inline(always)]
-    pub fn push_below(&mut self, low: f64, bars: usize) {
-        self.trough = if low < self.trough { low } else { self.trough };
-        self.bars += bars;
-    }
-
-    /// Equity of the next bars, whose extremes are known.
-    #[inline(always)]
-    pub fn push_within(&mut self, equity: &[f64], low: f64, high: f64) {
-        if high < self.peak { self.push_below(low, equity.len()) } else { self.push_slice(equity) }
     }
 
     /// Equity of the next bars.
     #[inline(always)]
-    pub fn push_slice(&mut self, equity: &[f64]) {
-        let (blocks, rest) = equity.as_chunks::<BLOCK>();
-        for block in blocks {
-            let (low, high) = extremes(block, block);
-            if high < self.peak {
-                self.push_below(low, BLOCK);
-            } else if low == high && block.iter().all(|&value| value == high) {
-                self.push_flat(high, BLOCK);
-            } else {
-                self.push_each(block);
-            }
-        }
-        self.push_each(rest);
+    pub fn push(&mut self, equity: &[f64]) {
+        self.sink::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
     }
 
-    fn push_each(&mut self, equity: &[f64]) {
-        for (bar, &value) in (self.bars..).zip(equity) {
-            if value >= self.peak {
-                self.rise(value, bar);
-            } else if value < self.trough {
-                self.trough = value;
+    /// Equity of a position at the next closes. Gives the place of the first at which it is 0 or less, if there is one: that close and those
+    /// after it are not taken in.
+    #[inline(always)]
+    pub fn push_held(&mut self, close: &[f64], held: Held) -> Option<usize> {
+        self.sink::<true>(close, held)
+    }
+
+    #[inline(always)]
+    fn sink<const MARKED: bool>(&mut self, values: &[f64], held: Held) -> Option<usize> {
+        let mut done = 0;
+        loop {
+            let sunk = simd::sink::<MARKED>(&values[done..], held, self.peak, &mut self.troughs);
+            self.bars += sunk;
+            self.fallen |= sunk > 0;
+            done += sunk;
+            let group = &values[done..values.len().min(done + LANES)];
+            if group.is_empty() {
+                return None;
+            }
+            for &value in group {
+                let equity = if MARKED { held.equity(value) } else { value };
+                if MARKED && equity <= 0.0 {
+                    return Some(done);
+                }
+                self.push_one(equity);
+                done += 1;
             }
         }
-        self.bars += equity.len();
+    }
+
+    #[inline(always)]
+    fn push_one(&mut self, value: f64) {
+        if value >= self.peak {
+            self.rise(value, self.bars);
+        } else if value < self.troughs[0] {
+            self.troughs[0] = value;
+            self.fallen = true;
+        }
+        self.bars += 1;
     }
 
     /// The peak is reached or passed at `bar`.
@@ -102,16 +104,18 @@ impl<'a> Drawdown<'a> {
         if bar > self.peak_bar + 1 {
             self.note_duration(bar - 1);
         }
-        if self.trough < self.peak {
+        if self.fallen {
             self.note_depth();
+            self.troughs = [f64::INFINITY; LANES];
+            self.fallen = false;
         }
         self.peak = value;
-        self.trough = value;
         self.peak_bar = bar;
     }
 
     fn note_depth(&mut self) {
-        let money = self.peak - self.trough;
+        let trough = self.troughs.iter().fold(self.peak, |least, &trough| if trough < least { trough } else { least });
+        let money = self.peak - trough;
         let fraction = money / self.peak;
         self.deepest.money = if money > self.deepest.money { money } else { self.deepest.money };
         self.deepest.fraction = if fraction > self.deepest.fraction { fraction } else { self.deepest.fraction };

@@ -63,10 +63,21 @@ enum Output {
     /// An output of a running indicator.
     Running(usize, usize),
     Number {
-        values: Vec<f64>,
+        values: Box<Values>,
         nan: bool,
     },
     Truth(Box<Truth>),
+}
+
+/// A tile of numbers that begins with a cache line, so that no vector straddles two.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Values([f64; TILE]);
+
+impl Values {
+    fn all(value: f64) -> Box<Self> {
+        Box::new(Self([value; TILE]))
+    }
 }
 
 /// Evaluates operations tile by tile.
@@ -156,8 +167,8 @@ impl Evaluator {
         match (&mut self.states[i], &mut later[0]) {
             (State::SeenNumber(seen), Output::Number { values, nan }) => {
                 let coarse_values = inputs.number(input).0;
-                seen.run(fine, coarse, |k| coarse_values[k], |range, value| values[range].fill(value));
-                *nan = any_nan(&values[..fine.time.len()]);
+                seen.run(fine, coarse, |k| coarse_values[k], |range, value| values.0[range].fill(value));
+                *nan = any_nan(&values.0[..fine.time.len()]);
             }
             (State::SeenTruth(seen), Output::Truth(truth)) => {
                 let coarse_truth = inputs.truth(input);
@@ -240,10 +251,10 @@ fn state(op: &Op) -> State {
 fn output(op: &Op) -> Output {
     match *op {
         Op::Column(column) => Output::Column(column),
-        Op::Const(value) => Output::Number { values: vec![value; TILE], nan: value.is_nan() },
+        Op::Const(value) => Output::Number { values: Values::all(value), nan: value.is_nan() },
         Op::Truth(value) => Output::Truth(Box::new(Truth { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] })),
         _ if op.is_truth() => Output::Truth(Box::default()),
-        _ => Output::Number { values: vec![0.0; TILE], nan: false },
+        _ => Output::Number { values: Values::all(0.0), nan: false },
     }
 }
 
@@ -260,7 +271,7 @@ impl<'a> Inputs<'a> {
         match &self.outputs[i] {
             Output::Running(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
             Output::Column(column) => (self.columns.get(*column), false),
-            Output::Number { values, nan } => (&values[..self.n], *nan),
+            Output::Number { values, nan } => (&values.0[..self.n], *nan),
             Output::Truth(_) => unreachable!("a plan's inputs were checked to be numbers"),
         }
     }
@@ -277,7 +288,7 @@ fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, outpu
     match output {
         Output::Column(_) | Output::Running(..) => {}
         Output::Number { values, nan } => {
-            if let Some(any) = number(op, state, inputs, &mut values[..inputs.n], kept) {
+            if let Some(any) = number(op, state, inputs, &mut values.0[..inputs.n], kept) {
                 *nan = any;
             }
         }

@@ -77,29 +77,37 @@ pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     seen.reduce()
 }
 
-/// Fill in equity of a position from the close; gives its extremes.
+/// Fill in equity of a position from the close; says whether it is 0 or less anywhere.
 #[inline(always)]
-pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) {
-    let (mut seen, n) = (Extremes::NONE, close.len());
-    let equity = &mut equity[..n];
-    if n < LANES {
-        for (equity, &close) in equity.iter_mut().zip(close) {
-            *equity = held.equity(close);
-            seen.take(0, *equity, *equity);
-        }
-        return seen.first_lane();
+pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
+    let mut ruined = false;
+    for (equity, &close) in equity.iter_mut().zip(close) {
+        *equity = held.equity(close);
+        ruined |= *equity <= 0.0;
     }
-    let mut group = Some(0);
-    while let Some(at) = group {
-        let (closes, equities) = (&close[at..at + LANES], &mut equity[at..at + LANES]);
-        for lane in 0..LANES {
-            let value = held.equity(closes[lane]);
-            equities[lane] = value;
-            seen.take(lane, value, value);
+    ruined
+}
+
+/// Lower `troughs`, lane by lane, to equity at each value, group after group up to one in which it is `peak` or more, or (if `MARKED`, so
+/// that equity follows from the value as a close) 0 or less; gives how many values that were.
+#[inline(always)]
+pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
+    let (mut done, mut lowest) = (0, *troughs);
+    for group in values.chunks(LANES) {
+        let (mut stops, mut lower) = (false, lowest);
+        for (lower, &value) in lower.iter_mut().zip(group) {
+            let equity = if MARKED { held.equity(value) } else { value };
+            stops |= (equity >= peak) | (MARKED & (equity <= 0.0));
+            *lower = least(equity, *lower);
         }
-        group = next_group(at, n);
+        if stops {
+            break;
+        }
+        lowest = lower;
+        done += group.len();
     }
-    seen.reduce()
+    *troughs = lowest;
+    done
 }
 
 /// The first position at which `test` holds for the values of two slices of one length; the length where there is none.

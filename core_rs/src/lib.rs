@@ -15,6 +15,7 @@ pub mod elementary;
 pub mod elementwise;
 pub mod error;
 pub mod evaluate;
+pub mod events;
 pub mod exact;
 pub mod higher;
 pub mod history;

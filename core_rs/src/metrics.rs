@@ -562,7 +562,7 @@ mod tests {
                     drawdown.push_flat(piece[0], 0);
                     drawdown.push_flat(piece[0], piece.len());
                 } else {
-                    drawdown.push_slice(piece);
+                    drawdown.push(piece);
                 }
                 start = end;
             }
@@ -635,7 +635,7 @@ mod tests {
 
     fn values(equity: &[f64], time: &[i64], timeframe_ms: i64, trades: &[Trade]) -> Vec<f64> {
         let (mut drawdown, mut tally) = (Drawdown::new(100.0, time), TradeTally::default());
-        drawdown.push_slice(equity);
+        drawdown.push(equity);
         trades.iter().for_each(|trade| tally.push(trade));
         compute(&MetricsInput {
             final_equity: equity[equity.len() - 1],

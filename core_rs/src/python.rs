@@ -400,11 +400,9 @@ fn excursions(mut words: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floa
     check_apart(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
     let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(words.as_slice_mut()?)
         .map_err(|error| PyValueError::new_err(format!("trades: not whole records ({error})")))?;
-    let bars = low.len().min(high.len()) as i64;
-    if !trades.iter().all(|t| 0 <= t.entry_index && t.entry_index <= t.exit_index && t.exit_index < bars) {
+    if !simulate::excursions(trades, low, high) {
         return Err(PyValueError::new_err("trades: a record lies outside the bars"));
     }
-    simulate::excursions(trades, low, high);
     Ok(())
 }
 

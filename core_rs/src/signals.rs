@@ -100,26 +100,29 @@ impl OrderTile {
         (self.start, self.end) = (part.start, part.end);
         let columns = frame.columns();
         let n = columns.close.len();
-        let mut signals = [[0; WORDS]; 4];
+        let mut packed = [[0; WORDS]; 4];
+        let mut signals = [&[0; WORDS]; 4];
         match source {
             Source::Plan => {
                 for (signal, condition) in signals.iter_mut().zip(outputs.conditions) {
                     if let Some(i) = condition {
-                        *signal = evaluator.truth(i).value;
+                        *signal = &evaluator.truth(i).value;
                     }
                 }
             }
             Source::Given(masks) => {
-                for (signal, mask) in signals.iter_mut().zip(masks) {
+                for ((signal, packed), mask) in signals.iter_mut().zip(&mut packed).zip(masks) {
                     if let Some(mask) = mask {
-                        simd::pack(&mask[part.clone()], signal);
+                        simd::pack(&mask[part.clone()], packed);
+                        *signal = packed;
                     }
                 }
             }
         }
         let levels = outputs.levels.map(|level| level.map(|i| evaluator.number(i, &columns)));
-        settle(&mut signals, &levels, n);
-        let settled = Settled { signals, levels, n };
+        let mut settled = Settled { signals: [[0; WORDS]; 4], levels, n };
+        let known = known(&levels);
+        settle(&signals, &known, n, &mut settled.signals);
         if frame.is_base() {
             self.shift(frame, &settled, wanted, carry);
         } else {
@@ -131,7 +134,9 @@ impl OrderTile {
     fn shift(&mut self, frame: &Frame<'_>, settled: &Settled<'_>, wanted: Wanted, carry: &mut Carry) {
         let Settled { signals, levels, n } = settled;
         let n = *n;
-        shift_words(signals, &mut carry.signals, n, &mut self.at_open.masks);
+        for ((signal, carried), out) in signals.iter().zip(&mut carry.signals).zip(&mut self.at_open.masks) {
+            shift(signal, carried, n, out);
+        }
         for (which, level) in levels.iter().enumerate() {
             if let Some(level) = level {
                 let shifted = &mut self.at_open.levels[which];
@@ -210,8 +215,8 @@ impl OrderTile {
     }
 }
 
-/// Bits past the end of a tile are cleared; an entry and an opposite entry cancel; an entry whose level is not known is none.
-fn settle(signals: &mut [Mask; 4], levels: &[Option<&[f64]>; 3], n: usize) {
+/// Bars on which all levels are known.
+fn known(levels: &[Option<&[f64]>; 3]) -> Mask {
     let mut known = [!0; WORDS];
     for (which, level) in levels.iter().enumerate() {
         if let Some(level) = level {
@@ -224,32 +229,31 @@ fn settle(signals: &mut [Mask; 4], levels: &[Option<&[f64]>; 3], n: usize) {
             known.iter_mut().zip(this).for_each(|(known, this)| *known &= this);
         }
     }
-    settle_words(signals, &known, n);
+    known
 }
 
 multiversion! {
-    fn settle_words(signals: &mut [Mask; 4], known: &Mask, n: usize) = settle_words_in;
+    /// Bits past the end of a tile are cleared; an entry and an opposite entry cancel; an entry whose level is not known is none.
+    fn settle(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) = settle_in;
 }
 #[inline(always)]
-fn settle_words_in(signals: &mut [Mask; 4], known: &Mask, n: usize) {
+fn settle_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) {
     for w in 0..WORDS {
         let inside = bits::inside(w, n);
         let (long, short) = (signals[ENTRY_LONG][w], signals[ENTRY_SHORT][w]);
-        signals[ENTRY_LONG][w] = long & !short & known[w] & inside;
-        signals[ENTRY_SHORT][w] = short & !long & known[w] & inside;
-        signals[EXIT_LONG][w] &= inside;
-        signals[EXIT_SHORT][w] &= inside;
+        out[ENTRY_LONG][w] = long & !short & known[w] & inside;
+        out[ENTRY_SHORT][w] = short & !long & known[w] & inside;
+        out[EXIT_LONG][w] = signals[EXIT_LONG][w] & inside;
+        out[EXIT_SHORT][w] = signals[EXIT_SHORT][w] & inside;
     }
 }
 
 multiversion! {
-    /// Each mask one bar later; `carry` comes in first, and takes the bit of the last of `n` bars along.
-    fn shift_words(signals: &[Mask; 4], carry: &mut [u64; 4], n: usize, out: &mut [Mask; 4]) = shift_words_in;
+    /// `mask` one bar later; `carry` comes in first, and takes the bit of the last of `n` bars along.
+    fn shift(mask: &Mask, carry: &mut u64, n: usize, out: &mut Mask) = shift_in;
 }
 #[inline(always)]
-fn shift_words_in(signals: &[Mask; 4], carry: &mut [u64; 4], n: usize, out: &mut [Mask; 4]) {
-    for ((out, signal), carried) in out.iter_mut().zip(signals).zip(carry) {
-        *out = bits::shifted(signal, *carried);
-        *carried = u64::from(bits::get(signal, n - 1));
-    }
+fn shift_in(mask: &Mask, carry: &mut u64, n: usize, out: &mut Mask) {
+    *out = bits::shifted(mask, *carry);
+    *carry = u64::from(bits::get(mask, n - 1));
 }

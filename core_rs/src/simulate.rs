@@ -1,19 +1,28 @@
-//! The simulator: drives an account over tiles of bars, bar by bar where levels move, and from event to event where they stay as they are
-//! while a position is open.
+//! The simulator: drives an account over tiles of bars, bar by bar where levels move or are paid for, and from event to event (`events`)
+//! where they stay as they are while a position is open.
 
-use crate::account::{Ledger, Position, Trader};
+use std::ops::Range;
+
+use crate::account::{Ledger, Trader};
 use crate::bits::{self, Mask, WORDS};
-use crate::curve::{Curve, Held};
+use crate::curve::Curve;
+use crate::events::{Open, walk};
 use crate::market::Market;
 use crate::rules::Rules;
-use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
-use crate::simd::{self, extremes, first_outside, multiversion};
+use crate::signals::OrderTile;
+use crate::simd::{self, extremes, multiversion};
 use crate::trade::{Reason, Trade};
+
+/// Prices in a line of the cache, and how many lines of the next trade's bars are asked for ahead of their use.
+const LINE: usize = 8;
+const LINES_AHEAD: usize = 16;
 
 /// Runs tiles of orders; what is left between tiles is the trader's account, and the caller's ledger and curve.
 #[derive(Clone, Debug)]
 pub struct Simulator<'a> {
     pub trader: Trader<'a>,
+    /// The position, where the simulator goes from event to event.
+    open: Option<Open>,
 }
 
 impl Ledger for Vec<Trade> {
@@ -25,7 +34,7 @@ impl Ledger for Vec<Trade> {
 
 impl<'a> Simulator<'a> {
     pub fn new(market: Market<'a>, rules: &'a Rules) -> Self {
-        Self { trader: Trader::new(market, rules) }
+        Self { trader: Trader::new(market, rules), open: None }
     }
 
     /// Whether ruin shows in the balance alone: at leverage 1 an open position is never worth 0 or less, so equity may be `Ignored`.
@@ -54,8 +63,9 @@ impl<'a> Simulator<'a> {
         } else if self.trader.sees_every_bar {
             self.run_bars(orders, ledger, curve);
         } else {
-            run_events(&mut self.trader, orders, ledger, curve);
+            walk(&mut self.trader, &mut self.open, orders, ledger, curve);
         }
+        end_tile(curve, orders.start..orders.end);
     }
 
     fn run_bars(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
@@ -96,78 +106,7 @@ impl<'a> Simulator<'a> {
 }
 
 multiversion! {
-    /// As `run_bars`, where nothing but orders and constant levels can change a position.
-    fn run_events<L: Ledger, C: Curve>(trader: &mut Trader<'_>, orders: &OrderTile, ledger: &mut L, curve: &mut C) = run_events_in;
-}
-#[inline(always)]
-fn run_events_in(trader: &mut Trader<'_>, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
-    let (market, start, n) = (trader.market, orders.start, orders.end - orders.start);
-    let (low, high) = (&market.low[start..orders.end], &market.high[start..orders.end]);
-    let masks = &orders.at_open.masks;
-    let is_last = orders.end == market.len();
-    // Bars before `at` are done; the open of bar `at` is done if `opened`.
-    let (mut at, mut opened) = (0, false);
-    while at < n {
-        let Some(p) = &trader.account.position else {
-            let balance = trader.account.balance;
-            if balance <= 0.0 {
-                trader.account.tally.ruined = true;
-                return curve.flat(start + at..orders.end, balance);
-            }
-            let entry = next_of(masks, ENTRY_LONG, ENTRY_SHORT, at + usize::from(opened), n);
-            curve.flat(start + at..start + entry, balance);
-            at = entry;
-            if at < n {
-                let price = market.open[start + at];
-                trader.enter(start + at, at, &orders.at_open, bits::get(&masks[ENTRY_LONG], at), price, 0);
-            }
-            opened = true;
-            continue;
-        };
-        let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
-        let order = next_of(masks, exit, reversal, at + usize::from(opened), n);
-        let hit = at + first_hit(&low[at..order], &high[at..order], trader.bounds(p));
-        let held = Held { balance: trader.account.balance, quantity: p.side * p.quantity, entry: p.entry };
-        // The last bar's equity is known once the position is closed.
-        let until = if hit == n && is_last { n - 1 } else { hit };
-        if let Some(bar) = curve.held(start + at..start + until, market.close, held) {
-            trader.ruin(ledger, bar);
-            return curve.flat(bar..orders.end, trader.account.balance);
-        }
-        at = until;
-        opened = true;
-        if hit < order {
-            trader.inside(ledger, start + hit);
-        } else if order < n {
-            trader.fill(ledger, start + at, at, &orders.at_open, market.open[start + at], false, 0);
-        } else if is_last {
-            let bar = orders.end - 1;
-            if held.equity(market.close[bar]) > 0.0 {
-                trader.leave(ledger, bar, market.close[bar], Reason::End);
-                trader.account.tally.ruined = trader.account.balance <= 0.0;
-            } else {
-                trader.ruin(ledger, bar);
-            }
-            return curve.flat(bar..bar + 1, trader.account.balance);
-        }
-    }
-}
-
-impl Trader<'_> {
-    /// Prices at or below the first, or at or above the second, end the position.
-    #[inline(always)]
-    fn bounds(&self, p: &Position) -> (f64, f64) {
-        let liquidation = self.liquidation_level(p);
-        if p.long {
-            let stop = p.stop.unwrap_or(f64::NEG_INFINITY);
-            let liquidation = liquidation.unwrap_or(f64::NEG_INFINITY);
-            (if stop > liquidation { stop } else { liquidation }, p.target.unwrap_or(f64::INFINITY))
-        } else {
-            let stop = p.stop.unwrap_or(f64::INFINITY);
-            let liquidation = liquidation.unwrap_or(f64::INFINITY);
-            (p.target.unwrap_or(f64::NEG_INFINITY), if stop < liquidation { stop } else { liquidation })
-        }
-    }
+    fn end_tile<C: Curve>(curve: &mut C, bars: Range<usize>) = Curve::end_tile;
 }
 
 #[inline(always)]
@@ -175,47 +114,26 @@ fn any(masks: &[Mask; 4], at: usize) -> bool {
     masks.iter().any(|mask| bits::get(mask, at))
 }
 
-/// The first bar from `from` on with a bit in either mask.
-#[inline(always)]
-fn next_of(masks: &[Mask; 4], a: usize, b: usize, from: usize, end: usize) -> usize {
-    let (a, b) = (&masks[a], &masks[b]);
-    if from >= end {
-        return end;
-    }
-    let mut word = from / 64;
-    let mut bits = (a[word] | b[word]) & (!0 << (from % 64));
-    while bits == 0 {
-        word += 1;
-        if word * 64 >= end {
-            return end;
-        }
-        bits = a[word] | b[word];
-    }
-    (word * 64 + bits.trailing_zeros() as usize).min(end)
-}
-
-/// First bar whose low is at or below, or whose high is at or above the bounds; the number of bars where there is none.
-#[inline(always)]
-fn first_hit(low: &[f64], high: &[f64], (lower, upper): (f64, f64)) -> usize {
-    match (lower > f64::NEG_INFINITY, upper < f64::INFINITY) {
-        (false, false) => low.len(),
-        (true, false) => first_outside::<true, false>(low, high, lower, upper),
-        (false, true) => first_outside::<false, true>(low, high, lower, upper),
-        (true, true) => first_outside::<true, true>(low, high, lower, upper),
-    }
-}
-
 multiversion! {
     /// Fill in `mae` and `mfe` of trades whose bars were skipped: of positions with one entry, at an open, and exits that are at a close only
-    /// at the end.
-    pub fn excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) = excursions_in;
+    /// at the end. False where a trade lies outside the bars; those after it are left as they are.
+    pub fn excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool = excursions_in;
 }
 #[inline(always)]
-fn excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) {
-    for trade in trades {
-        let (from, to) = (trade.entry_index as usize, trade.exit_index as usize);
-        let to = if trade.reason == Reason::End as i64 || trade.reason == Reason::Ruin as i64 { to + 1 } else { to };
-        let (lowest, highest) = extremes(&low[from..to], &high[from..to]);
+fn excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool {
+    for k in 0..trades.len() {
+        if let Some(later) = trades.get(k + 1) {
+            let bars = later.entry_index as usize..later.exit_index as usize;
+            for bar in bars.step_by(LINE).take(LINES_AHEAD) {
+                simd::prefetch(low, bar);
+                simd::prefetch(high, bar);
+            }
+        }
+        let trade = &mut trades[k];
+        let to_close = trade.reason == Reason::End as i64 || trade.reason == Reason::Ruin as i64;
+        let bars = trade.entry_index as usize..(trade.exit_index as usize).wrapping_add(usize::from(to_close));
+        let (Some(low), Some(high)) = (low.get(bars.clone()), high.get(bars)) else { return false };
+        let (lowest, highest) = extremes(low, high);
         let (entry, exit) = (trade.entry_price, trade.exit_price);
         let lowest = [entry, exit].into_iter().fold(lowest, |a, b| if b < a { b } else { a });
         let highest = [entry, exit].into_iter().fold(highest, |a, b| if b > a { b } else { a });
@@ -224,4 +142,5 @@ fn excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) {
         trade.mae = side * (adverse - entry) / entry;
         trade.mfe = side * (favourable - entry) / entry;
     }
+    true
 }

@@ -147,23 +147,27 @@ fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &mut 
 
 /// `a` above `b` now and not above it on the bar before, all four known.
 fn cross(inputs: &Inputs<'_>, a: usize, b: usize, crossing: &mut Crossing, earlier: &[State], out: &mut Truth) {
-    match crossing.first.map(|i| &earlier[i]) {
-        Some(State::Crossing(first)) => {
-            (crossing.above, crossing.known) = (first.below.unwrap_or_default(), first.known);
-        }
-        _ => {
-            known(inputs, a, b, &mut crossing.known);
+    let Crossing { carry, carry_known, above, below, known: own, first } = crossing;
+    let compared = first.and_then(|i| match &earlier[i] {
+        State::Crossing(first) => first.below.as_ref().map(|below| (below, &first.known)),
+        _ => None,
+    });
+    let (above, known) = match compared {
+        Some(compared) => compared,
+        None => {
+            known(inputs, a, b, own);
             let (a, b) = (inputs.number(a).0, inputs.number(b).0);
-            match &mut crossing.below {
-                Some(below) => simd::compare_both_ways(a, b, &mut crossing.above, below),
-                None => simd::compare(Test::Gt, a, b, &mut crossing.above),
+            match below {
+                Some(below) => simd::compare_both_ways(a, b, above, below),
+                None => simd::compare(Test::Gt, a, b, above),
             }
+            (&*above, &*own)
         }
-    }
-    cross_words(&crossing.above, &crossing.known, crossing.carry, crossing.carry_known, out);
+    };
+    cross_words(above, known, *carry, *carry_known, out);
     if let Some(last) = inputs.n.checked_sub(1) {
-        crossing.carry_known = u64::from(bits::get(&crossing.known, last));
-        crossing.carry = crossing.carry_known & !u64::from(bits::get(&crossing.above, last));
+        *carry_known = u64::from(bits::get(known, last));
+        *carry = *carry_known & !u64::from(bits::get(above, last));
     }
 }
 

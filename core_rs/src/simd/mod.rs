@@ -4,7 +4,10 @@
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::curve::Held;
-use crate::lanes;
+use crate::lanes::{self, LANES};
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 /// Compiles `$body`, an `#[inline(always)]` function, once for each instruction set and calls the best that the machine has.
 macro_rules! multiversion {
@@ -218,15 +221,37 @@ pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     lanes::extremes(low, high)
 }
 
-/// Fill in equity of a position from the close; gives its extremes.
+/// Fill in equity of a position from the close; says whether it is 0 or less anywhere.
 #[inline(always)]
-pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) {
+pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if level() == Level::Avx512 {
         // SAFETY: `level` has seen that the machine has these instructions.
         return unsafe { x86::mark(close, held, equity) };
     }
     lanes::mark(close, held, equity)
+}
+
+/// See `lanes::sink`.
+#[inline(always)]
+pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        return unsafe { x86::sink::<MARKED>(values, held, peak, troughs) };
+    }
+    lanes::sink::<MARKED>(values, held, peak, troughs)
+}
+
+/// Set all values to one.
+#[inline(always)]
+pub fn fill(values: &mut [f64], value: f64) {
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 {
+        // SAFETY: `level` has seen that the machine has these instructions.
+        return unsafe { x86::fill(values, value) };
+    }
+    values.fill(value);
 }
 
 /// The first bar whose low is at or below `lower` (if `LOW`) or whose high is at or above `upper` (if `HIGH`); the number of bars where
@@ -239,171 +264,6 @@ pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64
         return unsafe { x86::first_outside::<LOW, HIGH>(low, high, lower, upper) };
     }
     lanes::first(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| (LOW & (low <= lower)) | (HIGH & (high >= upper)))
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::Test;
-    use crate::curve::Held;
-    use std::arch::x86_64::{
-        __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
-        _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64,
-        _mm512_add_pd, _mm512_alignr_epi64, _mm512_castsi512_si128, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_loadu_si512,
-        _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mul_pd,
-        _mm512_permutexvar_epi64, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512,
-        _mm512_storeu_si512, _mm512_sub_pd, _mm512_test_epi8_mask,
-    };
-
-    /// The lanes that are left of `n` values from position `at` on, which is before the end.
-    #[inline(always)]
-    fn lanes(at: usize, n: usize) -> __mmask8 {
-        if n - at >= 8 { 0xff } else { (1 << (n - at)) - 1 }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn load(values: &[f64], at: usize, lanes: __mmask8) -> __m512d {
-        debug_assert!(at + 8 - lanes.leading_zeros() as usize <= values.len());
-        // SAFETY: callers give only lanes that lie inside the values, and no other is touched.
-        unsafe { _mm512_maskz_loadu_pd(lanes, values.as_ptr().add(at)) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
-        let high = &high[..low.len()];
-        let (mut least, mut most) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
-        for at in (0..low.len()).step_by(8) {
-            let lanes = lanes(at, low.len());
-            // With a NaN first, the second operand is taken.
-            least = _mm512_mask_min_pd(least, lanes, load(low, at, lanes), least);
-            most = _mm512_mask_max_pd(most, lanes, load(high, at, lanes), most);
-        }
-        (_mm512_reduce_min_pd(least), _mm512_reduce_max_pd(most))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> (f64, f64) {
-        let equity = &mut equity[..close.len()];
-        let (mut least, mut most) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
-        let (balance, quantity, entry) = (_mm512_set1_pd(held.balance), _mm512_set1_pd(held.quantity), _mm512_set1_pd(held.entry));
-        for at in (0..close.len()).step_by(8) {
-            let lanes = lanes(at, close.len());
-            let value = _mm512_add_pd(balance, _mm512_mul_pd(quantity, _mm512_sub_pd(load(close, at, lanes), entry)));
-            // SAFETY: the lanes lie inside the closes, of which there are as many as equities.
-            unsafe { _mm512_mask_storeu_pd(equity.as_mut_ptr().add(at), lanes, value) };
-            least = _mm512_mask_min_pd(least, lanes, value, least);
-            most = _mm512_mask_max_pd(most, lanes, value, most);
-        }
-        (_mm512_reduce_min_pd(least), _mm512_reduce_max_pd(most))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
-        let n = low.len();
-        let high = &high[..n];
-        let (lower, upper) = (_mm512_set1_pd(lower), _mm512_set1_pd(upper));
-        for at in (0..n).step_by(8) {
-            let lanes = lanes(at, n);
-            let below = if LOW { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, load(low, at, lanes), lower) } else { 0 };
-            let above = if HIGH { _mm512_mask_cmp_pd_mask::<_CMP_GE_OQ>(lanes, load(high, at, lanes), upper) } else { 0 };
-            if below | above != 0 {
-                return at + (below | above).trailing_zeros() as usize;
-            }
-        }
-        n
-    }
-
-    #[target_feature(enable = "avx512f")]
-    pub fn running_sum(groups: &mut [[i64; 8]], before: i64) -> i64 {
-        let (none, last) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
-        let mut sum = _mm512_set1_epi64(before);
-        for group in groups {
-            // SAFETY: the array has 8 values.
-            let mut x = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
-            // Each value and those up to 1, 3 and 7 places before it.
-            x = _mm512_add_epi64(x, _mm512_alignr_epi64::<7>(x, none));
-            x = _mm512_add_epi64(x, _mm512_alignr_epi64::<6>(x, none));
-            x = _mm512_add_epi64(x, _mm512_alignr_epi64::<4>(x, none));
-            x = _mm512_add_epi64(x, sum);
-            // SAFETY: as above.
-            unsafe { _mm512_storeu_si512(group.as_mut_ptr().cast(), x) };
-            sum = _mm512_permutexvar_epi64(last, x);
-        }
-        _mm_cvtsi128_si64(_mm512_castsi512_si128(sum))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub fn pack_avx512(truths: &[[u8; 64]], out: &mut [u64]) {
-        for (out, truths) in out.iter_mut().zip(truths) {
-            // SAFETY: the array has 64 bytes.
-            let bytes = unsafe { _mm512_loadu_si512(truths.as_ptr().cast()) };
-            *out = _mm512_test_epi8_mask(bytes, bytes);
-        }
-    }
-
-    #[target_feature(enable = "avx2")]
-    pub fn pack_avx2(truths: &[[u8; 64]], out: &mut [u64]) {
-        for (out, truths) in out.iter_mut().zip(truths) {
-            // SAFETY: the array has twice 32 bytes.
-            let (a, b) = unsafe { (_mm256_loadu_si256(truths.as_ptr().cast()), _mm256_loadu_si256(truths[32..].as_ptr().cast())) };
-            let none = _mm256_setzero_si256();
-            let (a, b) = (_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, none)), _mm256_movemask_epi8(_mm256_cmpeq_epi8(b, none)));
-            *out = !(u64::from(a as u32) | u64::from(b as u32) << 32);
-        }
-    }
-
-    /// Eight bars a byte: x86 is little-endian, so bytes in order make words.
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub fn words_avx512(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
-        let bytes = bytemuck::cast_slice_mut::<u64, u8>(out).iter_mut();
-        let groups = bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0));
-        match test {
-            Test::Gt => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GT_OQ>(a, b)),
-            Test::Ge => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GE_OQ>(a, b)),
-            Test::Eq => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_EQ_OQ>(a, b)),
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    fn eight<const OP: i32>(a: &[f64; 8], b: &[f64; 8]) -> u8 {
-        // SAFETY: each array has 8 values.
-        let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
-        _mm512_cmp_pd_mask::<OP>(a, b)
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub fn both_ways_avx512(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u64], below: &mut [u64]) {
-        let bytes = bytemuck::cast_slice_mut::<u64, u8>(above).iter_mut().zip(bytemuck::cast_slice_mut::<u64, u8>(below));
-        for ((above, below), (a, b)) in bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0)) {
-            (*above, *below) = (eight::<_CMP_GT_OQ>(a, b), eight::<_CMP_GT_OQ>(b, a));
-        }
-    }
-
-    #[target_feature(enable = "avx2")]
-    pub fn words_avx2(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
-        let words = out.iter_mut().zip(a.iter().zip(b));
-        match test {
-            Test::Gt => words.for_each(|(out, (a, b))| *out = word256::<_CMP_GT_OQ>(a, b)),
-            Test::Ge => words.for_each(|(out, (a, b))| *out = word256::<_CMP_GE_OQ>(a, b)),
-            Test::Eq => words.for_each(|(out, (a, b))| *out = word256::<_CMP_EQ_OQ>(a, b)),
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn word256<const OP: i32>(a: &[f64; 64], b: &[f64; 64]) -> u64 {
-        let mut bits = 0;
-        for k in 0..16 {
-            // SAFETY: 4 values from position 4 k lie inside the 64 of each array.
-            let (x, y) = unsafe { (_mm256_loadu_pd(a.as_ptr().add(4 * k)), _mm256_loadu_pd(b.as_ptr().add(4 * k))) };
-            bits |= u64::from(_mm256_movemask_pd(_mm256_cmp_pd::<OP>(x, y)) as u32) << (4 * k);
-        }
-        bits
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,221 @@
+//! The loops of `simd` in the instructions of x86.
+
+use super::Test;
+use crate::curve::Held;
+use std::arch::x86_64::{
+    __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
+    _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64, _mm512_add_pd,
+    _mm512_alignr_epi64, _mm512_castsi512_si128, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_cmp_pd_mask,
+    _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mul_pd, _mm512_permutexvar_epi64,
+    _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_pd, _mm512_setzero_si512,
+    _mm512_storeu_si512, _mm512_sub_pd, _mm512_test_epi8_mask,
+};
+
+const ALL: __mmask8 = 0xff;
+
+/// Calls `$body` for each group of 8 of `$n` values with the position where it begins and its lanes, which are all but in the last.
+macro_rules! groups {
+    ($n:expr, |$at:ident, $lanes:ident| $body:block) => {{
+        let (n, mut $at) = ($n, 0);
+        while $at + 8 <= n {
+            let $lanes = ALL;
+            $body
+            $at += 8;
+        }
+        if $at < n {
+            let $lanes = (1 << (n - $at)) - 1;
+            $body
+        }
+    }};
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn load(values: &[f64], at: usize, lanes: __mmask8) -> __m512d {
+    debug_assert!(at + 8 - lanes.leading_zeros() as usize <= values.len());
+    // SAFETY: callers give only lanes that lie inside the values, and no other is touched.
+    unsafe { _mm512_maskz_loadu_pd(lanes, values.as_ptr().add(at)) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn store(values: &mut [f64], at: usize, lanes: __mmask8, value: __m512d) {
+    debug_assert!(at + 8 - lanes.leading_zeros() as usize <= values.len());
+    // SAFETY: callers give only lanes that lie inside the values, and no other is touched.
+    unsafe { _mm512_mask_storeu_pd(values.as_mut_ptr().add(at), lanes, value) };
+}
+
+/// Three constants in every lane.
+struct Marks(__m512d, __m512d, __m512d);
+
+impl Marks {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn of(held: Held) -> Self {
+        Self(_mm512_set1_pd(held.balance), _mm512_set1_pd(held.quantity), _mm512_set1_pd(held.entry))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    fn equity(&self, close: __m512d) -> __m512d {
+        _mm512_add_pd(self.0, _mm512_mul_pd(self.1, _mm512_sub_pd(close, self.2)))
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
+    let high = &high[..low.len()];
+    let (mut least, mut most) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
+    groups!(low.len(), |at, lanes| {
+        // With a NaN first, the second operand is taken.
+        least = _mm512_mask_min_pd(least, lanes, load(low, at, lanes), least);
+        most = _mm512_mask_max_pd(most, lanes, load(high, at, lanes), most);
+    });
+    (_mm512_reduce_min_pd(least), _mm512_reduce_max_pd(most))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
+    let equity = &mut equity[..close.len()];
+    let (marks, none, mut ruined) = (Marks::of(held), _mm512_setzero_pd(), 0);
+    groups!(close.len(), |at, lanes| {
+        let value = marks.equity(load(close, at, lanes));
+        store(equity, at, lanes, value);
+        ruined |= _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, value, none);
+    });
+    ruined != 0
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; 8]) -> usize {
+    let (marks, none, peak) = (Marks::of(held), _mm512_setzero_pd(), _mm512_set1_pd(peak));
+    let mut lowest = load(troughs, 0, ALL);
+    groups!(values.len(), |at, lanes| {
+        let value = load(values, at, lanes);
+        let equity = if MARKED { marks.equity(value) } else { value };
+        let reaches = _mm512_mask_cmp_pd_mask::<_CMP_GE_OQ>(lanes, equity, peak);
+        let ruined = if MARKED { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, equity, none) } else { 0 };
+        if reaches | ruined != 0 {
+            store(troughs, 0, ALL, lowest);
+            return at;
+        }
+        lowest = _mm512_mask_min_pd(lowest, lanes, equity, lowest);
+    });
+    store(troughs, 0, ALL, lowest);
+    values.len()
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn fill(values: &mut [f64], value: f64) {
+    let value = _mm512_set1_pd(value);
+    groups!(values.len(), |at, lanes| { store(values, at, lanes, value) });
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
+    let n = low.len();
+    let high = &high[..n];
+    let (lower, upper) = (_mm512_set1_pd(lower), _mm512_set1_pd(upper));
+    groups!(n, |at, lanes| {
+        let below = if LOW { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, load(low, at, lanes), lower) } else { 0 };
+        let above = if HIGH { _mm512_mask_cmp_pd_mask::<_CMP_GE_OQ>(lanes, load(high, at, lanes), upper) } else { 0 };
+        if below | above != 0 {
+            return at + (below | above).trailing_zeros() as usize;
+        }
+    });
+    n
+}
+
+#[target_feature(enable = "avx512f")]
+pub fn running_sum(groups: &mut [[i64; 8]], before: i64) -> i64 {
+    let (none, last) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
+    let mut sum = _mm512_set1_epi64(before);
+    for group in groups {
+        // SAFETY: the array has 8 values.
+        let mut x = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
+        // Each value and those up to 1, 3 and 7 places before it.
+        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<7>(x, none));
+        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<6>(x, none));
+        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<4>(x, none));
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_si512(group.as_mut_ptr().cast(), _mm512_add_epi64(x, sum)) };
+        // Not from what was stored: so each group waits for one addition only.
+        sum = _mm512_add_epi64(sum, _mm512_permutexvar_epi64(last, x));
+    }
+    _mm_cvtsi128_si64(_mm512_castsi512_si128(sum))
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn pack_avx512(truths: &[[u8; 64]], out: &mut [u64]) {
+    for (out, truths) in out.iter_mut().zip(truths) {
+        // SAFETY: the array has 64 bytes.
+        let bytes = unsafe { _mm512_loadu_si512(truths.as_ptr().cast()) };
+        *out = _mm512_test_epi8_mask(bytes, bytes);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub fn pack_avx2(truths: &[[u8; 64]], out: &mut [u64]) {
+    for (out, truths) in out.iter_mut().zip(truths) {
+        // SAFETY: the array has twice 32 bytes.
+        let (a, b) = unsafe { (_mm256_loadu_si256(truths.as_ptr().cast()), _mm256_loadu_si256(truths[32..].as_ptr().cast())) };
+        let none = _mm256_setzero_si256();
+        let (a, b) = (_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, none)), _mm256_movemask_epi8(_mm256_cmpeq_epi8(b, none)));
+        *out = !(u64::from(a as u32) | u64::from(b as u32) << 32);
+    }
+}
+
+/// Eight bars a byte: x86 is little-endian, so bytes in order make words.
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn words_avx512(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
+    let bytes = bytemuck::cast_slice_mut::<u64, u8>(out).iter_mut();
+    let groups = bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0));
+    match test {
+        Test::Gt => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GT_OQ>(a, b)),
+        Test::Ge => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GE_OQ>(a, b)),
+        Test::Eq => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_EQ_OQ>(a, b)),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn eight<const OP: i32>(a: &[f64; 8], b: &[f64; 8]) -> u8 {
+    // SAFETY: each array has 8 values.
+    let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
+    _mm512_cmp_pd_mask::<OP>(a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512dq")]
+pub fn both_ways_avx512(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u64], below: &mut [u64]) {
+    let bytes = bytemuck::cast_slice_mut::<u64, u8>(above).iter_mut().zip(bytemuck::cast_slice_mut::<u64, u8>(below));
+    for ((above, below), (a, b)) in bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0)) {
+        (*above, *below) = (eight::<_CMP_GT_OQ>(a, b), eight::<_CMP_GT_OQ>(b, a));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub fn words_avx2(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
+    let words = out.iter_mut().zip(a.iter().zip(b));
+    match test {
+        Test::Gt => words.for_each(|(out, (a, b))| *out = word256::<_CMP_GT_OQ>(a, b)),
+        Test::Ge => words.for_each(|(out, (a, b))| *out = word256::<_CMP_GE_OQ>(a, b)),
+        Test::Eq => words.for_each(|(out, (a, b))| *out = word256::<_CMP_EQ_OQ>(a, b)),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn word256<const OP: i32>(a: &[f64; 64], b: &[f64; 64]) -> u64 {
+    let mut bits = 0;
+    for k in 0..16 {
+        // SAFETY: 4 values from position 4 k lie inside the 64 of each array.
+        let (x, y) = unsafe { (_mm256_loadu_pd(a.as_ptr().add(4 * k)), _mm256_loadu_pd(b.as_ptr().add(4 * k))) };
+        bits |= u64::from(_mm256_movemask_pd(_mm256_cmp_pd::<OP>(x, y)) as u32) << (4 * k);
+    }
+    bits
+}
