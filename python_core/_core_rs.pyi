@@ -86,11 +86,11 @@ def run(
     rules: Rules,
     equity: _Floats,
     flag: Flag | None,
-) -> tuple[_Integers, bool, _Floats, int, int, bool]:
+) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
     """Run a plan over bars, or `masks` (uint8[n] each, 0 is false; None: never) in place of its conditions; fills `equity` (float64[n]).
 
     Returns trades (words to be viewed as `simulate.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
-    the metrics in the order of `metrics.NAMES` (NaN: undefined), rejected orders, ambiguous bars, and whether the account was ruined.
+    the metrics in the order of `metrics.NAMES` (None: undefined; counts are whole), rejected orders, ambiguous bars, and whether the account was ruined.
     """
 
 def values(columns: _Columns, timeframe_ms: int, plan: Plan, wanted: Sequence[int], strategy_ms: int) -> list[_Floats]:

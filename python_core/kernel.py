@@ -155,7 +155,7 @@ def _run_python(
         program,
         rules,
         engine="python",
-        values=np.array(values),
+        metrics=metrics.known(values),
         trades=outcome.trades,
         complete=None,
         equity=outcome.equity,
@@ -168,7 +168,7 @@ def _run_rust(
 ) -> Result:
     assert _core_rs is not None
     equity = np.empty(len(bars))
-    words, pending, values, rejected, ambiguous, ruined = _core_rs.run(
+    words, pending, known, rejected, ambiguous, ruined = _core_rs.run(
         (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
         bars.funding,
         bars.mark,
@@ -185,7 +185,7 @@ def _run_rust(
         program,
         rules,
         engine="rust",
-        values=values,
+        metrics=known,
         trades=words,
         complete=partial(_core_rs.excursions, words, bars.low, bars.high) if pending else None,
         equity=equity,

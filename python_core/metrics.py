@@ -168,15 +168,15 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def from_values(cls, values: Sequence[float]) -> Metrics:
         """The metrics whose flat form, as `compute` gives it, is `values`."""
-        if len(values) != len(NAMES):
-            raise ValueError(f"{len(values)} values are no metrics: there must be {len(NAMES)}, in the order of NAMES")
-        known: list[Any] = [value if value == value else None for value in values]  # NaN isn't equal to itself
-        for i in _COUNT_POSITIONS:
-            known[i] = int(known[i])
+        return cls.from_known(known(values))
+
+    @classmethod
+    def from_known(cls, values: list[Any]) -> Metrics:
+        """The metrics whose flat form, as `known` gives it, is `values`."""
         long, short = len(RUN_NAMES), len(RUN_NAMES) + len(TRADE_NAMES)
         # By position: names take three times as long, most of a call of a thousand bars.
-        known[long:] = TradeMetrics(*known[long:short]), TradeMetrics(*known[short:])
-        return cls(*known)
+        fields = [*values[:long], TradeMetrics(*values[long:short]), TradeMetrics(*values[short:])]
+        return cls(*fields)
 
 
 TRADE_NAMES: Final = TradeMetrics.__struct_fields__
@@ -189,6 +189,16 @@ _COUNT_POSITIONS: Final = tuple(i for i, name in enumerate(NAMES) if name.remove
 _YEAR_MS: Final = 365 * DAY_MS
 _TRADE_COLUMNS: Final = ("entry_index", "exit_index", "side", "reason", "quantity", "entry_price", "fees", "funding", "net")
 _Trade = tuple[int, int, int, int, float, float, float, float, float]
+
+
+def known(values: Sequence[float]) -> list[float | None]:
+    """The flat form with None where a metric is undefined, and whole numbers where it counts."""
+    if len(values) != len(NAMES):
+        raise ValueError(f"{len(values)} values are no metrics: there must be {len(NAMES)}, in the order of NAMES")
+    found: list[Any] = [value if value == value else None for value in values]  # NaN isn't equal to itself
+    for i in _COUNT_POSITIONS:
+        found[i] = int(found[i])
+    return found
 
 
 def compute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from operator import index
@@ -102,7 +103,6 @@ class Result:
     """The outcome of one run.
 
     Attributes:
-        values: the metrics in their flat form, in the order of `metrics.NAMES`, NaN where undefined.
         equity: float64[n], money at each bar's close, everything paid.
         engine: "rust" or "python".
         rejected_orders: entries that were too large for the account or too small for the market.
@@ -117,14 +117,14 @@ class Result:
         execution: Execution,
         *,
         engine: str,
-        values: npt.NDArray[np.float64],
+        metrics: list[float | None],
         trades: npt.NDArray[Any],
         complete: Callable[[], None] | None,
         equity: npt.NDArray[np.float64],
         counts: tuple[int, int, bool],
     ) -> None:
         self._inputs = (bars, program, execution)
-        self.values = values
+        self._known = metrics
         self.engine = engine
         self._words = trades
         self._complete = complete
@@ -157,8 +157,13 @@ class Result:
     @property
     def metrics(self) -> Metrics:
         if self._metrics is None:
-            self._metrics = Metrics.from_values(self.values.tolist())
+            self._metrics = Metrics.from_known(self._known)
         return self._metrics
+
+    @cached_property
+    def values(self) -> npt.NDArray[np.float64]:
+        """The metrics in their flat form, in the order of `metrics.NAMES`, NaN where undefined."""
+        return np.array([math.nan if value is None else value for value in self._known])
 
     @cached_property
     def fingerprint(self) -> str:

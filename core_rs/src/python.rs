@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
+use pyo3::types::{PyFloat, PyInt, PyList, PyModule};
 
 use crate::backtest;
 use crate::cancel;
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::evaluate;
 use crate::indicators;
 use crate::market::Market;
+use crate::metrics;
 use crate::plan;
 use crate::rules;
 use crate::signals::Source;
@@ -241,7 +242,24 @@ fn poll(flag: Option<&cancel::Flag>, raised: &mut Option<PyErr>) -> impl FnMut(f
     }
 }
 
-type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyArray1<f64>>, i64, i64, bool);
+/// Positions of the metrics that count something.
+const COUNTS: [usize; 18] = [19, 20, 21, 31, 32, 38, 43, 44, 45, 56, 57, 61, 64, 65, 66, 77, 78, 82];
+
+/// Metrics as Python has them: none where undefined, and whole numbers where they count.
+fn known<'py>(py: Python<'py>, values: &[f64]) -> PyResult<Bound<'py, PyList>> {
+    let mut counts = [false; metrics::VALUES];
+    COUNTS.iter().for_each(|&i| counts[i] = true);
+    PyList::new(
+        py,
+        values.iter().zip(counts).map(|(&value, count)| match (value.is_nan(), count) {
+            (true, _) => py.None().into_bound(py),
+            (_, true) => PyInt::new(py, value as i64).into_any(),
+            _ => PyFloat::new(py, value).into_any(),
+        }),
+    )
+}
+
+type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, i64, i64, bool);
 
 /// Run a plan, or signals where `masks` are given; fills `equity`. See `_core_rs.pyi`.
 #[pyfunction]
@@ -291,7 +309,7 @@ fn run<'py>(
     Ok((
         bytemuck::cast_vec::<Trade, i64>(outcome.trades).into_pyarray(py),
         outcome.excursions_pending,
-        outcome.metrics.into_pyarray(py),
+        known(py, &outcome.metrics)?,
         tally.rejected_orders,
         tally.ambiguous_bars,
         tally.ruined,

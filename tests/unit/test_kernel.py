@@ -17,6 +17,7 @@ import pytest
 
 import python_core as bt
 from python_core import kernel
+from python_core.metrics import COUNTS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BARS = 50
@@ -117,6 +118,18 @@ def test_one_bar_and_two_are_enough(engine: str) -> None:
         always = np.ones(n, np.bool_)
         result = bt.simulate(bars, bt.Signals(entry_long=always), engine=engine)  # type: ignore[arg-type]
         assert (len(result.equity), len(result.trades)) == (n, n - 1)
+
+
+def test_metrics_are_none_floats_and_whole_numbers_in_both_engines(engine: Any) -> None:
+    result = bt.simulate(bt.Bars(**columns()), bt.Signals(entry_long=masks()["entry_long"]), engine=engine)
+    for metrics, floats in (
+        (result.metrics, result.values[:43]),
+        (result.metrics.long, result.values[43:64]),
+        (result.metrics.short, result.values[64:]),
+    ):
+        for name, value in zip(metrics.__struct_fields__, floats, strict=False):
+            kind = int if name in COUNTS else float if value == value else type(None)
+            assert type(getattr(metrics, name)) is kind, name
 
 
 # What `Bars` and `Signals` never hand over: the compiled module has to stand it all the same.
