@@ -17,17 +17,25 @@ local MOST_WAKES, BATCH = 256, 500
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function rouse(level)
-  if redis.call('LLEN', WAKE .. level) < MOST_WAKES then
-    redis.call('RPUSH', WAKE .. level, '')
+-- Wakes as many idle workers of a level as there are new jobs.
+local function rouse(level, jobs)
+  local wakes = {}
+  for i = 1, math.min(jobs, MOST_WAKES - redis.call('LLEN', WAKE .. level)) do
+    wakes[i] = ''
+  end
+  if #wakes > 0 then
+    redis.call('RPUSH', WAKE .. level, unpack(wakes))
+  end
+end
+
+local function level_and_owner(known)
+  if known then
+    return known:sub(1, 1), known:sub(2)
   end
 end
 
 local function told(id)
-  local known = redis.call('HGET', JOBS, id)
-  if known then
-    return known:sub(1, 1), known:sub(2)
-  end
+  return level_and_owner(redis.call('HGET', JOBS, id))
 end
 
 local function line_of(level, owner)
@@ -38,15 +46,16 @@ local function may_have_more(owner)
   return LIMIT == 0 or tonumber(redis.call('HGET', BUSY, owner) or 0) < LIMIT
 end
 
-local function join_ring(level, owner)
+local function join_ring(level, owner, jobs)
   redis.call('ZADD', RING .. level, 'NX', redis.call('HINCRBY', TURNS, 'ring', 1), owner)
-  rouse(level)
+  rouse(level, jobs)
 end
 
-local function line_up(id, level, owner, since)
-  redis.call('ZADD', line_of(level, owner), since, id)
+-- Puts jobs into one line; `scored` are their times and ids in turns.
+local function line_up(level, owner, scored)
+  redis.call('ZADD', line_of(level, owner), unpack(scored))
   if may_have_more(owner) then
-    join_ring(level, owner)
+    join_ring(level, owner, #scored / 2)
   end
 end
 
@@ -57,43 +66,54 @@ local function leave_line(id, level, owner)
   end
 end
 
-local function hold(id, owner, worker, lease_ms)
-  if redis.call('HSET', LEASE, id, worker) == 1 then
-    redis.call('HINCRBY', BUSY, owner, 1)
+-- `scored` and `leased` are ids after the end of the lease and before the worker, as the commands want them; `counts` are jobs by owner.
+local function hold(scored, leased, counts)
+  redis.call('ZADD', QUEUE, unpack(scored))
+  redis.call('ZADD', TIMERS, unpack(scored))
+  redis.call('HSET', LEASE, unpack(leased))
+  for owner, count in pairs(counts) do
+    redis.call('HINCRBY', BUSY, owner, count)
   end
-  redis.call('ZADD', QUEUE, now + lease_ms, id)
-  redis.call('ZADD', TIMERS, now + lease_ms, id)
 end
 
-local function let_go(id, owner)
-  if redis.call('HDEL', LEASE, id) == 0 then
-    return
+local function let_go(ids, owners, holders)
+  local freed = {}
+  for i, owner in pairs(owners) do
+    freed[owner] = holders[i] and (freed[owner] or 0) + 1 or freed[owner]
   end
-  if redis.call('HINCRBY', BUSY, owner, -1) <= 0 then
-    redis.call('HDEL', BUSY, owner)
-  end
-  if LIMIT > 0 and may_have_more(owner) then
-    for _, level in ipairs(LEVELS) do
-      if redis.call('EXISTS', line_of(level, owner)) == 1 then
-        join_ring(level, owner)
+  redis.call('HDEL', LEASE, unpack(ids))
+  for owner, count in pairs(freed) do
+    if redis.call('HINCRBY', BUSY, owner, -count) <= 0 then
+      redis.call('HDEL', BUSY, owner)
+    end
+    if LIMIT > 0 and may_have_more(owner) then
+      for _, level in ipairs(LEVELS) do
+        if redis.call('EXISTS', line_of(level, owner)) == 1 then
+          join_ring(level, owner, count)
+        end
       end
     end
   end
 end
 
-local function remove(id)
-  local level, owner = told(id)
-  local there = redis.call('ZREM', QUEUE, id)
-  if redis.call('ZREM', TIMERS, id) == 0 and level then
-    leave_line(id, level, owner)
+-- Removes jobs, given with who holds each; none may be there twice.
+local function remove(ids, holders)
+  local known, owners, payloads = redis.call('HMGET', JOBS, unpack(ids)), {}, {}
+  local in_line = redis.call('ZREM', TIMERS, unpack(ids)) < #ids
+  for i, id in ipairs(ids) do
+    local level, owner = level_and_owner(known[i])
+    if level and in_line then
+      leave_line(id, level, owner)
+    end
+    owners[i], payloads[i] = owner, PAYLOAD .. id
   end
-  if level then
-    let_go(id, owner)
-    redis.call('HDEL', JOBS, id)
+  let_go(ids, owners, holders)
+  redis.call('HDEL', JOBS, unpack(ids))
+  if redis.call('EXISTS', LOST) == 1 then
+    redis.call('HDEL', LOST, unpack(ids))
   end
-  redis.call('HDEL', LOST, id)
-  redis.call('DEL', PAYLOAD .. id)
-  return there
+  redis.call('DEL', unpack(payloads))
+  return redis.call('ZREM', QUEUE, unpack(ids))
 end
 
 -- What has come due stands in line; a job whose lease has run out stands first.
@@ -102,110 +122,207 @@ local function come_due()
   for i = 1, #found, 2 do
     local id = found[i]
     local level, owner = told(id)
+    local holder = redis.call('HGET', LEASE, id)
     if level then
-      local held = redis.call('HEXISTS', LEASE, id) == 1
       redis.call('ZREM', TIMERS, id)
-      let_go(id, owner)
-      if held then
+      let_go({id}, {owner}, {holder})
+      if holder then
         redis.call('HINCRBY', LOST, id, 1)
       end
-      line_up(id, level, owner, held and 0 or found[i + 1])
+      line_up(level, owner, {holder and 0 or found[i + 1], id})
     else
-      remove(id)
+      remove({id}, {holder})
     end
   end
 end
 
--- The owner whose turn it is on a level, his longest waiting job, and since when it waits. What is empty stays so during a call.
-local empty = {}
-local function head(level)
-  while not empty[level] do
-    local owner = redis.call('ZRANGE', RING .. level, 0, 0)[1]
-    if not owner then
-      empty[level] = true
-      return nil
-    end
-    local first = redis.call('ZRANGE', line_of(level, owner), 0, 0, 'WITHSCORES')
-    if first[1] and may_have_more(owner) then
-      return owner, first[1], tonumber(first[2])
-    end
-    redis.call('ZREM', RING .. level, owner)
-  end
+-- A sorted set that is read in order, so many members at a time.
+local function reading(key, chunk)
+  return {key = key, chunk = chunk, found = {}, at = 1, read = 0}
 end
 
--- Takes the next job of these levels out of its line. Every other turn is the most urgent level's, however long others have waited.
-local function next_job(levels, urgent_first)
-  local best, level, owner, id
-  for i = 1, #levels do
-    local candidate = levels:sub(i, i)
-    local its_owner, its_id, since = head(candidate)
-    if its_id and (not best or since + HEAD_START[candidate] < best) then
-      best, level, owner, id = since + HEAD_START[candidate], candidate, its_owner, its_id
-      if candidate == '0' and urgent_first then
-        break
+-- The member that is next, and its score; nil at the end.
+local function peek(set)
+  if set.at > #set.found and not set.ended then
+    set.found, set.at = redis.call('ZRANGE', set.key, set.read, set.read + set.chunk - 1, 'WITHSCORES'), 1
+    set.read = set.read + #set.found / 2
+    set.ended = #set.found < 2 * set.chunk
+  end
+  return set.found[set.at], tonumber(set.found[set.at + 1])
+end
+
+-- Claims up to so many jobs. While it chooses, it only reads, many members at a time; what it took is written at the end, in a call or two
+-- for each set.
+local function claim(most, levels, worker, lease_ms)
+  local rings, lines, busy, counts, ids, scored, leased = {}, {}, {}, {}, {}, {}, {}
+  local turn = tonumber(redis.call('HGET', TURNS, 'claim') or 0)
+  local candidates = {}
+  for level in levels:gmatch('.') do
+    candidates[#candidates + 1] = level
+    rings[level] = {waiting = reading(RING .. level, most + 1), served = {}, at = 1, gone = {}}
+  end
+
+  local function has_room(owner)
+    if LIMIT == 0 then
+      return true
+    end
+    busy[owner] = busy[owner] or tonumber(redis.call('HGET', BUSY, owner) or 0)
+    return busy[owner] + (counts[owner] or 0) < LIMIT
+  end
+
+  local function next_owner(ring)
+    return peek(ring.waiting) or ring.served[ring.at]
+  end
+
+  local function pass(ring)
+    if peek(ring.waiting) then
+      ring.waiting.at = ring.waiting.at + 2
+    else
+      ring.at = ring.at + 1
+    end
+  end
+
+  local function line_for(level, owner)
+    local key = line_of(level, owner)
+    lines[key] = lines[key] or reading(key, math.ceil(most / rings[level].waiting.read) + 1)
+    return lines[key]
+  end
+
+  -- The owner whose turn it is on a level, his longest waiting job, and since when it waits.
+  local function head(level)
+    local ring = rings[level]
+    local owner = next_owner(ring)
+    while owner do
+      local id, since = peek(line_for(level, owner))
+      if id and has_room(owner) then
+        return owner, id, since
+      end
+      ring.gone[#ring.gone + 1] = owner
+      pass(ring)
+      owner = next_owner(ring)
+    end
+  end
+
+  while #ids < most do
+    -- Every other turn is the most urgent level's, however long others have waited.
+    local best, level, owner, id
+    for _, candidate in ipairs(candidates) do
+      local its_owner, its_id, since = head(candidate)
+      if its_id and (not best or since + HEAD_START[candidate] < best) then
+        best, level, owner, id = since + HEAD_START[candidate], candidate, its_owner, its_id
+        if candidate == '0' and turn % 2 == 0 then
+          break
+        end
       end
     end
+    if not id then
+      break
+    end
+    local ring, line = rings[level], line_for(level, owner)
+    pass(ring)
+    ring.served[#ring.served + 1] = owner
+    line.at, line.taken = line.at + 2, (line.taken or 0) + 1
+    counts[owner] = (counts[owner] or 0) + 1
+    turn = turn + 1
+    ids[#ids + 1] = id
+    scored[#scored + 1], scored[#scored + 2] = now + lease_ms, id
+    leased[#leased + 1], leased[#leased + 2] = id, worker
   end
-  if not id then
-    return nil
+
+  for level, ring in pairs(rings) do
+    local staying = {}
+    for i = ring.at, #ring.served do
+      local owner = ring.served[i]
+      local into = peek(line_for(level, owner)) and has_room(owner) and staying or ring.gone
+      into[#into + 1] = owner
+    end
+    if #ring.gone > 0 then
+      redis.call('ZREM', RING .. level, unpack(ring.gone))
+    end
+    if #staying > 0 and ring.waiting.read > 1 then
+      local first, turns = redis.call('HINCRBY', TURNS, 'ring', #staying) - #staying, {}
+      for i, owner in ipairs(staying) do
+        turns[2 * i - 1], turns[2 * i] = first + i, owner
+      end
+      redis.call('ZADD', RING .. level, unpack(turns))
+    end
   end
-  leave_line(id, level, owner)
-  if redis.call('ZCARD', RING .. level) > 1 and redis.call('ZSCORE', RING .. level, owner) then
-    redis.call('ZADD', RING .. level, redis.call('HINCRBY', TURNS, 'ring', 1), owner)
+  if #ids == 0 then
+    return {}
   end
-  return id, owner
+  for key, line in pairs(lines) do
+    if line.taken then
+      redis.call('ZREMRANGEBYRANK', key, 0, line.taken - 1)
+    end
+  end
+  redis.call('HSET', TURNS, 'claim', turn)
+  hold(scored, leased, counts)
+  local payloads = {}
+  for i, id in ipairs(ids) do
+    payloads[i] = PAYLOAD .. id
+  end
+  return {ids, redis.call('MGET', unpack(payloads)), redis.call('HMGET', LOST, unpack(ids))}
 end
 
 if verb == 'enqueue' then
   -- life of a payload in ms, then (id, level and owner, payload, delay) for each job; ids that are there stay as they are
-  local added = 0
+  local ids, fresh, kinds, seen, lines = {}, {}, {}, {}, {}
   for i = 4, #ARGV, 4 do
-    local id, known, delay = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 3])
-    if redis.call('ZADD', QUEUE, 'NX', now + delay, id) == 1 then
-      redis.call('SET', PAYLOAD .. id, ARGV[i + 2], 'PX', ARGV[3] + delay)
-      redis.call('HSET', JOBS, id, known)
+    ids[#ids + 1] = ARGV[i]
+  end
+  local there = redis.call('ZMSCORE', QUEUE, unpack(ids))
+  for i, id in ipairs(ids) do
+    local at = 4 * i
+    local known, delay = ARGV[at + 1], tonumber(ARGV[at + 3])
+    if not there[i] and not seen[id] then
+      seen[id] = true
+      kinds[#kinds + 1], kinds[#kinds + 2] = id, known
+      fresh[#fresh + 1], fresh[#fresh + 2] = now + delay, id
+      redis.call('SET', PAYLOAD .. id, ARGV[at + 2], 'PX', ARGV[3] + delay)
       if delay > 0 then
         redis.call('ZADD', TIMERS, now + delay, id)
-        rouse(known:sub(1, 1))
+        rouse(known:sub(1, 1), 1)
       else
-        line_up(id, known:sub(1, 1), known:sub(2), now)
+        local line = lines[known] or {}
+        lines[known] = line
+        line[#line + 1], line[#line + 2] = now, id
       end
-      added = added + 1
     end
   end
-  return added
+  if #fresh > 0 then
+    redis.call('ZADD', QUEUE, unpack(fresh))
+    redis.call('HSET', JOBS, unpack(kinds))
+  end
+  for known, line in pairs(lines) do
+    line_up(known:sub(1, 1), known:sub(2), line)
+  end
+  return #fresh / 2
 
 elseif verb == 'exchange' then
   -- worker, lease in ms, at most so many, levels, then ids that it has done with
   -- -> ids, payloads and lost leases of jobs that are now its own; or milliseconds until there may be some (-1: nothing is queued)
-  for i = 7, #ARGV do
-    local holder = redis.call('HGET', LEASE, ARGV[i])
-    if not holder or holder == ARGV[3] then
-      remove(ARGV[i])
+  if #ARGV > 6 then
+    local mine, holders, seen = {}, {}, {}
+    for i, holder in ipairs(redis.call('HMGET', LEASE, unpack(ARGV, 7))) do
+      local id = ARGV[i + 6]
+      if not seen[id] and (not holder or holder == ARGV[3]) then
+        seen[id], mine[#mine + 1], holders[#mine + 1] = true, id, holder
+      end
+    end
+    if #mine > 0 then
+      remove(mine, holders)
     end
   end
-  local most, levels, claimed = tonumber(ARGV[5]), ARGV[6], {}
+  local most, levels = tonumber(ARGV[5]), ARGV[6]
   if most == 0 then
-    return claimed
+    return {}
   end
   come_due()
   if redis.call('EXISTS', PAUSED) == 0 then
-    local turn = tonumber(redis.call('HGET', TURNS, 'claim') or 0)
-    for _ = 1, most do
-      local id, owner = next_job(levels, turn % 2 == 0)
-      if not id then
-        break
-      end
-      turn = turn + 1
-      hold(id, owner, ARGV[3], ARGV[4])
-      claimed[#claimed + 1] = id
-      claimed[#claimed + 1] = redis.call('GET', PAYLOAD .. id)
-      claimed[#claimed + 1] = tonumber(redis.call('HGET', LOST, id) or 0)
+    local claimed = claim(most, levels, ARGV[3], tonumber(ARGV[4]))
+    if #claimed > 0 then
+      return claimed
     end
-    redis.call('HSET', TURNS, 'claim', turn)
-  end
-  if #claimed > 0 then
-    return claimed
   end
   if redis.call('EXISTS', QUEUE) == 0 then
     redis.call('DEL', TURNS)
@@ -228,7 +345,7 @@ elseif verb == 'renew' then
       redis.call('HSETNX', JOBS, id, '1')
       local level, owner = told(id)
       leave_line(id, level, owner)
-      hold(id, owner, ARGV[3], ARGV[4])
+      hold({now + ARGV[4], id}, {id, ARGV[3]}, holder and {} or {[owner] = 1})
     end
   end
   return lost
@@ -240,24 +357,22 @@ elseif verb == 'release' then
     return 0
   end
   local level, owner = told(id)
-  let_go(id, owner)
+  let_go({id}, {owner}, {ARGV[3]})
   redis.call('ZADD', QUEUE, now + delay, id)
   redis.call('ZADD', TIMERS, now + delay, id)
-  rouse(level)
+  rouse(level, 1)
   return 1
 
 elseif verb == 'drop' then
   -- id, unless a worker has it
-  return redis.call('HEXISTS', LEASE, ARGV[3]) == 0 and remove(ARGV[3]) or 0
+  return redis.call('HEXISTS', LEASE, ARGV[3]) == 0 and remove({ARGV[3]}, {false}) or 0
 
 elseif verb == 'pause' then
   return redis.call('SET', PAUSED, now)
 
 elseif verb == 'resume' then
   for _, level in ipairs(LEVELS) do
-    for _ = 1, math.min(redis.call('ZCARD', RING .. level), 1) * MOST_WAKES do
-      rouse(level)
-    end
+    rouse(level, redis.call('EXISTS', RING .. level) * MOST_WAKES)
   end
   return redis.call('DEL', PAUSED)
 

@@ -152,7 +152,7 @@ class Queue:
         answer = await self._call("exchange", worker, lease_ms, most, levels, *done)
         if isinstance(answer, int):
             return [], answer
-        return [_claimed(identifier.decode(), *rest) for identifier, *rest in zip(answer[::3], answer[1::3], answer[2::3], strict=True)], 0
+        return [_claimed(identifier.decode(), payload, int(lost or 0)) for identifier, payload, lost in zip(*answer, strict=True)], 0
 
     async def renew(self, worker: str, lease_ms: int, ids: Iterable[str]) -> set[str]:
         """Prolong the leases; returns the ids that another worker has taken over."""
