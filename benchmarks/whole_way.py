@@ -128,10 +128,10 @@ async def _nothing(service: workers.Service, ids: Sequence[str]) -> list[subproc
 
 
 async def _begin_together(service: workers.Service, command: list[str]) -> list[subprocess.Popen[bytes]]:
-    await service.queue.pause()
+    await service.operator.pause()
     started = [_process(service, command) for _ in range(WORKERS)]
     await _until(service, lambda metrics: len(metrics.workers) == WORKERS, started)
-    await service.queue.resume()
+    await service.operator.resume()
     return started
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers import dead, health
+from workers import dead, health, pause
 from workers.database import Database
 from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.health import WorkerInfo
@@ -51,10 +51,10 @@ class Operator:
             return await health.workers(self.queue)
 
     async def pause(self) -> None:
-        """Let workers finish what they have and claim no more."""
+        """Let workers finish what they have and claim no more, until `resume`, also when Redis forgets it."""
         with reachable():
-            await self.queue.pause()
+            await pause.pause(self.database, self.queue)
 
     async def resume(self) -> None:
         with reachable():
-            await self.queue.resume()
+            await pause.resume(self.database, self.queue)

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import idempotency, store
+from workers import idempotency, pause, store
 from workers.database import Database
 from workers.queue import Queue, QueuedJob, RedisError
 from workers.runs import RunState, now_ms
@@ -40,8 +40,9 @@ async def send(database: Database, queue: Queue) -> int:
 async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Callable[[], int] = now_ms) -> int:
     """Send again what the queue should have and has not; how many jobs.
 
-    A run that looks running may well be, so its job comes back at the end of a lease, which a live worker will have renewed by then.
+    A pause first, lest what comes back is claimed at once. A run that looks running may well be, so its job comes back at the end of a lease, which a live worker will have renewed by then.
     """
+    await pause.remind(database, queue)
     mended, after = 0, ""
     while True:
         async with database.read() as session:

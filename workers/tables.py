@@ -204,6 +204,15 @@ class OutboxRow(Table):
     due_at: Mapped[int]
 
 
+class PauseRow(Table):
+    """What is paused, as long as it is."""
+
+    __tablename__ = "pauses"
+
+    what: Mapped[str] = mapped_column(String(20), primary_key=True)
+    since: Mapped[int]
+
+
 class KeyRow(Table):
     """What a client's idempotency key has led to: `key` is the hash of owner, operation and key, `request` that of the body."""
 

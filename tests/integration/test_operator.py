@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from workers import attempts, creation, events, follow, lease, saga, store
+from workers import attempts, creation, events, follow, lease, outbox, saga, store
 from workers.dead_lines import dead_lines
-from workers.runs import RunState, Terms
+from workers.runs import RunState, Terms, now_ms
 from workers.saga import SagaState, Step
 from workers.tables import SagaRow
 
@@ -292,3 +292,22 @@ async def test_a_job_that_waits_is_stopped_while_it_waits() -> None:
     with pytest.raises(bt.Cancelled):
         await waiting
     assert await attempts.Job("run").unless_stopped(asyncio.sleep(0, "done")) == "done"
+
+
+async def test_a_pause_outlasts_a_redis_that_forgets(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    async def reconciled() -> tuple[int, bool]:
+        await outbox.reconcile(service.database, service.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
+        figures = await service.queue.figures()
+        return figures.ready, figures.paused
+
+    await service.submit_backtest(request_)
+    await service.operator.pause()
+    await service.operator.pause()
+    await outbox.send(service.database, service.queue)
+    await service.queue.redis.flushall()
+    assert await reconciled() == (1, True)
+    assert (await service.queue.exchange("worker", 1000, 5))[0] == []
+    await service.operator.resume()
+    assert await reconciled() == (1, False)
+    await service.queue.pause()  # as of a resumption that Redis has not kept
+    assert await reconciled() == (1, False)
