@@ -23,6 +23,7 @@ async def board(session: AsyncSession, row: RunRow) -> None:
         return
     await hold(session, row.flight)
     urgent_enough = [priority for priority in Priority if _ORDER[priority] <= _ORDER[Priority(row.priority)]]
+    # What was due at once when it was accepted is never later, though the clock of who accepted it may be ahead of ours (on SQLite: was).
     leader = await session.scalar(
         sa.select(RunRow)
         .where(RunRow.flight == row.flight, RunRow.state.in_(OPEN), RunRow.leader_id.is_(None), ~RunRow.cancel_requested)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from workers import idempotency, lease, results, store
+from workers import idempotency, lease, results, store, submit
 from workers.runs import RunState, Terms, now_ms
 from workers.tables import AttemptRow, KeyRow, OutboxRow
 
@@ -168,6 +168,16 @@ async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: worker
     later = await service.submit_backtest(other, Terms(run_at=now_ms() + 60_000))
     assert (await service.submit_backtest(other)).follows is None
     assert later.follows is low.follows is None
+
+
+async def test_a_run_due_at_once_is_followed_though_the_clock_of_who_accepted_it_was_ahead(
+    service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as ahead:
+        ahead.setattr(submit, "now_ms", lambda: now_ms() + 30_000)
+        leader = await service.submit_backtest(request_)
+    assert leader.due_at > now_ms()
+    assert (await service.submit_backtest(request_)).follows == leader.id
 
 
 async def test_a_scheduled_run_waits_for_its_time(
