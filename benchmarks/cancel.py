@@ -1,0 +1,150 @@
+"""How soon the kernel has stopped when a backtest is cancelled while it runs: from the call to the service to the end of the kernel's work.
+
+By itself it is the worker process that it starts, which notes when each kernel has ended: python cancel.py FILE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import whole_way
+from report import table
+
+import python_core as bt
+import workers
+from workers.runs import DONE, RunState
+
+WAIT_S = 60.0
+STRATEGY = bt.Strategy(
+    entry_long="crossover(close, wma(close, 200)) and correlation(close, volume, 100) > 0",
+    exit_long="crossunder(close, wma(close, 200))",
+)
+
+
+class Kernel(NamedTuple):
+    """A kernel, and so many bars that it has work for seconds."""
+
+    name: str
+    engine: str
+    isolated: bool
+    bars: int
+
+
+class Cancels(NamedTuple):
+    bars: int
+    p50_ms: float
+    worst_ms: float
+
+
+def kernels(rust_bars: int) -> list[Kernel]:
+    return [
+        Kernel("Rust", "rust", False, rust_bars),
+        Kernel("Python, a thread of the worker", "python", False, 100_000),
+        Kernel("Python, a process of its own", "python", True, 100_000),
+    ]
+
+
+async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> dict[str, Cancels]:
+    found = {}
+    settings = workers.Settings(
+        data_dir=str(folder / "cancel"), database_url=f"sqlite:///{folder / 'cancel.sqlite'}", redis_url=redis_url, log_level="error"
+    )
+    await whole_way.empty(redis_url)
+    async with workers.open_service(settings) as service:
+        for kernel in kernels(rust_bars):
+            if kernel.engine == "rust" and bt.engine != "rust":
+                continue
+            path = service.settings.folder / f"{kernel.bars}.parquet"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                bt.synthetic(kernel.bars, timeframe="1m").to_polars().write_parquet(path)
+                await service.create_dataset(f"bars-{kernel.bars}", path)
+            log = folder / f"ended-{len(found)}"
+            request = workers.BacktestRequest(dataset=f"bars-{kernel.bars}", strategy=STRATEGY, engine=kernel.engine)
+            async with _worker(msgspec.structs.replace(settings, isolate_python=kernel.isolated), log):
+                waits = [await _cancel_ms(service, request, log) for _ in range(count)]
+            found[kernel.name] = Cancels(kernel.bars, statistics.median(waits), max(waits))
+            print(f"cancel, {kernel.name}: {found[kernel.name]}", file=sys.stderr, flush=True)
+    return found
+
+
+async def _cancel_ms(service: workers.Service, request: workers.BacktestRequest, log: Path) -> float:
+    run = await service.submit_backtest(request)
+    async with asyncio.timeout(WAIT_S):
+        async for told in await service.follow_run(run.id):
+            if told.event and told.event.fraction:
+                break
+        await asyncio.sleep(random.uniform(0, 0.1))
+        before = len(_ends(log))
+        asked = time.monotonic_ns()
+        await service.cancel_run(run.id)
+        while len(ends := _ends(log)) == before:
+            await asyncio.sleep(0.005)
+        while (state := (await service.get_run(run.id)).state) not in DONE:
+            await asyncio.sleep(0.005)
+    if state != RunState.CANCELLED:
+        raise RuntimeError(f"the run has {state}: it was too short to be cancelled")
+    return (ends[-1] - asked) / 1e6
+
+
+def _ends(log: Path) -> list[int]:
+    return [int(line) for line in log.read_text().split()]
+
+
+@asynccontextmanager
+async def _worker(settings: workers.Settings, log: Path) -> AsyncIterator[None]:
+    log.touch()
+    process = subprocess.Popen([sys.executable, __file__, str(log)], env={**os.environ, **settings.to_env()})
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def text(cancels: dict[str, Cancels]) -> str:
+    head = (
+        "A backtest is cancelled while its kernel runs, at some moment after the first news of its progress: milliseconds from the call to the "
+        "service, through database and Redis, until the worker's kernel has ended; for Python in a process of its own, until that is gone."
+    )
+    rows = [[name, f"{found.bars:,}", f"{found.p50_ms:.1f}", f"{found.worst_ms:.1f}", ""] for name, found in cancels.items()]
+    return f"{head}\n\n{table(['', 'bars', 'median ms', 'worst ms', ''], rows)}"
+
+
+def note_ends(path: Path) -> None:
+    from workers import backtests
+
+    compute, compute_apart = backtests.compute, backtests.compute_apart
+    log = path.open("a", buffering=1)
+
+    def noted(*arguments: Any) -> Any:
+        try:
+            return compute(*arguments)
+        finally:
+            log.write(f"{time.monotonic_ns()}\n")
+
+    async def noted_apart(*arguments: Any) -> Any:
+        try:
+            return await compute_apart(*arguments)
+        finally:
+            log.write(f"{time.monotonic_ns()}\n")
+
+    backtests.compute, backtests.compute_apart = noted, noted_apart
+
+
+if __name__ == "__main__":
+    from workers.cli import main
+
+    note_ends(Path(sys.argv[1]))
+    sys.exit(main(["worker-process"]))
