@@ -13,10 +13,6 @@ use crate::signals::OrderTile;
 use crate::simd::{self, extremes, multiversion};
 use crate::trade::{Reason, Trade};
 
-/// Prices in a line of the cache, and how many lines of the next trade's bars are asked for ahead of their use.
-const LINE: usize = 8;
-const LINES_AHEAD: usize = 16;
-
 /// Runs tiles of orders; what is left between tiles is the trader's account, and the caller's ledger and curve.
 #[derive(Clone, Debug)]
 pub struct Simulator<'a> {
@@ -121,15 +117,7 @@ multiversion! {
 }
 #[inline(always)]
 fn excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool {
-    for k in 0..trades.len() {
-        if let Some(later) = trades.get(k + 1) {
-            let bars = later.entry_index as usize..later.exit_index as usize;
-            for bar in bars.step_by(LINE).take(LINES_AHEAD) {
-                simd::prefetch(low, bar);
-                simd::prefetch(high, bar);
-            }
-        }
-        let trade = &mut trades[k];
+    for trade in trades {
         let to_close = trade.reason == Reason::End as i64 || trade.reason == Reason::Ruin as i64;
         let bars = trade.entry_index as usize..(trade.exit_index as usize).wrapping_add(usize::from(to_close));
         let (Some(low), Some(high)) = (low.get(bars.clone()), high.get(bars)) else { return false };
