@@ -2,6 +2,7 @@
 
 use crate::bits::{self, Mask};
 use crate::market::Market;
+use crate::position::Position;
 use crate::rules::{Intrabar, Level, Rules, Sizing};
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
 use crate::trade::{Reason, Trade};
@@ -9,51 +10,6 @@ use crate::trade::{Reason, Trade};
 /// Where closed trades go.
 pub trait Ledger {
     fn record(&mut self, trade: &Trade);
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Position {
-    pub long: bool,
-    pub side: f64,
-    pub opened: usize,
-    /// Strategy bars that had closed when the first entry filled.
-    pub strategy_bar: i64,
-    pub entry: f64,
-    pub quantity: f64,
-    pub largest: f64,
-    pub entries: u32,
-    pub fees: f64,
-    pub funding: f64,
-    pub highest: f64,
-    pub lowest: f64,
-    pub stop: Option<f64>,
-    pub target: Option<f64>,
-    pub trail: Option<f64>,
-    pub rungs: usize,
-}
-
-impl Position {
-    /// Take in the range of a bar that the position has outlasted.
-    pub fn see(&mut self, high: f64, low: f64) {
-        self.highest = if high > self.highest { high } else { self.highest };
-        self.lowest = if low < self.lowest { low } else { self.lowest };
-    }
-
-    fn best(&self) -> f64 {
-        if self.long { self.highest } else { self.lowest }
-    }
-
-    /// Whether `price` is at `level` or worse for the position.
-    #[inline(always)]
-    fn beyond(&self, price: f64, level: f64) -> bool {
-        if self.long { price <= level } else { price >= level }
-    }
-
-    /// Whether `price` is at `level` or better for the position.
-    #[inline(always)]
-    fn reached(&self, price: f64, level: f64) -> bool {
-        if self.long { price >= level } else { price <= level }
-    }
 }
 
 /// An entry that is accepted: at which price, slippage included, and for which fee.

@@ -134,3 +134,62 @@ impl<'a> Drawdown<'a> {
         self.deepest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DeepestDrawdown, Drawdown};
+    use crate::random::Random;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// The definition, bar by bar.
+    fn deepest(equity: &[f64], capital: f64, time: &[i64]) -> DeepestDrawdown {
+        let (mut peak, mut peak_bar) = (capital, 0);
+        let mut worst = DeepestDrawdown { fraction: 0.0, money: 0.0, duration_ms: 0 };
+        for (bar, &value) in equity.iter().enumerate() {
+            if value >= peak {
+                (peak, peak_bar) = (value, bar);
+            } else {
+                worst.duration_ms = worst.duration_ms.max(time[bar] - time[peak_bar]);
+            }
+            worst.money = worst.money.max(peak - value);
+            worst.fraction = worst.fraction.max((peak - value) / peak);
+        }
+        worst
+    }
+
+    #[test]
+    fn a_drawdown_found_by_blocks_is_that_found_bar_by_bar() {
+        let mut random = Random(7);
+        for case in 0..3_000 {
+            let n = 1 + random.below(700);
+            let time = random.times(n, HOUR_MS);
+            let capital = 100.0;
+            let (step, drift) = ([0.0, 0.1, 3.0][case % 3], [0.0, 0.05, -0.05, 1.0][case % 4]);
+            let mut value = capital + random.below(3) as f64 - 1.0;
+            let mut equity: Vec<f64> = (0..n)
+                .map(|_| {
+                    value += (random.next() - 0.5) * step + drift;
+                    if case % 5 == 0 { value.round() } else { value }
+                })
+                .collect();
+            if case % 11 == 0 {
+                equity[random.below(n)] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0][random.below(4)];
+            }
+            let mut drawdown = Drawdown::new(capital, &time);
+            let mut start = 0;
+            while start < n {
+                let end = (start + 1 + random.below(400)).min(n);
+                let piece = &equity[start..end];
+                if piece.iter().all(|&value| value == piece[0]) {
+                    drawdown.push_flat(piece[0], 0);
+                    drawdown.push_flat(piece[0], piece.len());
+                } else {
+                    drawdown.push(piece);
+                }
+                start = end;
+            }
+            assert_eq!(drawdown.deepest(), deepest(&equity, capital, &time), "case {case}");
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! The walk from event to event: where nothing but orders and levels that stay can change a position, the bars between are skipped.
 
-use crate::account::{Ledger, Position, Trader};
+use crate::account::{Ledger, Trader};
 use crate::bits::{self, Mask};
 use crate::curve::{Curve, Held};
+use crate::position::Position;
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
 use crate::simd::{first_outside, multiversion};
 use crate::trade::{Reason, Trade};

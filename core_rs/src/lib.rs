@@ -25,8 +25,11 @@ pub mod lanes;
 pub mod market;
 pub mod metrics;
 pub mod plan;
+pub mod position;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(test)]
+mod random;
 pub mod rules;
 pub mod signals;
 pub mod simd;

@@ -1,0 +1,174 @@
+//! Metrics of a run, with the bits of the Python twin, which says what each one means.
+//!
+//! What needs every bar or every trade in turn is gathered while the run goes on, by `Drawdown` and `TradeTally`; the report then costs
+//! O(days + trades).
+
+mod periods;
+mod returns;
+mod trades;
+
+use crate::drawdown::DeepestDrawdown;
+use crate::elementary::power;
+use crate::metrics::returns::period_values;
+use crate::metrics::trades::trade_values;
+use crate::trade::Trade;
+
+pub use periods::Periods;
+pub use trades::TradeTally;
+
+/// Values of a run, followed by those of its long and of its short trades; `NAMES` in Python gives the order.
+pub const VALUES: usize = 43 + 2 * SIDE_VALUES;
+const SIDE_VALUES: usize = 21;
+
+const DAY_MS: i64 = 86_400_000;
+const WEEK_MS: i64 = 7 * DAY_MS;
+const YEAR_MS: i64 = 365 * DAY_MS;
+
+#[derive(Clone, Copy, Debug)]
+pub struct MetricsInput<'a> {
+    pub final_equity: f64,
+    pub bars: usize,
+    /// From the open of the first bar to the close of the last one.
+    pub span_ms: i64,
+    pub timeframe_ms: i64,
+    /// Equity at the ends of `Periods`; empty where it was not followed, which leaves the metrics of returns undefined.
+    pub periods: &'a [f64],
+    /// In the order of exits, as `tally` has seen them; without them `sqn` is undefined.
+    pub trades: Option<&'a [Trade]>,
+    pub tally: &'a TradeTally,
+    pub drawdown: Option<DeepestDrawdown>,
+    pub capital: f64,
+    pub exchange_calendar: bool,
+    pub exposed_bars: i64,
+    /// Money, over all fills.
+    pub traded_notional: f64,
+    pub first_open: f64,
+    pub last_close: f64,
+}
+
+/// The metrics in their flat form: counts as floats, NaN where undefined.
+pub fn compute(input: &MetricsInput) -> Vec<f64> {
+    let last = input.final_equity;
+    let years = input.span_ms as f64 / YEAR_MS as f64;
+    let drawdown = |part: fn(DeepestDrawdown) -> f64| input.drawdown.map_or(f64::NAN, part);
+    let net_profit = last - input.capital;
+    let total_return = ratio(net_profit, input.capital);
+    let cagr = if last <= 0.0 { -1.0 } else { power(last / input.capital, 1.0 / years) - 1.0 };
+    let held = ratio(input.last_close, input.first_open) - 1.0;
+    let risk = period_values(input);
+    let [all, long, short] = trade_values(input.trades, input.tally);
+    let mut values = Vec::with_capacity(VALUES);
+    values.extend([
+        last,
+        net_profit,
+        total_return,
+        cagr,
+        risk.volatility,
+        risk.sharpe,
+        risk.sortino,
+        ratio(cagr, drawdown(|deepest| deepest.fraction)),
+        risk.omega,
+        drawdown(|deepest| deepest.fraction),
+        drawdown(|deepest| deepest.duration_ms as f64 / DAY_MS as f64),
+        risk.average_drawdown,
+        risk.ulcer_index,
+        ratio(net_profit, drawdown(|deepest| deepest.money)),
+        risk.value_at_risk,
+        risk.conditional_value_at_risk,
+        risk.tail_ratio,
+        risk.skew,
+        risk.kurtosis,
+    ]);
+    // The same metrics as of a side, without net_profit and with two more after average_bars_held.
+    values.extend(&all[..4]);
+    values.extend(&all[5..16]);
+    values.extend([ratio(input.exposed_bars as f64, input.bars as f64), ratio(input.traded_notional, input.capital)]);
+    values.extend(&all[16..]);
+    values.extend([held, total_return - held]);
+    values.extend(long);
+    values.extend(short);
+    for value in &mut values {
+        // Adding 0 makes -0 a 0; one NaN stands for all.
+        *value = if value.is_finite() { *value + 0.0 } else { f64::from_bits(0x7ff8_0000_0000_0000) };
+    }
+    values
+}
+
+/// A quotient, NaN where it is undefined.
+#[inline]
+fn ratio(numerator: f64, denominator: f64) -> f64 {
+    if denominator.is_finite() && denominator != 0.0 { numerator / denominator } else { f64::NAN }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drawdown::Drawdown;
+    use crate::trade::Reason;
+
+    fn trade(side: i64, net: f64, reason: Reason) -> Trade {
+        Trade {
+            entry_time: 0,
+            exit_time: 0,
+            entry_index: 0,
+            exit_index: 3,
+            side,
+            reason: reason as i64,
+            quantity: 2.0,
+            entry_price: 32.0,
+            exit_price: 32.0,
+            gross: net,
+            fees: 1.0,
+            funding: 0.5,
+            net,
+            mae: 0.0,
+            mfe: 0.0,
+        }
+    }
+
+    fn values(equity: &[f64], time: &[i64], timeframe_ms: i64, trades: &[Trade]) -> Vec<f64> {
+        let (mut drawdown, mut tally) = (Drawdown::new(100.0, time), TradeTally::default());
+        drawdown.push(equity);
+        trades.iter().for_each(|trade| tally.push(trade));
+        compute(&MetricsInput {
+            final_equity: equity[equity.len() - 1],
+            bars: equity.len(),
+            span_ms: time[time.len() - 1] - time[0] + timeframe_ms,
+            timeframe_ms,
+            periods: &Periods::new(time, timeframe_ms).of(equity),
+            trades: Some(trades),
+            tally: &tally,
+            drawdown: Some(drawdown.deepest()),
+            capital: 100.0,
+            exchange_calendar: false,
+            exposed_bars: 1,
+            traded_notional: 400.0,
+            first_open: 10.0,
+            last_close: 15.0,
+        })
+    }
+
+    #[test]
+    fn a_run_without_trades_has_counts_of_zero_and_no_undefined_ratio() {
+        let found = values(&[100.0, 100.0], &[0, DAY_MS], DAY_MS, &[]);
+        assert_eq!(found.len(), VALUES);
+        assert_eq!(found[..5], [100.0, 0.0, 0.0, 0.0, 0.0]);
+        assert!(found[5..9].iter().all(|value| value.to_bits() == 0x7ff8_0000_0000_0000));
+        assert_eq!(found[19..22], [0.0, 0.0, 0.0]);
+        assert!(found[22..31].iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn long_and_short_trades_are_counted_apart() {
+        let trades = [trade(1, 8.0, Reason::Signal), trade(-1, -3.0, Reason::Liquidation), trade(1, 4.0, Reason::Signal)];
+        let found = values(&[108.0, 105.0, 109.0], &[0, DAY_MS, 2 * DAY_MS], DAY_MS, &trades);
+        let (run, sides) = found.split_at(VALUES - 2 * SIDE_VALUES);
+        let (long, short) = sides.split_at(SIDE_VALUES);
+        assert_eq!(run[19..22], [3.0, 2.0, 1.0]);
+        assert_eq!((run[23], run[38]), (4.0, 1.0));
+        assert_eq!(long[..5], [2.0, 2.0, 0.0, 1.0, 12.0]);
+        assert_eq!((long[6], long[11], long[12], long[13], long[14], long[15]), (0.09375, 8.0, 4.0, 2.0, 0.0, 3.0));
+        assert_eq!(short[..5], [1.0, 0.0, 1.0, 0.0, -3.0]);
+        assert_eq!(short[18], 1.0);
+    }
+}

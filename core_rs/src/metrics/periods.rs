@@ -1,0 +1,89 @@
+//! Periods of a run: UTC days, or bars of a day or longer.
+
+use crate::metrics::DAY_MS;
+
+/// The last bars of periods: of UTC days that have bars, or every bar where bars last a day or longer.
+#[derive(Clone, Debug)]
+pub enum Periods {
+    Bars(usize),
+    Days(Vec<usize>),
+}
+
+impl Periods {
+    /// `time` are the bars' open times, at least one.
+    pub fn new(time: &[i64], timeframe_ms: i64) -> Self {
+        if timeframe_ms >= DAY_MS {
+            return Self::Bars(time.len());
+        }
+        let span_days = (time[time.len() - 1] - time[0]) / DAY_MS + 2;
+        let mut ends = Vec::with_capacity(time.len().min(span_days as usize));
+        let mut bar = 0;
+        while bar < time.len() {
+            let midnight = (time[bar].div_euclid(DAY_MS) + 1) * DAY_MS;
+            let expected = ((midnight - 1 - time[bar]) / timeframe_ms) as usize;
+            bar = first_at_or_after(midnight, time, bar, expected.max(1));
+            ends.push(bar - 1);
+        }
+        Self::Days(ends)
+    }
+
+    /// Positions of all last bars.
+    pub fn ends(self) -> Vec<usize> {
+        match self {
+            Self::Bars(n) => (0..n).collect(),
+            Self::Days(ends) => ends,
+        }
+    }
+
+    /// Equity at the ends of all periods.
+    pub fn of(&self, equity: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Bars(_) => equity.to_vec(),
+            Self::Days(ends) => ends.iter().map(|&end| equity[end]).collect(),
+        }
+    }
+}
+
+/// The first bar at or after `moment`, which is later than bar `from`; `step` bars on is a good guess of the last one before it.
+fn first_at_or_after(moment: i64, time: &[i64], from: usize, step: usize) -> usize {
+    let (mut before, mut step) = (from, step);
+    // Bar `before` is earlier than the moment. Without gaps the guess is right; with them, the bar is nearer.
+    if before + step < time.len() && time[before + step] < moment {
+        before += step;
+        step = 1;
+    }
+    while before + step < time.len() && time[before + step] < moment {
+        before += step;
+        step *= 2;
+    }
+    let after = time.len().min(before + step);
+    before + 1 + time[before + 1..after].partition_point(|&t| t < moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Periods;
+    use crate::metrics::DAY_MS;
+    use crate::random::Random;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn a_day_ends_at_its_last_bar_whatever_the_gaps() {
+        let mut random = Random(8);
+        for _ in 0..2_000 {
+            let timeframe_ms = [60_000, 15 * 60_000, HOUR_MS, 12 * HOUR_MS][random.below(4)];
+            let n = 1 + random.below(4_000);
+            let time = random.times(n, timeframe_ms);
+            let ends: Vec<usize> = (0..n).filter(|&bar| bar + 1 == n || time[bar] / DAY_MS != time[bar + 1] / DAY_MS).collect();
+            assert_eq!(Periods::new(&time, timeframe_ms).ends(), ends);
+        }
+    }
+
+    #[test]
+    fn bars_of_a_day_or_longer_are_periods_themselves() {
+        let periods = Periods::new(&[0, 7 * DAY_MS, 14 * DAY_MS], 7 * DAY_MS);
+        assert_eq!(periods.of(&[1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]);
+        assert_eq!(periods.ends(), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,200 @@
+//! Metrics of the returns of periods.
+
+use crate::metrics::{MetricsInput, WEEK_MS, ratio};
+
+/// Metrics of periods: UTC days, or bars of a day or longer.
+pub struct PeriodValues {
+    pub volatility: f64,
+    pub sharpe: f64,
+    pub sortino: f64,
+    pub omega: f64,
+    pub average_drawdown: f64,
+    pub ulcer_index: f64,
+    pub value_at_risk: f64,
+    pub conditional_value_at_risk: f64,
+    pub tail_ratio: f64,
+    pub skew: f64,
+    pub kurtosis: f64,
+}
+
+pub fn period_values(input: &MetricsInput) -> PeriodValues {
+    let mut equity = input.periods;
+    if equity.iter().any(|value| !value.is_finite()) {
+        equity = &[];
+    }
+    let Returns { mut returns, sum, gains, losses, downside } = Returns::new(equity, input.capital);
+    let n = returns.len() as f64;
+    let mean = ratio(sum, n);
+    let (mut m2, mut m3, mut m4) = (0.0, 0.0, 0.0);
+    for &r in &returns {
+        let d = r - mean;
+        let square = d * d;
+        m2 += square;
+        m3 += square * d;
+        m4 += square * square;
+    }
+    let sd = if returns.len() > 1 { (m2 / (n - 1.0)).sqrt() } else { f64::NAN };
+    let annual = periods_per_year(input.timeframe_ms, input.exchange_calendar).sqrt();
+    let skew = if returns.len() < 3 { f64::NAN } else { n * (n - 1.0).sqrt() / (n - 2.0) * ratio(m3, m2 * m2.sqrt()) };
+    let kurtosis = if returns.len() < 4 {
+        f64::NAN
+    } else {
+        let scale = (n - 2.0) * (n - 3.0);
+        n * (n + 1.0) * (n - 1.0) / scale * ratio(m4, m2 * m2) - 3.0 * (n - 1.0) * (n - 1.0) / scale
+    };
+    let (average_drawdown, ulcer_index) = period_drawdowns(equity, input.capital);
+    let tails = tails(&mut returns);
+    PeriodValues {
+        volatility: sd * annual,
+        sharpe: ratio(mean, sd) * annual,
+        sortino: ratio(mean, ratio(downside, n).sqrt()) * annual,
+        omega: ratio(gains, losses),
+        average_drawdown,
+        ulcer_index,
+        value_at_risk: -tails.low,
+        conditional_value_at_risk: -tails.mean_below_low,
+        tail_ratio: ratio(tails.high.abs(), tails.low.abs()),
+        skew,
+        kurtosis,
+    }
+}
+
+fn periods_per_year(timeframe_ms: i64, exchange_calendar: bool) -> f64 {
+    match (timeframe_ms < WEEK_MS, exchange_calendar) {
+        (true, false) => 365.0,
+        (true, true) => 252.0,
+        (false, false) => 365.0 / 7.0,
+        (false, true) => 252.0 / 5.0,
+    }
+}
+
+#[derive(Default)]
+struct Returns {
+    returns: Vec<f64>,
+    sum: f64,
+    gains: f64,
+    losses: f64,
+    /// Sum of squared losses.
+    downside: f64,
+}
+
+impl Returns {
+    fn new(equity: &[f64], capital: f64) -> Self {
+        let mut returns = vec![0.0; equity.len()];
+        let (mut sum, mut gains, mut losses, mut downside) = (0.0, 0.0, 0.0, 0.0);
+        let (mut before, mut count) = (capital, 0);
+        for (r, &now) in returns.iter_mut().zip(equity) {
+            *r = now / before - 1.0;
+            if !r.is_finite() {
+                return Self::default();
+            }
+            let loss = if *r < 0.0 { -*r } else { 0.0 };
+            sum += *r;
+            gains += if *r > 0.0 { *r } else { 0.0 };
+            losses += loss;
+            downside += loss * loss;
+            count += 1;
+            if now <= 0.0 {
+                break;
+            }
+            before = now;
+        }
+        returns.truncate(count);
+        Self { returns, sum, gains, losses, downside }
+    }
+}
+
+/// Average drawdown and ulcer index.
+fn period_drawdowns(equity: &[f64], capital: f64) -> (f64, f64) {
+    let (mut peak, mut deepest, mut sum, mut count, mut squares) = (capital, 0.0, 0.0, 0.0, 0.0);
+    for &now in equity.iter().chain(&[f64::INFINITY]) {
+        if now < peak {
+            let drawdown = (peak - now) / peak;
+            deepest = if drawdown > deepest { drawdown } else { deepest };
+            squares += drawdown * drawdown;
+        } else {
+            if deepest > 0.0 {
+                sum += deepest;
+                count += 1.0;
+                deepest = 0.0;
+            }
+            peak = now;
+        }
+    }
+    (ratio(sum, count), ratio(squares, equity.len() as f64).sqrt())
+}
+
+/// The 5 % and 95 % quantiles, and the mean of what is at or below the former.
+struct Tails {
+    low: f64,
+    high: f64,
+    mean_below_low: f64,
+}
+
+fn tails(returns: &mut [f64]) -> Tails {
+    let n = returns.len();
+    if n < 2 {
+        let only = returns.first().copied().unwrap_or(f64::NAN);
+        return Tails { low: only, high: only, mean_below_low: only };
+    }
+    let (i, part) = position(n, 0.05);
+    let (below, &mut above, _) = returns.select_nth_unstable_by(i + 1, f64::total_cmp);
+    below.sort_unstable_by(f64::total_cmp);
+    let low = below[i] + (above - below[i]) * part;
+    let mut tail = i + 1;
+    if above <= low {
+        for j in i + 1..n {
+            if returns[j] <= low {
+                returns.swap(tail, j);
+                tail += 1;
+            }
+        }
+        returns[i + 1..tail].sort_unstable_by(f64::total_cmp);
+    } else if low.is_nan() {
+        tail = 0;
+    }
+    let mut sum = 0.0;
+    for &r in &returns[..tail] {
+        sum += r;
+    }
+    let (i, part) = position(n, 0.95);
+    let (_, &mut at, above) = returns.select_nth_unstable_by(i, f64::total_cmp);
+    let next = above.iter().fold(f64::INFINITY, |least, &r| if r < least { r } else { least });
+    Tails { low, high: at + (next - at) * part, mean_below_low: ratio(sum, tail as f64) }
+}
+
+/// Where a quantile of `n` >= 2 values lies: an order statistic before the last, and the part of the way to the next.
+fn position(n: usize, share: f64) -> (usize, f64) {
+    let position = (n - 1) as f64 * share;
+    (position as usize, position - (position as usize) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tails;
+    use crate::random::Random;
+
+    #[test]
+    fn tails_are_those_of_the_sorted_returns() {
+        let mut random = Random(9);
+        for case in 0..2_000 {
+            let n = 1 + random.below(120);
+            let mut returns: Vec<f64> = (0..n).map(|_| random.next() - 0.5).collect();
+            if case % 2 == 0 {
+                returns.iter_mut().for_each(|r| *r = (*r * 4.0).round() / 4.0 + 0.0);
+            }
+            let mut sorted = returns.clone();
+            sorted.sort_by(f64::total_cmp);
+            let quantile = |share: f64| {
+                let position = (n - 1) as f64 * share;
+                let i = position as usize;
+                sorted[i] + (sorted[(i + 1).min(n - 1)] - sorted[i]) * (position - i as f64)
+            };
+            let (low, high) = (quantile(0.05), quantile(0.95));
+            let tail: Vec<f64> = sorted.iter().copied().filter(|&r| r <= low).collect();
+            let found = tails(&mut returns);
+            let expected = tail.iter().fold(0.0, |sum, r| sum + r) / tail.len() as f64;
+            assert_eq!((found.low, found.high, found.mean_below_low), (low, high, expected), "case {case}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A position: what was bought or sold, and the levels that end it.
+
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    pub long: bool,
+    pub side: f64,
+    pub opened: usize,
+    /// Strategy bars that had closed when the first entry filled.
+    pub strategy_bar: i64,
+    pub entry: f64,
+    pub quantity: f64,
+    pub largest: f64,
+    pub entries: u32,
+    pub fees: f64,
+    pub funding: f64,
+    pub highest: f64,
+    pub lowest: f64,
+    pub stop: Option<f64>,
+    pub target: Option<f64>,
+    pub trail: Option<f64>,
+    pub rungs: usize,
+}
+
+impl Position {
+    /// Take in the range of a bar that the position has outlasted.
+    pub fn see(&mut self, high: f64, low: f64) {
+        self.highest = if high > self.highest { high } else { self.highest };
+        self.lowest = if low < self.lowest { low } else { self.lowest };
+    }
+
+    pub fn best(&self) -> f64 {
+        if self.long { self.highest } else { self.lowest }
+    }
+
+    /// Whether `price` is at `level` or worse for the position.
+    #[inline(always)]
+    pub fn beyond(&self, price: f64, level: f64) -> bool {
+        if self.long { price <= level } else { price >= level }
+    }
+
+    /// Whether `price` is at `level` or better for the position.
+    #[inline(always)]
+    pub fn reached(&self, price: f64, level: f64) -> bool {
+        if self.long { price >= level } else { price <= level }
+    }
+}
