@@ -38,11 +38,13 @@ impl<'a> Simulator<'a> {
         !self.trader.sees_every_bar && self.trader.rules.leverage == 1.0 && self.trader.rules.maintenance_margin > 1e-6
     }
 
-    /// Ask for what the orders of a tile are filled with: bars so far apart that the processor can't guess them. Other runs over the tile find
-    /// them in the cache.
+    /// Ask for what the orders of a tile are filled with: bars so far apart that the processor can't guess them. It can where they are many.
     pub fn fetch(&self, orders: &OrderTile) {
         for w in 0..WORDS {
             let mut events = orders.at_open.masks.iter().fold(0, |events, mask| events | mask[w]);
+            if events.count_ones() > 8 {
+                continue;
+            }
             while events != 0 {
                 let bar = orders.start + 64 * w + events.trailing_zeros() as usize;
                 simd::prefetch(self.trader.market.open, bar);
