@@ -12,7 +12,7 @@ impl<T: Copy> History<T> {
     /// Before the first value the stream is as if filled with `blank`.
     pub fn new(depth: usize, tile: usize, blank: T) -> Self {
         // Room for `depth` new values between two moves keeps the cost of moving constant per value.
-        Self { values: vec![blank; 2 * depth + 2 * tile], depth, start: depth, len: 0 }
+        Self { values: vec![blank; 2 * depth + tile], depth, start: depth, len: 0 }
     }
 
     /// Begin a tile of `len` values; returns the place to write them.

@@ -1,0 +1,144 @@
+"""The compiled module stands whatever operations, rules and numbers it is handed: a result or a refusal, never a panic or a hang."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import python_core as bt
+from python_core import kernel
+from python_core.plan import TRUTHS
+
+MINUTE = 60_000
+NUMBERS = (0.0, -0.0, 1.0, 2.0, 3.0, 14.0, 200.0, 2.5, -1.0, 1e4, 1e9, 1e300, 5e-324, 2.0**63, float("inf"), float("-inf"), float("nan"))
+TIMES = (0, 1, -5, MINUTE, 10**13, 2**63 - 1, -(2**63))
+LENGTHS = (1, 2, 3, 63, 64, 65, 500, 1023, 1024, 1025, 2049)
+OPERATIONS = (
+    *("close", "volume", "time", "hour", "const", "truth", "sma", "ema", "rma", "rsi", "true_range", "shift", "rising", "falling", "at"),
+    *("at_truth", "gt", "eq", "and", "or", "not", "crossover", "crossunder", "select", "add", "div", "min", "log", "sqrt", "sign"),
+)
+Nodes = list[tuple[str, tuple[int, ...], tuple[float, ...], int]]
+
+
+class Hostile:
+    """Arguments of the right types with values that nobody checked."""
+
+    def __init__(self, seed: int) -> None:
+        self.random, self.arrays = Random(seed), np.random.default_rng(seed)
+        self.bars = self.random.choice(LENGTHS)
+
+    def number(self) -> float:
+        return self.random.choice(NUMBERS)
+
+    def column(self, n: int) -> np.ndarray:
+        prices = 100 + np.cumsum(self.arrays.standard_normal(n))
+        match self.random.randrange(5):
+            case 0:
+                return np.where(self.arrays.random(n) < 0.1, self.arrays.choice(np.array(NUMBERS), n), prices)
+            case 1:
+                return np.full(n, self.number())
+            case 2:
+                return self.arrays.integers(-(2**63), 2**63 - 1, n).view(np.float64)
+        return prices
+
+    def times(self, n: int) -> np.ndarray:
+        times = np.arange(n) * MINUTE
+        match self.random.randrange(6):
+            case 0:
+                return np.where(self.arrays.random(n) < 0.1, self.random.choice(TIMES), times)
+            case 1:
+                return np.sort(self.arrays.integers(-(2**63), 2**63 - 1, n))
+            case 2:
+                return times[::-1].copy()
+        return times
+
+    def history(self) -> tuple[Any, ...]:
+        """Columns, funding and mark price."""
+        n, few = self.bars, self.random.randrange(5)
+        columns = (self.times(n), *(self.column(n) for _ in range(5)))
+        funding = self.random.choice([None, (self.times(few), self.column(few))])
+        return columns, funding, self.random.choice([None, (self.column(n), self.column(n))])
+
+    def nodes(self, core_rs: Any) -> Nodes:
+        """Operations that fit together, found by trying."""
+        table = {name: (inputs, arguments, outputs) for name, inputs, arguments, outputs in core_rs.INDICATORS}
+        nodes: Nodes = [(name, (), (), 0) for name in ("close", "open", "high", "low")] + [("gt", (0, 1), (), 0)]
+        for _ in range(60):
+            op = self.random.choice(OPERATIONS if self.random.random() < 0.8 else list(table))
+            frame = self.random.choice((0, 0, 0, 0, 3 * MINUTE, 7 * MINUTE, self.random.choice((1, 2**62))))
+            inputs, arguments, outputs = table.get(op, (self.random.randrange(4), [("", 1.0, 50.0, True)] * self.random.randrange(2), 1))
+            numbers = [self.random.choice((least, min(most, 50.0), 3.0, self.number())) for _, least, most, _ in arguments]
+            numbers += [float(self.random.randrange(outputs))] * (outputs > 1)
+            node = (op, tuple(self.random.randrange(len(nodes)) for _ in range(inputs)), tuple(numbers), frame)
+            try:
+                core_rs.Plan([*nodes, node], (-1,) * 4, (-1,) * 3)
+            except ValueError:
+                continue
+            nodes.append(node)
+        return nodes
+
+    def outputs(self, nodes: Nodes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Positions of conditions and levels."""
+        ours = [i for i, node in enumerate(nodes) if node[3] == 0]
+        truths, numbers = [i for i in ours if nodes[i][0] in TRUTHS], [i for i in ours if nodes[i][0] not in TRUTHS]
+        return tuple(self.random.choice([-1, *truths]) for _ in range(4)), tuple(self.random.choice([-1, *numbers]) for _ in range(3))
+
+    def rules(self, core_rs: Any) -> Any:
+        choice = self.random.choice
+        level = [("none", 0.0), ("fraction", 0.02), ("fraction", self.number()), ("multiple", self.number()), ("series", 0.0)]
+        return core_rs.Rules(
+            **{
+                name: choice((0.0, 0.001, self.number()))
+                for name in ("commission", "slippage", "step", "min_notional", "maintenance_margin")
+            },
+            **{name: choice((1.0, 1e4, self.number())) for name in ("capital", "size", "leverage")},
+            **{name: choice((None, 0.01, self.number())) for name in ("trailing_activation", "break_even_at")},
+            **{name: choice(level) for name in ("stop_loss", "take_profit", "trailing_stop")},
+            sizing=choice(("equity_fraction", "fixed_notional", "fixed_quantity", "risk")),
+            fill=choice(("next_open", "close")),
+            intrabar=choice(("pessimistic", "path", "optimistic")),
+            calendar=choice(("crypto", "exchange")),
+            pyramiding=choice((0, 1, 2, 2**32 - 1)),
+            max_bars=choice((None, 0, 1, -5, 2**63 - 1, -(2**63))),
+            partial_exits=[(self.number(), self.number()) for _ in range(self.random.randrange(4))],
+        )
+
+    def masks(self) -> list[np.ndarray | None] | None:
+        return self.random.choice([None, [self.arrays.integers(0, 256, self.bars).astype(np.uint8), None, None, None]])
+
+
+@pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
+@settings(
+    max_examples=int(os.environ.get("BARSTORM_CASES", "1000")) // 2,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize="CI" in os.environ,
+)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
+    core_rs, hostile = kernel._core_rs, Hostile(seed)
+    assert core_rs is not None
+    nodes, rules, history = hostile.nodes(core_rs), hostile.rules(core_rs), hostile.history()
+    conditions, levels = hostile.outputs(nodes)
+    base_ms = hostile.random.choice((*[MINUTE] * 20, 1, 2**63 - 1, 0, -1))
+    strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 2**62, 0))
+    plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
+    with suppress(ValueError):
+        words, pending, known, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, rules, equity, None)
+        assert (len(words) % 15, len(known)) == (0, 85)
+        if pending:
+            core_rs.excursions(words, history[0][3], history[0][2])
+        core_rs.values(history[0], base_ms, plan, [0, 1], strategy_ms)
+    template = core_rs.Template(
+        [*nodes[:5], ("param", (), (0.0,), 0), ("sma", (0, 5), (), 0), ("lt", (0, 6), (), 0)], (4, 7, -1, -1), (6, 6, -1), 1
+    )
+    lengths = hostile.arrays.choice(np.array(NUMBERS if hostile.random.random() < 0.3 else (1.0, 2.0, 50.0, 1e4)), 3)
+    with suppress(ValueError):
+        core_rs.sweep(*history, base_ms, template, lengths, strategy_ms, rules, hostile.random.random() < 0.5, 2, np.empty(3 * 85), None)
