@@ -14,7 +14,7 @@ DEVELOPMENT := $(VENV)/development $(KERNEL_STAMP)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo serve test test-long check bench format lock
+.PHONY: help install demo serve test test-long sanitize check bench format lock
 
 help: ## show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ test-long: export BARSTORM_CASES := 100000
 test-long: $(DEVELOPMENT) ## run all tests, slow sweeps too
 	@if [ -e python_core/_core_rs.abi3.so ]; then cargo test --locked --quiet; fi
 	@pytest -m ''
+
+sanitize: ## run the Rust tests under AddressSanitizer, which the stable compiler has on Linux and macOS
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --quiet --lib --target-dir target/sanitize --target $$(rustc -vV | sed -n 's/^host: //p')
 
 check: $(DEVELOPMENT) ## lint, check format, types and the direction of imports
 	ruff check .
