@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use crate::account::Ledger;
 use crate::bits::TILE;
@@ -89,7 +90,10 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(work);
+            // Where the system has no more threads, fewer do the work.
+            if Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });
