@@ -23,7 +23,7 @@ class Control:
         self.flag = Flag()
 
     def cancel(self) -> None:
-        """End the call that holds this handle within milliseconds; safe from any thread."""
+        """End the call that holds this handle within milliseconds, on the Python engine at the end of an indicator; safe from any thread."""
         self.flag.cancelled = True
 
     @property
@@ -35,7 +35,7 @@ class Control:
         return self.flag.progress
 
     def check(self, progress: float) -> None:
-        """Note the progress, and stop if asked to; the Python engine calls it every few milliseconds.
+        """Note the progress, and stop if asked to; the Python engine calls it before each indicator and every few milliseconds of simulation.
 
         Raises:
             Cancelled: after `cancel()`.

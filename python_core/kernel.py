@@ -136,7 +136,7 @@ def chosen(engine: Engine) -> ModuleType | None:
 def _run_python(
     bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, rules: Execution, control: Control | None
 ) -> Result:
-    orders = reference_signals.orders(bars, timeframe, plan, program if isinstance(program, Signals) else None)
+    orders = reference_signals.orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
     outcome = reference.simulate(bars, orders, rules, control or Control())
     values = metrics.compute(
         equity=outcome.equity,

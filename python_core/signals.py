@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from python_core import timeframe as timeframes
 from python_core.bars import Bars
+from python_core.control import Control
 from python_core.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.errors import StrategyError
 from python_core.execution import Atr
@@ -132,11 +133,11 @@ class Orders:
         return at_open, at_close
 
 
-def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | None) -> Orders:
+def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | None, control: Control | None = None) -> Orders:
     """Evaluate a plan, or take ready-made signals (base timeframe) and only the plan's levels."""
     strategy_bars = StrategyBars(bars, timeframe)
     n = len(strategy_bars)
-    values = evaluate(plan.nodes, strategy_bars)
+    values = evaluate(plan.nodes, strategy_bars, control)
     never = np.zeros(n, dtype=bool)
     if signals is None:
         masks = [never if i < 0 else values[i][0] for i in plan.conditions]
@@ -149,12 +150,18 @@ def orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | Non
 Value = tuple[npt.NDArray[np.generic], Mask]
 
 
-def evaluate(nodes: tuple[Node, ...], bars: StrategyBars) -> list[tuple[np.ndarray, Mask]]:
-    """Every node's values and where they are known. A truth is known where all that it compares is known, and false elsewhere."""
+def evaluate(nodes: tuple[Node, ...], bars: StrategyBars, control: Control | None = None) -> list[tuple[np.ndarray, Mask]]:
+    """Every node's values and where they are known. A truth is known where all that it compares is known, and false elsewhere.
+
+    Raises:
+        Cancelled: `control.cancel()` was called; looked at before each node.
+    """
     values: list[tuple[np.ndarray, Mask]] = []
     computed: dict[Node, tuple[Series, ...]] = {}
     with np.errstate(all="ignore"):
         for node in nodes:
+            if control is not None:
+                control.check(0.0)
             rows = bars.higher(node.frame)
             columns, n = rows.columns, len(rows)
             inputs = [values[i] for i in node.inputs]

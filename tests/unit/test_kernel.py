@@ -298,6 +298,22 @@ def test_a_call_ends_soon_after_it_is_told_to(long_calls: dict[str, Call], which
     assert control.progress - seen[0] < 0.4
 
 
+def test_the_python_engine_looks_up_between_indicators() -> None:
+    class Impatient(bt.Control):
+        looks = 0
+
+        def check(self, progress: float) -> None:
+            self.looks += 1
+            if self.looks == 2:
+                self.cancel()
+            super().check(progress)
+
+    control = Impatient()
+    with pytest.raises(bt.Cancelled):
+        bt.backtest(bt.synthetic(100), bt.Strategy(entry_long="wma(close, 5) > wma(close, 9)"), engine="python", control=control)
+    assert (control.looks, control.progress) == (2, 0.0)
+
+
 @needs_rust
 def test_a_control_that_is_cancelled_already_ends_a_call_at_once() -> None:
     control = bt.Control()
