@@ -54,6 +54,9 @@ class Artifacts(Protocol):
     def every(self) -> Iterator[Kept]:
         """All files."""
 
+    def now_ms(self) -> int:
+        """The time by the clock that says when files were modified, which may be another machine's."""
+
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         """Delete files; with `before_ms`, only those that have not become new since."""
 
@@ -130,6 +133,10 @@ class Folder:
             with suppress(FileNotFoundError):
                 status = path.stat()
                 yield Kept(path.name.removesuffix(SUFFIX), status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def now_ms(self) -> int:
+        with self.draft() as new:
+            return os.fstat(new.fileno()).st_mtime_ns // 1_000_000
 
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         for name in names:

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from workers.artifacts import SUFFIX, Kept, Lost, nameless
 from workers.errors import Unavailable
 
+CLOCK = "clock"
+
 
 class Bucket:
     """Files below a URL such as `s3://bucket/barstorm`. Keys, region and endpoint come from the AWS_ variables of the environment."""
@@ -59,6 +61,13 @@ class Bucket:
                 if found["path"].endswith(SUFFIX):
                     name = found["path"].rpartition("/")[2].removesuffix(SUFFIX)
                     yield Kept(name, found["size"], int(found["last_modified"].timestamp() * 1000))
+
+    def now_ms(self) -> int:
+        import obstore
+
+        with _reached():
+            obstore.put(self._store, CLOCK, b"")
+            return int(obstore.head(self._store, CLOCK)["last_modified"].timestamp() * 1000)
 
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         import obstore

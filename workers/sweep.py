@@ -12,15 +12,15 @@ from workers import catalogue, store
 from workers.artifacts import Artifacts
 from workers.database import Database
 from workers.queue import Queue, RedisError
-from workers.runs import now_ms
 
 BATCH: Final = 500
 _log = structlog.stdlib.get_logger(__name__)
 
 
 async def sweep(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
-    """Delete files that nothing names; how many. A file has its name before its row is committed, so young ones are left alone."""
-    before_ms = now_ms() - int(older_than_s * 1000)
+    """Delete files that nothing names; how many. A file has its name before its row is committed, so young ones are left alone,
+    by the clock of where they are kept: a machine whose own is ahead would find them old."""
+    before_ms = await asyncio.to_thread(artifacts.now_ms) - int(older_than_s * 1000)
     old = await asyncio.to_thread(lambda: [kept.hash for kept in artifacts.every() if kept.modified_ms < before_ms])
     deleted = 0
     for start in range(0, len(old), BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -38,6 +39,14 @@ async def test_files_that_nothing_names_are_deleted_and_others_stay(
     assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
     assert {kept.hash for kept in service.artifacts.every()} == names
     assert (await service.trades(run.id)).total > 0
+
+
+async def test_a_clock_that_is_ahead_makes_no_file_old(service: workers.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    orphan(service.artifacts)
+    honest = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: honest() + 7200 * 10**9)
+    assert await sweep(service.database, service.artifacts, older_than_s=3600) == 0
+    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
 
 
 async def test_the_files_of_a_forgotten_dataset_go(service: workers.Service, dataset: workers.Dataset) -> None:
