@@ -17,7 +17,6 @@ class Barstorm(Contender):
 
         super().__init__(redis_url)
         self.version = python_core.__version__
-        self._sent = 0
 
     async def open(self) -> None:
         from workers.queue import open_queue
@@ -26,9 +25,9 @@ class Barstorm(Contender):
 
     async def send(self, count: int) -> None:
         from workers.queue import QueuedJob
+        from workers.runs import new_id
 
-        first, self._sent = self._sent, self._sent + count
-        await self._queue.enqueue([QueuedJob("nothing", f"0190b5e2-0000-7000-8000-{i:012}", 1) for i in range(first, self._sent)])
+        await self._queue.enqueue([QueuedJob("nothing", new_id(), 1) for _ in range(count)])
 
     async def work(self, tally: Tally) -> None:
         from workers import Settings
