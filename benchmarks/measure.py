@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -33,23 +34,23 @@ class Pace(NamedTuple):
 
 
 def in_turns(calls: Mapping[str, Callable[[], Any]], pace: Pace) -> dict[str, Times]:
-    """Round robin over calls that have been warmed up. Short calls are repeated within a sample; long ones get fewer samples, spread evenly over
-    the rounds."""
+    """Rounds over calls that have been warmed up, each in another order, since a call finds in the caches what the one before it has left.
+    Short calls are repeated within a sample; long ones get fewer samples, spread evenly over the rounds."""
     repeats, rounds = {}, {}
     for name, call in calls.items():
         took = min(_sample(call, 1), _sample(call, 1))
         repeats[name] = max(1, round(0.003 / took))
         rounds[name] = min(pace.most, max(pace.least, int(pace.seconds / (took * repeats[name]))))
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    total, order = max(rounds.values()), list(calls)
+    total, order, shuffle = max(rounds.values()), list(calls), random.Random(7).shuffle
     gc.collect()
     gc.disable()
     try:
         for turn in range(total):
+            shuffle(order)
             for name in order:
                 if (turn + 1) * rounds[name] // total > turn * rounds[name] // total:
                     samples[name].append(_sample(calls[name], repeats[name]))
-            order.append(order.pop(0))
     finally:
         gc.enable()
     return {name: summary(values) for name, values in samples.items()}
