@@ -66,7 +66,7 @@ class Job:
     """One run: fees of 0.06 %, the whole equity in every position, orders filled at the next open.
 
     `crossing` says that the contender starts from prices and works out the averages of 20 and 60 bars and their crossings itself;
-    `stops` are loss and profit as fractions of the entry price.
+    `stops` are loss and profit as fractions of the entry price. `excursions` asks for every trade's MAE and MFE, too.
     """
 
     market: Market
@@ -74,6 +74,7 @@ class Job:
     crossing: bool = False
     shorts: bool = False
     stops: Stops = None
+    excursions: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,7 @@ class Case:
     stops: Stops = None
     crossing: bool = False
     threads: int = 0
+    excursions: bool = False
     report: bool = False
     real: str = ""
 
@@ -45,7 +46,7 @@ class Case:
         market, long_only, both = real_market(self.real) if self.real else cached_market(self.bars, self.density)
         if self.threads:
             return Grid(market, FAST, SLOW, self.stops, self.threads)
-        return Job(market, both if self.crossing else long_only, self.crossing, self.crossing, self.stops)
+        return Job(market, both if self.crossing else long_only, self.crossing, self.crossing, self.stops, self.excursions)
 
     @property
     def unit(self) -> tuple[str, float]:
@@ -60,6 +61,7 @@ CASES = [
     Case("given-1k", "1,000 bars, signals given", 1_000),
     Case("given-100k", "100,000 bars, signals given", 100_000),
     Case("given-1m", "1M bars, signals given", 1_000_000, goal=1.5),
+    Case("given-1m-excursions", "1M bars, signals given, with MAE and MFE of every trade", 1_000_000, excursions=True),
     Case("given-10m", "10M bars, signals given", 10_000_000),
     Case("given-1m-wide", "1M bars, signals given, stops of 2 % and 4 %", 1_000_000, stops=WIDE),
     Case("given-1m-tight", "1M bars, signals given, stops of 0.3 % and 0.6 %", 1_000_000, stops=TIGHT),
@@ -157,6 +159,8 @@ def measured(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str
 def prepared(case: Case, contender: Contender, work: Job | Grid) -> Callable[[], Any]:
     if case.bars > contender.largest:
         raise Cannot("it would take too long")
+    if case.excursions and not contender.excursions:
+        raise Cannot("doesn't know the trades' MAE and MFE")
     if isinstance(work, Grid):
         return contender.sweep(work)
     return contender.report(work) if case.report else contender.single(work)

@@ -62,13 +62,35 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trades:
-    """The trades of a run in order; iterate for `Trade`s, or use `array` (a NumPy structured array) for columns."""
+    """The trades of a run in order; iterate for `Trade`s, or use `array` or `column` for NumPy arrays.
 
-    def __init__(self, array: npt.NDArray[np.void]) -> None:
-        self.array = array
+    The compiled engine skips bars between events, so that `mae` and `mfe` are looked up when somebody first asks for them.
+    """
+
+    def __init__(self, array: npt.NDArray[np.void], complete: Callable[[], None] | None) -> None:
+        self._array = array
+        self._complete = complete
+
+    @property
+    def array(self) -> npt.NDArray[np.void]:
+        """All columns, a structured array of `simulate.TRADE_DTYPE`."""
+        if self._complete is not None:
+            self._complete()
+            self._complete = None
+        return self._array
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One column of `array`, by its name there.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        if name not in (names := TRADE_DTYPE.names or ()):
+            raise KeyError(f"trades have no column {name!r}: they have {', '.join(names)}")
+        return (self.array if name in ("mae", "mfe") else self._array)[name]
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self._array)
 
     def __iter__(self) -> Iterator[Trade]:
         for i in range(len(self.array)):
@@ -103,6 +125,7 @@ class Result:
     """The outcome of one run.
 
     Attributes:
+        trades: every exit, in order.
         equity: float64[n], money at each bar's close, everything paid.
         engine: "rust" or "python".
         rejected_orders: entries that were too large for the account or too small for the market.
@@ -126,10 +149,8 @@ class Result:
         self._inputs = (bars, program, execution)
         self._known = metrics
         self.engine = engine
-        self._words = trades
-        self._complete = complete
-        # Not by cached_property, whose lock before Python 3.12 takes as long as all else in them.
-        self._trades: Trades | None = None
+        self.trades = Trades(trades.view(TRADE_DTYPE), complete)
+        # Not by cached_property, whose lock before Python 3.12 takes as long as all else in it.
         self._metrics: Metrics | None = None
         self.equity = equity
         self.rejected_orders, self.ambiguous_bars, self.ruined = counts
@@ -143,16 +164,6 @@ class Result:
     def time(self) -> npt.NDArray[np.int64]:
         """Open times of the bars, int64[n], epoch milliseconds."""
         return self._inputs[0].time
-
-    @property
-    def trades(self) -> Trades:
-        """Every exit, in order."""
-        if self._trades is None:
-            if self._complete is not None:
-                # The compiled engine skips bars between events; the trades' excursions are looked up when somebody asks.
-                self._complete()
-            self._trades = Trades(self._words.view(TRADE_DTYPE))
-        return self._trades
 
     @property
     def metrics(self) -> Metrics:

@@ -10,7 +10,7 @@ from reference import Rules
 
 
 class Output(NamedTuple):
-    """What a run leaves: equity at each bar's close, and trades."""
+    """What a run leaves: equity at each bar's close, and trades, with their excursions where the job asks for them."""
 
     equity: Floats
     trades: Any
@@ -39,6 +39,7 @@ class Contender:
     name: ClassVar[str]
     package: ClassVar[str] = ""  # what is timed as `import package`
     rules: ClassVar[Rules] = Rules()  # where it treats stops in another way than the others
+    excursions: ClassVar[bool] = False  # whether it knows how far each trade went against and for its position
     largest: ClassVar[int] = 100_000_000  # bars beyond which a run takes too long to be worth while
     version: str = ""
 

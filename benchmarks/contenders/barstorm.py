@@ -1,4 +1,4 @@
-"""This project, through its public calls. They work out all metrics, too, and the trades' excursions."""
+"""This project, through its public calls. They work out all metrics, too."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contenders import Contender, Output, Table
 class Barstorm(Contender):
     name = "barstorm"
     package = "python_core"
+    excursions = True
 
     def __init__(self) -> None:
         import python_core
@@ -26,7 +27,8 @@ class Barstorm(Contender):
 
         def call() -> Output:
             result = run()
-            return Output(result.equity, result.trades.array, len(result.trades))
+            trades = result.trades.array if job.excursions else result.trades.column("net")
+            return Output(result.equity, trades, len(result.trades))
 
         return call
 
@@ -35,7 +37,7 @@ class Barstorm(Contender):
 
         def call() -> tuple[Any, ...]:
             result = run()
-            return result.metrics, result.trades, result.equity
+            return result.metrics, result.trades.array, result.equity
 
         return call
 

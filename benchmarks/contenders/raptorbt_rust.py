@@ -18,6 +18,7 @@ _ITEMS = 100  # of a sweep at a time: every one keeps its curves
 class Raptor(Contender):
     name = "raptorbt"
     package = "raptorbt"
+    excursions = True
     rules = Rules(target_gap=False)
 
     def __init__(self) -> None:

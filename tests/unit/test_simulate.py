@@ -335,6 +335,19 @@ def test_excursions_are_as_by_hand(
     assert (trade.mae, trade.mfe) == pytest.approx((mae, mfe), abs=1e-15)
 
 
+def test_columns_of_trades_are_those_of_their_array(
+    engine: str, make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]
+) -> None:
+    trades = bt.simulate(make_bars([100, 100, 110, 120, 90, 95]), read_signals("L . l L . ."), engine=engine).trades
+    assert len(trades) == 2
+    first = {name: trades.column(name).copy() for name in ("net", "mae", "mfe")}
+    for name, column in first.items():
+        assert column.tolist() == trades.array[name].tolist()
+        assert not np.isnan(column).any()
+    with pytest.raises(KeyError, match=r"no column 'pnl'.*entry_time.*mfe"):
+        trades.column("pnl")
+
+
 def test_a_trade_tells_when_in_time_and_how_long(
     engine: str, make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]
 ) -> None:
