@@ -30,7 +30,8 @@ def _load(folder: Path) -> Job:
     def column(name: str) -> Any:
         return np.load(folder / f"{name}.npy")
 
-    return Job(Market(*map(column, Market.__dataclass_fields__)), Signals(column("entry_long"), column("exit_long")))
+    # With all that is known of the trades, so that their memory is counted as an output.
+    return Job(Market(*map(column, Market.__dataclass_fields__)), Signals(column("entry_long"), column("exit_long")), excursions=True)
 
 
 def _head(job: Job, bars: int) -> Job:
