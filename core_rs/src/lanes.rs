@@ -134,7 +134,7 @@ pub fn first(a: &[f64], b: &[f64], test: impl Fn(f64, f64) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::curve::Held;
-    use crate::simd::{extremes, first_outside, mark};
+    use crate::simd::{extremes, first_outside, mark, sink};
 
     fn first(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
         let found = first_outside::<true, true>(low, high, lower, upper);
@@ -176,6 +176,33 @@ mod tests {
             assert_eq!(mark(&close, held, &mut a), super::mark(&close, held, &mut b));
             assert_eq!(a, close.iter().map(|&close| held.equity(close)).collect::<Vec<_>>());
             assert_eq!(a, b);
+        }
+    }
+
+    #[test]
+    fn both_ways_of_sinking_stop_at_the_same_group() {
+        fn check<const MARKED: bool>(values: &[f64], held: Held, peak: f64) -> usize {
+            let (mut a, mut b) = ([200.0; super::LANES], [200.0; super::LANES]);
+            let done = sink::<MARKED>(values, held, peak, &mut a);
+            assert_eq!(done, super::sink::<MARKED>(values, held, peak, &mut b));
+            assert_eq!(a, b);
+            done
+        }
+        let held = Held { balance: 100.0, quantity: -2.0, entry: 100.0 };
+        for n in 0..40 {
+            let flat = vec![100.0; n];
+            assert_eq!(check::<false>(&flat, held, 101.0), n);
+            for at in 0..n {
+                let mut values = flat.clone();
+                values[at] = f64::NAN;
+                assert_eq!(check::<true>(&values, held, 101.0), n, "{n} {at}");
+                values[at] = 101.0;
+                assert_eq!(check::<false>(&values, held, 101.0), at / super::LANES * super::LANES, "{n} {at}");
+                values[at] = 90.0;
+                assert_eq!(check::<true>(&values, held, 120.0), at / super::LANES * super::LANES, "{n} {at}");
+                values[at] = 150.0;
+                assert_eq!(check::<true>(&values, held, 120.0), at / super::LANES * super::LANES, "{n} {at}");
+            }
         }
     }
 }
