@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core.sweep import WITHOUT_RISK
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
@@ -223,3 +224,43 @@ def test_both_engines_give_the_same_bits_for_any_strategy(
         assume("is no whole multiple of" not in str(error))
         raise
     assert_equal_bits(bars, strategy, rules)
+
+
+@needs_rust
+@thorough
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=lengths,
+    base_and_timeframe=st.sampled_from([("1m", None), ("1m", "5m"), ("1h", "4h"), ("1d", None)]),
+    style=styles,
+    gaps=st.booleans(),
+    extras=st.booleans(),
+    signal=st.sampled_from(["sma(close, length)", "close[length]", "highest(close, length)[1]"]),
+    rules=rules,
+)
+def test_a_sweep_gives_the_metrics_of_single_runs_for_any_rules(
+    seed: int,
+    n: int,
+    base_and_timeframe: tuple[str, str | None],
+    style: str,
+    gaps: bool,
+    extras: bool,
+    signal: str,
+    rules: bt.Execution,
+) -> None:
+    base, timeframe = base_and_timeframe
+    bars = random_bars(np.random.default_rng(seed), n, base, style, gaps=gaps, extras=extras)
+    above, below = f"crossover(close, {signal})", f"crossunder(close, {signal})"
+    strategy = bt.Strategy(
+        entry_long=above, exit_long=below, entry_short=below, exit_short=above, params={"length": 2}, timeframe=timeframe
+    )
+    grid, names = {"length": [1, 2, 7]}, bt.metrics.NAMES
+    followed, blind = (bt.sweep(bars, strategy, grid, rules, objective="final_equity", risk=risk, engine="rust") for risk in (True, False))
+    for i in range(3):
+        single = bt.backtest(bars, followed.strategy(i), rules, engine="rust").values
+        for name, swept, unfollowed, wanted in zip(names, followed.values[i], blind.values[i], single, strict=True):
+            if name.endswith("sqn"):  # needs all trades at hand
+                continue
+            assert swept == wanted or (np.isnan(swept) and np.isnan(wanted)), f"{name}: {swept}, not {wanted}"
+            if name in WITHOUT_RISK:
+                assert unfollowed == wanted or (np.isnan(unfollowed) and np.isnan(wanted)), f"{name}: {unfollowed}, not {wanted}"
