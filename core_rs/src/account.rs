@@ -2,22 +2,15 @@
 
 use crate::bits::{self, Mask};
 use crate::market::Market;
-use crate::position::Position;
-use crate::rules::{Intrabar, Level, Rules, Sizing};
+use crate::position::{Position, side};
+use crate::rules::{Intrabar, Level, Rules};
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
+use crate::sizing::{Fill, whole_steps};
 use crate::trade::{Reason, Trade};
 
 /// Where closed trades go.
 pub trait Ledger {
     fn record(&mut self, trade: &Trade);
-}
-
-/// An entry that is accepted: at which price, slippage included, and for which fee.
-#[derive(Clone, Copy, Debug)]
-pub struct Fill {
-    pub price: f64,
-    pub quantity: f64,
-    pub fee: f64,
 }
 
 /// Counts of a run.
@@ -48,7 +41,7 @@ pub struct Trader<'a> {
     pub market: Market<'a>,
     pub rules: &'a Rules,
     /// Buying power of one unit of equity.
-    power: f64,
+    pub power: f64,
     /// Whether positions have to be followed from bar to bar, since their levels move or are paid for. Where not, excursions are left to
     /// `simulate::excursions`.
     pub sees_every_bar: bool,
@@ -124,7 +117,7 @@ impl<'a> Trader<'a> {
     #[inline(always)]
     pub fn enter(&mut self, i: usize, at: usize, orders: &Orders, long: bool, price: f64, strategy_bar: i64) {
         let rules = self.rules;
-        let side = if long { 1.0 } else { -1.0 };
+        let side = side(long);
         let equity = self.marked(price);
         let free = match &self.account.position {
             None => self.account.balance,
@@ -173,43 +166,6 @@ impl<'a> Trader<'a> {
             Level::Series => Some(orders.level(2, at)),
         };
         self.account.position = Some(p);
-    }
-
-    /// What an entry order at `price` comes to, in an account worth `equity` of which `free` is no margin; nothing where it is rejected.
-    #[inline(always)]
-    pub fn order(&self, orders: &Orders, at: usize, side: f64, price: f64, equity: f64, free: f64) -> Option<Fill> {
-        let rules = self.rules;
-        let fill_price = price * (1.0 + side * rules.slippage);
-        let limit = free * self.power;
-        let (notional, quantity) = match rules.sizing {
-            Sizing::EquityFraction => {
-                let notional = equity * rules.size * self.power;
-                (notional, notional / fill_price)
-            }
-            Sizing::FixedNotional => (rules.size, rules.size / fill_price),
-            Sizing::FixedQuantity => (rules.size * fill_price, rules.size),
-            Sizing::Risk => {
-                let stop = self.level(0, orders, at, side, fill_price).unwrap_or(f64::NAN);
-                let stop_fill = stop * (1.0 - side * rules.slippage);
-                let loss = side * (fill_price - stop_fill) + rules.commission * fill_price + rules.commission * stop_fill;
-                let quantity = if loss > 0.0 { equity * rules.size / loss } else { f64::INFINITY };
-                (quantity * fill_price, quantity)
-            }
-        };
-        let (notional, quantity) = if rules.step > 0.0 {
-            let quantity = whole_steps(quantity, rules.step);
-            let rounded = quantity * fill_price;
-            (if rounded < notional { rounded } else { notional }, quantity)
-        } else {
-            (notional, quantity)
-        };
-        let accepted = fill_price > 0.0
-            && 0.0 < notional
-            && notional <= limit
-            && 0.0 < quantity
-            && quantity < f64::INFINITY
-            && quantity * fill_price >= rules.min_notional;
-        accepted.then_some(Fill { price: fill_price, quantity, fee: quantity * fill_price * rules.commission })
     }
 
     /// Price of the stop (0) or the target (1) of an entry at `entry`.
@@ -339,8 +295,7 @@ impl<'a> Trader<'a> {
         if rules.leverage == 1.0 && long {
             return None;
         }
-        let side = if long { 1.0 } else { -1.0 };
-        Some(entry * (1.0 - side * (1.0 / rules.leverage - rules.maintenance_margin)))
+        Some(entry * (1.0 - side(long) * (1.0 / rules.leverage - rules.maintenance_margin)))
     }
 
     pub fn liquidate(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position) {
@@ -417,15 +372,4 @@ impl<'a> Trader<'a> {
         let quantity = p.largest * self.rules.partial_exits[p.rungs].1;
         if self.rules.step > 0.0 { whole_steps(quantity, self.rules.step) } else { quantity }
     }
-}
-
-/// `quantity` rounded down to whole steps; within a billionth of a step count it is that count, so that 0.3 is three steps of 0.1.
-fn whole_steps(quantity: f64, step: f64) -> f64 {
-    let ratio = quantity / step;
-    if ratio.is_nan() || ratio >= 2f64.powi(52) {
-        return quantity;
-    }
-    let nearest = (ratio + 0.5).floor();
-    let steps = if (ratio - nearest).abs() <= 1e-9 * nearest { nearest } else { ratio.floor() };
-    steps * step
 }

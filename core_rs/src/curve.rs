@@ -36,7 +36,8 @@ pub trait Curve {
     fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize>;
 
     /// All of the bars of a tile have been taken in.
-    fn end_tile(&mut self, bars: Range<usize>);
+    #[inline(always)]
+    fn end_tile(&mut self, _bars: Range<usize>) {}
 }
 
 /// Keeps equity, and follows its drawdown.
@@ -98,9 +99,6 @@ impl Curve for Followed<'_> {
         self.keep(ruin.unwrap_or(bars.end), |bar| held.equity(close[bar]));
         ruin
     }
-
-    #[inline(always)]
-    fn end_tile(&mut self, _bars: Range<usize>) {}
 }
 
 /// For runs of which nobody asks how equity went, and in which an open position is never worth 0 or less.
@@ -115,6 +113,4 @@ impl Curve for Ignored {
     fn held(&mut self, _bars: Range<usize>, _close: &[f64], _held: Held) -> Option<usize> {
         None
     }
-    #[inline(always)]
-    fn end_tile(&mut self, _bars: Range<usize>) {}
 }

@@ -3,7 +3,7 @@
 use crate::account::{Ledger, Trader};
 use crate::bits::{self, Mask};
 use crate::curve::{Curve, Held};
-use crate::position::Position;
+use crate::position::{Position, side};
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
 use crate::simd::{first_outside, multiversion};
 use crate::trade::{Reason, Trade};
@@ -23,15 +23,10 @@ pub struct Open {
 
 impl Open {
     #[inline(always)]
-    fn side(self) -> f64 {
-        if self.long { 1.0 } else { -1.0 }
-    }
-
-    #[inline(always)]
     fn position(self) -> Position {
         Position {
             long: self.long,
-            side: self.side(),
+            side: side(self.long),
             opened: self.opened,
             strategy_bar: 0,
             entry: self.entry,
@@ -83,7 +78,7 @@ fn walk_in(trader: &mut Trader<'_>, last: &mut Option<Open>, orders: &OrderTile,
         let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
         let order = next_of(masks, exit, reversal, from, n);
         let hit = at + first_hit(&low[at..order], &high[at..order], bounds(trader, &p));
-        let held = Held { balance: trader.account.balance, quantity: p.side() * p.quantity, entry: p.entry };
+        let held = Held { balance: trader.account.balance, quantity: side(p.long) * p.quantity, entry: p.entry };
         // The last bar's equity is known once the position is closed.
         let until = if hit == n && is_last { n - 1 } else { hit };
         if let Some(bar) = curve.held(start + at..start + until, market.close, held) {
@@ -126,7 +121,7 @@ fn by_the_bar(trader: &mut Trader<'_>, position: Position, act: impl FnOnce(&mut
 fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<Open> {
     let (bar, balance) = (orders.start + at, trader.account.balance);
     let long = bits::get(&orders.at_open.masks[ENTRY_LONG], at);
-    let side = if long { 1.0 } else { -1.0 };
+    let side = side(long);
     let Some(fill) = trader.order(&orders.at_open, at, side, trader.market.open[bar], balance, balance) else {
         trader.account.tally.rejected_orders += 1;
         return None;
@@ -141,9 +136,9 @@ fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<Open>
 #[inline(always)]
 fn leave(trader: &mut Trader<'_>, p: &Open, ledger: &mut impl Ledger, i: usize, reason: Reason) {
     let market = &trader.market;
-    let price = market.open[i] * (1.0 - p.side() * trader.rules.slippage);
+    let price = market.open[i] * (1.0 - side(p.long) * trader.rules.slippage);
     let fee = p.quantity * price * trader.rules.commission;
-    let gross = p.side() * p.quantity * (price - p.entry);
+    let gross = side(p.long) * p.quantity * (price - p.entry);
     let fees = p.fee + fee;
     ledger.record(&Trade {
         entry_time: market.time[p.opened],

@@ -1,12 +1,11 @@
 //! The loops over every bar, in plain Rust; `simd` has the same with AVX-512.
-//!
-//! Where the length is no multiple of the lanes, the last group overlaps the one before: what is asked here doesn't mind values seen twice.
 
 use crate::curve::Held;
 
 pub const LANES: usize = 8;
 
-/// Where the group after the one at `at` begins, for `n` values, at least as many as lanes; nothing after the last one.
+/// Where the group after the one at `at` begins, for `n` values, at least as many as lanes; nothing after the last one. Where `n` is no
+/// multiple of the lanes, the last group overlaps the one before: who asks doesn't mind values seen twice.
 #[inline(always)]
 pub fn next_group(at: usize, n: usize) -> Option<usize> {
     if at + LANES < n { Some(if at + 2 * LANES <= n { at + LANES } else { n - LANES }) } else { None }

@@ -34,6 +34,7 @@ pub mod rules;
 pub mod signals;
 pub mod simd;
 pub mod simulate;
+pub mod sizing;
 pub mod strategy_bars;
 pub mod sweep;
 pub mod template;

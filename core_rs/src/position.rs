@@ -21,6 +21,12 @@ pub struct Position {
     pub rungs: usize,
 }
 
+/// 1 for a long position, -1 for a short one.
+#[inline(always)]
+pub fn side(long: bool) -> f64 {
+    if long { 1.0 } else { -1.0 }
+}
+
 impl Position {
     /// Take in the range of a bar that the position has outlasted.
     pub fn see(&mut self, high: f64, low: f64) {
