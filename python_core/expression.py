@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from python_core import timeframe as timeframes
-from python_core.elementwise import BINARY, UNARY
 from python_core.errors import BarstormError, StrategyError
 from python_core.indicators import INDICATORS, MAX_LOOKBACK, Argument, Indicator
 from python_core.language import (
@@ -24,6 +23,7 @@ from python_core.language import (
     TYPICAL,
     nearest,
 )
+from python_core.numerics.elementwise import BINARY, UNARY
 from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
 from python_core.spelling import at, longhand
 from python_core.syntax import foreign, parse

@@ -40,8 +40,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from python_core.elementary import power
 from python_core.execution import Calendar
+from python_core.numerics.elementary import power
 from python_core.simulate import LIQUIDATION
 from python_core.timeframe import DAY_MS, WEEK_MS
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from python_core.elementwise import BINARY, COMPARISONS, UNARY, Operation
 from python_core.errors import StrategyError
 from python_core.expression import Compiler
+from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY, Operation
 from python_core.plan import Node, PlanBuilder
 from python_core.syntax import parse
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from python_core.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
+from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY
 
 MAX_NODES: Final = 2_000
 # Functions that keep a state of their own, and the values that all of them keep together.

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from python_core import timeframe as timeframes
 from python_core.bars import Bars
 from python_core.control import Control
-from python_core.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.errors import StrategyError
 from python_core.execution import Atr
 from python_core.indicators import INDICATORS
 from python_core.language import COLUMNS, TIME_PARTS
+from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY
 from python_core.plan import SEEN, STREAKS, Node
 from python_core.strategy import LEVELS, Plan, Signals
 

@@ -10,7 +10,7 @@ from decimal import Decimal, localcontext
 
 import pytest
 
-from python_core.elementary import exp, log, power
+from python_core.numerics.elementary import exp, log, power
 
 Draw = Callable[[random.Random], float]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from python_core import elementary
+from python_core.numerics import elementary
 
 Operation = Callable[..., Any]
 

@@ -1,0 +1,1 @@
+"""Elementary functions and arithmetic with the same bits everywhere."""
