@@ -1,7 +1,8 @@
 """Barstorm's library: backtests over market history, by a compiled engine or a pure-Python one with the same bits."""
 
-from python_core.bars import Bars
 from python_core.control import Control
+from python_core.data.bars import Bars
+from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Atr, Execution
 from python_core.kernel import backtest, engine, engine_reason, simulate
@@ -9,7 +10,6 @@ from python_core.params import Param
 from python_core.result import CONTRACT, Result, Trade, fingerprint
 from python_core.strategy import Signals, Strategy
 from python_core.sweep import SweepResult, sweep
-from python_core.synthetic import synthetic
 from python_core.version import VERSION as __version__
 
 __all__ = [

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from python_core.bars import COLUMNS
+from python_core.data.bars import COLUMNS
 from python_core.errors import BarsError, BarstormError, FileError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from python_core import columns
-from python_core.bars import COLUMNS
 from python_core.columns import RawTable
+from python_core.data.bars import COLUMNS
 from python_core.errors import BarsError, FileError
 from python_core.timestamps import EPOCH
 

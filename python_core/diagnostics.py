@@ -17,8 +17,8 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from python_core import kernel
-from python_core import timeframe as timeframes
-from python_core.bars import Bars
+from python_core.data import timeframes
+from python_core.data.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.expression import Compiler

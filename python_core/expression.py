@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
 from python_core.indicators import INDICATORS, MAX_LOOKBACK, Argument, Indicator
 from python_core.language import (

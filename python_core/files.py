@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from python_core import columns, csv_files, json_lines, sessions
-from python_core import timeframe as timeframes
-from python_core.bars import COLUMNS, Bars
+from python_core import columns, csv_files, json_lines
 from python_core.cleaning import Policy, Report, clean, numbers_of
 from python_core.columns import RawTable, reading
+from python_core.data import calendars, timeframes
+from python_core.data.bars import COLUMNS, Bars
 from python_core.errors import BarstormError, FileError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read_with_report(
     if timeframe is not None:
         timeframes.parse(timeframe)
     if calendar:
-        sessions.check(calendar)
+        calendars.check(calendar)
     with _opened(source) as (name, file), reading(name, "a readable file"):
         blocks = _blocks(name, file, header=header)
         return clean(blocks, policy=policy, timeframe=timeframe, symbol=symbol, scratch=scratch, calendar=calendar)

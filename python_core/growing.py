@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from python_core.bars import COLUMNS
+from python_core.data.bars import COLUMNS
 
 
 class Growing:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from python_core import columns
-from python_core.bars import COLUMNS
 from python_core.columns import RawTable
 from python_core.csv_files import MAX_LINE_BYTES, count_lines, lines_of
+from python_core.data.bars import COLUMNS
 from python_core.errors import BarsError, FileError
 
 if TYPE_CHECKING:

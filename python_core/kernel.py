@@ -14,9 +14,9 @@ import numpy.typing as npt
 from python_core import metrics
 from python_core import signals as reference_signals
 from python_core import simulate as reference
-from python_core import timeframe as timeframes
-from python_core.bars import Bars
 from python_core.control import Control
+from python_core.data import timeframes
+from python_core.data.bars import Bars
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, Atr, Execution
 from python_core.result import CONTRACT, Result

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from python_core.bars import Bars
+from python_core.data.bars import Bars
 from python_core.execution import Execution
 from python_core.metrics import Metrics
 from python_core.simulate import REASONS, TRADE_DTYPE

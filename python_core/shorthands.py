@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
 from python_core.spelling import at, longhand, one_spelling
 

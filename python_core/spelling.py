@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
 from python_core.indicators import INDICATORS
 from python_core.language import FUNCTIONS, PARAMETERS, SERIES, nearest

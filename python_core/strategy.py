@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from python_core.errors import StrategyError
 from python_core.execution import Atr, Execution
 from python_core.expression import Compiler

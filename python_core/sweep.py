@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core import kernel
-from python_core import timeframe as timeframes
-from python_core.bars import Bars
 from python_core.control import Control
+from python_core.data import timeframes
+from python_core.data.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.metrics import NAMES, Metrics

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import get_args
 
-from python_core.bars import iso
+from python_core.data.bars import iso
 from workers import artifacts, catalogue, imports, parts, samples, storage, views
 from workers.catalogue import Dataset, instrument
 from workers.database import open_database

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.bars import funding_columns, mark_columns
-from python_core.sessions import gaps
+from python_core.data.bars import funding_columns, mark_columns
+from python_core.data.calendars import gaps
 from workers import catalogue, parts
 from workers.artifacts import Artifacts
 from workers.catalogue import Dataset, Instrument

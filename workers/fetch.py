@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from python_core import timeframe as timeframes
-from python_core.timeframe import DAY_MS
+from python_core.data import timeframes
+from python_core.data.timeframes import DAY_MS
 from workers.exchange import FUNDING_ROWS, Exchange
 from workers.parts import SERIES, Columns
 

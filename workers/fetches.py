@@ -10,7 +10,7 @@ from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from workers import flights, idempotency, store, submit
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 
 import python_core as bt
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from workers import catalogue, fetch, fetches, parts, store
 from workers.attempts import Executor, Job, Stop
 from workers.catalogue import Dataset

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from workers import catalogue
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset

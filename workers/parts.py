@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, Literal, NamedTuple
 import numpy as np
 
 import python_core as bt
-from python_core.bars import COLUMNS, iso
+from python_core.data.bars import COLUMNS, iso
 from workers import artifacts
 from workers.artifacts import Artifacts, Lost
 from workers.errors import Conflict, Invalid

@@ -12,7 +12,7 @@ import structlog
 from msgspec import Meta
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from workers import fetches, outbox
 from workers.database import Database
 from workers.errors import Conflict, NotFound

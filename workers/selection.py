@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 import python_core as bt
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 
 Kind = Literal["spot", "linear", "inverse", "fx", "equity"]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]

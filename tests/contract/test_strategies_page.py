@@ -10,6 +10,7 @@ import pytest
 
 import python_core as bt
 from python_core import reference
+from python_core.data.timeframes import MILLISECONDS
 from python_core.expression import MAX_DEPTH, MAX_LENGTH, Compiler
 from python_core.indicators import INDICATORS, MAX_LOOKBACK
 from python_core.language import DESCRIPTIONS, FUNCTIONS, SERIES
@@ -17,7 +18,6 @@ from python_core.params import MAX_CONSTRAINTS
 from python_core.plan import MAX_KEPT, MAX_NODES, MAX_SERIES, MAX_WARM_UP, PlanBuilder
 from python_core.shorthands import MAX_FILTERS
 from python_core.strategy import MAX_NAMES
-from python_core.timeframe import MILLISECONDS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
 

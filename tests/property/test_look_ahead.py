@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.timeframe import MILLISECONDS
+from python_core.data.timeframes import MILLISECONDS
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from python_core.bars import COLUMNS, PRICES, Bars, iso
+from python_core.data.bars import COLUMNS, PRICES, Bars, iso
+from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError
-from python_core.synthetic import synthetic
 
 MINUTE = 60_000
 

@@ -20,9 +20,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from python_core import columns, csv_files, files
-from python_core.bars import COLUMNS, Bars
+from python_core.data.bars import COLUMNS, Bars
+from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError, FileError
-from python_core.synthetic import synthetic
 
 FEWER = max(settings().max_examples // 5, 1)
 HOURS = np.array([1_637_110_800_000 + 3_600_000 * i for i in range(6)])

@@ -11,10 +11,11 @@ import numpy as np
 import polars
 import pytest
 
-from python_core import files, sessions
-from python_core.bars import Bars
+from python_core import files
+from python_core.data import calendars
+from python_core.data.bars import Bars
+from python_core.data.timeframes import MILLISECONDS
 from python_core.errors import BarstormError
-from python_core.timeframe import MILLISECONDS
 
 MINUTE, HOUR, DAY, WEEK = (MILLISECONDS[name] for name in ("1m", "1h", "1d", "1w"))
 
@@ -39,7 +40,7 @@ SPRING = [("2024-03-08T14:30", "2024-03-08T21:00"), ("2024-03-11T13:30", "2024-0
 
 
 def found(time: np.ndarray, length_ms: int, calendar: str) -> list[tuple[int, int]]:
-    at, missing = sessions.gaps(time, length_ms, calendar)
+    at, missing = calendars.gaps(time, length_ms, calendar)
     return list(zip(at.tolist(), missing.tolist(), strict=True))
 
 

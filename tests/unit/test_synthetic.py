@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from python_core import timeframe as timeframes
-from python_core.bars import COLUMNS, PRICES
+from python_core.data import timeframes
+from python_core.data.bars import COLUMNS, PRICES
+from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError
-from python_core.synthetic import synthetic
 
 
 def content(**arguments: Any) -> str:
@@ -73,7 +73,7 @@ def test_more_bars_go_on_where_fewer_stop() -> None:
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = synthetic(10_000)
-    monkeypatch.setattr(sys.modules["python_core.synthetic"], "_BLOCK", 77)
+    monkeypatch.setattr(sys.modules["python_core.data.synthetic"], "_BLOCK", 77)
     assert synthetic(10_000).fingerprint == whole.fingerprint
 
 

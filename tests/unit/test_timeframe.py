@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from python_core.errors import BarstormError
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from python_core import timeframe as timeframes
+from python_core.data import timeframes
 from python_core.errors import BarsError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from python_core import timeframe
-from python_core.bars import Integers
+from python_core.data import timeframes
+from python_core.data.bars import Integers
+from python_core.data.timeframes import DAY_MS, WEEK_MS
 from python_core.errors import BarstormError
-from python_core.timeframe import DAY_MS, WEEK_MS
 
 _FIRST: Final = "1970-01-01"
 _LAST: Final = "2099-12-31"
@@ -38,7 +38,7 @@ def gaps(time: Integers, length_ms: int, calendar: str = "") -> tuple[Integers, 
     Raises:
         BarstormError: there is no such calendar, or exchange_calendars is not installed.
     """
-    at = timeframe.gaps(time, length_ms)
+    at = timeframes.gaps(time, length_ms)
     before, after = time[at], time[at + 1]
     missing: Integers = (after - before) // length_ms - 1
     if calendar:
@@ -59,7 +59,7 @@ def _days(sessions: Sessions, before: Integers, after: Integers, length_ms: int)
     days = sessions.days
     first, last = (_date(time, sessions.zone) for time in (before, after))
     if length_ms == WEEK_MS:
-        days, first, last = (timeframe.bucket_start(time, WEEK_MS) for time in (days, first, last))
+        days, first, last = (timeframes.bucket_start(time, WEEK_MS) for time in (days, first, last))
         days = np.unique(days)
     return np.searchsorted(days, last) - np.searchsorted(days, first, side="right")
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from python_core import timeframe as timeframes
-from python_core.bars import LAST_TIME_MS, Bars, Floats, Integers
+from python_core.data import timeframes
+from python_core.data.bars import LAST_TIME_MS, Bars, Floats, Integers
 from python_core.errors import BarsError
 
 Words = npt.NDArray[np.uint64]

@@ -1,0 +1,1 @@
+"""Bars, timeframes, calendars and synthetic markets."""
