@@ -19,7 +19,7 @@ from api.openapi import UploadOperation
 from api.problems import problem_answers
 from api.terms import Owner
 from api.upload import received
-from python_core.cleaning import Policy, Report
+from python_core.files.cleaning import Policy, Report
 from workers import BarsPage, Dataset, Reading, Service, instrument
 from workers.parts import Series
 from workers.selection import Kind

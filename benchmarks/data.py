@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import python_core as bt
-from python_core import files
+from python_core.files import read
 from workers import catalogue, parts, storage
 from workers.bars_cache import BarsCache
 from workers.database import open_database
@@ -67,7 +67,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await create(data, "bars", folder / "bars.csv", catalogue.Instrument(), Reading())
                 return time.perf_counter() - begin
 
-    _ = files.read(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
+    _ = read.read(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
     seconds = asyncio.run(run())
     return {"import": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
 

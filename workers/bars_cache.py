@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 import python_core as bt
-from python_core import column_file
+from python_core.files import mapped
 from workers import parts
 from workers.artifacts import Artifacts, give_name, nameless
 from workers.catalogue import Dataset
@@ -103,7 +103,7 @@ class BarsCache:
     def _from_disk(self, dataset: Dataset) -> bt.Bars | None:
         path = self._path(dataset.fingerprint)
         try:
-            bars = column_file.read(path)
+            bars = mapped.read(path)
             os.utime(path)
         except FileNotFoundError:
             return None
@@ -124,7 +124,7 @@ class BarsCache:
     def _write(self, bars: bt.Bars) -> None:
         try:
             with nameless(self._folder / "drafts") as file:
-                column_file.write(file, bars)
+                mapped.write(file, bars)
                 give_name(file, self._path(bars.fingerprint))
             self._trim()
         except OSError as error:

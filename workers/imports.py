@@ -9,8 +9,8 @@ from typing import BinaryIO
 import msgspec
 
 import python_core as bt
-from python_core import files
-from python_core.cleaning import Policy, Report
+from python_core.files import read
+from python_core.files.cleaning import Policy, Report
 from workers import catalogue, parts
 from workers.catalogue import Dataset, Instrument
 from workers.datasets import MarketData, told
@@ -49,7 +49,7 @@ async def append(data: MarketData, reference: str, file: Source, series: Series,
         there = await catalogue.find(session, reference)
     if series != "bars":
         with told():
-            columns = await asyncio.to_thread(files.read_series, file, SERIES[series])
+            columns = await asyncio.to_thread(read.read_series, file, SERIES[series])
         return await data.append(reference, {series: columns}, source=how.source)
     bars, report = await _read(data, file, there, msgspec.structs.replace(how, timeframe=there.timeframe))
     return await data.append(reference, parts.columns_of(bars), source=how.source, report=encode(report))
@@ -74,7 +74,7 @@ async def report(data: MarketData, reference: str) -> Report:
 async def _read(data: MarketData, file: Source, of: Instrument | Dataset, how: Reading) -> tuple[bt.Bars, Report]:
     with told():
         return await asyncio.to_thread(
-            files.read_with_report,
+            read.read_with_report,
             file,
             timeframe=how.timeframe,
             symbol=of.symbol,

@@ -11,8 +11,8 @@ import msgspec
 
 import python_core as bt
 from python_core import diagnostics
-from python_core.cleaning import Report
 from python_core.diagnostics import Diagnosis, Plot
+from python_core.files.cleaning import Report
 from workers import catalogue, creation, embedded, fetches, follow, health, imports, schedules, storage, strategies, submit, views
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument

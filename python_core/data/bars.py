@@ -278,14 +278,14 @@ class Bars:
     @staticmethod
     def read(source: str | Path | bytes | BinaryIO, *, timeframe: str | int | None = None, symbol: str = "") -> Bars:
         """Bars of a CSV, Parquet or Arrow file; `python_core.files.read` has more options and a report."""
-        from python_core import files
+        from python_core.files import read as files
 
         return files.read(source, timeframe=timeframe, symbol=symbol)
 
     @staticmethod
     def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "") -> Bars:
         """Bars of anything that speaks Arrow's C stream (pyarrow, polars, pandas, DuckDB), columns named as here."""
-        from python_core import files
+        from python_core.files import read as files
 
         return files.from_arrow(table, timeframe=timeframe, symbol=symbol)
 

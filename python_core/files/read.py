@@ -12,12 +12,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from python_core import columns, csv_files, json_lines
-from python_core.cleaning import Policy, Report, clean, numbers_of
-from python_core.columns import RawTable, reading
 from python_core.data import calendars, timeframes
 from python_core.data.bars import COLUMNS, Bars
 from python_core.errors import BarstormError, FileError
+from python_core.files import csv_reader, headers, json_reader
+from python_core.files.cleaning import Policy, Report, clean, numbers_of
+from python_core.files.headers import RawTable, reading
 
 if TYPE_CHECKING:
     import polars
@@ -177,9 +177,9 @@ def _blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "", w
             lazy = polars.scan_ipc(handle, glob=False) if start.startswith(b"ARROW1") else polars.read_ipc_stream(handle).lazy()
             yield from _chosen(lazy, name, "arrow", compression, wanted)
     elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-        yield from json_lines.read_blocks(name, file, compression=compression, wanted=wanted)
+        yield from json_reader.read_blocks(name, file, compression=compression, wanted=wanted)
     else:
-        yield from csv_files.read_blocks(name, file, header=header, compression=compression, wanted=wanted)
+        yield from csv_reader.read_blocks(name, file, header=header, compression=compression, wanted=wanted)
 
 
 def _handle(file: BinaryIO, name: str) -> str | bytes:
@@ -272,8 +272,8 @@ def _chosen(lazy: polars.LazyFrame, name: str, form: str, compression: str = "",
     import polars
 
     titles = lazy.collect_schema().names()
-    found = columns.find(titles, wanted)
-    columns.check(titles, found, name, wanted)
+    found = headers.find(titles, wanted)
+    headers.check(titles, found, name, wanted)
     names = {column: titles[found[column]] for column in wanted}
     chosen = lazy.select(polars.col(title).alias(column) for column, title in names.items())
     first = 1

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from python_core import columns
-from python_core.columns import RawTable
 from python_core.data.bars import COLUMNS
 from python_core.errors import BarsError, FileError
-from python_core.timestamps import EPOCH
+from python_core.files import headers
+from python_core.files.headers import RawTable
+from python_core.files.timestamps import EPOCH
 
 if TYPE_CHECKING:
     import polars
@@ -98,7 +98,7 @@ class _Sheet:
             "n_rows": lines,
             "glob": False,
         }
-        with columns.reading(self.name, "readable CSV"):
+        with headers.reading(self.name, "readable CSV"):
             import polars
 
             try:
@@ -188,11 +188,11 @@ def _layout(name: str, lines: Sequence[str], wanted: Sequence[str]) -> Layout:
     for i, line in enumerate(lines[: PREAMBLE_LINES + 1]):
         for separator in ";\t|,":
             titles = [title.strip() for title in _cells(line, separator)]
-            found = columns.find(titles, wanted)
+            found = headers.find(titles, wanted)
             if all(column in found for column in wanted):
-                columns.check(titles, found, name, wanted)
+                headers.check(titles, found, name, wanted)
                 following = next((_cells(row, separator) for row in lines[i + 1 :] if row.strip()), [])
-                plain = [columns.plain(title) for title in titles]
+                plain = [headers.plain(title) for title in titles]
                 clock = plain.index("time") if "date" in plain and "time" in plain else len(titles)
                 if clock < len(following) and _CLOCK.fullmatch(following[clock].strip()):
                     found |= {"time": plain.index("date"), "clock": clock}
@@ -205,7 +205,7 @@ def _layout(name: str, lines: Sequence[str], wanted: Sequence[str]) -> Layout:
         raise FileError("line 1 holds values, not names of columns", where=name, hint=hint, code="no_header")
     if not best.found:
         raise FileError(f"no table of bars; it begins with {first[:40]!r}", where=name, hint=_UNKNOWN_HINT, code="unknown_format")
-    columns.check(best.titles, best.found, name, wanted)
+    headers.check(best.titles, best.found, name, wanted)
     return best
 
 
@@ -213,7 +213,7 @@ def _layout_without_header(name: str, lines: Sequence[str]) -> Layout:
     first = next((line for line in lines if line.strip()), "")
     separator = _separator(first)
     row = _cells(first, separator)
-    if all(column in columns.find(row) for column in COLUMNS):
+    if all(column in headers.find(row) for column in COLUMNS):
         raise FileError("line 1 holds the names of the columns", where=name, hint="read without header=False", code="header")
     clock = len(row) > len(COLUMNS) and _CLOCK.fullmatch(row[1].strip()) is not None
     titles = ["date", *COLUMNS] if clock else list(COLUMNS)

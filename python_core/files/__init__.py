@@ -1,0 +1,1 @@
+"""Reading market data from files."""
