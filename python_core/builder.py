@@ -25,10 +25,10 @@ import numpy as np
 
 from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
-from python_core.language import FUNCTIONS, SERIES
+from python_core.language.parser import parse
+from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.params import Param, Value
 from python_core.strategy import CONDITIONS, Strategy
-from python_core.syntax import parse
 
 Operand: TypeAlias = "Expression | int | float"
 

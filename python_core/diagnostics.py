@@ -21,12 +21,12 @@ from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Execution
-from python_core.expression import Compiler
-from python_core.plan import PlanBuilder
+from python_core.language.compiler import Compiler
+from python_core.language.normalize import at, is_at
+from python_core.language.parser import parse
+from python_core.language.plan import PlanBuilder
 from python_core.signals import StrategyBars, check_multiple, evaluate
-from python_core.spelling import at, is_at
 from python_core.strategy import CONDITIONS, Strategy, compile_plan
-from python_core.syntax import parse
 
 MAX_EXPRESSIONS: Final = 200
 # What one answer to a client may cost: bars reckoned with, rows and columns drawn.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from python_core.indicators import INDICATORS
+from python_core.language.normalize import is_at, longhand
 from python_core.params import Param, Value
-from python_core.spelling import is_at, longhand
 from python_core.strategy import Strategy, compile_plan
 
 ACTIONS: Final = {

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from python_core.errors import StrategyError
-from python_core.expression import Compiler
+from python_core.language.compiler import Compiler
+from python_core.language.parser import parse
+from python_core.language.plan import Node, PlanBuilder
 from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY, Operation
-from python_core.plan import Node, PlanBuilder
-from python_core.syntax import parse
 
 MAX_CHOICES: Final = 10_000
 # A constraint is a relation of a few numbers; what the search must evaluate for each combination stays small.

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
-from python_core.spelling import at, longhand, one_spelling
+from python_core.language.normalize import at, longhand, one_spelling
 
 MAX_FILTERS: Final = 20
 

@@ -11,9 +11,9 @@ from python_core.data.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Atr
 from python_core.indicators import INDICATORS
-from python_core.language import COLUMNS, TIME_PARTS
+from python_core.language.plan import SEEN, STREAKS, Node
+from python_core.language.vocabulary import COLUMNS, TIME_PARTS
 from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY
-from python_core.plan import SEEN, STREAKS, Node
 from python_core.strategy import LEVELS, Plan, Signals
 
 Mask = npt.NDArray[np.bool_]

@@ -15,12 +15,12 @@ from msgspec import Meta
 from python_core.data import timeframes
 from python_core.errors import StrategyError
 from python_core.execution import Atr, Execution
-from python_core.expression import Compiler
-from python_core.language import FUNCTIONS, SERIES
+from python_core.language.compiler import Compiler
+from python_core.language.normalize import canonical
+from python_core.language.plan import Node, PlanBuilder
+from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
-from python_core.plan import Node, PlanBuilder
 from python_core.shorthands import MAX_FILTERS, Condition, Filter, Filters, Side, checked_filters, checked_timeframes, filtered
-from python_core.spelling import canonical
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
 LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")

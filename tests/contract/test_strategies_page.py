@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 import python_core as bt
-from python_core import reference
 from python_core.data.timeframes import MILLISECONDS
-from python_core.expression import MAX_DEPTH, MAX_LENGTH, Compiler
 from python_core.indicators import INDICATORS, MAX_LOOKBACK
-from python_core.language import DESCRIPTIONS, FUNCTIONS, SERIES
+from python_core.language import reference
+from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, Compiler
+from python_core.language.plan import MAX_KEPT, MAX_NODES, MAX_SERIES, MAX_WARM_UP, PlanBuilder
+from python_core.language.vocabulary import DESCRIPTIONS, FUNCTIONS, SERIES
 from python_core.params import MAX_CONSTRAINTS
-from python_core.plan import MAX_KEPT, MAX_NODES, MAX_SERIES, MAX_WARM_UP, PlanBuilder
 from python_core.shorthands import MAX_FILTERS
 from python_core.strategy import MAX_NAMES
 
@@ -29,7 +29,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_the_table_of_functions_is_the_compilers() -> None:
-    assert reference.page(PAGE) == PAGE, "run: python -m python_core.reference docs/strategies.md"
+    assert reference.page(PAGE) == PAGE, "run: python -m python_core.language.reference docs/strategies.md"
 
 
 def test_every_function_is_described() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core import kernel
-from python_core.plan import TRUTHS
+from python_core.language.plan import TRUTHS
 
 MINUTE = 60_000
 NUMBERS = (0.0, -0.0, 1.0, 2.0, 3.0, 14.0, 200.0, 2.5, -1.0, 1e4, 1e9, 1e300, 5e-324, 2.0**63, float("inf"), float("-inf"), float("nan"))

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core import kernel
 from python_core.data.timeframes import MILLISECONDS
-from python_core.expression import Compiler
 from python_core.indicators import INDICATORS
-from python_core.language import ELEMENTWISE, FUNCTIONS, PARAMETERS, SERIES
-from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
-from python_core.spelling import canonical
+from python_core.language.compiler import Compiler
+from python_core.language.normalize import canonical
+from python_core.language.plan import CROSSINGS, STREAKS, PlanBuilder
+from python_core.language.vocabulary import ELEMENTWISE, FUNCTIONS, PARAMETERS, SERIES
 from python_core.strategy import Plan
 
 CASES = int(os.environ.get("BARSTORM_CASES", "300"))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core import kernel
 from python_core.data.timeframes import MILLISECONDS
-from python_core.expression import Compiler, PlanBuilder
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
+from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy import Plan
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core import signals
-from python_core.expression import MAX_DEPTH, MAX_LENGTH
-from python_core.spelling import canonical
+from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH
+from python_core.language.normalize import canonical
 
 # Text and the message after «entry_long, column »; ... stands for what varies.
 BAD = {

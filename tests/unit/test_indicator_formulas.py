@@ -11,7 +11,7 @@ import pytest
 
 import python_core as bt
 from python_core import kernel
-from python_core.expression import Compiler, PlanBuilder
+from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy import Plan
 
 nan = math.nan

@@ -1,4 +1,4 @@
-"""The table of functions in docs/strategies.md, made from what the compiler reads: `python -m python_core.reference docs/strategies.md`."""
+"""The table of functions in docs/strategies.md, made from what the compiler reads: `python -m python_core.language.reference docs/strategies.md`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from python_core.expression import Compiler
 from python_core.indicators import INDICATORS, MAX_LOOKBACK, Argument
-from python_core.language import DESCRIPTIONS, FUNCTIONS, PARAMETERS
-from python_core.plan import PlanBuilder
+from python_core.language.compiler import Compiler
+from python_core.language.plan import PlanBuilder
+from python_core.language.vocabulary import DESCRIPTIONS, FUNCTIONS, PARAMETERS
 
-BEGIN: Final = "<!-- functions, written by python -m python_core.reference docs/strategies.md -->"
+BEGIN: Final = "<!-- functions, written by python -m python_core.language.reference docs/strategies.md -->"
 END: Final = "<!-- end of functions -->"
 # For lengths that have no default.
 SAMPLE: Final = 20

@@ -13,20 +13,11 @@ import numpy as np
 from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
 from python_core.indicators import INDICATORS, MAX_LOOKBACK, Argument, Indicator
-from python_core.language import (
-    COLUMNS,
-    ELEMENTWISE,
-    FUNCTIONS,
-    POSITION_STATE,
-    SERIES,
-    TIME_PARTS,
-    TYPICAL,
-    nearest,
-)
+from python_core.language.normalize import at, longhand
+from python_core.language.parser import foreign, parse
+from python_core.language.plan import CROSSINGS, STREAKS, PlanBuilder
+from python_core.language.vocabulary import COLUMNS, ELEMENTWISE, FUNCTIONS, POSITION_STATE, SERIES, TIME_PARTS, TYPICAL, nearest
 from python_core.numerics.elementwise import BINARY, UNARY
-from python_core.plan import CROSSINGS, STREAKS, PlanBuilder
-from python_core.spelling import at, longhand
-from python_core.syntax import foreign, parse
 
 MAX_LENGTH: Final = 2_000
 MAX_DEPTH: Final = 40

@@ -14,8 +14,8 @@ from typing import Any, Final
 from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
 from python_core.indicators import INDICATORS
-from python_core.language import FUNCTIONS, PARAMETERS, SERIES, nearest
-from python_core.syntax import parse
+from python_core.language.parser import parse
+from python_core.language.vocabulary import FUNCTIONS, PARAMETERS, SERIES, nearest
 
 # More than any expression may have, and less than Python can go through.
 MAX_LEVELS: Final = 100

@@ -8,7 +8,7 @@ from typing import Final
 
 from python_core import indicators
 from python_core.indicators import Indicator
-from python_core.plan import CROSSINGS, STREAKS
+from python_core.language.plan import CROSSINGS, STREAKS
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
 # Averages of prices, written out as plan operations.

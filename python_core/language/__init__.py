@@ -1,0 +1,1 @@
+"""The strategy language: from text to a plan of operations."""
