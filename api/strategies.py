@@ -14,8 +14,9 @@ from msgspec import Meta
 from api.answers import Limit, Offset, answer, created, location_header, matches, not_modified
 from api.openapi import CROSS
 from api.problems import ProblemError, problem_answers
-from python_core import Execution, Strategy, library
+from python_core import Execution, Strategy
 from python_core.diagnostics import Diagnosis, Plot
+from python_core.strategy import library
 from workers import Service, StoredStrategy
 
 IfMatch = Annotated[str, HeaderParameter(name="If-Match", description="Entity tag that you read: answers 412 if it was changed since.")]

@@ -6,9 +6,9 @@ from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Atr, Execution
 from python_core.kernel import backtest, engine, engine_reason, simulate
-from python_core.params import Param
 from python_core.result import CONTRACT, Result, Trade, fingerprint
-from python_core.strategy import Signals, Strategy
+from python_core.strategy.params import Param
+from python_core.strategy.strategy import Signals, Strategy
 from python_core.sweep import SweepResult, sweep
 from python_core.version import VERSION as __version__
 

@@ -26,7 +26,7 @@ from python_core.language.normalize import at, is_at
 from python_core.language.parser import parse
 from python_core.language.plan import PlanBuilder
 from python_core.signals import StrategyBars, check_multiple, evaluate
-from python_core.strategy import CONDITIONS, Strategy, compile_plan
+from python_core.strategy.strategy import CONDITIONS, Strategy, compile_plan
 
 MAX_EXPRESSIONS: Final = 200
 # What one answer to a client may cost: bars reckoned with, rows and columns drawn.

@@ -20,7 +20,7 @@ from python_core.data.bars import Bars
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, Atr, Execution
 from python_core.result import CONTRACT, Result
-from python_core.strategy import LEVELS, Plan, Signals, Strategy, compile_plan, series_levels
+from python_core.strategy.strategy import LEVELS, Plan, Signals, Strategy, compile_plan, series_levels
 from python_core.version import VERSION
 
 Engine = Literal["auto", "rust", "python"]

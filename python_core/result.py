@@ -18,7 +18,7 @@ from python_core.execution import Execution
 from python_core.language.normalize import canonical
 from python_core.metrics import Metrics
 from python_core.simulate import REASONS, TRADE_DTYPE
-from python_core.strategy import LEVELS, Signals, Strategy
+from python_core.strategy.strategy import LEVELS, Signals, Strategy
 
 # Part of every fingerprint; raised whenever the same inputs may give other outputs than before.
 CONTRACT: Final = 1

@@ -14,7 +14,7 @@ from python_core.indicators import INDICATORS
 from python_core.language.plan import SEEN, STREAKS, Node
 from python_core.language.vocabulary import COLUMNS, TIME_PARTS
 from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY
-from python_core.strategy import LEVELS, Plan, Signals
+from python_core.strategy.strategy import LEVELS, Plan, Signals
 
 Mask = npt.NDArray[np.bool_]
 Series = npt.NDArray[np.float64]

@@ -17,9 +17,9 @@ from python_core.data.bars import Bars
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.metrics import NAMES, Metrics
-from python_core.params import Param, allowed
 from python_core.signals import check_multiple
-from python_core.strategy import Strategy, compile_template, series_levels
+from python_core.strategy.params import Param, allowed
+from python_core.strategy.strategy import Strategy, compile_template, series_levels
 
 if TYPE_CHECKING:
     import polars

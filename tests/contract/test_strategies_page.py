@@ -15,9 +15,9 @@ from python_core.language import reference
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, Compiler
 from python_core.language.plan import MAX_KEPT, MAX_NODES, MAX_SERIES, MAX_WARM_UP, PlanBuilder
 from python_core.language.vocabulary import DESCRIPTIONS, FUNCTIONS, SERIES
-from python_core.params import MAX_CONSTRAINTS
-from python_core.shorthands import MAX_FILTERS
-from python_core.strategy import MAX_NAMES
+from python_core.strategy.filters import MAX_FILTERS
+from python_core.strategy.params import MAX_CONSTRAINTS
+from python_core.strategy.strategy import MAX_NAMES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
 

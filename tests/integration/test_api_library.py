@@ -13,7 +13,8 @@ from litestar.testing import TestClient
 import python_core as bt
 import workers
 from api import create_app
-from python_core import diagnostics, library
+from python_core import diagnostics
+from python_core.strategy import library
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core import library, strategy
-from python_core.builder import FUNCTIONS, SERIES
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, MAX_LOOKBACK
 from python_core.language.plan import MAX_NODES, MAX_SERIES
+from python_core.strategy import library, strategy
+from python_core.strategy.builder import FUNCTIONS, SERIES
 
 CASES = int(os.environ.get("BARSTORM_CASES", "300"))
 LIMIT_S = 0.01

@@ -15,7 +15,7 @@ from python_core import kernel
 from python_core.data.timeframes import MILLISECONDS
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.language.compiler import Compiler, PlanBuilder
-from python_core.strategy import Plan
+from python_core.strategy.strategy import Plan
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 PER_ROW = max(5, CASES // 25)

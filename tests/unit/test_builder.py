@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core import builder
-from python_core.builder import (
+from python_core.strategy import builder
+from python_core.strategy.builder import (
     atr,
     close,
     crossover,

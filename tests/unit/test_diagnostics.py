@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core import diagnostics, library
+from python_core import diagnostics
 from python_core.indicators import INDICATORS, Series
+from python_core.strategy import library
 
 BARS = bt.synthetic(1_500, timeframe="1h")
 CROSS = bt.Strategy(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import python_core as bt
-from python_core.builder import FUNCTIONS
-from python_core.explain import phrase, title
+from python_core.strategy.builder import FUNCTIONS
+from python_core.strategy.explain import phrase, title
 
 
 def test_a_strategy_is_told_in_sentences() -> None:

@@ -344,7 +344,7 @@ def test_a_long_series_of_conditions_is_no_nesting(true_bars: Callable[..., list
 
 
 def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
-    from python_core.strategy import compile_plan
+    from python_core.strategy.strategy import compile_plan
 
     strategy = bt.Strategy(
         entry_long="crossover(sma(close, fast), sma(close, slow))",
@@ -356,14 +356,14 @@ def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
 
 
 def test_a_plan_has_no_operation_that_nothing_reads() -> None:
-    from python_core.strategy import compile_plan
+    from python_core.strategy.strategy import compile_plan
 
     strategy = bt.Strategy(entry_long="close > sma(close, n)", define={"unused": "ema(close, 2 * n)"}, params={"n": 10})
     assert [(node.op, node.inputs) for node in compile_plan(strategy, ()).nodes] == [("close", ()), ("sma", (0,)), ("gt", (0, 1))]
 
 
 def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
-    from python_core.strategy import compile_plan
+    from python_core.strategy.strategy import compile_plan
 
     def warm_up(text: str) -> int:
         return compile_plan(bt.Strategy(entry_long=text), ()).warm_up
@@ -393,7 +393,7 @@ def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
 )
 @settings(max_examples=60)
 def test_the_warm_up_says_when_the_first_signal_can_be(closes: list[int], text: str) -> None:
-    from python_core.strategy import compile_plan
+    from python_core.strategy.strategy import compile_plan
 
     plan = compile_plan(bt.Strategy(entry_long=text), ())
     column = np.array(closes, dtype=float)

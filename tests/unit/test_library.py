@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core import library
+from python_core.strategy import library
 
 NAMES = (
     "adabtc-5m",

@@ -11,7 +11,8 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import python_core as bt
-from python_core import diagnostics, library
+from python_core import diagnostics
+from python_core.strategy import library
 
 Series = np.ndarray
 BARS = bt.synthetic(3_000, seed=3, timeframe="1h")

@@ -9,8 +9,8 @@ from typing import Final
 
 from python_core.indicators import INDICATORS
 from python_core.language.normalize import is_at, longhand
-from python_core.params import Param, Value
-from python_core.strategy import Strategy, compile_plan
+from python_core.strategy.params import Param, Value
+from python_core.strategy.strategy import Strategy, compile_plan
 
 ACTIONS: Final = {
     "entry_long": "Buy when",

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from python_core.errors import StrategyError
 from python_core.execution import Execution
-from python_core.strategy import Strategy
+from python_core.strategy.strategy import Strategy
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

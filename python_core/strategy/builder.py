@@ -11,7 +11,7 @@
 
 Functions take their arguments by position or by name, and `tf="4h"` for a higher timeframe; `at("4h", close > open)` is for whole conditions.
 `& | ~` stand for and, or, not, `where(a, x, y)` for x if a else y; put brackets round comparisons. The series and functions are those of the language:
-`from python_core.builder import ...` knows every one of them.
+`from python_core.strategy.builder import ...` knows every one of them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
 from python_core.language.parser import parse
 from python_core.language.vocabulary import FUNCTIONS, SERIES
-from python_core.params import Param, Value
-from python_core.strategy import CONDITIONS, Strategy
+from python_core.strategy.params import Param, Value
+from python_core.strategy.strategy import CONDITIONS, Strategy
 
 Operand: TypeAlias = "Expression | int | float"
 

@@ -19,8 +19,8 @@ from python_core.language.compiler import Compiler
 from python_core.language.normalize import canonical
 from python_core.language.plan import Node, PlanBuilder
 from python_core.language.vocabulary import FUNCTIONS, SERIES
-from python_core.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
-from python_core.shorthands import MAX_FILTERS, Condition, Filter, Filters, Side, checked_filters, checked_timeframes, filtered
+from python_core.strategy.filters import MAX_FILTERS, Condition, Filter, Filters, Side, checked_filters, checked_timeframes, filtered
+from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, Values, check_constraints, checked, replaced, value_of
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
 LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")
@@ -146,7 +146,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def explain(self) -> str:
         """What the strategy does, in plain words."""
-        from python_core.explain import explain
+        from python_core.strategy.explain import explain
 
         return explain(self)
 

@@ -1,0 +1,1 @@
+"""Strategies as data: parameters, filters, a builder and a library."""
