@@ -1,12 +1,12 @@
 """Barstorm's library: backtests over market history, by a compiled engine or a pure-Python one with the same bits."""
 
-from python_core.control import Control
 from python_core.data.bars import Bars
 from python_core.data.synthetic import synthetic
+from python_core.engine.control import Control
+from python_core.engine.kernel import backtest, engine, engine_reason, simulate
+from python_core.engine.result import CONTRACT, Result, Trade, fingerprint
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Atr, Execution
-from python_core.kernel import backtest, engine, engine_reason, simulate
-from python_core.result import CONTRACT, Result, Trade, fingerprint
 from python_core.strategy.params import Param
 from python_core.strategy.strategy import Signals, Strategy
 from python_core.sweep import SweepResult, sweep

@@ -1,4 +1,4 @@
-"""The compiled kernel's boundary. Not for users: `python_core.kernel` checks inputs and wraps every function.
+"""The compiled kernel's boundary. Not for users: `python_core.engine.kernel` checks inputs and wraps every function.
 
 Arrays are one-dimensional and C-contiguous, and are borrowed for one call, never copied. An array of another dtype or layout is a
 TypeError; any other failure is a ValueError or its subclass `python_core.errors.Cancelled`. The interpreter's lock is off while a call

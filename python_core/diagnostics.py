@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from python_core import kernel
 from python_core.data import timeframes
 from python_core.data.bars import Bars
+from python_core.engine import kernel
+from python_core.engine.signals import StrategyBars, check_multiple, evaluate
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.language.compiler import Compiler
 from python_core.language.normalize import at, is_at
 from python_core.language.parser import parse
 from python_core.language.plan import PlanBuilder
-from python_core.signals import StrategyBars, check_multiple, evaluate
 from python_core.strategy.strategy import CONDITIONS, Strategy, compile_plan
 
 MAX_EXPRESSIONS: Final = 200

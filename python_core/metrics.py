@@ -41,9 +41,9 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from python_core.data.timeframes import DAY_MS, WEEK_MS
+from python_core.engine.simulate import LIQUIDATION
 from python_core.execution import Calendar
 from python_core.numerics.elementary import power
-from python_core.simulate import LIQUIDATION
 
 _Value = float | None
 _TradeCount = Annotated[int, Meta(ge=0, description="Closed trades; every partial exit is one.")]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from python_core import kernel
-from python_core.control import Control
 from python_core.data import timeframes
 from python_core.data.bars import Bars
+from python_core.engine import kernel
+from python_core.engine.control import Control
+from python_core.engine.signals import check_multiple
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.metrics import NAMES, Metrics
-from python_core.signals import check_multiple
 from python_core.strategy.params import Param, allowed
 from python_core.strategy.strategy import Strategy, compile_template, series_levels
 

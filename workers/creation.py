@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.kernel import Engine
+from python_core.engine.kernel import Engine
 from workers import idempotency, lookup, saga, strategies, submit
 from workers.bars_cache import BarsCache
 from workers.database import Database

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 import python_core as bt
-from python_core.kernel import Engine
+from python_core.engine.kernel import Engine
 from python_core.metrics import Metrics
 from workers.errors import Invalid
 from workers.selection import Reference, Selection

@@ -205,7 +205,7 @@ async def test_a_result_of_another_contract_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = await finished((await service.submit_backtest(request_)).id)
-    from python_core import result
+    from python_core.engine import result
 
     monkeypatch.setattr(result, "CONTRACT", result.CONTRACT + 1)
     again = await service.submit_backtest(request_)

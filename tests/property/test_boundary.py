@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core import kernel
+from python_core.engine import kernel
 from python_core.language.plan import TRUTHS
 
 MINUTE = 60_000

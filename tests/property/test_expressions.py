@@ -18,8 +18,8 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core import kernel
 from python_core.data.timeframes import MILLISECONDS
+from python_core.engine import kernel
 from python_core.indicators import INDICATORS
 from python_core.language.compiler import Compiler
 from python_core.language.normalize import canonical

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core import kernel
 from python_core.data.timeframes import MILLISECONDS
+from python_core.engine import kernel
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy.strategy import Plan

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core import signals
+from python_core.engine import signals
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH
 from python_core.language.normalize import canonical
 

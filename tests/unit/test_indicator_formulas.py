@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core import kernel
+from python_core.engine import kernel
 from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy.strategy import Plan
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core import kernel
+from python_core.engine import kernel
 from python_core.metrics import COUNTS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core import metrics
-from python_core import signals as reference_signals
-from python_core import simulate as reference
-from python_core.control import Control
 from python_core.data import timeframes
 from python_core.data.bars import Bars
+from python_core.engine import signals as reference_signals
+from python_core.engine import simulate as reference
+from python_core.engine.control import Control
+from python_core.engine.result import CONTRACT, Result
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, Atr, Execution
-from python_core.result import CONTRACT, Result
 from python_core.strategy.strategy import LEVELS, Plan, Signals, Strategy, compile_plan, series_levels
 from python_core.version import VERSION
 

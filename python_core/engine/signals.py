@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from python_core.control import Control
 from python_core.data import timeframes
 from python_core.data.bars import Bars
+from python_core.engine.control import Control
 from python_core.errors import StrategyError
 from python_core.execution import Atr
 from python_core.indicators import INDICATORS

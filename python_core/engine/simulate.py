@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from python_core.control import Control
 from python_core.data.bars import Bars
+from python_core.engine.control import Control
+from python_core.engine.signals import Orders
 from python_core.execution import Atr, Execution
-from python_core.signals import Orders
 
 REASONS: Final = (
     "signal",

@@ -1,0 +1,1 @@
+"""One backtest: signals, simulation and result, in Rust or in Python."""
