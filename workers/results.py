@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.engine.simulate import REASONS
-from python_core.metrics import RUN_NAMES, Metrics
+from python_core.metrics.compute import RUN_NAMES, Metrics
 from workers import artifacts, store
 from workers.artifacts import Artifacts, Lost
 from workers.database import Database

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from python_core import metrics
 from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import signals as reference_signals
@@ -20,6 +19,7 @@ from python_core.engine.control import Control
 from python_core.engine.result import CONTRACT, Result
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, Atr, Execution
+from python_core.metrics import compute
 from python_core.strategy.strategy import LEVELS, Plan, Signals, Strategy, compile_plan, series_levels
 from python_core.version import VERSION
 
@@ -138,7 +138,7 @@ def _run_python(
 ) -> Result:
     orders = reference_signals.orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
     outcome = reference.simulate(bars, orders, rules, control or Control())
-    values = metrics.compute(
+    values = compute.compute(
         equity=outcome.equity,
         time_ms=bars.time,
         timeframe_ms=bars.timeframe_ms,
@@ -155,7 +155,7 @@ def _run_python(
         program,
         rules,
         engine="python",
-        metrics=metrics.known(values),
+        metrics=compute.known(values),
         trades=outcome.trades,
         complete=None,
         equity=outcome.equity,

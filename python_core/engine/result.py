@@ -17,7 +17,7 @@ from python_core.data.bars import Bars
 from python_core.engine.simulate import REASONS, TRADE_DTYPE
 from python_core.execution import Execution
 from python_core.language.normalize import canonical
-from python_core.metrics import Metrics
+from python_core.metrics.compute import Metrics
 from python_core.strategy.strategy import LEVELS, Signals, Strategy
 
 # Part of every fingerprint; raised whenever the same inputs may give other outputs than before.
