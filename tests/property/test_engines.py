@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.sweep import WITHOUT_RISK
+from python_core.optimize.sweep import WITHOUT_RISK
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
