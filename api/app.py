@@ -17,7 +17,7 @@ from api.body import MAX_JSON_BYTES, ApiRequest
 from api.openapi import openapi_config, page_assets
 from api.terms import provide_terms
 from python_core import Strategy
-from python_core.diagnostics import Diagnosis, Plot
+from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
 
 STRUCTS = (

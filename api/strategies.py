@@ -15,7 +15,7 @@ from api.answers import Limit, Offset, answer, created, location_header, matches
 from api.openapi import CROSS
 from api.problems import ProblemError, problem_answers
 from python_core import Execution, Strategy
-from python_core.diagnostics import Diagnosis, Plot
+from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.strategy import library
 from workers import Service, StoredStrategy
 

@@ -1,0 +1,1 @@
+"""Why a strategy trades as it does."""
