@@ -21,8 +21,8 @@ from api.terms import Owner
 from api.upload import received
 from python_core.files.cleaning import Policy, Report
 from workers import BarsPage, Dataset, Reading, Service, instrument
+from workers.model.selection import Kind
 from workers.parts import Series
-from workers.selection import Kind
 from workers.views import MOST_POINTS, Format
 
 

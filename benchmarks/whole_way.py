@@ -26,7 +26,7 @@ from report import number, table
 import python_core as bt
 import workers
 from workers import store
-from workers.runs import OPEN, RunState
+from workers.model.runs import OPEN, RunState
 from workers.tables import RunRow
 
 BARS = 10_000

@@ -10,7 +10,20 @@ from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
 from workers.imports import Reading
-from workers.runs import Attempt, BacktestRequest, Equity, Priority, Run, RunError, RunPage, RunResult, RunState, Stages, Terms, TradePage
+from workers.model.runs import (
+    Attempt,
+    BacktestRequest,
+    Equity,
+    Priority,
+    Run,
+    RunError,
+    RunPage,
+    RunResult,
+    RunState,
+    Stages,
+    Terms,
+    TradePage,
+)
 from workers.schedules import Schedule, ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings

@@ -19,9 +19,9 @@ from workers.bars_cache import BarsCache
 from workers.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.exchange import Exchanges
+from workers.model.runs import DONE, RunError, RunState
 from workers.queue import Queue, RedisError, Retry, job_id
 from workers.results import Results
-from workers.runs import DONE, RunError, RunState
 from workers.settings import Settings
 from workers.store import Started
 

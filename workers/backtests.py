@@ -12,7 +12,7 @@ from workers.attempts import Executor, Job, contained
 from workers.compute import Computed, compute
 from workers.errors import WorkersError
 from workers.kernel_process import compute_apart
-from workers.runs import RunState, Stages, decode_request
+from workers.model.runs import RunState, Stages, decode_request
 from workers.store import Started
 
 _log = structlog.stdlib.get_logger(__name__)

@@ -18,8 +18,8 @@ from python_core.files import mapped
 from workers import parts
 from workers.artifacts import Artifacts, give_name, nameless
 from workers.catalogue import Dataset
+from workers.model.selection import Selection
 from workers.parts import Part
-from workers.selection import Selection
 
 SUFFIX: Final = ".columns"
 MOST_RANGES: Final = 10_000

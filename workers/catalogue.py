@@ -12,9 +12,9 @@ from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.errors import Invalid, NotFound
+from workers.model.runs import TimeMs, is_reference
+from workers.model.selection import Kind
 from workers.parts import Part
-from workers.runs import TimeMs, is_reference
-from workers.selection import Kind
 from workers.tables import DatasetRow, DatasetVersionRow, PartRow
 
 _VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")

@@ -21,8 +21,8 @@ from workers import data_commands, demo, fetch_command, health, lease, log, samp
 from workers.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
+from workers.model.runs import Priority
 from workers.queue import LEVELS, open_queue
-from workers.runs import Priority
 from workers.scaling import Scaling
 from workers.service import open_service
 from workers.settings import Settings, variable

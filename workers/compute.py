@@ -14,8 +14,8 @@ from workers import results
 from workers.artifacts import Artifacts
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset
+from workers.model.runs import BacktestRequest
 from workers.parts import Part
-from workers.runs import BacktestRequest
 
 
 class Computed(msgspec.Struct, frozen=True):

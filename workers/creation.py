@@ -18,10 +18,10 @@ from workers import idempotency, lookup, saga, strategies, submit
 from workers.bars_cache import BarsCache
 from workers.database import Database
 from workers.errors import WorkersError
+from workers.model.runs import BacktestRequest, Run, Terms, check_name, encode, new_id, now_ms
+from workers.model.selection import Selection
 from workers.results import Results
-from workers.runs import BacktestRequest, Run, Terms, check_name, encode, new_id, now_ms
 from workers.saga import Data, Step
-from workers.selection import Selection
 from workers.tables import StrategyRow
 
 KIND: Final = "create-and-run"

@@ -17,7 +17,7 @@ from workers.database import open_database
 from workers.datasets import MarketData, told
 from workers.errors import Invalid
 from workers.imports import Reading
-from workers.selection import Kind
+from workers.model.selection import Kind
 from workers.settings import Settings
 
 Command = Callable[[MarketData, argparse.Namespace], Awaitable[None]]

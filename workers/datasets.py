@@ -21,8 +21,8 @@ from workers.artifacts import Artifacts
 from workers.catalogue import Dataset, Instrument
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
+from workers.model.runs import check_name, check_owner, new_id, now_ms
 from workers.parts import Columns, Drafts, Part, Series
-from workers.runs import check_name, check_owner, new_id, now_ms
 from workers.tables import DatasetRow, DatasetVersionRow, RunRow
 
 # Appends that another append overtook are made again so many times.

@@ -12,7 +12,7 @@ from msgspec import Meta
 from workers import store
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
-from workers.runs import Attempt, Priority, RunError, RunState, TimeMs, before, is_reference, now_ms
+from workers.model.runs import Attempt, Priority, RunError, RunState, TimeMs, before, is_reference, now_ms
 from workers.tables import OutboxRow, RunRow
 
 BATCH: Final = 500

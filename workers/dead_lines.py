@@ -10,8 +10,8 @@ import msgspec
 
 from workers.dead import Choice
 from workers.errors import Invalid
+from workers.model.runs import RunError
 from workers.operator import Operator
-from workers.runs import RunError
 
 ACTIONS: Final = ("list", "show", "redrive", "discard")
 

@@ -17,7 +17,7 @@ import msgspec
 
 import python_core as bt
 from workers.errors import Invalid, Unavailable
-from workers.runs import BacktestRequest, Run, RunState
+from workers.model.runs import BacktestRequest, Run, RunState
 from workers.settings import Settings
 from workers.supervisor import Child, Supervisor, shared_queue
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol, cast
 import msgspec
 from msgspec import Meta
 
+from workers.model.runs import RunState, TimeMs, now_ms
 from workers.queue import Queue, RedisError
-from workers.runs import RunState, TimeMs, now_ms
 
 STREAM: Final = "barstorm:events:"
 MOST_EVENTS: Final = 200

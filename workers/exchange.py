@@ -19,8 +19,8 @@ import structlog
 
 from workers.catalogue import Instrument
 from workers.errors import Invalid, Unavailable
-from workers.runs import now_ms
-from workers.selection import Kind
+from workers.model.runs import now_ms
+from workers.model.selection import Kind
 
 T = TypeVar("T")
 

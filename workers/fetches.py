@@ -16,9 +16,9 @@ from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.exchange import check_exchange
 from workers.fetch import FetchReport
+from workers.model.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.model.selection import Kind
 from workers.queue import Queue
-from workers.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
-from workers.selection import Kind
 from workers.tables import RunRow
 
 KIND: Final = "data_fetch"

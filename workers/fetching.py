@@ -26,7 +26,7 @@ from workers.errors import Conflict, NotFound, Unavailable
 from workers.exchange import Exchange
 from workers.fetch import Chunk, FetchReport, Gap
 from workers.fetches import FetchRequest
-from workers.runs import RunState, encode
+from workers.model.runs import RunState, encode
 from workers.store import Started
 from workers.tables import DatasetGapRow
 

@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers.runs import DONE, OPEN, Priority, RunState, before, now_ms
+from workers.model.runs import DONE, OPEN, Priority, RunState, before, now_ms
 from workers.tables import OutboxRow, RunRow
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}

@@ -13,9 +13,9 @@ from workers import events, submit
 from workers.database import Database
 from workers.errors import Invalid
 from workers.events import RunEvent
+from workers.model.runs import DONE, Run
 from workers.queue import Queue, RedisError
 from workers.results import Results
-from workers.runs import DONE, Run
 
 # So often the database is asked, in case the news of the end is lost; whoever listens hears something, too.
 LOOK_S: Final = 2.0

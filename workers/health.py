@@ -17,8 +17,8 @@ import python_core as bt
 from workers import store
 from workers.cache import cache_with_key
 from workers.database import Database
+from workers.model.runs import RunState, TimeMs, now_ms
 from workers.queue import Queue
-from workers.runs import RunState, TimeMs, now_ms
 
 TIMEOUT_S: Final = 3.0
 # A worker that has not reported for so long is not counted, then forgotten.

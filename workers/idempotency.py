@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.errors import Conflict
-from workers.runs import Terms, now_ms
+from workers.model.runs import Terms, now_ms
 from workers.tables import KeyRow
 
 # So long a key is known; later it is a new one.

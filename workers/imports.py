@@ -15,8 +15,8 @@ from workers import catalogue, parts
 from workers.catalogue import Dataset, Instrument
 from workers.datasets import MarketData, told
 from workers.errors import NotFound
+from workers.model.runs import check_name, check_owner, encode
 from workers.parts import SERIES, Series
-from workers.runs import check_name, check_owner, encode
 
 Source = Path | bytes | BinaryIO
 

@@ -22,8 +22,8 @@ from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset
 from workers.compute import Computed, compute
 from workers.errors import WorkersError
+from workers.model.runs import BacktestRequest, RunError
 from workers.parts import Part
-from workers.runs import BacktestRequest, RunError
 from workers.settings import Settings
 from workers.storage import open_artifacts
 

@@ -27,8 +27,8 @@ from workers.attempts import Executor, Job, Stop
 from workers.bell import Bell
 from workers.database import open_database
 from workers.health import Held, WorkerInfo, memory_mb
+from workers.model.runs import now_ms
 from workers.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
-from workers.runs import now_ms
 from workers.settings import Settings
 from workers.tasks import FUNCTIONS, Function
 

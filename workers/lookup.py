@@ -19,7 +19,7 @@ from workers.catalogue import Dataset
 from workers.database import Database
 from workers.datasets import told
 from workers.errors import Conflict, Invalid, NotFound
-from workers.selection import MARKET, Selection
+from workers.model.selection import MARKET, Selection
 from workers.tables import DatasetRow
 
 # So many datasets are named in an error.

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers import idempotency, pause, store
 from workers.database import Database
+from workers.model.runs import RunState, now_ms
 from workers.queue import Queue, QueuedJob, RedisError
-from workers.runs import RunState, now_ms
 
 BATCH: Final = 1000
 # A relay that nobody wakes looks by itself, for what a process left behind that died between commit and sending.

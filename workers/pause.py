@@ -9,8 +9,8 @@ from typing import Final
 
 from workers import flights
 from workers.database import Database
+from workers.model.runs import now_ms
 from workers.queue import Queue
-from workers.runs import now_ms
 from workers.tables import PauseRow
 
 _QUEUE: Final = "queue"

@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry as Reconnect
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
 
-from workers.runs import Priority
+from workers.model.runs import Priority
 
 __all__ = [
     "ArqRedis",

@@ -22,8 +22,8 @@ from workers import artifacts, store
 from workers.artifacts import Artifacts, Lost
 from workers.database import Database
 from workers.errors import Conflict
+from workers.model.runs import Equity, RunResult, TradePage, encode, now_ms
 from workers.queue import Queue, RedisError
-from workers.runs import Equity, RunResult, TradePage, encode, now_ms
 from workers.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.database import Database, is_unreachable
-from workers.runs import RunError, encode, now_ms
+from workers.model.runs import RunError, encode, now_ms
 from workers.tables import SagaRow
 
 # Who has not moved for so long has been left by its process.

@@ -19,8 +19,8 @@ from workers.errors import Conflict, NotFound
 from workers.exchange import check_exchange
 from workers.fetch import SETTLE_MS
 from workers.fetches import FetchRequest
+from workers.model.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
 from workers.queue import Queue, RedisError
-from workers.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
 from workers.tables import RunRow, ScheduleRow
 
 BATCH: Final = 100

@@ -23,13 +23,13 @@ from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Health, QueueMetrics
 from workers.imports import Reading, Source
+from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.operator import Operator
 from workers.outbox import Relay
 from workers.parts import Series
 from workers.queue import Queue, open_queue
 from workers.reachable import reachable as _reachable
 from workers.results import Results
-from workers.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
 from workers.strategies import StoredStrategy

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import python_core as bt
 from workers.database import Database
 from workers.errors import Conflict, NotFound
-from workers.runs import TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.model.runs import TimeMs, check_name, encode, is_reference, new_id, now_ms
 from workers.tables import StrategyRow
 
 

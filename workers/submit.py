@@ -13,9 +13,7 @@ from workers.bars_cache import BarsCache
 from workers.database import Database
 from workers.errors import Conflict, Invalid, NotFound
 from workers.lookup import Selected
-from workers.queue import Queue, RedisError
-from workers.results import Results
-from workers.runs import (
+from workers.model.runs import (
     Attempt,
     BacktestRequest,
     Run,
@@ -29,6 +27,8 @@ from workers.runs import (
     new_id,
     now_ms,
 )
+from workers.queue import Queue, RedisError
+from workers.results import Results
 from workers.tables import RunRow
 
 OPERATION: Final = "backtest"

@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import workers
-from workers.runs import DONE, RunState
+from workers.model.runs import DONE, RunState
 from workers.sweep import sweep
 from workers.tables import RESULTS, AttemptRow, OutboxRow, PartRow, RunRow
 

@@ -13,7 +13,7 @@ import pytest
 
 import python_core as bt
 import workers
-from workers.runs import DONE
+from workers.model.runs import DONE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

@@ -21,8 +21,8 @@ import python_core as bt
 import workers
 from tests.chaos import checks
 from tests.chaos.stage import Stage, wait
+from workers.model.runs import OPEN, RunState, Terms
 from workers.queue import QueuedJob
-from workers.runs import OPEN, RunState, Terms
 from workers.tables import RunRow
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ import structlog
 import python_core as bt
 import workers
 from workers import lease
-from workers.runs import DONE
+from workers.model.runs import DONE
 
 Until = Callable[..., Awaitable[None]]
 Finished = Callable[..., Awaitable[workers.Run]]

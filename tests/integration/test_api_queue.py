@@ -18,7 +18,7 @@ import python_core as bt
 import workers
 from api import create_app
 from workers import demo
-from workers.runs import now_ms
+from workers.model.runs import now_ms
 
 STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}
 WORK = "import workers.lease, workers; workers.lease.run(workers.Settings.from_env())"

@@ -13,8 +13,8 @@ import workers
 from python_core.files import mapped
 from workers import bars_cache, catalogue, parts
 from workers.bars_cache import BarsCache
+from workers.model.selection import Selection
 from workers.parts import Part
-from workers.selection import Selection
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ import workers
 from workers import catalogue, exchange, fetch, fetching, lease, parts, schedules
 from workers.exchange import Exchanges
 from workers.fetch import FetchReport, Gap
+from workers.model.runs import DONE, RunState
 from workers.parts import SERIES
-from workers.runs import DONE, RunState
 from workers.tables import DatasetGapRow, RunRow, ScheduleRow
 
 Until = Callable[..., Awaitable[None]]

@@ -15,7 +15,7 @@ import pytest
 import python_core as bt
 import workers
 from workers import kernel_process, lease
-from workers.runs import RunState
+from workers.model.runs import RunState
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]

@@ -17,7 +17,7 @@ import python_core as bt
 import workers
 from workers import attempts, creation, events, follow, lease, outbox, saga, store
 from workers.dead_lines import dead_lines
-from workers.runs import RunState, Terms, now_ms
+from workers.model.runs import RunState, Terms, now_ms
 from workers.saga import SagaState, Step
 from workers.tables import SagaRow
 

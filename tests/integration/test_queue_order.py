@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from workers.model.runs import Priority
 from workers.queue import LEVELS, Queue, QueuedJob, open_queue
-from workers.runs import Priority
 
 pytestmark = pytest.mark.anyio
 LEASE_MS = 60_000

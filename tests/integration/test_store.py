@@ -19,7 +19,7 @@ import python_core as bt
 import workers
 from workers import store
 from workers.database import MIGRATIONS, Database, head, open_database
-from workers.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
+from workers.model.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
 from workers.store import Started
 from workers.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
 

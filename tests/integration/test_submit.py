@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import python_core as bt
 import workers
 from workers import idempotency, lease, results, store, submit
-from workers.runs import RunState, Terms, now_ms
+from workers.model.runs import RunState, Terms, now_ms
 from workers.tables import AttemptRow, KeyRow, OutboxRow
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -14,7 +14,7 @@ import pytest
 import workers
 from workers import artifacts, lease
 from workers.artifacts import DOOMED, Folder
-from workers.runs import now_ms
+from workers.model.runs import now_ms
 from workers.sweep import sweep
 
 Finished = Callable[..., Awaitable[workers.Run]]

