@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers import events, outbox, storage, store
+from workers import events, outbox, store
 from workers.bars_cache import BarsCache
 from workers.database import Database, is_unreachable
 from workers.errors import WorkersError
@@ -23,6 +23,7 @@ from workers.model.runs import DONE, RunError, RunState
 from workers.queue import Queue, RedisError, Retry, job_id
 from workers.results import Results
 from workers.settings import Settings
+from workers.storage import open as storage
 from workers.store import Started
 
 T = TypeVar("T")

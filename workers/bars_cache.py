@@ -16,10 +16,10 @@ import structlog
 import python_core as bt
 from python_core.files import mapped
 from workers import parts
-from workers.artifacts import Artifacts, give_name, nameless
 from workers.catalogue import Dataset
 from workers.model.selection import Selection
 from workers.parts import Part
+from workers.storage.artifacts import Artifacts, give_name, nameless
 
 SUFFIX: Final = ".columns"
 MOST_RANGES: Final = 10_000

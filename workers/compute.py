@@ -11,11 +11,11 @@ import msgspec
 
 import python_core as bt
 from workers import results
-from workers.artifacts import Artifacts
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset
 from workers.model.runs import BacktestRequest
 from workers.parts import Part
+from workers.storage.artifacts import Artifacts
 
 
 class Computed(msgspec.Struct, frozen=True):

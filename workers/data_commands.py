@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from python_core.data.bars import iso
-from workers import artifacts, catalogue, imports, parts, samples, storage, views
+from workers import catalogue, imports, parts, samples, views
 from workers.catalogue import Dataset, instrument
 from workers.database import open_database
 from workers.datasets import MarketData, told
@@ -19,6 +19,8 @@ from workers.errors import Invalid
 from workers.imports import Reading
 from workers.model.selection import Kind
 from workers.settings import Settings
+from workers.storage import artifacts
+from workers.storage import open as storage
 
 Command = Callable[[MarketData, argparse.Namespace], Awaitable[None]]
 

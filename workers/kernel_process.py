@@ -25,7 +25,7 @@ from workers.errors import WorkersError
 from workers.model.runs import BacktestRequest, RunError
 from workers.parts import Part
 from workers.settings import Settings
-from workers.storage import open_artifacts
+from workers.storage.open import open_artifacts
 
 PROGRESS_S: Final = 0.1
 _LENGTH: Final = struct.Struct(">I")

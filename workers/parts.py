@@ -12,9 +12,9 @@ import numpy as np
 
 import python_core as bt
 from python_core.data.bars import COLUMNS, iso
-from workers import artifacts
-from workers.artifacts import Artifacts, Lost
 from workers.errors import Conflict, Invalid
+from workers.storage import artifacts
+from workers.storage.artifacts import Artifacts, Lost
 
 Series = Literal["bars", "funding", "mark"]
 Columns = Mapping[str, np.ndarray]

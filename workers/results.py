@@ -18,13 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import python_core as bt
 from python_core.engine.simulate import REASONS
 from python_core.metrics.compute import RUN_NAMES, Metrics
-from workers import artifacts, store
-from workers.artifacts import Artifacts, Lost
+from workers import store
 from workers.database import Database
 from workers.errors import Conflict
 from workers.model.runs import Equity, RunResult, TradePage, encode, now_ms
 from workers.queue import Queue, RedisError
 from workers.settings import Settings
+from workers.storage import artifacts
+from workers.storage.artifacts import Artifacts, Lost
 
 if TYPE_CHECKING:
     import polars

@@ -13,7 +13,7 @@ import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
-from workers import catalogue, creation, embedded, fetches, follow, health, imports, schedules, storage, strategies, submit, views
+from workers import catalogue, creation, embedded, fetches, follow, health, imports, schedules, strategies, submit, views
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
 from workers.creation import CreateAndRun
@@ -32,6 +32,7 @@ from workers.reachable import reachable as _reachable
 from workers.results import Results
 from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
+from workers.storage import open as storage
 from workers.strategies import StoredStrategy
 from workers.views import BarsPage, Format
 

@@ -9,9 +9,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers import catalogue, store
-from workers.artifacts import Artifacts
 from workers.database import Database
 from workers.queue import Queue, RedisError
+from workers.storage.artifacts import Artifacts
 
 BATCH: Final = 500
 _log = structlog.stdlib.get_logger(__name__)

@@ -12,9 +12,10 @@ from moto.server import ThreadedMotoServer
 
 import python_core as bt
 import workers
-from workers import artifacts, lease, sweep
-from workers.artifacts import Lost
-from workers.s3 import Bucket
+from workers import lease, sweep
+from workers.storage import artifacts
+from workers.storage.artifacts import Lost
+from workers.storage.s3 import Bucket
 
 pytestmark = pytest.mark.anyio
 

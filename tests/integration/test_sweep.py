@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 import workers
-from workers import artifacts, lease
-from workers.artifacts import DOOMED, Folder
+from workers import lease
 from workers.model.runs import now_ms
+from workers.storage import artifacts
+from workers.storage.artifacts import DOOMED, Folder
 from workers.sweep import sweep
 
 Finished = Callable[..., Awaitable[workers.Run]]

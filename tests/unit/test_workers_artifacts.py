@@ -8,7 +8,7 @@ from pathlib import Path
 import polars
 import pytest
 
-from workers import artifacts
+from workers.storage import artifacts
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from workers.artifacts import SUFFIX, Kept, Lost, nameless
 from workers.errors import Unavailable
+from workers.storage.artifacts import SUFFIX, Kept, Lost, nameless
 
 CLOCK = "clock"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workers.artifacts import DRAFTS, Artifacts, Folder
-from workers.s3 import Bucket
 from workers.settings import Settings
+from workers.storage.artifacts import DRAFTS, Artifacts, Folder
+from workers.storage.s3 import Bucket
 
 
 def open_artifacts(settings: Settings) -> Artifacts:

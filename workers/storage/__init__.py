@@ -1,0 +1,1 @@
+"""Files of bars and results, in a folder or a bucket."""
