@@ -18,8 +18,8 @@ import python_core as bt
 from python_core.files import read
 from workers import catalogue, parts
 from workers.bars_cache import BarsCache
-from workers.database import open_database
 from workers.datasets import MarketData
+from workers.db.database import open_database
 from workers.imports import Reading, create
 from workers.settings import Settings
 from workers.storage import open as storage

@@ -26,8 +26,8 @@ from report import number, table
 import python_core as bt
 import workers
 from workers import store
+from workers.db.tables import RunRow
 from workers.model.runs import OPEN, RunState
-from workers.tables import RunRow
 
 BARS = 10_000
 WORKERS = 2
@@ -246,7 +246,7 @@ class _NoCache:
 
 async def nothing(settings: workers.Settings) -> None:
     """A worker whose jobs begin and end their runs and do nothing between."""
-    from workers.database import open_database
+    from workers.db.database import open_database
     from workers.lease import LeaseWorker
     from workers.queue import open_queue
 
@@ -265,7 +265,7 @@ async def nothing(settings: workers.Settings) -> None:
 async def direct(settings: workers.Settings, ids: list[str]) -> None:
     from workers import backtests
     from workers.attempts import Executor, Job
-    from workers.database import open_database
+    from workers.db.database import open_database
     from workers.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:

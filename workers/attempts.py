@@ -16,7 +16,7 @@ import structlog
 import python_core as bt
 from workers import events, outbox, store
 from workers.bars_cache import BarsCache
-from workers.database import Database, is_unreachable
+from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.exchange import Exchanges
 from workers.model.runs import DONE, RunError, RunState

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 import python_core as bt
 from workers import data_commands, demo, fetch_command, health, lease, log, samples
-from workers.database import open_database
+from workers.db.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
 from workers.model.runs import Priority

@@ -14,15 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.engine.kernel import Engine
-from workers import idempotency, lookup, saga, strategies, submit
+from workers import lookup, saga, strategies, submit
 from workers.bars_cache import BarsCache
-from workers.database import Database
+from workers.db import idempotency
+from workers.db.database import Database
+from workers.db.tables import StrategyRow
 from workers.errors import WorkersError
 from workers.model.runs import BacktestRequest, Run, Terms, check_name, encode, new_id, now_ms
 from workers.model.selection import Selection
 from workers.results import Results
 from workers.saga import Data, Step
-from workers.tables import StrategyRow
 
 KIND: Final = "create-and-run"
 

@@ -13,8 +13,8 @@ from typing import get_args
 from python_core.data.bars import iso
 from workers import catalogue, imports, parts, samples, views
 from workers.catalogue import Dataset, instrument
-from workers.database import open_database
 from workers.datasets import MarketData, told
+from workers.db.database import open_database
 from workers.errors import Invalid
 from workers.imports import Reading
 from workers.model.selection import Kind

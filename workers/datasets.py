@@ -18,12 +18,12 @@ from python_core.data.bars import funding_columns, mark_columns
 from python_core.data.calendars import gaps
 from workers import catalogue, parts
 from workers.catalogue import Dataset, Instrument
-from workers.database import Database
+from workers.db.database import Database
+from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.runs import check_name, check_owner, new_id, now_ms
 from workers.parts import Columns, Drafts, Part, Series
 from workers.storage.artifacts import Artifacts
-from workers.tables import DatasetRow, DatasetVersionRow, RunRow
 
 # Appends that another append overtook are made again so many times.
 _TRIES: Final = 5

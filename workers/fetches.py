@@ -11,15 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.data import timeframes
-from workers import flights, idempotency, store, submit
-from workers.database import Database
+from workers import flights, store, submit
+from workers.db import idempotency
+from workers.db.database import Database
+from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.exchange import check_exchange
 from workers.fetch import FetchReport
 from workers.model.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
 from workers.model.selection import Kind
 from workers.queue import Queue
-from workers.tables import RunRow
 
 KIND: Final = "data_fetch"
 

@@ -22,13 +22,13 @@ from workers import catalogue, fetch, fetches, parts, store
 from workers.attempts import Executor, Job, Stop
 from workers.catalogue import Dataset
 from workers.datasets import MarketData
+from workers.db.tables import DatasetGapRow
 from workers.errors import Conflict, NotFound, Unavailable
 from workers.exchange import Exchange
 from workers.fetch import Chunk, FetchReport, Gap
 from workers.fetches import FetchRequest
 from workers.model.runs import RunState, encode
 from workers.store import Started
-from workers.tables import DatasetGapRow
 
 # Other jobs may have stored the same bars meanwhile; what is missing is found out anew, and a stored value is never changed.
 _OVERTAKEN = ("bars_differ", "busy", "name_taken")

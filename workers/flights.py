@@ -10,8 +10,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from workers.db.tables import OutboxRow, RunRow
 from workers.model.runs import DONE, OPEN, Priority, RunState, before, now_ms
-from workers.tables import OutboxRow, RunRow
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
 

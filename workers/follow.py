@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from workers import events, submit
-from workers.database import Database
+from workers.db.database import Database
 from workers.errors import Invalid
 from workers.events import RunEvent
 from workers.model.runs import DONE, Run

@@ -16,7 +16,7 @@ from msgspec import Meta
 import python_core as bt
 from workers import store
 from workers.cache import cache_with_key
-from workers.database import Database
+from workers.db.database import Database
 from workers.model.runs import RunState, TimeMs, now_ms
 from workers.queue import Queue
 

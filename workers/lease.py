@@ -25,7 +25,7 @@ import python_core as bt
 from workers import creation, embedded, events, log, outbox, saga, schedules, sweep
 from workers.attempts import Executor, Job, Stop
 from workers.bell import Bell
-from workers.database import open_database
+from workers.db.database import open_database
 from workers.health import Held, WorkerInfo, memory_mb
 from workers.model.runs import now_ms
 from workers.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue

@@ -16,11 +16,11 @@ from python_core.data import timeframes
 from workers import catalogue
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset
-from workers.database import Database
 from workers.datasets import told
+from workers.db.database import Database
+from workers.db.tables import DatasetRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.selection import MARKET, Selection
-from workers.tables import DatasetRow
 
 # So many datasets are named in an error.
 _TOLD: Final = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workers import dead, health, pause
-from workers.database import Database
+from workers.db.database import Database
 from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.health import WorkerInfo
 from workers.outbox import Relay

@@ -12,8 +12,9 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import idempotency, pause, store
-from workers.database import Database
+from workers import pause, store
+from workers.db import idempotency
+from workers.db.database import Database
 from workers.model.runs import RunState, now_ms
 from workers.queue import Queue, QueuedJob, RedisError
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from workers import flights
-from workers.database import Database
+from workers.db.database import Database
+from workers.db.tables import PauseRow
 from workers.model.runs import now_ms
 from workers.queue import Queue
-from workers.tables import PauseRow
 
 _QUEUE: Final = "queue"
 

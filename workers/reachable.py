@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
-from workers.database import is_unreachable
+from workers.db.database import is_unreachable
 from workers.errors import Unavailable
 from workers.queue import RedisError
 

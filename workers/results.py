@@ -19,7 +19,7 @@ import python_core as bt
 from python_core.engine.simulate import REASONS
 from python_core.metrics.compute import RUN_NAMES, Metrics
 from workers import store
-from workers.database import Database
+from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.runs import Equity, RunResult, TradePage, encode, now_ms
 from workers.queue import Queue, RedisError

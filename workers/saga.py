@@ -15,9 +15,9 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers.database import Database, is_unreachable
+from workers.db.database import Database, is_unreachable
+from workers.db.tables import SagaRow
 from workers.model.runs import RunError, encode, now_ms
-from workers.tables import SagaRow
 
 # Who has not moved for so long has been left by its process.
 GRACE_MS: Final = 15_000

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers import health, outbox
-from workers.database import open_database
+from workers.db.database import open_database
 from workers.queue import Figures, RedisError, open_queue
 from workers.settings import Settings
 

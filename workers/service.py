@@ -17,8 +17,8 @@ from workers import catalogue, creation, embedded, fetches, follow, health, impo
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
 from workers.creation import CreateAndRun
-from workers.database import Database, open_database
 from workers.datasets import MarketData, told
+from workers.db.database import Database, open_database
 from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Health, QueueMetrics

@@ -14,8 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers import flights
+from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
 from workers.model.runs import OPEN, WAITING, Attempt, Priority, Run, RunError, RunState, Stages, before, decode_request, encode, now_ms
-from workers.tables import RESULTS, AttemptRow, OutboxRow, RunRow
 
 
 class Started(NamedTuple):

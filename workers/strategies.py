@@ -11,10 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers.database import Database
+from workers.db.database import Database
+from workers.db.tables import StrategyRow
 from workers.errors import Conflict, NotFound
 from workers.model.runs import TimeMs, check_name, encode, is_reference, new_id, now_ms
-from workers.tables import StrategyRow
 
 
 class StoredStrategy(msgspec.Struct, frozen=True, kw_only=True):

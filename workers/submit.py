@@ -8,9 +8,11 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers import flights, idempotency, lookup, store, strategies
+from workers import flights, lookup, store, strategies
 from workers.bars_cache import BarsCache
-from workers.database import Database
+from workers.db import idempotency
+from workers.db.database import Database
+from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.lookup import Selected
 from workers.model.runs import (
@@ -29,7 +31,6 @@ from workers.model.runs import (
 )
 from workers.queue import Queue, RedisError
 from workers.results import Results
-from workers.tables import RunRow
 
 OPERATION: Final = "backtest"
 NOW: Final = Terms()

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers import catalogue, store
-from workers.database import Database
+from workers.db.database import Database
 from workers.queue import Queue, RedisError
 from workers.storage.artifacts import Artifacts
 

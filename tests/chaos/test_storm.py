@@ -21,9 +21,9 @@ import python_core as bt
 import workers
 from tests.chaos import checks
 from tests.chaos.stage import Stage, wait
+from workers.db.tables import RunRow
 from workers.model.runs import OPEN, RunState, Terms
 from workers.queue import QueuedJob
-from workers.tables import RunRow
 
 pytestmark = pytest.mark.anyio
 

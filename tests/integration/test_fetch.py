@@ -19,11 +19,11 @@ from exchange_server import MINUTE, ExchangeServer, Faults, Market
 import python_core as bt
 import workers
 from workers import catalogue, exchange, fetch, fetching, lease, parts, schedules
+from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
 from workers.exchange import Exchanges
 from workers.fetch import FetchReport, Gap
 from workers.model.runs import DONE, RunState
 from workers.parts import SERIES
-from workers.tables import DatasetGapRow, RunRow, ScheduleRow
 
 Until = Callable[..., Awaitable[None]]
 StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]

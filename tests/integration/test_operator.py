@@ -16,10 +16,10 @@ import sqlalchemy as sa
 import python_core as bt
 import workers
 from workers import attempts, creation, events, follow, lease, outbox, saga, store
+from workers.db.tables import SagaRow
 from workers.dead_lines import dead_lines
 from workers.model.runs import RunState, Terms, now_ms
 from workers.saga import SagaState, Step
-from workers.tables import SagaRow
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that `workers.database` hands over or on the database of the settings."""
+"""Run by Alembic, on the connection that `workers.db.database` hands over or on the database of the settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
-from workers.database import open_database
+from workers.db.database import open_database
+from workers.db.tables import Table
 from workers.settings import Settings
-from workers.tables import Table
 
 
 def migrate(connection: Connection) -> None:

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from workers.db.tables import KeyRow
 from workers.errors import Conflict
 from workers.model.runs import Terms, now_ms
-from workers.tables import KeyRow
 
 # So long a key is known; later it is a new one.
 KEPT_MS: Final = 86_400_000
