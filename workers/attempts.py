@@ -14,13 +14,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers import events, outbox, store
+from workers import outbox, store
 from workers.bars_cache import BarsCache
 from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.exchange import Exchanges
 from workers.model.runs import DONE, RunError, RunState
-from workers.queue import Queue, RedisError, Retry, job_id
+from workers.queue import events
+from workers.queue.queue import Queue, RedisError, Retry, job_id
 from workers.results import Results
 from workers.settings import Settings
 from workers.storage import open as storage

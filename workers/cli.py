@@ -22,7 +22,7 @@ from workers.db.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
 from workers.model.runs import Priority
-from workers.queue import LEVELS, open_queue
+from workers.queue.queue import LEVELS, open_queue
 from workers.scaling import Scaling
 from workers.service import open_service
 from workers.settings import Settings, variable

@@ -20,7 +20,7 @@ from workers.exchange import check_exchange
 from workers.fetch import FetchReport
 from workers.model.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
 from workers.model.selection import Kind
-from workers.queue import Queue
+from workers.queue.queue import Queue
 
 KIND: Final = "data_fetch"
 

@@ -22,13 +22,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import creation, embedded, events, log, outbox, saga, schedules, sweep
+from workers import creation, log, outbox, saga, schedules, sweep
 from workers.attempts import Executor, Job, Stop
-from workers.bell import Bell
 from workers.db.database import open_database
 from workers.health import Held, WorkerInfo, memory_mb
 from workers.model.runs import now_ms
-from workers.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
+from workers.queue import events, valkey
+from workers.queue.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
+from workers.queue.wakeups import Bell
 from workers.settings import Settings
 from workers.tasks import FUNCTIONS, Function
 
@@ -231,7 +232,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
     """A worker with all it needs; `main()` runs it. The relay, the reconciler and the sweep run as long as it is open."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(embedded.valkey(settings.folder)))
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey.valkey(settings.folder)))
         database = await stack.enter_async_context(open_database(settings.database_url))
         await database.migrate()
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from workers import dead, health, pause
+from workers import dead, health
 from workers.db.database import Database
 from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.health import WorkerInfo
 from workers.outbox import Relay
-from workers.queue import Queue
+from workers.queue import pause
+from workers.queue.queue import Queue
 from workers.reachable import reachable
 
 

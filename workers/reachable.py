@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from workers.db.database import is_unreachable
 from workers.errors import Unavailable
-from workers.queue import RedisError
+from workers.queue.queue import RedisError
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from workers import store
 from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.runs import Equity, RunResult, TradePage, encode, now_ms
-from workers.queue import Queue, RedisError
+from workers.queue.queue import Queue, RedisError
 from workers.settings import Settings
 from workers.storage import artifacts
 from workers.storage.artifacts import Artifacts, Lost

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers import health, outbox
 from workers.db.database import open_database
-from workers.queue import Figures, RedisError, open_queue
+from workers.queue.queue import Figures, RedisError, open_queue
 from workers.settings import Settings
 
 LOOK_S: Final = 0.5

@@ -21,7 +21,7 @@ from workers.exchange import check_exchange
 from workers.fetch import SETTLE_MS
 from workers.fetches import FetchRequest
 from workers.model.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
-from workers.queue import Queue, RedisError
+from workers.queue.queue import Queue, RedisError
 
 BATCH: Final = 100
 # Schedules of one period are spread over so long, so that an exchange isn't asked for all at once.

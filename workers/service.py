@@ -13,7 +13,7 @@ import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
-from workers import catalogue, creation, embedded, fetches, follow, health, imports, schedules, strategies, submit, views
+from workers import catalogue, creation, fetches, follow, health, imports, schedules, strategies, submit, views
 from workers.bars_cache import BarsCache
 from workers.catalogue import Dataset, Instrument
 from workers.creation import CreateAndRun
@@ -27,7 +27,8 @@ from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, R
 from workers.operator import Operator
 from workers.outbox import Relay
 from workers.parts import Series
-from workers.queue import Queue, open_queue
+from workers.queue import valkey
+from workers.queue.queue import Queue, open_queue
 from workers.reachable import reachable as _reachable
 from workers.results import Results
 from workers.schedules import Schedule, ScheduleRequest
@@ -297,7 +298,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     """Open database and queue (starting our own Valkey if no Redis is named), bring the schema up to date, and relay until closed."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(embedded.valkey(settings.folder)))
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey.valkey(settings.folder)))
         database = await stack.enter_async_context(open_database(settings.database_url))
         with _reachable():
             await database.migrate()

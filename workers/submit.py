@@ -29,7 +29,7 @@ from workers.model.runs import (
     new_id,
     now_ms,
 )
-from workers.queue import Queue, RedisError
+from workers.queue.queue import Queue, RedisError
 from workers.results import Results
 
 OPERATION: Final = "backtest"

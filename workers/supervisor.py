@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from workers import embedded
 from workers.lease import HAND_OVER_S
+from workers.queue import valkey
 from workers.scaling import Scaling, scale
 from workers.settings import Settings
 
@@ -175,7 +175,7 @@ async def shared_queue(settings: Settings) -> AsyncIterator[Settings]:
     if settings.redis_url:
         yield settings
         return
-    async with embedded.valkey(settings.folder) as url:
+    async with valkey.valkey(settings.folder) as url:
         yield msgspec.structs.replace(settings, redis_url=url)
 
 

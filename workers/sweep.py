@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers import catalogue, store
 from workers.db.database import Database
-from workers.queue import Queue, RedisError
+from workers.queue.queue import Queue, RedisError
 from workers.storage.artifacts import Artifacts
 
 BATCH: Final = 500

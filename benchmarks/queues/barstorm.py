@@ -19,20 +19,20 @@ class Barstorm(Contender):
         self.version = python_core.__version__
 
     async def open(self) -> None:
-        from workers.queue import open_queue
+        from workers.queue.queue import open_queue
 
         self._queue = await self.stack.enter_async_context(open_queue(self.redis_url))
 
     async def send(self, count: int) -> None:
         from workers.model.runs import new_id
-        from workers.queue import QueuedJob
+        from workers.queue.queue import QueuedJob
 
         await self._queue.enqueue([QueuedJob("nothing", new_id(), 1) for _ in range(count)])
 
     async def work(self, tally: Tally) -> None:
         from workers import Settings
         from workers.lease import LeaseWorker
-        from workers.queue import open_queue
+        from workers.queue.queue import open_queue
 
         async def nothing(ctx: dict[str, Any], run_id: str, number: int) -> None:
             tally.count()

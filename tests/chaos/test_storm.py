@@ -23,7 +23,7 @@ from tests.chaos import checks
 from tests.chaos.stage import Stage, wait
 from workers.db.tables import RunRow
 from workers.model.runs import OPEN, RunState, Terms
-from workers.queue import QueuedJob
+from workers.queue.queue import QueuedJob
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +140,7 @@ async def patiently(action: Callable[[], Awaitable[Any]]) -> Any:
     while True:
         try:
             return await action()
-        except (workers.Unavailable, httpx.TransportError, OSError, workers.queue.RedisError, _Again):
+        except (workers.Unavailable, httpx.TransportError, OSError, workers.queue.queue.RedisError, _Again):
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.1)

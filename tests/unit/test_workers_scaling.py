@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.queue import Figures
+from workers.queue.queue import Figures
 from workers.scaling import Scaling, wanted
 
 SCALING = Scaling(least=0, most=8, levels="12")

@@ -11,7 +11,7 @@ from workers import flights
 from workers.db.database import Database
 from workers.db.tables import PauseRow
 from workers.model.runs import now_ms
-from workers.queue import Queue
+from workers.queue.queue import Queue
 
 _QUEUE: Final = "queue"
 

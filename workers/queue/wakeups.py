@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from workers.queue import Queue
+from workers.queue.queue import Queue
 
 # So long one blocking call waits; the server's connection is then used again.
 LISTEN_S = 5.0

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from workers.model.runs import RunState, TimeMs, now_ms
-from workers.queue import Queue, RedisError
+from workers.queue.queue import Queue, RedisError
 
 STREAM: Final = "barstorm:events:"
 MOST_EVENTS: Final = 200
