@@ -21,9 +21,9 @@ from api.terms import Owner
 from api.upload import received
 from python_core.files.cleaning import Policy, Report
 from workers import BarsPage, Dataset, Reading, Service, instrument
+from workers.data.export import MOST_POINTS, Format
+from workers.data.parts import Series
 from workers.model.selection import Kind
-from workers.parts import Series
-from workers.views import MOST_POINTS, Format
 
 
 class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import python_core as bt
 from python_core.files import read
-from workers import catalogue, parts
-from workers.bars_cache import BarsCache
-from workers.datasets import MarketData
+from workers.data import catalog, parts
+from workers.data.bars_cache import BarsCache
+from workers.data.datasets import MarketData
+from workers.data.imports import Reading, create
 from workers.db.database import open_database
-from workers.imports import Reading, create
 from workers.settings import Settings
 from workers.storage import open as storage
 
@@ -65,7 +65,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await database.migrate()
                 data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
                 begin = time.perf_counter()
-                await create(data, "bars", folder / "bars.csv", catalogue.Instrument(), Reading())
+                await create(data, "bars", folder / "bars.csv", catalog.Instrument(), Reading())
                 return time.perf_counter() - begin
 
     _ = read.read(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
@@ -85,10 +85,10 @@ def load(folder: Path) -> dict[str, float]:
     """Seconds to load bars from the store, from the local disk, and again."""
     settings = Settings(data_dir=str(folder / "loaded"))
 
-    async def find() -> tuple[catalogue.Dataset, list[parts.Part]]:
+    async def find() -> tuple[catalog.Dataset, list[parts.Part]]:
         async with open_database(settings.database_url) as database, database.read() as session:
-            dataset = await catalogue.find(session, "bars")
-            return dataset, await catalogue.parts(session, dataset)
+            dataset = await catalog.find(session, "bars")
+            return dataset, await catalog.parts(session, dataset)
 
     def cache() -> BarsCache:
         return BarsCache(storage.open_artifacts(settings), 10**9, folder=settings.folder / "columns", most_file_bytes=10**9)

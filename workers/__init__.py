@@ -1,14 +1,15 @@
 """The service behind the API: accepts runs, keeps them, queues them, and executes them in worker processes."""
 
-from workers.catalogue import Dataset, Instrument, instrument
 from workers.creation import CreateAndRun
+from workers.data.catalog import Dataset, Instrument, instrument
+from workers.data.export import BarsPage
+from workers.data.imports import Reading
 from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
 from workers.fetch import FetchReport
 from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
-from workers.imports import Reading
 from workers.model.runs import (
     Attempt,
     BacktestRequest,
@@ -28,7 +29,6 @@ from workers.schedules import Schedule, ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
-from workers.views import BarsPage
 
 __all__ = [
     "Attempt",

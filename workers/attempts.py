@@ -15,7 +15,7 @@ import structlog
 
 import python_core as bt
 from workers import outbox, store
-from workers.bars_cache import BarsCache
+from workers.data.bars_cache import BarsCache
 from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.exchange import Exchanges

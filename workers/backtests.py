@@ -7,9 +7,10 @@ import asyncio
 import structlog
 
 import python_core as bt
-from workers import catalogue, results, store
+from workers import results, store
 from workers.attempts import Executor, Job, contained
 from workers.compute import Computed, compute
+from workers.data import catalog
 from workers.errors import WorkersError
 from workers.kernel_process import compute_apart
 from workers.model.runs import RunState, Stages, decode_request
@@ -26,8 +27,8 @@ async def run(executor: Executor, started: Started, job: Job) -> None:
             await store.finish(session, started, RunState.SUCCEEDED, engine=found.engine, cached=True)
         return
     async with executor.database.read() as session:
-        dataset = await catalogue.find(session, f"{row.dataset_id}@{row.dataset_version}")
-        of = await catalogue.parts(session, dataset)
+        dataset = await catalog.find(session, f"{row.dataset_id}@{row.dataset_version}")
+        of = await catalog.parts(session, dataset)
 
     if executor.settings.isolate_python and (bt.engine if request.engine == "auto" else request.engine) == "python":
         computed = await compute_apart(executor.settings, job, dataset, tuple(of), request)

@@ -17,7 +17,8 @@ import structlog
 from sqlalchemy.engine import make_url
 
 import python_core as bt
-from workers import data_commands, demo, fetch_command, health, lease, log, samples
+from workers import data_commands, demo, fetch_command, health, lease, log
+from workers.data import samples
 from workers.db.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError

@@ -11,10 +11,10 @@ import msgspec
 
 import python_core as bt
 from workers import results
-from workers.bars_cache import BarsCache
-from workers.catalogue import Dataset
+from workers.data.bars_cache import BarsCache
+from workers.data.catalog import Dataset
+from workers.data.parts import Part
 from workers.model.runs import BacktestRequest
-from workers.parts import Part
 from workers.storage.artifacts import Artifacts
 
 

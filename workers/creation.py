@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.engine.kernel import Engine
-from workers import lookup, saga, strategies, submit
-from workers.bars_cache import BarsCache
+from workers import saga, strategies, submit
+from workers.data import resolve
+from workers.data.bars_cache import BarsCache
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
@@ -54,7 +55,7 @@ async def create_and_run(database: Database, results: Results, bars: BarsCache, 
     # Bars of a range are read before, not within the steps' transactions. What is wrong with them, the steps will tell.
     if not asked.whole:
         with suppress(WorkersError):
-            await lookup.look_up(database, bars, asked)
+            await resolve.look_up(database, bars, asked)
     # Known before, it may have been left half done.
     await saga.go_on(database, run_id, steps(database, results, bars))
     return await submit.get(database, results, run_id)

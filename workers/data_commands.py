@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import get_args
 
 from python_core.data.bars import iso
-from workers import catalogue, imports, parts, samples, views
-from workers.catalogue import Dataset, instrument
-from workers.datasets import MarketData, told
+from workers.data import catalog, imports, parts, samples
+from workers.data import export as views
+from workers.data.catalog import Dataset, instrument
+from workers.data.datasets import MarketData, told
+from workers.data.imports import Reading
 from workers.db.database import open_database
 from workers.errors import Invalid
-from workers.imports import Reading
 from workers.model.selection import Kind
 from workers.settings import Settings
 from workers.storage import artifacts
@@ -52,7 +53,7 @@ async def opened(settings: Settings) -> AsyncIterator[MarketData]:
 
 async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
-        found = await catalogue.every(session)
+        found = await catalog.every(session)
     for dataset in found:
         print(_line(dataset))
     if not found:
@@ -61,9 +62,9 @@ async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
 
 async def show(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
-        dataset = await catalogue.find(session, options.dataset)
-        versions = await catalogue.versions(session, dataset.id)
-        kept = await catalogue.report(session, dataset)
+        dataset = await catalog.find(session, options.dataset)
+        versions = await catalog.versions(session, dataset.id)
+        kept = await catalog.report(session, dataset)
     for name in Dataset.__struct_fields__:
         value = getattr(dataset, name)
         print(f"{name:12} {iso(value) if name in ('start', 'end', 'created_at', 'updated_at') else '' if value is None else value}")
@@ -94,8 +95,8 @@ async def export(data: MarketData, options: argparse.Namespace) -> None:
     if form not in views.FORMATS:
         raise Invalid(f"{form!r:.40} is no format", where="--format", hint=f"use one of {', '.join(views.FORMATS)}")
     async with data.database.read() as session:
-        dataset = await catalogue.find(session, options.dataset)
-        of = await catalogue.parts(session, dataset)
+        dataset = await catalog.find(session, options.dataset)
+        of = await catalog.parts(session, dataset)
     with told():
         bars = parts.bars_of(parts.read_all(data.store, of), timeframe=dataset.timeframe, symbol=dataset.symbol)
         bars = bars.resample(options.timeframe) if options.timeframe else bars

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import structlog
 
-from workers.catalogue import Instrument
+from workers.data.catalog import Instrument
 from workers.errors import Invalid, Unavailable
 from workers.model.runs import now_ms
 from workers.model.selection import Kind

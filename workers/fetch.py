@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from python_core.data import timeframes
 from python_core.data.timeframes import DAY_MS
+from workers.data.parts import SERIES, Columns
 from workers.exchange import FUNDING_ROWS, Exchange
-from workers.parts import SERIES, Columns
 
 # A candle missing from so many answers is not there.
 ASKS: Final = 3

@@ -18,12 +18,12 @@ import msgspec
 
 import python_core as bt
 from workers.attempts import Job
-from workers.bars_cache import BarsCache
-from workers.catalogue import Dataset
 from workers.compute import Computed, compute
+from workers.data.bars_cache import BarsCache
+from workers.data.catalog import Dataset
+from workers.data.parts import Part
 from workers.errors import WorkersError
 from workers.model.runs import BacktestRequest, RunError
-from workers.parts import Part
 from workers.settings import Settings
 from workers.storage.open import open_artifacts
 

@@ -13,20 +13,22 @@ import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
-from workers import catalogue, creation, fetches, follow, health, imports, schedules, strategies, submit, views
-from workers.bars_cache import BarsCache
-from workers.catalogue import Dataset, Instrument
+from workers import creation, fetches, follow, health, schedules, strategies, submit
 from workers.creation import CreateAndRun
-from workers.datasets import MarketData, told
+from workers.data import catalog, export, imports
+from workers.data.bars_cache import BarsCache
+from workers.data.catalog import Dataset, Instrument
+from workers.data.datasets import MarketData, told
+from workers.data.export import BarsPage, Format
+from workers.data.imports import Reading, Source
+from workers.data.parts import Series
 from workers.db.database import Database, open_database
 from workers.fetches import Fetch, FetchPage, FetchRequest
 from workers.follow import Told
 from workers.health import Health, QueueMetrics
-from workers.imports import Reading, Source
 from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.operator import Operator
 from workers.outbox import Relay
-from workers.parts import Series
 from workers.queue import valkey
 from workers.queue.queue import Queue, open_queue
 from workers.reachable import reachable as _reachable
@@ -35,7 +37,6 @@ from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
 from workers.storage import open as storage
 from workers.strategies import StoredStrategy
-from workers.views import BarsPage, Format
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ class Service:
     ) -> Dataset:
         """Import a CSV, JSON lines, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
         with _reachable():
-            about = instrument or catalogue.instrument(symbol=symbol)
+            about = instrument or catalog.instrument(symbol=symbol)
             return await imports.create(self.data, name, source, about, how or Reading(timeframe=timeframe), owner=owner)
 
     async def append_to_dataset(self, reference: str, source: Source, *, series: Series = "bars", how: Reading | None = None) -> Dataset:
@@ -170,31 +171,31 @@ class Service:
         """Bars of a dataset, resampled if a timeframe is given: a page, or all thinned to `points`."""
         return await self._on_bars(
             reference,
-            lambda bars: views.page(_in(bars, timeframe).between(start, end), offset=offset, limit=limit, points=points),
+            lambda bars: export.page(_in(bars, timeframe).between(start, end), offset=offset, limit=limit, points=points),
         )
 
     async def export_dataset(
         self, reference: str, form: Format, file: BinaryIO, *, start: int | None, end: int | None, timeframe: str | None
     ) -> None:
         """Write the bars of a dataset into a file."""
-        await self._on_bars(reference, lambda bars: views.export(_in(bars, timeframe).between(start, end), form, file))
+        await self._on_bars(reference, lambda bars: export.export(_in(bars, timeframe).between(start, end), form, file))
 
     async def dataset_versions(self, reference: str) -> tuple[Dataset, ...]:
         """All versions of a dataset, the newest first."""
         with _reachable():
             async with self.database.read() as session:
-                return await catalogue.versions(session, reference)
+                return await catalog.versions(session, reference)
 
     async def list_datasets(self) -> tuple[Dataset, ...]:
         with _reachable():
             async with self.database.read() as session:
-                return await catalogue.every(session)
+                return await catalog.every(session)
 
     async def get_dataset(self, reference: str) -> Dataset:
         """The dataset of an id or a name."""
         with _reachable():
             async with self.database.read() as session:
-                return await catalogue.find(session, reference)
+                return await catalog.find(session, reference)
 
     async def fetch_dataset(self, request: FetchRequest, terms: Terms = submit.NOW) -> Fetch:
         """Accept a fetch from an exchange; `Invalid` when ccxt knows no such exchange, `Unavailable` when ccxt is not installed."""
@@ -275,8 +276,8 @@ class Service:
     async def _on_bars(self, dataset: str, ask: Callable[[bt.Bars], T]) -> T:
         with _reachable():
             async with self.database.read() as session:
-                found = await catalogue.find(session, dataset)
-                of = await catalogue.parts(session, found)
+                found = await catalog.find(session, dataset)
+                of = await catalog.parts(session, found)
         with told():
             return await asyncio.to_thread(lambda: ask(self.bars.load(found, of)))
 

@@ -8,13 +8,14 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers import flights, lookup, store, strategies
-from workers.bars_cache import BarsCache
+from workers import flights, store, strategies
+from workers.data import resolve
+from workers.data.bars_cache import BarsCache
+from workers.data.resolve import Selected
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
-from workers.lookup import Selected
 from workers.model.runs import (
     Attempt,
     BacktestRequest,
@@ -83,12 +84,12 @@ async def prepare(
         Conflict: several datasets are meant.
         Invalid: strategy and execution don't go together, the dataset is of inverse contracts, or no bar is in the range.
     """
-    selected = await lookup.look_up(database, bars, request)
+    selected = await resolve.look_up(database, bars, request)
     dataset = selected.dataset
     async with database.read() as session:
         stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
-    request = msgspec.structs.replace(request, **lookup.resolved(dataset), strategy=strategy)
+    request = msgspec.structs.replace(request, **resolve.resolved(dataset), strategy=strategy)
     fingerprint = fingerprint_of(selected, strategy, request.execution)
     found = await results.reusable(fingerprint, request.engine)
     now = now_ms()

@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import catalogue, store
+from workers import store
+from workers.data import catalog
 from workers.db.database import Database
 from workers.queue.queue import Queue, RedisError
 from workers.storage.artifacts import Artifacts
@@ -27,7 +28,7 @@ async def sweep(database: Database, artifacts: Artifacts, *, older_than_s: float
         names = set(old[start : start + BATCH])
         async with database.read() as session:
             names -= await store.files_of_results(session, names)
-            names -= await catalogue.files_of_datasets(session, names)
+            names -= await catalog.files_of_datasets(session, names)
         await asyncio.to_thread(artifacts.delete, names, before_ms=before_ms)
         deleted += len(names)
     return deleted

@@ -11,10 +11,10 @@ import pytest
 import python_core as bt
 import workers
 from python_core.files import mapped
-from workers import bars_cache, catalogue, parts
-from workers.bars_cache import BarsCache
+from workers.data import bars_cache, catalog, parts
+from workers.data.bars_cache import BarsCache
+from workers.data.parts import Part
 from workers.model.selection import Selection
-from workers.parts import Part
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def kept(service: workers.Service, name: str, bars: bt.Bars) -> tuple[workers.Dataset, list[Part]]:
     dataset = await service.data.create(name, bars)
     async with service.database.read() as session:
-        return dataset, await catalogue.parts(session, dataset)
+        return dataset, await catalog.parts(session, dataset)
 
 
 def cache(service: workers.Service, most_file_bytes: int = 10**9) -> BarsCache:

@@ -8,7 +8,7 @@ import pytest
 
 import python_core as bt
 from workers import cli
-from workers.samples import SAMPLES
+from workers.data.samples import SAMPLES
 
 Captured = pytest.CaptureFixture[str]
 

@@ -11,9 +11,10 @@ import pytest
 
 import python_core as bt
 import workers
-from workers import catalogue, lease, parts
-from workers.bars_cache import BarsCache
-from workers.parts import Part
+from workers import lease
+from workers.data import catalog, parts
+from workers.data.bars_cache import BarsCache
+from workers.data.parts import Part
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,7 @@ def without(bars: bt.Bars, begin: int, end: int) -> bt.Bars:
 
 async def files(service: workers.Service, dataset: workers.Dataset) -> list[Part]:
     async with service.database.read() as session:
-        return await catalogue.parts(session, dataset)
+        return await catalog.parts(session, dataset)
 
 
 async def load(service: workers.Service, dataset: workers.Dataset) -> bt.Bars:
@@ -151,15 +152,15 @@ async def test_an_append_that_another_overtakes_is_made_again(
     service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.data.create("d", bars[:1000])
-    find = catalogue.find
+    find = catalog.find
 
     async def overtaken(*arguments: Any) -> workers.Dataset:
         found = await find(*arguments)
-        monkeypatch.setattr(catalogue, "find", find)
+        monkeypatch.setattr(catalog, "find", find)
         await service.data.append("d", of_bars(bars[1000:1500]))
         return found
 
-    monkeypatch.setattr(catalogue, "find", overtaken)
+    monkeypatch.setattr(catalog, "find", overtaken)
     newest = await service.data.append("d", of_bars(bars[1500:]))
     assert (newest.version, newest.fingerprint) == (3, bars.fingerprint)
 

@@ -18,12 +18,13 @@ from exchange_server import MINUTE, ExchangeServer, Faults, Market
 
 import python_core as bt
 import workers
-from workers import catalogue, exchange, fetch, fetching, lease, parts, schedules
+from workers import exchange, fetch, fetching, lease, schedules
+from workers.data import catalog, parts
+from workers.data.parts import SERIES
 from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
 from workers.exchange import Exchanges
 from workers.fetch import FetchReport, Gap
 from workers.model.runs import DONE, RunState
-from workers.parts import SERIES
 
 Until = Callable[..., Awaitable[None]]
 StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
@@ -102,8 +103,8 @@ Ended = Callable[..., Awaitable[workers.Fetch]]
 
 async def stored(service: workers.Service, reference: str, series: str = "bars") -> np.ndarray:
     async with service.database.read() as session:
-        dataset = await catalogue.find(session, reference)
-        of = [part for part in await catalogue.parts(session, dataset) if part.series == series]
+        dataset = await catalog.find(session, reference)
+        of = [part for part in await catalog.parts(session, dataset) if part.series == series]
     columns = parts.read(service.artifacts, of)
     return np.column_stack(list(columns.values()))
 

@@ -15,8 +15,8 @@ import pytest
 import python_core as bt
 import workers
 from workers import lease
+from workers.data.parts import SERIES
 from workers.model.runs import RunState, Terms
-from workers.parts import SERIES
 
 Finished = Callable[..., Awaitable[workers.Run]]
 

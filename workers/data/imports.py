@@ -11,12 +11,12 @@ import msgspec
 import python_core as bt
 from python_core.files import read
 from python_core.files.cleaning import Policy, Report
-from workers import catalogue, parts
-from workers.catalogue import Dataset, Instrument
-from workers.datasets import MarketData, told
+from workers.data import catalog, parts
+from workers.data.catalog import Dataset, Instrument
+from workers.data.datasets import MarketData, told
+from workers.data.parts import SERIES, Series
 from workers.errors import NotFound
 from workers.model.runs import check_name, check_owner, encode
-from workers.parts import SERIES, Series
 
 Source = Path | bytes | BinaryIO
 
@@ -46,7 +46,7 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
 async def append(data: MarketData, reference: str, file: Source, series: Series, how: Reading) -> Dataset:
     """Add the rows of a file to a dataset; see `MarketData.append`."""
     async with data.database.read() as session:
-        there = await catalogue.find(session, reference)
+        there = await catalog.find(session, reference)
     if series != "bars":
         with told():
             columns = await asyncio.to_thread(read.read_series, file, SERIES[series])
@@ -62,8 +62,8 @@ async def report(data: MarketData, reference: str) -> Report:
         NotFound: there is no such version, or none was made of it.
     """
     async with data.database.read() as session:
-        dataset = await catalogue.find(session, reference)
-        kept = await catalogue.report(session, dataset)
+        dataset = await catalog.find(session, reference)
+        kept = await catalog.report(session, dataset)
     if kept is None:
         raise NotFound(
             f"version {dataset.version} of {dataset.name!r} came without a report", where="dataset", hint="only files are reported on"
@@ -81,5 +81,5 @@ async def _read(data: MarketData, file: Source, of: Instrument | Dataset, how: R
             policy=how.policy,
             header=how.header,
             scratch=data.scratch,
-            calendar=catalogue.calendar(of),
+            calendar=catalog.calendar(of),
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import python_core as bt
-from workers import catalogue
-from workers.catalogue import Dataset, Instrument
-from workers.datasets import MarketData
+from workers.data import catalog
+from workers.data.catalog import Dataset, Instrument
+from workers.data.datasets import MarketData
 
 SAMPLES: Final = {
     "synthetic-1m": {"bars": 100_000, "seed": 1, "timeframe": "1m"},
@@ -30,6 +30,6 @@ async def add(data: MarketData) -> tuple[Dataset, ...]:
 async def add_to_new(data: MarketData) -> None:
     """Add the samples to a service that has no data yet."""
     async with data.database.read() as session:
-        there = await catalogue.every(session)
+        there = await catalog.every(session)
     if not there:
         await add(data)

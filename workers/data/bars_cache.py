@@ -15,10 +15,10 @@ import structlog
 
 import python_core as bt
 from python_core.files import mapped
-from workers import parts
-from workers.catalogue import Dataset
+from workers.data import parts
+from workers.data.catalog import Dataset
+from workers.data.parts import Part
 from workers.model.selection import Selection
-from workers.parts import Part
 from workers.storage.artifacts import Artifacts, give_name, nameless
 
 SUFFIX: Final = ".columns"

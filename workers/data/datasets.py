@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import python_core as bt
 from python_core.data.bars import funding_columns, mark_columns
 from python_core.data.calendars import gaps
-from workers import catalogue, parts
-from workers.catalogue import Dataset, Instrument
+from workers.data import catalog, parts
+from workers.data.catalog import Dataset, Instrument
+from workers.data.parts import Columns, Drafts, Part, Series
 from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.runs import check_name, check_owner, new_id, now_ms
-from workers.parts import Columns, Drafts, Part, Series
 from workers.storage.artifacts import Artifacts
 
 # Appends that another append overtook are made again so many times.
@@ -84,7 +84,7 @@ class MarketData:
                     hint = "use another name, or append to it"
                     raise Conflict(f"there is another dataset {name!r}", where="name", hint=hint, code="name_taken") from None
                 return there
-        return catalogue.to_dataset(row)
+        return catalog.to_dataset(row)
 
     async def append(
         self, reference: str, series: Mapping[Series, Columns], *, source: str = "upload", report: str | None = None
@@ -100,14 +100,14 @@ class MarketData:
         """
         for _ in range(_TRIES):
             async with self.database.read() as session:
-                newest = await catalogue.find(session, reference)
+                newest = await catalog.find(session, reference)
                 row = await session.get_one(DatasetRow, newest.id)
                 if newest.version != row.version:
                     if reference in (row.id, row.name):
                         continue  # another append came in between
                     hint = "name the dataset without a version"
                     raise Conflict(f"version {newest.version} is not the newest", where="dataset", hint=hint, code="not_newest")
-                there = await catalogue.parts(session, newest)
+                there = await catalog.parts(session, newest)
             with Drafts(self.store) as drafts:
                 of, bars = await asyncio.to_thread(_grown, drafts, newest, there, series)
                 if set(of) == set(there):
@@ -118,7 +118,7 @@ class MarketData:
                 if changed.fingerprint == newest.fingerprint:
                     return newest
                 if await self._keep(drafts, changed, of, report, new=False):
-                    return catalogue.to_dataset(changed)
+                    return catalog.to_dataset(changed)
         raise Conflict("other appends kept coming first", where="dataset", hint="try again", code="busy")
 
     async def delete(self, reference: str) -> None:
@@ -129,7 +129,7 @@ class MarketData:
             Conflict: a run refers to it.
         """
         async with self.database.write() as session:
-            found = await catalogue.find(session, reference)
+            found = await catalog.find(session, reference)
             row = await session.get_one(DatasetRow, found.id)
             one = reference not in (row.id, row.name)
             uses = sa.select(sa.func.count()).select_from(RunRow).where(RunRow.dataset_id == row.id)
@@ -160,11 +160,11 @@ class MarketData:
                 update = sa.update(DatasetRow).where(DatasetRow.id == row.id, DatasetRow.version == row.version - 1).values(**_values(row))
                 if await session.scalar(update.returning(DatasetRow.id)) is None:
                     return False
-            catalogue.add_version(session, row, of, report)
+            catalog.add_version(session, row, of, report)
         return True
 
     async def _check_room(self, session: AsyncSession, more: int, most: int, owner: str | None = None) -> None:
-        stored = await catalogue.stored_bytes(session, owner)
+        stored = await catalog.stored_bytes(session, owner)
         if stored + more > most:
             whose = "" if owner is None else f" of owner {owner!r}" if owner else " without an owner"
             raise Invalid(
@@ -179,7 +179,7 @@ class MarketData:
             row = await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
         if row is None:
             raise NotFound(f"the dataset {name!r} was deleted meanwhile", where="name", hint="try again")
-        return catalogue.to_dataset(row)
+        return catalog.to_dataset(row)
 
 
 def _grown(drafts: Drafts, newest: Dataset, there: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:
@@ -222,5 +222,5 @@ def _values(row: DatasetRow) -> dict[str, Any]:
 def _describe(row: DatasetRow, bars: bt.Bars, of: list[Part]) -> None:
     row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
     with told():
-        row.gaps = len(gaps(bars.time, bars.timeframe_ms, catalogue.calendar(row))[0])
+        row.gaps = len(gaps(bars.time, bars.timeframe_ms, catalog.calendar(row))[0])
     row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in of), now_ms()

@@ -1,0 +1,1 @@
+"""Datasets: their versions, parts, imports and exports."""
