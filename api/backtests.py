@@ -16,7 +16,7 @@ from api.events import event_stream
 from api.openapi import CROSS
 from api.problems import problem_answers
 from workers import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Service, Terms, TradePage
-from workers.follow import END
+from workers.runs.follow import END
 
 STATES = "|".join(RunState)
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]

@@ -17,7 +17,7 @@ from api.openapi import CROSS
 from api.problems import problem_answers
 from api.prometheus import MEDIA_TYPE, exposition, wanted
 from workers import Choice, Chosen, CreateAndRun, DeadLetter, DeadPage, Health, QueueMetrics, Run, Service, Terms, WorkerInfo
-from workers.dead import only
+from workers.runs.dead_letters import only
 
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
 Picked = Annotated[Choice, BodyKwarg(examples=[Example(value={"all": True})])]

@@ -25,9 +25,9 @@ from report import number, table
 
 import python_core as bt
 import workers
-from workers import store
 from workers.db.tables import RunRow
 from workers.model.runs import OPEN, RunState
+from workers.runs import store
 
 BARS = 10_000
 WORKERS = 2

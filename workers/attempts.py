@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers import outbox, store
 from workers.data.bars_cache import BarsCache
 from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
@@ -22,10 +21,11 @@ from workers.exchange import Exchanges
 from workers.model.runs import DONE, RunError, RunState
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
-from workers.results import Results
+from workers.runs import outbox, store
+from workers.runs.results import Results
+from workers.runs.store import Started
 from workers.settings import Settings
 from workers.storage import open as storage
-from workers.store import Started
 
 T = TypeVar("T")
 LONGEST_WAIT_S: Final = 300.0

@@ -7,14 +7,14 @@ import asyncio
 import structlog
 
 import python_core as bt
-from workers import results, store
 from workers.attempts import Executor, Job, contained
 from workers.compute import Computed, compute
 from workers.data import catalog
 from workers.errors import WorkersError
 from workers.kernel_process import compute_apart
 from workers.model.runs import RunState, Stages, decode_request
-from workers.store import Started
+from workers.runs import results, store
+from workers.runs.store import Started
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 import python_core as bt
-from workers import results
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset
 from workers.data.parts import Part
 from workers.model.runs import BacktestRequest
+from workers.runs import results
 from workers.storage.artifacts import Artifacts
 
 

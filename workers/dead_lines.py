@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from workers.dead import Choice
 from workers.errors import Invalid
 from workers.model.runs import RunError
 from workers.operator import Operator
+from workers.runs.dead_letters import Choice
 
 ACTIONS: Final = ("list", "show", "redrive", "discard")
 

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.data import timeframes
-from workers import flights, store, submit
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import RunRow
@@ -21,6 +20,7 @@ from workers.fetch import FetchReport
 from workers.model.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
 from workers.model.selection import Kind
 from workers.queue.queue import Queue
+from workers.runs import coalesce, store, submit
 
 KIND: Final = "data_fetch"
 
@@ -109,7 +109,7 @@ async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
     asked = encode(request)
     async with database.write() as session:
         # Held before the key is looked at, so that who comes second finds it.
-        await flights.hold(session, f"{KIND} {asked}")
+        await coalesce.hold(session, f"{KIND} {asked}")
         before = await idempotency.known(session, terms, KIND, asked)
         row = await session.get(RunRow, before) if before else await accept(session, request, terms)
         if row is None:
@@ -121,7 +121,7 @@ async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
 async def accept(session: AsyncSession, request: FetchRequest, terms: Terms) -> RunRow:
     """The run of an equal fetch that is open, or a new one and its job."""
     asked, now = encode(request), now_ms()
-    await flights.hold(session, f"{KIND} {asked}")
+    await coalesce.hold(session, f"{KIND} {asked}")
     there = sa.select(RunRow).where(RunRow.kind == KIND, RunRow.request == asked, RunRow.state.in_(OPEN), ~RunRow.cancel_requested)
     if terms.run_at is None and (row := await session.scalar(there.limit(1))) is not None:
         return row

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 import python_core as bt
 from python_core.data import timeframes
-from workers import fetch, fetches, store
+from workers import fetch, fetches
 from workers.attempts import Executor, Job, Stop
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset
@@ -29,7 +29,8 @@ from workers.exchange import Exchange
 from workers.fetch import Chunk, FetchReport, Gap
 from workers.fetches import FetchRequest
 from workers.model.runs import RunState, encode
-from workers.store import Started
+from workers.runs import store
+from workers.runs.store import Started
 
 # Other jobs may have stored the same bars meanwhile; what is missing is found out anew, and a stored value is never changed.
 _OVERTAKEN = ("bars_differ", "busy", "name_taken")

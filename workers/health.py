@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 import python_core as bt
-from workers import store
 from workers.cache import cache_with_key
 from workers.db.database import Database
 from workers.model.runs import RunState, TimeMs, now_ms
 from workers.queue.queue import Queue
+from workers.runs import store
 
 TIMEOUT_S: Final = 3.0
 # A worker that has not reported for so long is not counted, then forgotten.

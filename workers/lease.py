@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import creation, log, outbox, saga, schedules, sweep
+from workers import log, schedules, sweep
 from workers.attempts import Executor, Job, Stop
 from workers.db.database import open_database
 from workers.health import Held, WorkerInfo, memory_mb
@@ -30,6 +30,7 @@ from workers.model.runs import now_ms
 from workers.queue import events, valkey
 from workers.queue.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
 from workers.queue.wakeups import Bell
+from workers.runs import create_and_run, outbox, saga
 from workers.settings import Settings
 from workers.tasks import FUNCTIONS, Function
 
@@ -271,7 +272,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
 
 
 async def _resume_sagas(executor: Executor) -> None:
-    known = creation.sagas(executor.database, executor.results, executor.bars)
+    known = create_and_run.sagas(executor.database, executor.results, executor.bars)
     every_s = executor.settings.reconcile_s
     while True:
         await asyncio.sleep(every_s)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from workers import dead, health
+from workers import health
 from workers.db.database import Database
-from workers.dead import Choice, Chosen, DeadLetter, DeadPage
 from workers.health import WorkerInfo
-from workers.outbox import Relay
 from workers.queue import pause
 from workers.queue.queue import Queue
 from workers.reachable import reachable
+from workers.runs import dead_letters
+from workers.runs.dead_letters import Choice, Chosen, DeadLetter, DeadPage
+from workers.runs.outbox import Relay
 
 
 class Operator:
@@ -27,24 +28,24 @@ class Operator:
     async def list_dead(self, *, limit: int = 50, cursor: str | None = None) -> DeadPage:
         """Runs that failed too often, newest first."""
         with reachable():
-            return await dead.page(self.database, limit=limit, cursor=cursor)
+            return await dead_letters.page(self.database, limit=limit, cursor=cursor)
 
     async def get_dead(self, run_id: str) -> DeadLetter:
         """One of them, with what was asked and the error of every attempt."""
         with reachable():
-            return await dead.get(self.database, run_id)
+            return await dead_letters.get(self.database, run_id)
 
     async def redrive_dead(self, choice: Choice) -> Chosen:
         """Send dead runs again."""
         with reachable():
-            chosen = await dead.redrive(self.database, choice)
+            chosen = await dead_letters.redrive(self.database, choice)
         self._relay.wake()
         return chosen
 
     async def discard_dead(self, choice: Choice) -> Chosen:
         """Give dead runs up."""
         with reachable():
-            return await dead.discard(self.database, choice)
+            return await dead_letters.discard(self.database, choice)
 
     async def list_workers(self) -> tuple[WorkerInfo, ...]:
         """The workers that reported lately."""

@@ -13,7 +13,7 @@ from msgspec import Meta
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from python_core.data import timeframes
-from workers import fetches, outbox
+from workers import fetches
 from workers.db.database import Database
 from workers.db.tables import RunRow, ScheduleRow
 from workers.errors import Conflict, NotFound
@@ -22,6 +22,7 @@ from workers.fetch import SETTLE_MS
 from workers.fetches import FetchRequest
 from workers.model.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
 from workers.queue.queue import Queue, RedisError
+from workers.runs import outbox
 
 BATCH: Final = 100
 # Schedules of one period are spread over so long, so that an exchange isn't asked for all at once.

@@ -13,8 +13,7 @@ import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
-from workers import creation, fetches, follow, health, schedules, strategies, submit
-from workers.creation import CreateAndRun
+from workers import fetches, health, schedules, strategies
 from workers.data import catalog, export, imports
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset, Instrument
@@ -24,15 +23,18 @@ from workers.data.imports import Reading, Source
 from workers.data.parts import Series
 from workers.db.database import Database, open_database
 from workers.fetches import Fetch, FetchPage, FetchRequest
-from workers.follow import Told
 from workers.health import Health, QueueMetrics
 from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.operator import Operator
-from workers.outbox import Relay
 from workers.queue import valkey
 from workers.queue.queue import Queue, open_queue
 from workers.reachable import reachable as _reachable
-from workers.results import Results
+from workers.runs import create_and_run as creation
+from workers.runs import follow, submit
+from workers.runs.create_and_run import CreateAndRun
+from workers.runs.follow import Told
+from workers.runs.outbox import Relay
+from workers.runs.results import Results
 from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
 from workers.storage import open as storage

@@ -8,10 +8,10 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import store
 from workers.data import catalog
 from workers.db.database import Database
 from workers.queue.queue import Queue, RedisError
+from workers.runs import store
 from workers.storage.artifacts import Artifacts
 
 BATCH: Final = 500

@@ -41,7 +41,7 @@ def note_executions(path: str) -> None:
 
 
 def lay_ambush(path: Path) -> None:
-    from workers import submit
+    from workers.runs import submit
 
     submit_run = submit.submit
 

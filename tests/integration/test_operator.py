@@ -15,12 +15,13 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from workers import attempts, creation, follow, lease, outbox, saga, store
+from workers import attempts, lease
 from workers.db.tables import SagaRow
 from workers.dead_lines import dead_lines
 from workers.model.runs import RunState, Terms, now_ms
 from workers.queue import events
-from workers.saga import SagaState, Step
+from workers.runs import create_and_run, follow, outbox, saga, store
+from workers.runs.saga import SagaState, Step
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
@@ -224,9 +225,9 @@ async def test_a_saga_left_half_done_is_gone_on_with(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name)
-    await begin(service, "run-id", creation.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": Terms()})
-    known = creation.sagas(service.database, service.results, service.bars)
-    first_two = known[creation.KIND][:2]
+    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": Terms()})
+    known = create_and_run.sagas(service.database, service.results, service.bars)
+    first_two = known[create_and_run.KIND][:2]
 
     async def killed(session: object, data: object) -> None:
         raise asyncio.CancelledError

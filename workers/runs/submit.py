@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers import flights, store, strategies
+from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
 from workers.data.resolve import Selected
@@ -31,7 +31,8 @@ from workers.model.runs import (
     now_ms,
 )
 from workers.queue.queue import Queue, RedisError
-from workers.results import Results
+from workers.runs import coalesce, store
+from workers.runs.results import Results
 
 OPERATION: Final = "backtest"
 NOW: Final = Terms()
@@ -65,7 +66,7 @@ async def accept(
 ) -> RunResult | None:
     """Keep a run that was prepared; it follows an equal one that is on its way, or is answered by one that has ended since."""
     if found is None:
-        await flights.board(session, row)
+        await coalesce.board(session, row)
         if row.leader_id is None:
             found = await results.reusable_now(session, row.fingerprint, request.engine)
     if found is not None:

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers import flights
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
 from workers.model.runs import OPEN, WAITING, Attempt, Priority, Run, RunError, RunState, Stages, before, decode_request, encode, now_ms
+from workers.runs import coalesce
 
 
 class Started(NamedTuple):
@@ -92,7 +92,7 @@ async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) ->
         sa.update(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None)).values(finished_at=now, outcome="lost")
     )
     session.add(AttemptRow(run_id=run_id, attempt=row.attempt, worker=worker, started_at=now))
-    await flights.move(session, row)
+    await coalesce.move(session, row)
     return Started(row, row.attempt)
 
 
@@ -161,7 +161,7 @@ async def _leave(
     )
     if changed is None:
         return False
-    await flights.move(session, changed)
+    await coalesce.move(session, changed)
     await session.execute(
         sa.update(AttemptRow)
         .where(AttemptRow.run_id == run_id, AttemptRow.attempt == attempt)
@@ -181,7 +181,7 @@ async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
     )
     if ended is not None:
         await session.execute(sa.delete(OutboxRow).where(OutboxRow.run_id == run_id))
-        await flights.move(session, ended)
+        await coalesce.move(session, ended)
         return ended
     asked: RunRow | None = await session.scalar(
         sa.update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(cancel_requested=True).returning(RunRow)

@@ -18,11 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import python_core as bt
 from python_core.engine.simulate import REASONS
 from python_core.metrics.compute import RUN_NAMES, Metrics
-from workers import store
 from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.runs import Equity, RunResult, TradePage, encode, now_ms
 from workers.queue.queue import Queue, RedisError
+from workers.runs import store
 from workers.settings import Settings
 from workers.storage import artifacts
 from workers.storage.artifacts import Artifacts, Lost

@@ -9,11 +9,11 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 
-from workers import store
 from workers.db.database import Database
 from workers.db.tables import OutboxRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.runs import Attempt, Priority, RunError, RunState, TimeMs, before, is_reference, now_ms
+from workers.runs import store
 
 BATCH: Final = 500
 

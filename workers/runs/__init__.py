@@ -1,0 +1,1 @@
+"""Runs: accepted, stored, sent to the queue and followed."""
