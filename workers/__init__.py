@@ -4,8 +4,9 @@ from workers.data.catalog import Dataset, Instrument, instrument
 from workers.data.export import BarsPage
 from workers.data.imports import Reading
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
-from workers.fetch import FetchReport
-from workers.fetches import Fetch, FetchPage, FetchRequest
+from workers.fetch.candles import FetchReport
+from workers.fetch.requests import Fetch, FetchPage, FetchRequest
+from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
 from workers.model.runs import (
     Attempt,
@@ -25,7 +26,6 @@ from workers.queue.events import RunEvent
 from workers.runs.create_and_run import CreateAndRun
 from workers.runs.dead_letters import Choice, Chosen, DeadLetter, DeadPage
 from workers.runs.follow import Told
-from workers.schedules import Schedule, ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy

@@ -17,7 +17,7 @@ import python_core as bt
 from workers.data.bars_cache import BarsCache
 from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
-from workers.exchange import Exchanges
+from workers.fetch.exchange import Exchanges
 from workers.model.runs import DONE, RunError, RunState
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id

@@ -11,9 +11,9 @@ from typing import Final
 
 from workers import lease
 from workers.errors import Invalid, WorkersError
-from workers.fetches import Fetch, FetchRequest
+from workers.fetch.requests import Fetch, FetchRequest
+from workers.fetch.schedules import ScheduleRequest
 from workers.model.runs import DONE, RunState
-from workers.schedules import ScheduleRequest
 from workers.service import Service, open_service
 from workers.settings import Settings
 from workers.supervisor import shared_queue

@@ -18,16 +18,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 import python_core as bt
 from python_core.data import timeframes
-from workers import fetch, fetches
 from workers.attempts import Executor, Job, Stop
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset
 from workers.data.datasets import MarketData
 from workers.db.tables import DatasetGapRow
 from workers.errors import Conflict, NotFound, Unavailable
-from workers.exchange import Exchange
-from workers.fetch import Chunk, FetchReport, Gap
-from workers.fetches import FetchRequest
+from workers.fetch import candles, requests
+from workers.fetch.candles import Chunk, FetchReport, Gap
+from workers.fetch.exchange import Exchange
+from workers.fetch.requests import FetchRequest
 from workers.model.runs import RunState, encode
 from workers.runs import store
 from workers.runs.store import Started
@@ -45,12 +45,12 @@ def passing(error: Exception) -> bool:
 
 
 async def run(executor: Executor, started: Started, job: Job) -> None:
-    request = fetches.decode(started.row.request)
+    request = requests.decode(started.row.request)
     exchange = await job.unless_stopped(executor.exchanges.get(request.exchange))
     give_way_at = time.monotonic() + SLICE_S
     work = _Work(executor, started, job, request, exchange)
     for begin, end in await work.missing():
-        async with aclosing(fetch.candles(exchange, work.market, request.timeframe, begin, end, work.report)) as chunks:
+        async with aclosing(candles.candles(exchange, work.market, request.timeframe, begin, end, work.report)) as chunks:
             while (chunk := await job.unless_stopped(anext(chunks, None))) is not None:
                 await work.keep(chunk)
                 if time.monotonic() > give_way_at:
@@ -90,7 +90,7 @@ class _Work:
         """The spans of time, from and to before, that were asked for and whose candles are neither stored nor known not to exist."""
         request, step = self._request, self._step
         dataset = await self._dataset()
-        end = fetch.last_end(self._exchange, step)
+        end = candles.last_end(self._exchange, step)
         if request.until is not None:
             end = min(end, _aligned(request.until, step))
         if dataset is None:
@@ -135,7 +135,7 @@ class _Work:
         async with self._executor.database.read() as session:
             ends = [part.end for part in await catalog.parts(session, dataset) if part.series == "funding"]
         begin, end = max(ends) + 1 if ends else dataset.start, dataset.end + self._step
-        rates = await self._job.unless_stopped(fetch.funding(self._exchange, self.market, begin, end, self.report))
+        rates = await self._job.unless_stopped(candles.funding(self._exchange, self.market, begin, end, self.report))
         if not len(rates["time"]):
             return
         dataset = await self._data.append(dataset.id, {"funding": rates}, source=self._exchange.name)

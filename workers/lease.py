@@ -22,9 +22,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import log, schedules, sweep
+from workers import log, sweep
 from workers.attempts import Executor, Job, Stop
 from workers.db.database import open_database
+from workers.fetch import schedules
 from workers.health import Held, WorkerInfo, memory_mb
 from workers.model.runs import now_ms
 from workers.queue import events, valkey

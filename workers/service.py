@@ -13,7 +13,7 @@ import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
-from workers import fetches, health, schedules, strategies
+from workers import health, strategies
 from workers.data import catalog, export, imports
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset, Instrument
@@ -22,7 +22,9 @@ from workers.data.export import BarsPage, Format
 from workers.data.imports import Reading, Source
 from workers.data.parts import Series
 from workers.db.database import Database, open_database
-from workers.fetches import Fetch, FetchPage, FetchRequest
+from workers.fetch import requests, schedules
+from workers.fetch.requests import Fetch, FetchPage, FetchRequest
+from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.health import Health, QueueMetrics
 from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
 from workers.operator import Operator
@@ -35,7 +37,6 @@ from workers.runs.create_and_run import CreateAndRun
 from workers.runs.follow import Told
 from workers.runs.outbox import Relay
 from workers.runs.results import Results
-from workers.schedules import Schedule, ScheduleRequest
 from workers.settings import Settings
 from workers.storage import open as storage
 from workers.strategies import StoredStrategy
@@ -202,23 +203,23 @@ class Service:
     async def fetch_dataset(self, request: FetchRequest, terms: Terms = submit.NOW) -> Fetch:
         """Accept a fetch from an exchange; `Invalid` when ccxt knows no such exchange, `Unavailable` when ccxt is not installed."""
         with _reachable():
-            fetch = await fetches.ask(self.database, request, terms)
+            fetch = await requests.ask(self.database, request, terms)
         self._relay.wake()
         return fetch
 
     async def get_fetch(self, fetch_id: str) -> Fetch:
         with _reachable():
-            return await fetches.get(self.database, fetch_id)
+            return await requests.get(self.database, fetch_id)
 
     async def list_fetches(self, *, limit: int = 50, cursor: str | None = None) -> FetchPage:
         """Fetches, newest first."""
         with _reachable():
-            return await fetches.page(self.database, limit=limit, cursor=cursor)
+            return await requests.page(self.database, limit=limit, cursor=cursor)
 
     async def cancel_fetch(self, fetch_id: str) -> Fetch:
         """Cancel a fetch, whose stored bars stay; `Conflict` when it is done."""
         with _reachable():
-            return await fetches.cancel(self.database, self.queue, fetch_id)
+            return await requests.cancel(self.database, self.queue, fetch_id)
 
     async def create_schedule(self, request: ScheduleRequest, *, owner: str = "") -> Schedule:
         """Keep a dataset fresh; `Conflict` when it has a schedule."""

@@ -18,12 +18,13 @@ from exchange_server import MINUTE, ExchangeServer, Faults, Market
 
 import python_core as bt
 import workers
-from workers import exchange, fetch, fetching, lease, schedules
+from workers import fetching, lease
 from workers.data import catalog, parts
 from workers.data.parts import SERIES
 from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
-from workers.exchange import Exchanges
-from workers.fetch import FetchReport, Gap
+from workers.fetch import candles, exchange, schedules
+from workers.fetch.candles import FetchReport, Gap
+from workers.fetch.exchange import Exchanges
 from workers.model.runs import DONE, RunState
 
 Until = Callable[..., Awaitable[None]]
@@ -64,7 +65,7 @@ def true_gaps(rows: np.ndarray) -> list[Gap]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of our own choice are short; those that the exchange orders are not."""
     monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setitem(fetch.candles.__kwdefaults__, "chunk_bars", 1000)
+    monkeypatch.setitem(candles.candles.__kwdefaults__, "chunk_bars", 1000)
 
 
 @pytest.fixture
@@ -116,12 +117,12 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
         opened = await exchanges.get(name)
         opened._client.throttler.config["refillRate"] *= 20
         found = opened.market("BTCUSDT", kind)  # type: ignore[arg-type]
-        end = fetch.last_end(opened, MINUTE)
-        chunks = [chunk async for chunk in fetch.candles(opened, found, "1m", begin, end, report)]
-        rates = {} if kind == "spot" else await fetch.funding(opened, found, begin, end, report)
+        end = candles.last_end(opened, MINUTE)
+        chunks = [chunk async for chunk in candles.candles(opened, found, "1m", begin, end, report)]
+        rates = {} if kind == "spot" else await candles.funding(opened, found, begin, end, report)
     finally:
         await exchanges.close()
-    assert all(len(chunk.columns["time"]) <= 1000 + fetch.ASKS * 1000 for chunk in chunks), "a chunk, and what one page was asked for"
+    assert all(len(chunk.columns["time"]) <= 1000 + candles.ASKS * 1000 for chunk in chunks), "a chunk, and what one page was asked for"
     rows = np.concatenate([np.column_stack([chunk.columns[name] for name in SERIES["bars"]]) for chunk in chunks])
     return rows, [gap for chunk in chunks for gap in chunk.gaps], np.column_stack(list(rates.values()) or [[]]), report
 
@@ -381,7 +382,7 @@ async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(serv
     assert await schedules.ask_due(service.database) == 1
     again = await service.get_schedule(schedule.id)
     assert again.last_fetch != first
-    assert again.next_at % MINUTE >= fetch.SETTLE_MS, "an exchange is asked when the candle is closed for good"
+    assert again.next_at % MINUTE >= candles.SETTLE_MS, "an exchange is asked when the candle is closed for good"
 
 
 @pytest.mark.long
@@ -389,7 +390,7 @@ async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(serv
 async def test_a_million_bars_of_a_misbehaving_exchange_are_exactly_its_true_series(
     service: workers.Service, settings: workers.Settings, start_worker: StartWorker, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(fetch.candles.__kwdefaults__, "chunk_bars", fetch.CHUNK_BARS)
+    monkeypatch.setitem(candles.candles.__kwdefaults__, "chunk_bars", candles.CHUNK_BARS)
     truth = history(1_000_000)
     with ExchangeServer({"linear": truth}, now_ms=just_after(truth.rows), faults=Faults.all(7, 0.02, too_many=0.005)) as server:
         async with start_worker(msgspec.structs.replace(settings, exchange_proxy_url=server.url)):

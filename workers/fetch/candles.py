@@ -12,7 +12,7 @@ from msgspec import Meta
 from python_core.data import timeframes
 from python_core.data.timeframes import DAY_MS
 from workers.data.parts import SERIES, Columns
-from workers.exchange import FUNDING_ROWS, Exchange
+from workers.fetch.exchange import FUNDING_ROWS, Exchange
 
 # A candle missing from so many answers is not there.
 ASKS: Final = 3

@@ -15,8 +15,8 @@ from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
-from workers.exchange import check_exchange
-from workers.fetch import FetchReport
+from workers.fetch.candles import FetchReport
+from workers.fetch.exchange import check_exchange
 from workers.model.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
 from workers.model.selection import Kind
 from workers.queue.queue import Queue

@@ -13,13 +13,13 @@ from msgspec import Meta
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from python_core.data import timeframes
-from workers import fetches
 from workers.db.database import Database
 from workers.db.tables import RunRow, ScheduleRow
 from workers.errors import Conflict, NotFound
-from workers.exchange import check_exchange
-from workers.fetch import SETTLE_MS
-from workers.fetches import FetchRequest
+from workers.fetch import requests
+from workers.fetch.candles import SETTLE_MS
+from workers.fetch.exchange import check_exchange
+from workers.fetch.requests import FetchRequest
 from workers.model.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
 from workers.queue.queue import Queue, RedisError
 from workers.runs import outbox
@@ -143,7 +143,7 @@ async def _ask(database: Database, row: ScheduleRow, now: int) -> bool:
         )
         if mine is None or await session.scalar(sa.select(RunRow.id).where(RunRow.id == row.fetch_id, RunRow.state.in_(OPEN))):
             return False
-        run = await fetches.accept(session, fetches.decode(row.request), fetches.terms_of(row.owner))
+        run = await requests.accept(session, requests.decode(row.request), requests.terms_of(row.owner))
         await session.execute(sa.update(ScheduleRow).where(ScheduleRow.id == row.id).values(fetch_id=run.id))
     return True
 
@@ -156,7 +156,7 @@ def _to_schedule(row: ScheduleRow) -> Schedule:
     return Schedule(
         id=row.id,
         dataset=row.dataset,
-        fetch=fetches.decode(row.request),
+        fetch=requests.decode(row.request),
         every_s=row.every_ms // 1000,
         owner=row.owner,
         created_at=row.created_at,
