@@ -123,9 +123,9 @@ def text(cancels: dict[str, Cancels]) -> str:
 
 
 def note_ends(path: Path) -> None:
-    from workers import backtests
+    from workers.jobs import backtest
 
-    compute, compute_apart = backtests.compute, backtests.compute_apart
+    compute, compute_apart = backtest.compute, backtest.compute_apart
     log = path.open("a", buffering=1)
 
     def noted(*arguments: Any) -> Any:
@@ -140,7 +140,7 @@ def note_ends(path: Path) -> None:
         finally:
             log.write(f"{time.monotonic_ns()}\n")
 
-    backtests.compute, backtests.compute_apart = noted, noted_apart
+    backtest.compute, backtest.compute_apart = noted, noted_apart
 
 
 if __name__ == "__main__":

@@ -263,9 +263,9 @@ async def nothing(settings: workers.Settings) -> None:
 
 
 async def direct(settings: workers.Settings, ids: list[str]) -> None:
-    from workers import backtests
-    from workers.attempts import Executor, Job
     from workers.db.database import open_database
+    from workers.jobs import backtest
+    from workers.jobs.attempt import Executor, Job
     from workers.queue.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
@@ -277,7 +277,7 @@ async def direct(settings: workers.Settings, ids: list[str]) -> None:
             for run_id in waiting:
                 async with database.write() as session:
                     started = await store.start(session, run_id, 1, worker=executor.worker)
-                await backtests.run(executor, started, Job(run_id))
+                await backtest.run(executor, started, Job(run_id))
 
         await asyncio.gather(*(work() for _ in range(settings.concurrency)))
 

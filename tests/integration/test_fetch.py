@@ -18,13 +18,14 @@ from exchange_server import MINUTE, ExchangeServer, Faults, Market
 
 import python_core as bt
 import workers
-from workers import fetching, lease
+from workers import lease
 from workers.data import catalog, parts
 from workers.data.parts import SERIES
 from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
 from workers.fetch import candles, exchange, schedules
 from workers.fetch.candles import FetchReport, Gap
 from workers.fetch.exchange import Exchanges
+from workers.jobs import fetch as fetching
 from workers.model.runs import DONE, RunState
 
 Until = Callable[..., Awaitable[None]]

@@ -14,7 +14,8 @@ import pytest
 
 import python_core as bt
 import workers
-from workers import kernel_process, lease
+from workers import lease
+from workers.jobs import isolated as kernel_process
 from workers.model.runs import RunState
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -7,11 +7,11 @@ import asyncio
 import structlog
 
 import python_core as bt
-from workers.attempts import Executor, Job, contained
-from workers.compute import Computed, compute
 from workers.data import catalog
 from workers.errors import WorkersError
-from workers.kernel_process import compute_apart
+from workers.jobs.attempt import Executor, Job, contained
+from workers.jobs.compute import Computed, compute
+from workers.jobs.isolated import compute_apart
 from workers.model.runs import RunState, Stages, decode_request
 from workers.runs import results, store
 from workers.runs.store import Started

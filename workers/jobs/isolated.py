@@ -1,6 +1,6 @@
 """The Python kernel in a process of its own, where it holds up no other job, and ends at once when it is killed.
 
-The worker starts `python -m workers.kernel_process`, writes what is to be done, and reads how far it is and what came out. Both are
+The worker starts `python -m workers.jobs.isolated`, writes what is to be done, and reads how far it is and what came out. Both are
 MessagePack, each message after its length in four bytes.
 """
 
@@ -17,12 +17,12 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 import python_core as bt
-from workers.attempts import Job
-from workers.compute import Computed, compute
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset
 from workers.data.parts import Part
 from workers.errors import WorkersError
+from workers.jobs.attempt import Job
+from workers.jobs.compute import Computed, compute
 from workers.model.runs import BacktestRequest, RunError
 from workers.settings import Settings
 from workers.storage.open import open_artifacts
@@ -57,7 +57,7 @@ async def compute_apart(settings: Settings, job: Job, dataset: Dataset, of: tupl
     """
     task = msgspec.msgpack.encode(Task(msgspec.structs.asdict(settings), dataset, of, request))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "workers.kernel_process", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "workers.jobs.isolated", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
         return await job.unless_stopped(_talk(process, task, job))

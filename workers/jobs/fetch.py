@@ -18,7 +18,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 import python_core as bt
 from python_core.data import timeframes
-from workers.attempts import Executor, Job, Stop
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset
 from workers.data.datasets import MarketData
@@ -28,6 +27,7 @@ from workers.fetch import candles, requests
 from workers.fetch.candles import Chunk, FetchReport, Gap
 from workers.fetch.exchange import Exchange
 from workers.fetch.requests import FetchRequest
+from workers.jobs.attempt import Executor, Job, Stop
 from workers.model.runs import RunState, encode
 from workers.runs import store
 from workers.runs.store import Started

@@ -11,14 +11,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final
 
-from workers import backtests, fetching
-from workers.attempts import Kind, attempt
 from workers.fetch import requests
+from workers.jobs import backtest, fetch
+from workers.jobs.attempt import Kind, attempt
 
 Function = Callable[..., Coroutine[Any, Any, object]]
 
 KINDS: Final = (
-    Kind("backtest", backtests.run),
-    Kind(requests.KIND, fetching.run, timeout_s=86_400.0, passing=fetching.passing),
+    Kind("backtest", backtest.run),
+    Kind(requests.KIND, fetch.run, timeout_s=86_400.0, passing=fetch.passing),
 )
 FUNCTIONS: Final[Mapping[str, Function]] = {kind.name: partial(attempt, kind) for kind in KINDS}

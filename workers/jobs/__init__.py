@@ -1,0 +1,1 @@
+"""Kinds of job and one attempt at a job."""
