@@ -7,7 +7,6 @@ from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersErro
 from workers.fetch.candles import FetchReport
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
-from workers.health import Check, Health, Held, QueueMetrics, WorkerInfo
 from workers.model.runs import (
     Attempt,
     BacktestRequest,
@@ -26,7 +25,8 @@ from workers.queue.events import RunEvent
 from workers.runs.create_and_run import CreateAndRun
 from workers.runs.dead_letters import Choice, Chosen, DeadLetter, DeadPage
 from workers.runs.follow import Told
-from workers.service import Service, open_service
+from workers.service.health import Check, Health, Held, QueueMetrics, WorkerInfo
+from workers.service.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 

@@ -10,8 +10,8 @@ import msgspec
 
 from workers.errors import Invalid
 from workers.model.runs import RunError
-from workers.operator import Operator
 from workers.runs.dead_letters import Choice
+from workers.service.queue import Operator
 
 ACTIONS: Final = ("list", "show", "redrive", "discard")
 

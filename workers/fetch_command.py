@@ -14,7 +14,7 @@ from workers.errors import Invalid, WorkersError
 from workers.fetch.requests import Fetch, FetchRequest
 from workers.fetch.schedules import ScheduleRequest
 from workers.model.runs import DONE, RunState
-from workers.service import Service, open_service
+from workers.service.service import Service, open_service
 from workers.settings import Settings
 from workers.supervisor import shared_queue
 

@@ -25,7 +25,6 @@ import python_core as bt
 from workers import log, sweep
 from workers.db.database import open_database
 from workers.fetch import schedules
-from workers.health import Held, WorkerInfo, memory_mb
 from workers.jobs.attempt import Executor, Job, Stop
 from workers.jobs.registry import FUNCTIONS, Function
 from workers.model.runs import now_ms
@@ -33,6 +32,7 @@ from workers.queue import events, valkey
 from workers.queue.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
 from workers.queue.wakeups import Bell
 from workers.runs import create_and_run, outbox, saga
+from workers.service.health import Held, WorkerInfo, memory_mb
 from workers.settings import Settings
 
 IDLE_S: Final = 5.0

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers import health
 from workers.db.database import open_database
 from workers.queue.queue import Figures, RedisError, open_queue
 from workers.runs import outbox
+from workers.service import health
 from workers.settings import Settings
 
 LOOK_S: Final = 0.5

@@ -204,7 +204,9 @@ async def test_the_result_cache_is_bounded_and_expires(
     run = await finished((await service.submit_backtest(request_)).id)  # type: ignore[operator]
     redis = service.queue.redis
     assert 0 < await redis.ttl(CACHE + run.fingerprint) <= settings.cache_ttl_s
-    small = workers.service.Results(service.database, service.queue, service.artifacts, msgspec.structs.replace(settings, cache_entries=2))
+    small = workers.service.service.Results(
+        service.database, service.queue, service.artifacts, msgspec.structs.replace(settings, cache_entries=2)
+    )
     for i in range(5):
         await small.remember(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
     kept = [key async for key in redis.scan_iter(CACHE + "*")]

@@ -13,7 +13,7 @@ import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report
-from workers import health, strategies
+from workers import strategies
 from workers.data import catalog, export, imports
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset, Instrument
@@ -25,18 +25,19 @@ from workers.db.database import Database, open_database
 from workers.fetch import requests, schedules
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
-from workers.health import Health, QueueMetrics
 from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
-from workers.operator import Operator
 from workers.queue import valkey
 from workers.queue.queue import Queue, open_queue
-from workers.reachable import reachable as _reachable
 from workers.runs import create_and_run as creation
 from workers.runs import follow, submit
 from workers.runs.create_and_run import CreateAndRun
 from workers.runs.follow import Told
 from workers.runs.outbox import Relay
 from workers.runs.results import Results
+from workers.service import health
+from workers.service.health import Health, QueueMetrics
+from workers.service.queue import Operator
+from workers.service.unavailable import reachable as _reachable
 from workers.settings import Settings
 from workers.storage import open as storage
 from workers.strategies import StoredStrategy

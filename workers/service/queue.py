@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from workers import health
 from workers.db.database import Database
-from workers.health import WorkerInfo
 from workers.queue import pause
 from workers.queue.queue import Queue
-from workers.reachable import reachable
 from workers.runs import dead_letters
 from workers.runs.dead_letters import Choice, Chosen, DeadLetter, DeadPage
 from workers.runs.outbox import Relay
+from workers.service import health
+from workers.service.health import WorkerInfo
+from workers.service.unavailable import reachable
 
 
 class Operator:
