@@ -247,7 +247,7 @@ class _NoCache:
 async def nothing(settings: workers.Settings) -> None:
     """A worker whose jobs begin and end their runs and do nothing between."""
     from workers.db.database import open_database
-    from workers.lease import LeaseWorker
+    from workers.process.worker import LeaseWorker
     from workers.queue.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:

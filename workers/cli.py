@@ -17,18 +17,19 @@ import structlog
 from sqlalchemy.engine import make_url
 
 import python_core as bt
-from workers import data_commands, demo, fetch_command, lease, log
+from workers import data_commands, demo, fetch_command, log
 from workers.data import samples
 from workers.db.database import open_database
 from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
 from workers.model.runs import Priority
+from workers.process import worker as lease
+from workers.process.scaling import Scaling
+from workers.process.supervisor import Child, Scaled, end_with_parent, shared_queue, supervise
 from workers.queue.queue import LEVELS, open_queue
-from workers.scaling import Scaling
 from workers.service import health
 from workers.service.service import open_service
 from workers.settings import Settings, variable
-from workers.supervisor import Child, Scaled, end_with_parent, shared_queue, supervise
 
 # Named, not imported: the API imports the workers, never the other way round.
 APPLICATION: Final = "api.app:create_app"

@@ -18,8 +18,8 @@ import msgspec
 import python_core as bt
 from workers.errors import Invalid, Unavailable
 from workers.model.runs import BacktestRequest, Run, RunState
+from workers.process.supervisor import Child, Supervisor, shared_queue
 from workers.settings import Settings
-from workers.supervisor import Child, Supervisor, shared_queue
 
 STRATEGY: Final = bt.Strategy(
     entry_long="crossover(sma(close, fast), sma(close, slow))",

@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from workers import lease
 from workers.errors import Invalid, WorkersError
 from workers.fetch.requests import Fetch, FetchRequest
 from workers.fetch.schedules import ScheduleRequest
 from workers.model.runs import DONE, RunState
+from workers.process import worker as lease
+from workers.process.supervisor import shared_queue
 from workers.service.service import Service, open_service
 from workers.settings import Settings
-from workers.supervisor import shared_queue
 
 LOOK_S: Final = 0.2
 

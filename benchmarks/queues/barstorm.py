@@ -31,7 +31,7 @@ class Barstorm(Contender):
 
     async def work(self, tally: Tally) -> None:
         from workers import Settings
-        from workers.lease import LeaseWorker
+        from workers.process.worker import LeaseWorker
         from workers.queue.queue import open_queue
 
         async def nothing(ctx: dict[str, Any], run_id: str, number: int) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import workers
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, PartRow, RunRow
 from workers.model.runs import DONE, RunState
-from workers.sweep import sweep
+from workers.process.garbage import sweep
 
 # Names that stand for the whole queue, however many jobs went through it; others must expire by themselves.
 FIXED_KEYS = ("barstorm:workers", "barstorm:results", "barstorm:turns", "barstorm:wake:0", "barstorm:wake:1", "barstorm:wake:2")

@@ -14,8 +14,8 @@ import structlog
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.model.runs import DONE
+from workers.process import worker as lease
 
 Until = Callable[..., Awaitable[None]]
 Finished = Callable[..., Awaitable[workers.Run]]

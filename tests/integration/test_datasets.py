@@ -11,10 +11,10 @@ import pytest
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.data import catalog, parts
 from workers.data.bars_cache import BarsCache
 from workers.data.parts import Part
+from workers.process import worker as lease
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,6 @@ from exchange_server import MINUTE, ExchangeServer, Faults, Market
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.data import catalog, parts
 from workers.data.parts import SERIES
 from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
@@ -27,6 +26,7 @@ from workers.fetch.candles import FetchReport, Gap
 from workers.fetch.exchange import Exchanges
 from workers.jobs import fetch as fetching
 from workers.model.runs import DONE, RunState
+from workers.process import worker as lease
 
 Until = Callable[..., Awaitable[None]]
 StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]

@@ -14,13 +14,13 @@ import pytest
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.jobs import isolated as kernel_process
 from workers.model.runs import RunState
+from workers.process import worker
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[worker.LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 

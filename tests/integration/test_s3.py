@@ -12,7 +12,8 @@ from moto.server import ThreadedMotoServer
 
 import python_core as bt
 import workers
-from workers import lease, sweep
+from workers.process import garbage
+from workers.process import worker as lease
 from workers.storage import artifacts
 from workers.storage.artifacts import Lost
 from workers.storage.s3 import Bucket
@@ -87,5 +88,5 @@ async def test_the_whole_way_through_a_bucket(
     assert (await service.trades(run.id)).total == run.result.trades
     artifacts.write(service.artifacts, lambda file: file.write(b"nobody's"))
     assert len(list(service.artifacts.every())) == 4
-    assert await sweep.sweep(service.database, service.artifacts, older_than_s=-1000) == 1
+    assert await garbage.sweep(service.database, service.artifacts, older_than_s=-1000) == 1
     assert len(list(service.artifacts.every())) == 3

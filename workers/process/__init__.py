@@ -1,0 +1,1 @@
+"""Worker processes: started, scaled and stopped."""
