@@ -144,7 +144,7 @@ def note_ends(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from workers.cli import main
+    from workers.cli.main import main
 
     note_ends(Path(sys.argv[1]))
     sys.exit(main(["worker-process"]))

@@ -120,7 +120,7 @@ async def _rate(service: workers.Service, ids: Sequence[str], start: Any) -> flo
 
 async def _queued(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     """The service's own worker processes, which begin together."""
-    return await _begin_together(service, ["-m", "workers.cli", "worker-process"])
+    return await _begin_together(service, ["-m", "workers.cli.main", "worker-process"])
 
 
 async def _nothing(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
@@ -154,7 +154,7 @@ async def _latencies_ms(service: workers.Service, submitter: Submitter, count: i
     """From submission to the stored result, asked for every 2 ms, one run at a time on one idle worker."""
     found = []
     await empty(service.settings.redis_url)
-    process = _process(service, ["-m", "workers.cli", "worker-process"])
+    process = _process(service, ["-m", "workers.cli.main", "worker-process"])
     try:
         for _ in range(count + 5):
             began = time.perf_counter()

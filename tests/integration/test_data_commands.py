@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import python_core as bt
-from workers import cli
+from workers.cli import main
 from workers.data.samples import SAMPLES
 
 Captured = pytest.CaptureFixture[str]
@@ -21,7 +21,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def command(capsys: Captured, *arguments: object) -> tuple[int, str, str]:
-    code = cli.main(["data", *map(str, arguments)])
+    code = main.main(["data", *map(str, arguments)])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

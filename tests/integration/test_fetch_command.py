@@ -12,7 +12,7 @@ import pytest
 from exchange_server import MINUTE, ExchangeServer, Market
 
 import python_core as bt
-from workers import cli
+from workers.cli import main
 
 BEGIN = 1_577_836_800_000
 
@@ -26,7 +26,7 @@ def market() -> Market:
 def barstorm(folder: Path, server: ExchangeServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     environ |= {"BARSTORM_DATA_DIR": str(folder), "BARSTORM_EXCHANGE_PROXY_URL": server.url, "BARSTORM_LOG_LEVEL": "error"}
-    command = [sys.executable, "-m", "workers.cli", "data", "fetch", *arguments]
+    command = [sys.executable, "-m", "workers.cli.main", "data", "fetch", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
 
@@ -47,10 +47,10 @@ def test_the_command_says_what_is_wrong(
     assert (done.returncode, done.stdout) == (1, "")
     assert "did you mean BTC/USDT?" in done.stderr
     monkeypatch.setenv("BARSTORM_DATA_DIR", str(tmp_path))
-    assert cli.main(["data", "fetch", "BTCUSDT", "1m", "--exchange", "binance", "--funding"]) == 1
+    assert main.main(["data", "fetch", "BTCUSDT", "1m", "--exchange", "binance", "--funding"]) == 1
     assert "spot markets have none" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        cli.main(["data", "fetch", "BTCUSDT", "1m", "--exchange", "binance", "--since", "yesterday"])
+        main.main(["data", "fetch", "BTCUSDT", "1m", "--exchange", "binance", "--since", "yesterday"])
     assert "use one such as 2024-01-01" in capsys.readouterr().err
 
 

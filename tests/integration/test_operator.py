@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
+from workers.cli.dead_letters import dead_lines
 from workers.db.tables import SagaRow
-from workers.dead_lines import dead_lines
 from workers.jobs import attempt as attempts
 from workers.model.runs import RunState, Terms, now_ms
 from workers.process import worker as lease
@@ -111,7 +111,7 @@ async def test_the_command_lists_shows_and_sends_again(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest
 ) -> None:
     one, other = await die(service, request_, 2)
-    command = [sys.executable, "-m", "workers.cli", "dead", "list"]
+    command = [sys.executable, "-m", "workers.cli.main", "dead", "list"]
     listed = await asyncio.to_thread(subprocess.run, command, env=settings.to_env(), capture_output=True, text=True, timeout=60)
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.splitlines()[-1] == "2 dead"

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import python_core as bt
-from workers import cli, demo
+from workers.cli import demo, main
 
 Command = Callable[..., subprocess.Popen[str]]
 Eventually = Callable[..., None]
@@ -29,7 +29,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
     def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.cli", *arguments],
+            [sys.executable, "-m", "workers.cli.main", *arguments],
             env={**os.environ, "BARSTORM_DATA_DIR": str(tmp_path / "var"), "BARSTORM_DRAIN_S": "1", **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -201,7 +201,7 @@ def test_a_wrong_setting_is_one_clear_line(command: Command) -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert "secret" not in cli._shown("postgresql+asyncpg://me:secret@db/barstorm")
+    assert "secret" not in main._shown("postgresql+asyncpg://me:secret@db/barstorm")
 
 
 def test_logs_in_json_hold_no_requests(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:

@@ -127,7 +127,7 @@ class Supervisor:
             process = self.processes[child.name] = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "workers.cli",
+                "workers.cli.main",
                 *child.arguments,
                 env={**os.environ, **self._settings.to_env(), PARENT_FD: str(parent)},
                 pass_fds=(parent,),

@@ -17,10 +17,12 @@ import structlog
 from sqlalchemy.engine import make_url
 
 import python_core as bt
-from workers import data_commands, demo, fetch_command, log
+from workers import log
+from workers.cli import data as data_commands
+from workers.cli import demo, fetch
+from workers.cli.dead_letters import ACTIONS, dead_lines
 from workers.data import samples
 from workers.db.database import open_database
-from workers.dead_lines import ACTIONS, dead_lines
 from workers.errors import Unavailable, WorkersError
 from workers.model.runs import Priority
 from workers.process import worker as lease
@@ -190,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     dying.add_argument("id", nargs="*", help="ids of runs")
     dying.add_argument("--all", action="store_true", help="redrive or discard all there are")
     market = command("data", data_commands.run, "market data: list, import, append, show, export, delete, samples, fetch")
-    data_commands.add_parsers(market, fetch_command.add_arguments)
+    data_commands.add_parsers(market, fetch.add_arguments)
     command("migrate", migrate, "bring the database's schema up to date")
     command("doctor", doctor, "say what is there and how it is")
     command("demo", run_demo, "one backtest through all parts").add_argument(
