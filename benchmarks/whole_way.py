@@ -285,8 +285,8 @@ async def direct(settings: workers.Settings, ids: list[str]) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    from workers import log
+    from workers import logs
 
     asked = workers.Settings.from_env()
-    log.set_up(asked)
+    logs.set_up(asked)
     uvloop.run(nothing(asked) if sys.argv[1] == "nothing" else direct(asked, json.loads(Path(sys.argv[2]).read_text())))

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 import python_core as bt
-from workers import log
+from workers import logs
 from workers.cli import data as data_commands
 from workers.cli import demo, fetch
 from workers.cli.dead_letters import ACTIONS, dead_lines
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = Settings.from_env()
-        log.set_up(settings)
+        logs.set_up(settings)
         code: int = options.run(settings, options)
         return code
     except (WorkersError, bt.BarstormError) as error:

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import log
+from workers import logs
 from workers.db.database import open_database
 from workers.fetch import schedules
 from workers.jobs.attempt import Executor, Job, Stop
@@ -297,7 +297,7 @@ async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = Fa
 
 def run(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
     """A worker as a process of its own."""
-    log.set_up(settings)
+    logs.set_up(settings)
     # The Python kernel holds the interpreter for so long at a time; at the usual 5 ms, leases and cancels would wait for it again and again.
     sys.setswitchinterval(0.0005)
     working = work(settings, levels=levels, burst=burst)
