@@ -12,9 +12,10 @@ from litestar.di import Provide
 from litestar.response import Redirect
 
 import workers
-from api import backtests, datasets, fetches, operations, problems, strategies
+from api import problems
 from api.body import MAX_JSON_BYTES, ApiRequest
 from api.openapi import openapi_config, page_assets
+from api.routes import backtests, datasets, fetches, queue, strategies
 from api.terms import provide_terms
 from python_core import Strategy
 from python_core.diagnostics.diagnose import Diagnosis, Plot
@@ -47,8 +48,8 @@ STRUCTS = (
     workers.Chosen,
     workers.CreateAndRun,
     workers.DeadPage,
-    operations.RunAgain,
-    operations.WorkerList,
+    queue.RunAgain,
+    queue.WorkerList,
     workers.Health,
     workers.QueueMetrics,
 )
@@ -64,7 +65,7 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
             app.state.service = opened
             yield
 
-    resources = [datasets.Datasets, fetches.Fetches, fetches.Schedules, strategies.Strategies, backtests.Backtests, operations.Operations]
+    resources = [datasets.Datasets, fetches.Fetches, fetches.Schedules, strategies.Strategies, backtests.Backtests, queue.Operations]
     return Litestar(
         [index, page_assets(), Router("/api/v1", route_handlers=resources)],
         lifespan=[service],

@@ -11,8 +11,8 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath
 
 from api.answers import Limit, Offset, answer, created, location_header, not_modified
-from api.backtests import Cursor
 from api.problems import problem_answers
+from api.routes.backtests import Cursor
 from api.terms import Owner
 from workers import Fetch, FetchPage, FetchRequest, Schedule, ScheduleRequest, Service, Terms
 
