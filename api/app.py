@@ -12,11 +12,11 @@ from litestar.di import Provide
 from litestar.response import Redirect
 
 import workers
-from api import problems
-from api.body import MAX_JSON_BYTES, ApiRequest
-from api.openapi import openapi_config, page_assets
+from api.http import problems
+from api.http.openapi import openapi_config, page_assets
+from api.http.requests import MAX_JSON_BYTES, ApiRequest
+from api.http.run_options import provide_terms
 from api.routes import backtests, datasets, fetches, queue, strategies
-from api.terms import provide_terms
 from python_core import Strategy
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.files.cleaning import Report

@@ -11,10 +11,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
 
-from api.answers import Limit, Offset, answer, location_header, not_modified
-from api.events import event_stream
-from api.openapi import CROSS
-from api.problems import problem_answers
+from api.http.openapi import CROSS
+from api.http.problems import problem_answers
+from api.http.responses import Limit, Offset, answer, location_header, not_modified
+from api.http.sse import event_stream
 from workers import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Service, Terms, TradePage
 from workers.runs.follow import END
 

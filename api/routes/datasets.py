@@ -14,11 +14,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from api.answers import Limit, Offset, answer, created, location_header, not_modified
-from api.openapi import UploadOperation
-from api.problems import problem_answers
-from api.terms import Owner
-from api.upload import received
+from api.http.openapi import UploadOperation
+from api.http.problems import problem_answers
+from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
+from api.http.run_options import Owner
+from api.http.uploads import received
 from python_core.files.cleaning import Policy, Report
 from workers import BarsPage, Dataset, Reading, Service, instrument
 from workers.data.export import MOST_POINTS, Format

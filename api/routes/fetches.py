@@ -10,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath
 
-from api.answers import Limit, Offset, answer, created, location_header, not_modified
-from api.problems import problem_answers
+from api.http.problems import problem_answers
+from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
+from api.http.run_options import Owner
 from api.routes.backtests import Cursor
-from api.terms import Owner
 from workers import Fetch, FetchPage, FetchRequest, Schedule, ScheduleRequest, Service, Terms
 
 EXAMPLE = {"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": 1_704_067_200_000}

@@ -11,10 +11,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, QueryParameter
 
-from api.answers import Limit, location_header
-from api.openapi import CROSS
-from api.problems import problem_answers
-from api.prometheus import MEDIA_TYPE, exposition, wanted
+from api.http.openapi import CROSS
+from api.http.problems import problem_answers
+from api.http.prometheus import MEDIA_TYPE, exposition, wanted
+from api.http.responses import Limit, location_header
 from api.routes.backtests import accepted
 from workers import Choice, Chosen, CreateAndRun, DeadLetter, DeadPage, Health, QueueMetrics, Run, Service, Terms, WorkerInfo
 from workers.runs.dead_letters import only

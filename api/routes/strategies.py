@@ -11,9 +11,9 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, HeaderParameter
 from msgspec import Meta
 
-from api.answers import Limit, Offset, answer, created, location_header, matches, not_modified
-from api.openapi import CROSS
-from api.problems import ProblemError, problem_answers
+from api.http.openapi import CROSS
+from api.http.problems import ProblemError, problem_answers
+from api.http.responses import Limit, Offset, answer, created, location_header, matches, not_modified
 from python_core import Execution, Strategy
 from python_core.diagnostics.diagnose import Diagnosis, Plot
 from python_core.strategy import library

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 import workers
-from api import body, create_app
+from api import create_app
+from api.http import requests
 
 Serve = Callable[[Any], AbstractContextManager[str]]
 MOST_BYTES = 300_000
@@ -111,7 +112,7 @@ def test_a_client_that_goes_away_leaves_nothing(url: str, drafts: Path, eventual
 
 
 def test_an_upload_that_stalls_is_ended(url: str, drafts: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]) -> None:
-    monkeypatch.setattr(body, "STALL_S", 0.2)
+    monkeypatch.setattr(requests, "STALL_S", 0.2)
     with begin(url) as connection, connection.makefile("rb") as answer:
         assert answer.readline().startswith(b"HTTP/1.1 408 ")
         assert b"too_slow" in answer.read()  # to the end: the connection is closed

@@ -12,8 +12,8 @@ from litestar.testing import TestClient
 
 import python_core as bt
 import workers
-from api.body import ApiRequest
-from api.problems import EXCEPTION_HANDLERS, Problem, invalid_body
+from api.http.problems import EXCEPTION_HANDLERS, Problem, invalid_body
+from api.http.requests import ApiRequest
 
 
 def ask(error: Exception) -> tuple[Problem, str]:

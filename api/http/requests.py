@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from api.problems import ProblemError, invalid_body
+from api.http.problems import ProblemError, invalid_body
 
 MAX_JSON_BYTES = 1_000_000
 STALL_S = 30.0

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
-from api.problems import ProblemError, too_large
+from api.http.problems import ProblemError, too_large
 
 FORM: Final = "multipart/form-data"
 RAW: Final = (

@@ -15,7 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema, Tag
 from litestar.static_files import create_static_files_router
 
-from api.upload import FORM, RAW
+from api.http.uploads import FORM, RAW
 from python_core import __version__
 
 ASSETS = "/schema/assets"
