@@ -37,9 +37,9 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 BEGIN = 1_577_836_800_000
 WORK = """
-import workers.lease, workers, workers.fetch
-workers.fetch.candles.__kwdefaults__["chunk_bars"] = 1000
-workers.lease.run(workers.Settings.from_env())
+import workers.fetch.candles, workers.process.worker, workers
+workers.fetch.candles.candles.__kwdefaults__["chunk_bars"] = 1000
+workers.process.worker.run(workers.Settings.from_env())
 """
 
 

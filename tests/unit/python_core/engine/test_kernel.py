@@ -19,7 +19,7 @@ import python_core as bt
 from python_core.engine import kernel
 from python_core.metrics.compute import COUNTS
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 BARS = 50
 needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
 
