@@ -19,19 +19,19 @@ from api.http.run_options import provide_terms
 from api.routes import backtests, datasets, fetches, queue, strategies
 from python_core import Strategy
 from python_core.diagnostics.diagnose import Diagnosis, Plot
-from python_core.files.cleaning import Report
+from python_core.files.cleaning import ImportReport
 
 STRUCTS = (
     problems.Problem,
     datasets.DatasetPage,
     workers.BarsPage,
-    Report,
+    ImportReport,
     Strategy,
-    strategies.CheckedStrategy,
+    strategies.StrategyCheck,
     Diagnosis,
     strategies.DiagnosisRequest,
-    strategies.Library,
-    strategies.NamedStrategy,
+    strategies.StrategyLibrary,
+    strategies.StrategyRequest,
     Plot,
     strategies.PlotRequest,
     strategies.StrategyPage,
@@ -43,12 +43,12 @@ STRUCTS = (
     fetches.SchedulePage,
     workers.RunPage,
     workers.TradePage,
-    workers.Equity,
-    workers.Choice,
-    workers.Chosen,
-    workers.CreateAndRun,
-    workers.DeadPage,
-    queue.RunAgain,
+    workers.EquityCurve,
+    workers.DeadLetterSelection,
+    workers.AffectedRuns,
+    workers.CreateAndRunRequest,
+    workers.DeadLetterPage,
+    queue.RerunRequest,
     queue.WorkerList,
     workers.Health,
     workers.QueueMetrics,

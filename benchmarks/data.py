@@ -19,7 +19,7 @@ from python_core.files import read
 from workers.data import catalog, parts
 from workers.data.bars_cache import BarsCache
 from workers.data.datasets import MarketData
-from workers.data.imports import Reading, create
+from workers.data.imports import ImportOptions, create
 from workers.db.database import open_database
 from workers.settings import Settings
 from workers.storage import open as storage
@@ -65,7 +65,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await database.migrate()
                 data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
                 begin = time.perf_counter()
-                await create(data, "bars", folder / "bars.csv", catalog.Instrument(), Reading())
+                await create(data, "bars", folder / "bars.csv", catalog.Instrument(), ImportOptions())
                 return time.perf_counter() - begin
 
     _ = read.read(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded

@@ -2,7 +2,7 @@
 
 from workers.data.catalog import Dataset, Instrument, instrument
 from workers.data.export import BarsPage
-from workers.data.imports import Reading
+from workers.data.imports import ImportOptions
 from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
 from workers.fetch.candles import FetchReport
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
@@ -10,65 +10,65 @@ from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.model.runs import (
     Attempt,
     BacktestRequest,
-    Equity,
+    EquityCurve,
     Priority,
     Run,
     RunError,
+    RunOptions,
     RunPage,
     RunResult,
     RunState,
     Stages,
-    Terms,
     TradePage,
 )
 from workers.queue.events import RunEvent
-from workers.runs.create_and_run import CreateAndRun
-from workers.runs.dead_letters import Choice, Chosen, DeadLetter, DeadPage
-from workers.runs.follow import Told
-from workers.service.health import Check, Health, Held, QueueMetrics, WorkerInfo
+from workers.runs.create_and_run import CreateAndRunRequest
+from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
+from workers.runs.follow import RunUpdate
+from workers.service.health import ComponentCheck, Health, QueueMetrics, RunningJob, WorkerInfo
 from workers.service.service import Service, open_service
 from workers.settings import Settings
 from workers.strategies import StoredStrategy
 
 __all__ = [
+    "AffectedRuns",
     "Attempt",
     "BacktestRequest",
     "BarsPage",
-    "Check",
-    "Choice",
-    "Chosen",
+    "ComponentCheck",
     "Conflict",
-    "CreateAndRun",
+    "CreateAndRunRequest",
     "Dataset",
     "DeadLetter",
-    "DeadPage",
-    "Equity",
+    "DeadLetterPage",
+    "DeadLetterSelection",
+    "EquityCurve",
     "Fetch",
     "FetchPage",
     "FetchReport",
     "FetchRequest",
     "Health",
-    "Held",
+    "ImportOptions",
     "Instrument",
     "Invalid",
     "NotFound",
     "Priority",
     "QueueMetrics",
-    "Reading",
     "Run",
     "RunError",
     "RunEvent",
+    "RunOptions",
     "RunPage",
     "RunResult",
     "RunState",
+    "RunUpdate",
+    "RunningJob",
     "Schedule",
     "ScheduleRequest",
     "Service",
     "Settings",
     "Stages",
     "StoredStrategy",
-    "Terms",
-    "Told",
     "TradePage",
     "Unavailable",
     "WorkerInfo",

@@ -31,7 +31,7 @@ def cached(*, ttl_s: float) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Keep a function's answers, each under all its arguments, which must be data, too."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        asked = _Asked(function)
+        asked = _CachedFunction(function)
 
         def key(arguments: dict[str, Any]) -> str:
             encoded = msgspec.json.encode(arguments, order="deterministic").decode()
@@ -46,7 +46,7 @@ def cache_with_key(template: str, *, ttl_s: float) -> Callable[[Callable[P, R]],
     """Keep a function's answers under a key of one's own, such as `"strategy:{reference}"`, filled in from the arguments."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return _keeping(_Asked(function), lambda arguments: template.format(**arguments), ttl_s)
+        return _keeping(_CachedFunction(function), lambda arguments: template.format(**arguments), ttl_s)
 
     return decorate
 
@@ -55,7 +55,7 @@ def invalidate_cache(*templates: str) -> Callable[[Callable[P, R]], Callable[P, 
     """Forget what is kept under these keys, filled in from the arguments, whenever the function has run, well or not."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        asked = _Asked(function)
+        asked = _CachedFunction(function)
 
         def forget(*args: Any, **kwargs: Any) -> None:
             arguments = asked.arguments(args, kwargs)
@@ -84,7 +84,7 @@ def invalidate_cache(*templates: str) -> Callable[[Callable[P, R]], Callable[P, 
     return decorate
 
 
-class _Asked:
+class _CachedFunction:
     """What is known of a decorated function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -110,7 +110,7 @@ class _Asked:
             raise TypeError(f"{self.function.__qualname__} returns what can't be kept ({error}); return a struct or plain data") from error
 
 
-def _keeping(asked: _Asked, key_of: Callable[[dict[str, Any]], str], ttl_s: float) -> Callable[P, R]:
+def _keeping(asked: _CachedFunction, key_of: Callable[[dict[str, Any]], str], ttl_s: float) -> Callable[P, R]:
     function = asked.function
     if inspect.iscoroutinefunction(function):
 
@@ -147,7 +147,7 @@ def _keeping(asked: _Asked, key_of: Callable[[dict[str, Any]], str], ttl_s: floa
     return typing.cast(Callable[P, R], now)
 
 
-class _Kept:
+class _AnswerStore:
     """All answers of this process, the least used of which go first when there are too many or they are too large."""
 
     def __init__(self) -> None:
@@ -200,4 +200,4 @@ class _Kept:
         self._bytes -= len(self._answers.pop(key)[1])
 
 
-_kept: Final = _Kept()
+_kept: Final = _AnswerStore()

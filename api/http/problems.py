@@ -42,7 +42,7 @@ _CODES = {
 }
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing wrong in a request."""
 
     path: Annotated[str, Meta(description="Where: a JSON path within the body, or the parameter.", examples=["$.execution.leverage"])]
@@ -60,14 +60,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: Annotated[str, Meta(description="What happened, and what would be right.")]
     instance: Annotated[str, Meta(description="The path asked for; of an internal error its id, which is in the log, too.")]
     code: str
-    errors: Annotated[tuple[Fault, ...], Meta(description="Each thing that was wrong, where that is known.")] = ()
+    errors: Annotated[tuple[FieldError, ...], Meta(description="Each thing that was wrong, where that is known.")] = ()
 
 
 class ProblemError(Exception):
     """Raised by the API's own code to answer with a problem."""
 
     def __init__(
-        self, status: int, detail: str, *, code: str = "", faults: tuple[Fault, ...] = (), headers: dict[str, str] | None = None
+        self, status: int, detail: str, *, code: str = "", faults: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -95,10 +95,10 @@ def invalid_body(error: Exception) -> ProblemError:
     cause = error.__cause__
     if isinstance(cause, BarstormError):
         where = f"{path}.{cause.where.split(',')[0]}" if cause.where else path
-        fault = Fault(path=where, message=cause.message, code=cause.code, hint=cause.hint)
+        fault = FieldError(path=where, message=cause.message, code=cause.code, hint=cause.hint)
         return ProblemError(400, f"{path}: {cause}", code=cause.code, faults=(fault,))
     message = _AT_PATH.sub("", text)
-    return ProblemError(400, f"{path}: {message}", faults=(Fault(path=path, message=message),))
+    return ProblemError(400, f"{path}: {message}", faults=(FieldError(path=path, message=message),))
 
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -164,18 +164,18 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
 
 
 def _told(status: int, error: BarstormError | workers.WorkersError) -> ProblemError:
-    faults = (Fault(path=error.where, message=error.message, code=error.code, hint=error.hint),) if error.where else ()
+    faults = (FieldError(path=error.where, message=error.message, code=error.code, hint=error.hint),) if error.where else ()
     return ProblemError(status, str(error), code=error.code, faults=faults)
 
 
-def _fault(request: Request[Any, Any, Any], extra: dict[str, Any]) -> Fault:
+def _fault(request: Request[Any, Any, Any], extra: dict[str, Any]) -> FieldError:
     key, source = str(extra.get("key", "")), extra.get("source")
     if source == "body":
-        return Fault(path="$", message="the body is empty", hint="send a JSON object")
+        return FieldError(path="$", message="the body is empty", hint="send a JSON object")
     field = request.route_handler.parsed_fn_signature.parameters.get(key)
     parameter = field.kwarg_definition if field else None
     path = f"{parameter.param_type.value}.{parameter.name or key}" if isinstance(parameter, ParameterKwarg) else key
-    return Fault(path=path, message=_AT_PATH.sub("", str(extra.get("message", ""))))
+    return FieldError(path=path, message=_AT_PATH.sub("", str(extra.get("message", ""))))
 
 
 def _shortened(text: str) -> str:

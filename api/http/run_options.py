@@ -6,7 +6,7 @@ from typing import Annotated
 
 from litestar.params import HeaderParameter, QueryParameter
 
-from workers import Priority, Terms
+from workers import Priority, RunOptions
 
 PRIORITIES = "|".join(Priority)
 Key = Annotated[
@@ -26,5 +26,7 @@ Urgency = Annotated[
 RunAt = Annotated[int | None, QueryParameter(ge=0, le=2**53, description="Not before this time, UTC epoch milliseconds.")]
 
 
-def provide_terms(idempotency_key: Key = "", owner: Owner = "", priority: Urgency = Priority.NORMAL.value, run_at: RunAt = None) -> Terms:
-    return Terms(owner=owner, priority=Priority(priority), run_at=run_at, key=idempotency_key)
+def provide_terms(
+    idempotency_key: Key = "", owner: Owner = "", priority: Urgency = Priority.NORMAL.value, run_at: RunAt = None
+) -> RunOptions:
+    return RunOptions(owner=owner, priority=Priority(priority), run_at=run_at, key=idempotency_key)

@@ -9,17 +9,17 @@ import msgspec
 from litestar import Response
 from litestar.response import Stream
 
-from workers import Told
+from workers import RunUpdate
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-def event_stream(told: AsyncIterator[Told]) -> Response[Any]:
+def event_stream(told: AsyncIterator[RunUpdate]) -> Response[Any]:
     """`progress` events, then `end` with the run; comments between them keep the connection alive."""
     return Stream(_lines(told), media_type="text/event-stream", headers=HEADERS)
 
 
-async def _lines(told: AsyncIterator[Told]) -> AsyncIterator[bytes]:
+async def _lines(told: AsyncIterator[RunUpdate]) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     async for item in told:
         news = item.run or item.event

@@ -15,7 +15,7 @@ from api.http.openapi import CROSS
 from api.http.problems import problem_answers
 from api.http.responses import Limit, Offset, answer, location_header, not_modified
 from api.http.sse import event_stream
-from workers import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Service, Terms, TradePage
+from workers import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, RunState, Service, TradePage
 from workers.runs.follow import END
 
 STATES = "|".join(RunState)
@@ -60,7 +60,7 @@ class Backtests(Controller):
     async def create_backtest(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[Terms],
+        terms: NamedDependency[RunOptions],
         data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE), Example(value=MARKET)])],
     ) -> Response[Run]:
         """Accepts the run and answers at once; follow it at `Location`. An equal run that is done answers at once, too; while one is on its
@@ -148,6 +148,6 @@ class Backtests(Controller):
         service: NamedDependency[Service],
         run_id: FromPath[str],
         points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="At most so many, evenly taken.")] = 1_000_000,
-    ) -> Response[Equity]:
+    ) -> Response[EquityCurve]:
         """One value for each bar, or a sample of them."""
         return answer(request, await service.equity(run_id, points=points))

@@ -19,11 +19,11 @@ from api.http.problems import problem_answers
 from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
 from api.http.run_options import Owner
 from api.http.uploads import received
-from python_core.files.cleaning import Policy, Report
-from workers import BarsPage, Dataset, Reading, Service, instrument
+from python_core.files.cleaning import ImportReport, Policy
+from workers import BarsPage, Dataset, ImportOptions, Service, instrument
 from workers.data.export import MOST_POINTS, Format
 from workers.data.parts import Series
-from workers.model.selection import Kind
+from workers.model.selection import MarketKind
 
 
 class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class Datasets(Controller):
                 max_length=60, description="Where it is traded; of an equity, a code such as XNYS has gaps looked for in its sessions only."
             ),
         ] = "",
-        kind: Annotated[Kind, QueryParameter(description="What is traded.")] = "spot",
+        kind: Annotated[MarketKind, QueryParameter(description="What is traded.")] = "spot",
         tick_size: Annotated[float | None, QueryParameter(description="Smallest step of its price.")] = None,
         lot_size: Annotated[float | None, QueryParameter(description="Smallest step of a quantity.")] = None,
         timeframe: Annotated[
@@ -86,7 +86,7 @@ class Datasets(Controller):
         """The body is a CSV, JSON lines, Parquet or Arrow file, seen from its content, or a form with one. It needs the columns time, open,
         high, low, close and volume. The same bars under the same name are kept once. What was noticed in it: `GET /datasets/{dataset}/report`."""
         about = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
-        how = Reading(policy=policy, header=header, timeframe=timeframe or None)
+        how = ImportOptions(policy=policy, header=header, timeframe=timeframe or None)
         async with received(request, request.app.state.max_upload_bytes) as file:
             dataset = await service.create_dataset(name, file, instrument=about, how=how, owner=owner)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
@@ -113,7 +113,7 @@ class Datasets(Controller):
         """Makes a new version; the one before stays as it is. Rows may follow the last bar or fill gaps. Rows that are there already are
         passed over if they are the same, and refused (409) if not."""
         async with received(request, request.app.state.max_upload_bytes) as file:
-            return await service.append_to_dataset(dataset, file, series=series, how=Reading(policy=policy, header=header))
+            return await service.append_to_dataset(dataset, file, series=series, how=ImportOptions(policy=policy, header=header))
 
     @get("/", summary="List datasets", responses=problem_answers(503))
     async def list_datasets(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> DatasetPage:
@@ -139,7 +139,7 @@ class Datasets(Controller):
     @get("/{dataset:str}/report", summary="Read the report of an import", responses=not_modified() | problem_answers(404, 503))
     async def get_import_report(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: FromPath[str]
-    ) -> Response[Report]:
+    ) -> Response[ImportReport]:
         """What was noticed in the file that a version came from: gaps, spikes, zero volume, frozen prices, rows left out or mended."""
         return answer(request, await service.import_report(dataset))
 

@@ -14,7 +14,7 @@ from api.http.problems import problem_answers
 from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
 from api.http.run_options import Owner
 from api.routes.backtests import Cursor
-from workers import Fetch, FetchPage, FetchRequest, Schedule, ScheduleRequest, Service, Terms
+from workers import Fetch, FetchPage, FetchRequest, RunOptions, Schedule, ScheduleRequest, Service
 
 EXAMPLE = {"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": 1_704_067_200_000}
 
@@ -41,7 +41,7 @@ class Fetches(Controller):
     async def create_fetch(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[Terms],
+        terms: NamedDependency[RunOptions],
         data: Annotated[FetchRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])],
     ) -> Response[Fetch]:
         """Accepts the fetch and answers at once; follow it at `Location`. It stores what is missing in the dataset, chunk by chunk, and goes

@@ -16,15 +16,27 @@ from api.http.problems import problem_answers
 from api.http.prometheus import MEDIA_TYPE, exposition, wanted
 from api.http.responses import Limit, location_header
 from api.routes.backtests import accepted
-from workers import Choice, Chosen, CreateAndRun, DeadLetter, DeadPage, Health, QueueMetrics, Run, Service, Terms, WorkerInfo
+from workers import (
+    AffectedRuns,
+    CreateAndRunRequest,
+    DeadLetter,
+    DeadLetterPage,
+    DeadLetterSelection,
+    Health,
+    QueueMetrics,
+    Run,
+    RunOptions,
+    Service,
+    WorkerInfo,
+)
 from workers.runs.dead_letters import only
 
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
-Picked = Annotated[Choice, BodyKwarg(examples=[Example(value={"all": True})])]
+Picked = Annotated[DeadLetterSelection, BodyKwarg(examples=[Example(value={"all": True})])]
 CREATION = {"name": "sma-cross", "strategy": CROSS, "dataset": "btcusdt-1h"}
 
 
-class RunAgain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RerunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which backtest is to be run again."""
 
     backtest: Annotated[str, msgspec.Meta(min_length=1, max_length=120, description="Id of a backtest.")]
@@ -85,8 +97,8 @@ class Operations(Controller):
     async def run_backtest_again(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[Terms],
-        data: Annotated[RunAgain, BodyKwarg(examples=[Example(value={"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"})])],
+        terms: NamedDependency[RunOptions],
+        data: Annotated[RerunRequest, BodyKwarg(examples=[Example(value={"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"})])],
     ) -> Response[Run]:
         """A new run of what an earlier one asked for; when its result is there, it is the answer."""
         return accepted(await service.run_again(data.backtest, terms))
@@ -101,14 +113,14 @@ class Operations(Controller):
     async def create_and_run(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[Terms],
-        data: Annotated[CreateAndRun, BodyKwarg(examples=[Example(value=CREATION)])],
+        terms: NamedDependency[RunOptions],
+        data: Annotated[CreateAndRunRequest, BodyKwarg(examples=[Example(value=CREATION)])],
     ) -> Response[Run]:
         """Both or neither: when the run can't be accepted, the strategy isn't kept."""
         return accepted(await service.create_and_run(data, terms))
 
     @get("/dead", summary="List dead letters", responses=problem_answers(503))
-    async def list_dead(self, service: NamedDependency[Service], limit: Limit = 50, cursor: Cursor = "") -> DeadPage:
+    async def list_dead(self, service: NamedDependency[Service], limit: Limit = 50, cursor: Cursor = "") -> DeadLetterPage:
         """Runs that failed too often to be tried again by themselves, newest first."""
         return await service.operator.list_dead(limit=limit, cursor=cursor or None)
 
@@ -118,25 +130,25 @@ class Operations(Controller):
         return await service.operator.get_dead(run_id)
 
     @post("/dead/redrive", status_code=200, summary="Send dead letters again", responses=problem_answers(408, 413, 415, 503))
-    async def redrive_dead(self, service: NamedDependency[Service], data: Picked) -> Chosen:
+    async def redrive_dead(self, service: NamedDependency[Service], data: Picked) -> AffectedRuns:
         """As if they had never failed; their attempts stay on record. Answers which they were."""
         return await service.operator.redrive_dead(data)
 
     @post("/dead/discard", status_code=200, summary="Discard dead letters", responses=problem_answers(408, 413, 415, 503))
-    async def discard_dead(self, service: NamedDependency[Service], data: Picked) -> Chosen:
+    async def discard_dead(self, service: NamedDependency[Service], data: Picked) -> AffectedRuns:
         """They end as cancelled. Answers which they were."""
         return await service.operator.discard_dead(data)
 
     @post("/dead/{run_id:str}/redrive", status_code=200, summary="Send a dead letter again", responses=problem_answers(409, 503))
-    async def redrive_one(self, service: NamedDependency[Service], run_id: FromPath[str]) -> Chosen:
+    async def redrive_one(self, service: NamedDependency[Service], run_id: FromPath[str]) -> AffectedRuns:
         """409 if the run isn't dead."""
-        chosen = await service.operator.redrive_dead(Choice(ids=(run_id,)))
+        chosen = await service.operator.redrive_dead(DeadLetterSelection(ids=(run_id,)))
         only(chosen, run_id)
         return chosen
 
     @post("/dead/{run_id:str}/discard", status_code=200, summary="Discard a dead letter", responses=problem_answers(409, 503))
-    async def discard_one(self, service: NamedDependency[Service], run_id: FromPath[str]) -> Chosen:
+    async def discard_one(self, service: NamedDependency[Service], run_id: FromPath[str]) -> AffectedRuns:
         """409 if the run isn't dead."""
-        chosen = await service.operator.discard_dead(Choice(ids=(run_id,)))
+        chosen = await service.operator.discard_dead(DeadLetterSelection(ids=(run_id,)))
         only(chosen, run_id)
         return chosen

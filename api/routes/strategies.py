@@ -22,14 +22,14 @@ from workers import Service, StoredStrategy
 IfMatch = Annotated[str, HeaderParameter(name="If-Match", description="Entity tag that you read: answers 412 if it was changed since.")]
 
 
-class NamedStrategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StrategyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A strategy and the name to keep it under."""
 
     name: Annotated[str, Meta(min_length=1, max_length=120, examples=["sma-cross"])]
     strategy: Strategy
 
 
-class CheckedStrategy(msgspec.Struct, frozen=True, kw_only=True):
+class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What can be told of a strategy before it runs."""
 
     hash: Annotated[str, Meta(description="Strategies with one hash give one result on any bars.")]
@@ -38,7 +38,7 @@ class CheckedStrategy(msgspec.Struct, frozen=True, kw_only=True):
     canonical: Annotated[dict[str, Any], Meta(description="What decides the results, in one spelling.")]
 
 
-class Library(msgspec.Struct, frozen=True, kw_only=True):
+class StrategyLibrary(msgspec.Struct, frozen=True, kw_only=True):
     """Well-known strategies to start from, by name."""
 
     items: tuple[library.Recipe, ...]
@@ -78,7 +78,7 @@ Plotted = Annotated[
     PlotRequest, BodyKwarg(examples=[Example(value={"dataset": "btcusdt-1h", "strategy": CROSS, "expressions": ["sma(close, fast)"]})])
 ]
 Unnamed = Annotated[Strategy, BodyKwarg(examples=[Example(value=CROSS)])]
-Body = Annotated[NamedStrategy, BodyKwarg(examples=[Example(value={"name": "sma-cross", "strategy": CROSS})])]
+Body = Annotated[StrategyRequest, BodyKwarg(examples=[Example(value={"name": "sma-cross", "strategy": CROSS})])]
 
 
 class Strategies(Controller):
@@ -103,14 +103,14 @@ class Strategies(Controller):
         return StrategyPage(items=every[offset : offset + limit], offset=offset, total=len(every))
 
     @get("/library", summary="List well-known strategies", responses=not_modified() | problem_answers(), sync_to_thread=False)
-    def list_library(self, request: Request[Any, Any, Any]) -> Response[Library]:
+    def list_library(self, request: Request[Any, Any, Any]) -> Response[StrategyLibrary]:
         """Each with its idea, its source, params with ranges and rules that suit it. They can be posted as they are."""
-        return answer(request, Library(items=library.every()))
+        return answer(request, StrategyLibrary(items=library.every()))
 
     @post("/check", summary="Check a strategy", status_code=200, responses=problem_answers(408, 413, 415), sync_to_thread=False)
-    def check_strategy(self, data: Unnamed) -> CheckedStrategy:
+    def check_strategy(self, data: Unnamed) -> StrategyCheck:
         """Nothing is kept or run: an error with its place, or what the strategy does in plain words."""
-        return CheckedStrategy(hash=data.hash, warm_up_bars=data.warm_up_bars, explanation=data.explain(), canonical=data.canonical())
+        return StrategyCheck(hash=data.hash, warm_up_bars=data.warm_up_bars, explanation=data.explain(), canonical=data.canonical())
 
     @post("/diagnose", summary="Look into a strategy", status_code=200, responses=problem_answers(404, 408, 413, 415, 503))
     async def diagnose_strategy(self, service: NamedDependency[Service], data: Diagnosed) -> Diagnosis:

@@ -16,7 +16,7 @@ from python_core.data.calendars import gaps
 from python_core.data.timeframes import smallest_step
 from python_core.errors import BarsError, BarstormError
 from python_core.files import headers as columns
-from python_core.files.column_buffer import Growing
+from python_core.files.column_buffer import ColumnBuffer
 from python_core.files.headers import RawTable
 from python_core.files.timestamps import MISSING, TIME_HINT, TimeReader
 
@@ -44,7 +44,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a file turned out to be."""
 
     format: str
@@ -83,15 +83,15 @@ def clean(
     symbol: str,
     scratch: Path | None = None,
     calendar: str = "",
-) -> tuple[Bars, Report]:
+) -> tuple[Bars, ImportReport]:
     """Bars of a file's cells, and the report; BarsError names the first faults that `policy` does not allow."""
-    with Growing(scratch) as kept:
+    with ColumnBuffer(scratch) as kept:
         return _cleaned(kept, blocks, policy, timeframe, symbol, calendar)
 
 
 def _cleaned(
-    kept: Growing, blocks: Iterable[RawTable], policy: Policy, timeframe: str | int | None, symbol: str, calendar: str
-) -> tuple[Bars, Report]:
+    kept: ColumnBuffer, blocks: Iterable[RawTable], policy: Policy, timeframe: str | int | None, symbol: str, calendar: str
+) -> tuple[Bars, ImportReport]:
     times, notices = TimeReader(), list[Notice]()
     raw: RawTable | None = None
     seen = total = faulty = 0
@@ -150,7 +150,7 @@ def _cleaned(
     ):
         if len(found):
             notices.append(_notice(kind, raw, found if rows is None else rows[found], noun, text))
-    report = Report(
+    report = ImportReport(
         format=raw.format,
         compression=raw.compression,
         separator=raw.separator,

@@ -14,7 +14,7 @@ import numpy as np
 from python_core.data.bars import COLUMNS
 
 
-class Growing:
+class ColumnBuffer:
     """The six columns of bars while they are read. With `scratch`, a folder, they grow in files there that have no name, so that nothing
     is left of them when the process ends, and that the system moves out of memory when it needs room."""
 
@@ -28,7 +28,7 @@ class Growing:
             for name in COLUMNS:
                 self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
 
-    def __enter__(self) -> Growing:
+    def __enter__(self) -> ColumnBuffer:
         return self
 
     def __exit__(self, *_: object) -> None:

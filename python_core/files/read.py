@@ -16,7 +16,7 @@ from python_core.data import calendars, timeframes
 from python_core.data.bars import COLUMNS, Bars
 from python_core.errors import BarstormError, FileError
 from python_core.files import csv_reader, headers, json_reader
-from python_core.files.cleaning import Policy, Report, clean, numbers_of
+from python_core.files.cleaning import ImportReport, Policy, clean, numbers_of
 from python_core.files.headers import RawTable, reading
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_with_report(
     header: bool = True,
     scratch: Path | None = None,
     calendar: str = "",
-) -> tuple[Bars, Report]:
+) -> tuple[Bars, ImportReport]:
     """Bars of a CSV, JSON lines, Parquet or Arrow file, and what was noticed on the way.
 
     Args:

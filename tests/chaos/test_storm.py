@@ -22,7 +22,7 @@ import workers
 from tests.chaos import checks
 from tests.chaos.stage import Stage, wait
 from workers.db.tables import RunRow
-from workers.model.runs import OPEN, RunState, Terms
+from workers.model.runs import OPEN, RunOptions, RunState
 from workers.queue.queue import QueuedJob
 
 pytestmark = pytest.mark.anyio
@@ -162,7 +162,7 @@ async def submit(stage: Stage, service: workers.Service, client: httpx.AsyncClie
         return str(answer.json()["id"])
 
     async def by_library(key: str, request: workers.BacktestRequest) -> str:
-        return (await service.submit_backtest(request, Terms(key=key, owner=f"owner-{hash(key) % 3}"))).id
+        return (await service.submit_backtest(request, RunOptions(key=key, owner=f"owner-{hash(key) % 3}"))).id
 
     waiting = enumerate(requests(count))
 

@@ -19,7 +19,7 @@ import python_core as bt
 import workers
 from api import create_app
 from python_core.files import read
-from python_core.files.cleaning import Report
+from python_core.files.cleaning import ImportReport
 
 Serve = Callable[[Any], AbstractContextManager[str]]
 RAW = {"content-type": "application/octet-stream"}
@@ -55,7 +55,7 @@ def test_a_dirty_file_does_over_http_what_it_does_in_the_library(client: httpx.C
             assert answer.status_code == 201, (path, answer.text)
             assert answer.json()["fingerprint"] == bars.fingerprint
             told = client.get(f"/datasets/{answer.json()['id']}/report")
-            assert msgspec.json.decode(told.content, type=Report) == report
+            assert msgspec.json.decode(told.content, type=ImportReport) == report
 
 
 def test_a_file_without_header_is_taken_when_the_caller_says_so(client: httpx.Client, market_data: Path) -> None:
@@ -83,7 +83,7 @@ def test_an_equity_has_gaps_within_the_sessions_of_its_exchange_only(client: htt
     rows = csv(bars).splitlines(keepends=True)
     first = upload(client, "goog", b"".join(rows[:1000] + rows[1001:1500]), **about).raise_for_status().json()
     assert first["gaps"] == 1
-    report = msgspec.json.decode(client.get("/datasets/goog/report").content, type=Report)
+    report = msgspec.json.decode(client.get("/datasets/goog/report").content, type=ImportReport)
     assert (report.calendar, report.count("gap")) == ("XNAS", 1)
     assert {notice.lines for notice in report.notices if notice.kind == "gap"} == {(1000,)}
     rest = client.post("/datasets/goog/append", content=b"".join(rows[:1] + rows[990:]), headers=RAW).raise_for_status().json()

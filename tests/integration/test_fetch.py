@@ -338,9 +338,9 @@ async def test_equal_fetches_on_their_way_are_one(service: workers.Service) -> N
     await service.cancel_fetch(first.id)
     assert (await service.fetch_dataset(request)).id != first.id
     keyed = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="5m")
-    second = await service.fetch_dataset(keyed, workers.Terms(key="mine"))
+    second = await service.fetch_dataset(keyed, workers.RunOptions(key="mine"))
     await service.cancel_fetch(second.id)
-    assert (await service.fetch_dataset(keyed, workers.Terms(key="mine"))).id == second.id
+    assert (await service.fetch_dataset(keyed, workers.RunOptions(key="mine"))).id == second.id
     assert len((await service.list_fetches()).items) == 3
 
 

@@ -18,7 +18,7 @@ import workers
 from workers.cli.dead_letters import dead_lines
 from workers.db.tables import SagaRow
 from workers.jobs import attempt as attempts
-from workers.model.runs import RunState, Terms, now_ms
+from workers.model.runs import RunOptions, RunState, now_ms
 from workers.process import worker as lease
 from workers.queue import events
 from workers.runs import create_and_run, follow, outbox, saga, store
@@ -80,9 +80,9 @@ async def test_a_dead_letter_sent_again_runs_and_keeps_its_record(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     one, *others = await die(service, request_, 4)
-    assert (await service.operator.redrive_dead(workers.Choice(ids=(one, one, "none")))).ids == (one,)
-    assert (await service.operator.redrive_dead(workers.Choice(ids=(one,)))).ids == ()
-    assert sorted((await service.operator.redrive_dead(workers.Choice(all=True))).ids) == others
+    assert (await service.operator.redrive_dead(workers.DeadLetterSelection(ids=(one, one, "none")))).ids == (one,)
+    assert (await service.operator.redrive_dead(workers.DeadLetterSelection(ids=(one,)))).ids == ()
+    assert sorted((await service.operator.redrive_dead(workers.DeadLetterSelection(all=True))).ids) == others
     async with start_worker(settings):
         for run_id in (one, *others):
             run = await finished(run_id)
@@ -94,17 +94,17 @@ async def test_a_discarded_dead_letter_is_cancelled_and_keeps_its_error(
     service: workers.Service, request_: workers.BacktestRequest
 ) -> None:
     (run_id,) = await die(service, request_)
-    assert (await service.operator.discard_dead(workers.Choice(ids=(run_id,)))).ids == (run_id,)
+    assert (await service.operator.discard_dead(workers.DeadLetterSelection(ids=(run_id,)))).ids == (run_id,)
     run = await service.get_run(run_id)
     assert (run.state, run.error and run.error.code) == (RunState.CANCELLED, "machine")
     assert (await service.operator.list_dead()).items == ()
-    assert (await service.operator.redrive_dead(workers.Choice(all=True))).ids == ()
+    assert (await service.operator.redrive_dead(workers.DeadLetterSelection(all=True))).ids == ()
 
 
 @pytest.mark.parametrize("choice", [{}, {"ids": ("a",), "all": True}])
 def test_a_choice_names_some_or_all(choice: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not both"):
-        workers.Choice(**choice)
+        workers.DeadLetterSelection(**choice)
 
 
 async def test_the_command_lists_shows_and_sends_again(
@@ -128,7 +128,7 @@ async def test_the_command_lists_shows_and_sends_again(
     assert await lines("discard", every=True) == [other, "1 discarded"]
 
 
-async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.Told]:
+async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
     async with asyncio.timeout(30):
         return [told async for told in await service.follow_run(run_id, after=after) if told.place]
 
@@ -194,20 +194,20 @@ async def test_events_are_bounded(service: workers.Service) -> None:
 async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
-    run = await service.create_and_run(workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name))
+    run = await service.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
     assert run.strategy_id == (await service.get_strategy("a")).id
     with pytest.raises(workers.Conflict, match="another strategy"):
-        await service.create_and_run(workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name))
-    key = Terms(key="k")
+        await service.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
+    key = RunOptions(key="k")
     with pytest.raises(workers.NotFound, match="dataset"):
-        await service.create_and_run(workers.CreateAndRun(name="b", strategy=cross, dataset="none"), key)
+        await service.create_and_run(workers.CreateAndRunRequest(name="b", strategy=cross, dataset="none"), key)
     with pytest.raises(workers.NotFound):
         await service.get_strategy("b")
-    asked = workers.CreateAndRun(name="b", strategy=cross, dataset=dataset.name)
+    asked = workers.CreateAndRunRequest(name="b", strategy=cross, dataset=dataset.name)
     first = await service.create_and_run(asked, key)
     assert (await service.create_and_run(asked, key)).id == first.id
     with pytest.raises(workers.Conflict, match="another request"):
-        await service.create_and_run(workers.CreateAndRun(name="c", strategy=cross, dataset=dataset.name), key)
+        await service.create_and_run(workers.CreateAndRunRequest(name="c", strategy=cross, dataset=dataset.name), key)
 
 
 async def saga_state(service: workers.Service, identifier: str) -> tuple[str, int]:
@@ -225,8 +225,8 @@ async def begin(service: workers.Service, identifier: str, kind: str, data: saga
 async def test_a_saga_left_half_done_is_gone_on_with(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name)
-    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": Terms()})
+    asked = workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name)
+    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": RunOptions()})
     known = create_and_run.sagas(service.database, service.results, service.bars)
     first_two = known[create_and_run.KIND][:2]
 

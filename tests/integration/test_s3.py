@@ -15,7 +15,7 @@ import workers
 from workers.process import garbage
 from workers.process import worker as lease
 from workers.storage import artifacts
-from workers.storage.artifacts import Lost
+from workers.storage.artifacts import ArtifactLost
 from workers.storage.s3 import Bucket
 
 pytestmark = pytest.mark.anyio
@@ -63,13 +63,13 @@ def test_a_bucket_keeps_reads_lists_and_deletes_files(bucket: Bucket) -> None:
     assert bucket.has(small.hash), "it is newer than that"
     bucket.delete([small.hash, "0" * 64])
     assert not bucket.has(small.hash)
-    with pytest.raises(Lost, match="gone"):
+    with pytest.raises(ArtifactLost, match="gone"):
         bucket.read(small.hash)
 
 
 def test_a_file_of_other_bytes_is_damaged(bucket: Bucket) -> None:
     bucket.keep(io.BytesIO(b"other"), "a" * 64)
-    with pytest.raises(Lost, match="damaged"):
+    with pytest.raises(ArtifactLost, match="damaged"):
         bucket.read("a" * 64)
 
 

@@ -15,7 +15,7 @@ import pytest
 import python_core as bt
 import workers
 from workers.data.parts import SERIES
-from workers.model.runs import RunState, Terms
+from workers.model.runs import RunOptions, RunState
 from workers.process import worker as lease
 
 Finished = Callable[..., Awaitable[workers.Run]]
@@ -147,7 +147,7 @@ async def test_a_market_in_a_timeframe_is_its_one_dataset(
     dataset = await service.data.create("d", bars[:1500], instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
     await service.data.create("other", bt.synthetic(500), instrument("ETH/USDT", exchange="bybit"))
     request = workers.BacktestRequest(symbol="btcusdt", timeframe="60", strategy=cross, start=int(bars.time[100]))
-    key = Terms(key="k")
+    key = RunOptions(key="k")
     first = await service.submit_backtest(request, key)
     assert (first.dataset_id, first.dataset_version, first.request.dataset) == (dataset.id, 1, f"{dataset.id}@1")
     assert (first.request.symbol, first.request.timeframe, first.request.start) == (None, None, request.start)
@@ -163,7 +163,7 @@ async def test_a_market_in_a_timeframe_is_its_one_dataset(
     again = await service.run_again(first.id)
     assert (again.dataset_version, again.fingerprint) == (1, first.fingerprint)
     created = await service.create_and_run(
-        workers.CreateAndRun(name="s", strategy=cross, symbol="BTCUSDT", timeframe="1h", start=request.start)
+        workers.CreateAndRunRequest(name="s", strategy=cross, symbol="BTCUSDT", timeframe="1h", start=request.start)
     )
     assert (created.dataset_version, created.fingerprint) == (2, second.fingerprint)
     counts = []
@@ -212,6 +212,6 @@ async def test_a_strategy_is_not_kept_when_its_range_holds_no_bars(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
     with pytest.raises(workers.Invalid, match="no bar opens"):
-        await service.create_and_run(workers.CreateAndRun(name="a", strategy=cross, dataset=dataset.name, end=1))
+        await service.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name, end=1))
     with pytest.raises(workers.NotFound):
         await service.get_strategy("a")

@@ -21,7 +21,7 @@ from workers.db.database import MIGRATIONS, Database, head, open_database
 from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
 from workers.model.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
 from workers.runs import store
-from workers.runs.store import Started
+from workers.runs.store import StartedRun
 
 pytestmark = pytest.mark.anyio
 ERROR = RunError(code="machine", message="it broke")
@@ -60,7 +60,7 @@ async def row(database: Database) -> RunRow:
     return run
 
 
-async def begin(database: Database, row: RunRow, job: int = 1, worker: str = "worker") -> Started:
+async def begin(database: Database, row: RunRow, job: int = 1, worker: str = "worker") -> StartedRun:
     async with database.write() as session:
         started = await store.start(session, row.id, job, worker=worker)
     assert started is not None
@@ -212,7 +212,7 @@ async def test_only_one_of_many_starts_at_once_is_current(database: Database, ro
     starts = await asyncio.gather(*(begin(database, row, worker=f"worker-{i}") for i in range(8)))
     assert sorted(started.attempt for started in starts) == list(range(1, 9))
 
-    async def end(started: Started) -> bool:
+    async def end(started: StartedRun) -> bool:
         async with database.write() as session:
             return await store.finish(session, started, RunState.SUCCEEDED)
 

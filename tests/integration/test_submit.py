@@ -16,7 +16,7 @@ import python_core as bt
 import workers
 from workers.db import idempotency
 from workers.db.tables import AttemptRow, KeyRow, OutboxRow
-from workers.model.runs import RunState, Terms, now_ms
+from workers.model.runs import RunOptions, RunState, now_ms
 from workers.process import worker as lease
 from workers.runs import results, store, submit
 
@@ -33,34 +33,36 @@ async def count(service: workers.Service, table: type) -> int:
 
 
 async def test_a_key_gives_the_same_run_and_refuses_another_request(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    terms = Terms(key="monday")
+    terms = RunOptions(key="monday")
     first = await service.submit_backtest(request_, terms)
     assert (await service.submit_backtest(request_, terms)).id == first.id
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
     with pytest.raises(workers.Conflict, match="another request"):
         await service.submit_backtest(other, terms)
-    assert (await service.submit_backtest(other, Terms(key="tuesday"))).id != first.id
-    assert (await service.submit_backtest(other, Terms(key="monday", owner="another"))).id != first.id, "each owner has keys of his own"
+    assert (await service.submit_backtest(other, RunOptions(key="tuesday"))).id != first.id
+    assert (await service.submit_backtest(other, RunOptions(key="monday", owner="another"))).id != first.id, (
+        "each owner has keys of his own"
+    )
 
 
 async def test_one_key_used_by_many_at_once_gives_one_run(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    runs = await asyncio.gather(*(service.submit_backtest(request_, Terms(key="k")) for _ in range(20)))
+    runs = await asyncio.gather(*(service.submit_backtest(request_, RunOptions(key="k")) for _ in range(20)))
     assert len({run.id for run in runs}) == 1
     assert len((await service.list_runs()).items) == 1
 
 
 async def test_a_key_of_a_refused_request_is_not_used_up(service: workers.Service, request_: workers.BacktestRequest) -> None:
     with pytest.raises(workers.NotFound):
-        await service.submit_backtest(msgspec.structs.replace(request_, dataset="none"), Terms(key="k"))
-    await service.submit_backtest(request_, Terms(key="k"))
+        await service.submit_backtest(msgspec.structs.replace(request_, dataset="none"), RunOptions(key="k"))
+    await service.submit_backtest(request_, RunOptions(key="k"))
 
 
 async def test_a_key_is_forgotten_in_time(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await service.submit_backtest(request_, Terms(key="k"))
+    first = await service.submit_backtest(request_, RunOptions(key="k"))
     monkeypatch.setattr(idempotency, "KEPT_MS", -1)
-    assert (await service.submit_backtest(request_, Terms(key="k"))).id != first.id
+    assert (await service.submit_backtest(request_, RunOptions(key="k"))).id != first.id
     async with service.database.write() as session:
         await idempotency.forget_old(session)
     assert await count(service, KeyRow) == 0
@@ -69,8 +71,8 @@ async def test_a_key_is_forgotten_in_time(
 FETCH = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=0)
 
 
-@pytest.mark.parametrize("terms", [Terms(), Terms(key="k"), Terms(key="k", run_at=now_ms() + 3_600_000)])
-async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service, terms: Terms) -> None:
+@pytest.mark.parametrize("terms", [RunOptions(), RunOptions(key="k"), RunOptions(key="k", run_at=now_ms() + 3_600_000)])
+async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service, terms: RunOptions) -> None:
     asked = await asyncio.gather(*(service.fetch_dataset(FETCH, terms) for _ in range(20)))
     assert len({fetch.id for fetch in asked}) == 1
     assert len((await service.list_fetches()).items) == 1
@@ -78,7 +80,7 @@ async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service
 
 async def test_of_two_fetches_under_one_key_at_once_one_is_refused(service: workers.Service) -> None:
     other = msgspec.structs.replace(FETCH, symbol="ETHUSDT")
-    asks = [service.fetch_dataset(request, Terms(key="k")) for request in (FETCH, other) * 10]
+    asks = [service.fetch_dataset(request, RunOptions(key="k")) for request in (FETCH, other) * 10]
     asked = await asyncio.gather(*asks, return_exceptions=True)
     kinds = Counter(type(answer) for answer in asked)
     assert kinds == {workers.Fetch: 10, workers.Conflict: 10}
@@ -162,12 +164,12 @@ async def test_a_cancelled_follower_leaves_the_others_alone(
 
 
 async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    low = await service.submit_backtest(request_, Terms(priority=workers.Priority.LOW))
-    high = await service.submit_backtest(request_, Terms(priority=workers.Priority.HIGH))
+    low = await service.submit_backtest(request_, RunOptions(priority=workers.Priority.LOW))
+    high = await service.submit_backtest(request_, RunOptions(priority=workers.Priority.HIGH))
     normal = await service.submit_backtest(request_)
     assert (high.follows, normal.follows) == (None, high.id)
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
-    later = await service.submit_backtest(other, Terms(run_at=now_ms() + 60_000))
+    later = await service.submit_backtest(other, RunOptions(run_at=now_ms() + 60_000))
     assert (await service.submit_backtest(other)).follows is None
     assert later.follows is low.follows is None
 
@@ -186,7 +188,7 @@ async def test_a_scheduled_run_waits_for_its_time(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     at = now_ms() + 1000
-    accepted = await service.submit_backtest(request_, Terms(run_at=at))
+    accepted = await service.submit_backtest(request_, RunOptions(run_at=at))
     assert accepted.due_at == at
     run = await finished(accepted.id)
     assert run.started_at is not None
@@ -196,7 +198,7 @@ async def test_a_scheduled_run_waits_for_its_time(
 @pytest.mark.parametrize("terms", [{"owner": "a\nb"}, {"owner": " "}, {"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
 def test_terms_that_make_no_sense_are_refused(terms: dict[str, object]) -> None:
     with pytest.raises(workers.Invalid):
-        Terms(**terms)
+        RunOptions(**terms)
 
 
 async def test_a_result_of_another_contract_is_not_used(

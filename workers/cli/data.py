@@ -15,10 +15,10 @@ from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
 from workers.data.catalog import Dataset, instrument
 from workers.data.datasets import MarketData, told
-from workers.data.imports import Reading
+from workers.data.imports import ImportOptions
 from workers.db.database import open_database
 from workers.errors import Invalid
-from workers.model.selection import Kind
+from workers.model.selection import MarketKind
 from workers.settings import Settings
 from workers.storage import artifacts
 from workers.storage import open as storage
@@ -74,7 +74,7 @@ async def show(data: MarketData, options: argparse.Namespace) -> None:
 
 
 async def import_file(data: MarketData, options: argparse.Namespace) -> None:
-    how = Reading(
+    how = ImportOptions(
         policy=options.policy, header=not options.no_header, timeframe=options.timeframe, source=f"file {options.file.name}"[:200]
     )
     about = instrument(
@@ -86,7 +86,7 @@ async def import_file(data: MarketData, options: argparse.Namespace) -> None:
 
 
 async def append(data: MarketData, options: argparse.Namespace) -> None:
-    how = Reading(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
+    how = ImportOptions(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
     print(_line(await imports.append(data, options.dataset, options.file, options.series, how)))
 
 
@@ -135,7 +135,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     new.add_argument("--name", help="what to call it; else as the file")
     new.add_argument("--symbol", default="")
     new.add_argument("--exchange", default="", help="of an equity, a code such as XNYS has gaps looked for in its sessions only")
-    new.add_argument("--kind", default="spot", choices=get_args(Kind))
+    new.add_argument("--kind", default="spot", choices=get_args(MarketKind))
     new.add_argument("--tick-size", type=float)
     new.add_argument("--lot-size", type=float)
     new.add_argument("--timeframe", help="left out: inferred")

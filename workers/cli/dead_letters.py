@@ -10,7 +10,7 @@ import msgspec
 
 from workers.errors import Invalid
 from workers.model.runs import RunError
-from workers.runs.dead_letters import Choice
+from workers.runs.dead_letters import DeadLetterSelection
 from workers.service.queue import Operator
 
 ACTIONS: Final = ("list", "show", "redrive", "discard")
@@ -23,7 +23,7 @@ async def dead_lines(operator: Operator, action: str, ids: Sequence[str], *, eve
     if action == "show":
         return [line for run_id in ids for line in await _show(operator, run_id)]
     try:
-        choice = Choice(ids=tuple(ids), all=every)
+        choice = DeadLetterSelection(ids=tuple(ids), all=every)
     except ValueError as error:
         raise Invalid(str(error), where=f"dead {action}", hint="give ids of runs, or --all") from None
     chosen = await (operator.redrive_dead if action == "redrive" else operator.discard_dead)(choice)

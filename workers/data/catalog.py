@@ -15,7 +15,7 @@ from workers.data.parts import Part
 from workers.db.tables import DatasetRow, DatasetVersionRow, PartRow
 from workers.errors import Invalid, NotFound
 from workers.model.runs import TimeMs, is_reference
-from workers.model.selection import Kind
+from workers.model.selection import MarketKind
 
 _VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")
 _OF_VERSION: Final = ("version", "rows", "start", "end", "gaps", "fingerprint", "bytes", "source", "updated_at")
@@ -29,13 +29,13 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         str,
         Meta(max_length=60, description="Such as bybit; of an equity a code in capitals, such as XNYS, is the calendar of its sessions."),
     ] = ""
-    kind: Kind = "spot"
+    kind: MarketKind = "spot"
     tick_size: Annotated[float | None, Meta(description="Smallest step of its price.")] = None
     lot_size: Annotated[float | None, Meta(description="Smallest step of a quantity.")] = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(Kind))}")
+        if self.kind not in get_args(MarketKind):
+            raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(MarketKind))}")
         for name in ("symbol", "exchange"):
             value = getattr(self, name)
             if len(value) > 60 or (value and (not value.isprintable() or value != value.strip())):
@@ -68,7 +68,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     version: Annotated[int, Meta(description="Counts up with each append. `name@version` or `id@version` names just this one.")]
     symbol: str
     exchange: str
-    kind: Kind
+    kind: MarketKind
     tick_size: float | None
     lot_size: float | None
     owner: Annotated[str, Meta(description="Whose it is, where the one who made it has said so.")]

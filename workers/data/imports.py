@@ -10,7 +10,7 @@ import msgspec
 
 import python_core as bt
 from python_core.files import read
-from python_core.files.cleaning import Policy, Report
+from python_core.files.cleaning import ImportReport, Policy
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset, Instrument
 from workers.data.datasets import MarketData, told
@@ -21,7 +21,7 @@ from workers.model.runs import check_name, check_owner, encode
 Source = Path | bytes | BinaryIO
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a file is read: what happens to faults, whether its first line names the columns, and the time between bars, if not inferred."""
 
     policy: Policy = "reject"
@@ -30,7 +30,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "upload"
 
 
-async def create(data: MarketData, name: str, file: Source, instrument: Instrument, how: Reading, *, owner: str = "") -> Dataset:
+async def create(data: MarketData, name: str, file: Source, instrument: Instrument, how: ImportOptions, *, owner: str = "") -> Dataset:
     """Keep the bars of a file as a new dataset; the same bars under the same name are kept once.
 
     Raises:
@@ -43,7 +43,7 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
     return await data.create(name, bars, instrument, owner=owner, source=how.source, report=encode(report))
 
 
-async def append(data: MarketData, reference: str, file: Source, series: Series, how: Reading) -> Dataset:
+async def append(data: MarketData, reference: str, file: Source, series: Series, how: ImportOptions) -> Dataset:
     """Add the rows of a file to a dataset; see `MarketData.append`."""
     async with data.database.read() as session:
         there = await catalog.find(session, reference)
@@ -55,7 +55,7 @@ async def append(data: MarketData, reference: str, file: Source, series: Series,
     return await data.append(reference, parts.columns_of(bars), source=how.source, report=encode(report))
 
 
-async def report(data: MarketData, reference: str) -> Report:
+async def report(data: MarketData, reference: str) -> ImportReport:
     """What was noticed in the file of a version.
 
     Raises:
@@ -68,10 +68,10 @@ async def report(data: MarketData, reference: str) -> Report:
         raise NotFound(
             f"version {dataset.version} of {dataset.name!r} came without a report", where="dataset", hint="only files are reported on"
         )
-    return msgspec.json.decode(kept, type=Report)
+    return msgspec.json.decode(kept, type=ImportReport)
 
 
-async def _read(data: MarketData, file: Source, of: Instrument | Dataset, how: Reading) -> tuple[bt.Bars, Report]:
+async def _read(data: MarketData, file: Source, of: Instrument | Dataset, how: ImportOptions) -> tuple[bt.Bars, ImportReport]:
     with told():
         return await asyncio.to_thread(
             read.read_with_report,

@@ -14,7 +14,7 @@ import python_core as bt
 from python_core.data.bars import COLUMNS, iso
 from workers.errors import Conflict, Invalid
 from workers.storage import artifacts
-from workers.storage.artifacts import Artifacts, Lost
+from workers.storage.artifacts import ArtifactLost, Artifacts
 
 Series = Literal["bars", "funding", "mark"]
 Columns = Mapping[str, np.ndarray]
@@ -104,7 +104,7 @@ def read(store: Artifacts, parts: Sequence[Part]) -> Columns:
         with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as threads:
             for done in [threads.submit(fill, i) for i in range(len(parts))]:
                 done.result()
-    except Lost as error:
+    except ArtifactLost as error:
         raise Invalid(
             f"a file of it {error}",
             where="dataset",

@@ -38,14 +38,14 @@ class _Entry(NamedTuple):
     timeframe: str
 
 
-class Selected(msgspec.Struct, frozen=True):
+class ResolvedDataset(msgspec.Struct, frozen=True):
     """A version of a dataset, and the fingerprint of those of its bars that were asked for."""
 
     dataset: Dataset
     fingerprint: str
 
 
-async def look_up(database: Database, bars: BarsCache, selection: Selection) -> Selected:
+async def look_up(database: Database, bars: BarsCache, selection: Selection) -> ResolvedDataset:
     """What a selection means now. Bars of a range are looked at, once, to reckon their fingerprint.
 
     Raises:
@@ -60,10 +60,10 @@ async def look_up(database: Database, bars: BarsCache, selection: Selection) -> 
             what = "inverse contracts gain and lose in the coin itself, which the engines don't reckon"
             raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
         if (known := bars.fingerprint(dataset, selection)) is not None:
-            return Selected(dataset, known)
+            return ResolvedDataset(dataset, known)
         of = await catalog.parts(session, dataset)
     with told():
-        return Selected(dataset, await asyncio.to_thread(lambda: bars.selected(dataset, of, selection).fingerprint))
+        return ResolvedDataset(dataset, await asyncio.to_thread(lambda: bars.selected(dataset, of, selection).fingerprint))
 
 
 async def _of_market(session: AsyncSession, wanted: Selection) -> str:

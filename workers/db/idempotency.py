@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.tables import KeyRow
 from workers.errors import Conflict
-from workers.model.runs import Terms, now_ms
+from workers.model.runs import RunOptions, now_ms
 
 # So long a key is known; later it is a new one.
 KEPT_MS: Final = 86_400_000
 
 
-async def known(session: AsyncSession, terms: Terms, operation: str, request: str) -> str | None:
+async def known(session: AsyncSession, terms: RunOptions, operation: str, request: str) -> str | None:
     """The id of what this key has led to before, if it has.
 
     Raises:
@@ -38,7 +38,7 @@ async def known(session: AsyncSession, terms: Terms, operation: str, request: st
     return there.subject_id
 
 
-async def keep(session: AsyncSession, terms: Terms, operation: str, request: str, subject_id: str) -> str:
+async def keep(session: AsyncSession, terms: RunOptions, operation: str, request: str, subject_id: str) -> str:
     """Note in the transaction that makes it what this key leads to; returns the id that it leads to, which may be an earlier one.
 
     Raises:
@@ -55,7 +55,7 @@ async def keep(session: AsyncSession, terms: Terms, operation: str, request: str
     return await known(session, terms, operation, request) or subject_id
 
 
-async def free(session: AsyncSession, terms: Terms, operation: str, subject_id: str) -> None:
+async def free(session: AsyncSession, terms: RunOptions, operation: str, subject_id: str) -> None:
     """Let a key be used again, since what it led to has come to nothing."""
     await session.execute(sa.delete(KeyRow).where(KeyRow.key == _key(terms, operation), KeyRow.subject_id == subject_id))
 
@@ -64,7 +64,7 @@ async def forget_old(session: AsyncSession) -> None:
     await session.execute(sa.delete(KeyRow).where(KeyRow.created_at < now_ms() - KEPT_MS))
 
 
-def _key(terms: Terms, operation: str) -> str:
+def _key(terms: RunOptions, operation: str) -> str:
     return _hash(f"{terms.owner}\0{operation}\0{terms.key}")
 
 

@@ -20,7 +20,7 @@ import structlog
 from workers.data.catalog import Instrument
 from workers.errors import Invalid, Unavailable
 from workers.model.runs import now_ms
-from workers.model.selection import Kind
+from workers.model.selection import MarketKind
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class Exchange:
         """The exchange's time."""
         return now_ms() + self._clock_ms
 
-    def market(self, symbol: str, kind: Kind) -> dict[str, Any]:
+    def market(self, symbol: str, kind: MarketKind) -> dict[str, Any]:
         """The market of a symbol: ccxt's (BTC/USDT:USDT) or the exchange's own (BTCUSDT), in any case.
 
         Raises:
@@ -125,7 +125,7 @@ class Exchange:
         hint = f"did you mean {' or '.join(near)}?" if near else "use a symbol such as BTC/USDT, and the kind it is of"
         raise Invalid(f"{self.name} has no {kind} market {symbol!r:.60}", where="symbol", hint=hint, code="unknown_symbol")
 
-    def instrument(self, market: dict[str, Any], kind: Kind) -> Instrument:
+    def instrument(self, market: dict[str, Any], kind: MarketKind) -> Instrument:
         """What is traded there."""
         sizes = []
         for name in ("price", "amount"):
@@ -225,7 +225,7 @@ def _ordered_wait_s(headers: dict[str, str]) -> float:
     return 0.0
 
 
-def _kind(market: dict[str, Any]) -> Kind | None:
+def _kind(market: dict[str, Any]) -> MarketKind | None:
     if market.get("spot"):
         return "spot"
     if not market.get("swap"):

@@ -11,16 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.data import timeframes
-from workers.db import idempotency
+from workers.db import idempotency, locks
 from workers.db.database import Database
 from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.fetch.candles import FetchReport
 from workers.fetch.exchange import check_exchange
-from workers.model.runs import OPEN, Priority, RunError, RunState, Terms, TimeMs, check_name, encode, is_reference, new_id, now_ms
-from workers.model.selection import Kind
+from workers.model.runs import OPEN, Priority, RunError, RunOptions, RunState, TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.model.selection import MarketKind
 from workers.queue.queue import Queue
-from workers.runs import coalesce, store, submit
+from workers.runs import store, submit
 
 KIND: Final = "data_fetch"
 
@@ -31,7 +31,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     exchange: Annotated[str, Meta(min_length=1, max_length=60, description="As ccxt calls it.", examples=["bybit", "binance"])]
     symbol: Annotated[str, Meta(min_length=1, max_length=60, description="ccxt's (BTC/USDT) or the exchange's (BTCUSDT).")]
     timeframe: Annotated[str, Meta(max_length=20, examples=["1m"])]
-    kind: Annotated[Kind, Meta(description="spot, linear or inverse.")] = "spot"
+    kind: Annotated[MarketKind, Meta(description="spot, linear or inverse.")] = "spot"
     since: Annotated[
         Annotated[int, Meta(ge=0, le=2**53)] | None,
         Meta(description="First time, UTC epoch milliseconds; left out: where the dataset begins or, if there is none, the market."),
@@ -97,7 +97,7 @@ class FetchPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
+async def ask(database: Database, request: FetchRequest, terms: RunOptions) -> Fetch:
     """Accept a fetch; while an equal one is on its way, that one is the answer.
 
     Raises:
@@ -109,7 +109,7 @@ async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
     asked = encode(request)
     async with database.write() as session:
         # Held before the key is looked at, so that who comes second finds it.
-        await coalesce.hold(session, f"{KIND} {asked}")
+        await locks.lock(session, f"{KIND} {asked}")
         before = await idempotency.known(session, terms, KIND, asked)
         row = await session.get(RunRow, before) if before else await accept(session, request, terms)
         if row is None:
@@ -118,10 +118,10 @@ async def ask(database: Database, request: FetchRequest, terms: Terms) -> Fetch:
         return to_fetch(row)
 
 
-async def accept(session: AsyncSession, request: FetchRequest, terms: Terms) -> RunRow:
+async def accept(session: AsyncSession, request: FetchRequest, terms: RunOptions) -> RunRow:
     """The run of an equal fetch that is open, or a new one and its job."""
     asked, now = encode(request), now_ms()
-    await coalesce.hold(session, f"{KIND} {asked}")
+    await locks.lock(session, f"{KIND} {asked}")
     there = sa.select(RunRow).where(RunRow.kind == KIND, RunRow.request == asked, RunRow.state.in_(OPEN), ~RunRow.cancel_requested)
     if terms.run_at is None and (row := await session.scalar(there.limit(1))) is not None:
         return row
@@ -198,6 +198,6 @@ def to_fetch(row: RunRow) -> Fetch:
     )
 
 
-def terms_of(owner: str) -> Terms:
+def terms_of(owner: str) -> RunOptions:
     """Those of a fetch that nobody waits for."""
-    return Terms(owner=owner, priority=Priority.LOW)
+    return RunOptions(owner=owner, priority=Priority.LOW)

@@ -23,7 +23,7 @@ from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
 from workers.runs import outbox, store
 from workers.runs.results import Results
-from workers.runs.store import Started
+from workers.runs.store import StartedRun
 from workers.settings import Settings
 from workers.storage import open as storage
 
@@ -37,7 +37,7 @@ class Stop(StrEnum):
 
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
-    HAND_OVER = "hand over"
+    REQUEUE = "requeue"
     TAKEN_OVER = "taken over"
 
 
@@ -100,7 +100,7 @@ class Executor:
         self.jobs: dict[str, Job] = {}
 
 
-class Limits(NamedTuple):
+class AttemptLimits(NamedTuple):
     """How long an attempt may take, how many may fail, and the longest first wait between them."""
 
     timeout_s: float
@@ -108,7 +108,7 @@ class Limits(NamedTuple):
     retry_s: float
 
 
-class Kind(NamedTuple):
+class JobKind(NamedTuple):
     """A kind of job, as `tasks.KINDS` lists them.
 
     `work(executor, started, job)` does it. It ends the run in the transaction that keeps what it found, by `store.finish(session, started,
@@ -122,21 +122,21 @@ class Kind(NamedTuple):
     """
 
     name: str
-    work: Callable[[Executor, Started, Job], Awaitable[None]]
+    work: Callable[[Executor, StartedRun, Job], Awaitable[None]]
     timeout_s: float | None = None
     max_failures: int | None = None
     retry_s: float | None = None
     passing: Callable[[Exception], bool] = lambda error: False
 
-    def limits(self, settings: Settings) -> Limits:
-        return Limits(
+    def limits(self, settings: Settings) -> AttemptLimits:
+        return AttemptLimits(
             settings.job_timeout_s if self.timeout_s is None else self.timeout_s,
             settings.max_failures if self.max_failures is None else self.max_failures,
             settings.retry_s if self.retry_s is None else self.retry_s,
         )
 
 
-async def attempt(kind: Kind, ctx: dict[str, Any], run_id: str, number: int) -> bool:
+async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) -> bool:
     """Start an attempt and see it to an end, whatever happens; only an unreachable database leaves it open, to be tried again.
 
     False if the run failed.
@@ -180,18 +180,18 @@ def contained(work: Callable[[], T]) -> T:
         raise RuntimeError(f"{type(panic).__name__}: {panic}") from panic
 
 
-class _Lost(Exception):
+class _WorkersLost(Exception):
     """Workers died of this run too often."""
 
 
-def _check(started: Started, limits: Limits) -> None:
+def _check(started: StartedRun, limits: AttemptLimits) -> None:
     if started.row.cancel_requested:
         raise bt.Cancelled("cancelled before it started")
     if started.row.failures >= limits.max_failures:
-        raise _Lost
+        raise _WorkersLost
 
 
-async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error: Exception) -> bool:
+async def _end(executor: Executor, kind: JobKind, started: StartedRun, job: Job, error: Exception) -> bool:
     """End an attempt that did not succeed: the run is cancelled, failed, dead, or queued again. False unless somebody wished it so."""
     row, limits = started.row, kind.limits(executor.settings)
     passing = _passing(error) or kind.passing(error)
@@ -200,7 +200,7 @@ async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error
         _log.warning("run left to the worker that took it over", run=row.id, attempt=started.attempt)
         return True
     async with executor.database.write() as session:
-        if isinstance(error, bt.Cancelled) and reason == Stop.HAND_OVER:
+        if isinstance(error, bt.Cancelled) and reason == Stop.REQUEUE:
             state, outcome = RunState.QUEUED, "handed over"
             await store.requeue(session, started, state)
         elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
@@ -212,13 +212,13 @@ async def _end(executor: Executor, kind: Kind, started: Started, job: Job, error
             state, outcome = RunState.RETRYING, "will be tried again"
             await store.requeue(session, started, state, delay_ms=delay_ms, error=_told(error, reason, limits))
         else:
-            state = RunState.DEAD if passing or isinstance(error, _Lost) else RunState.FAILED
+            state = RunState.DEAD if passing or isinstance(error, _WorkersLost) else RunState.FAILED
             outcome = str(state)
             await store.finish(session, started, state, error=_told(error, reason, limits))
     await events.tell(executor.queue, row.id, state, ends=state in DONE)
     with suppress(RedisError, OSError):
         await outbox.send(executor.database, executor.queue)  # else the relay will
-    told = isinstance(error, bt.BarstormError | WorkersError | _Lost)
+    told = isinstance(error, bt.BarstormError | WorkersError | _WorkersLost)
     level = logging.INFO if told else logging.WARNING if passing else logging.ERROR
     _log.log(
         level, f"run {outcome}", run=row.id, attempt=started.attempt, reason=str(error), exc_info=error if level == logging.ERROR else None
@@ -231,13 +231,13 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, OSError | MemoryError | RedisError) or is_unreachable(error)
 
 
-def _told(error: Exception, reason: Stop | None, limits: Limits) -> RunError:
+def _told(error: Exception, reason: Stop | None, limits: AttemptLimits) -> RunError:
     """The reason as a client is told; of faults that are not the client's only the kind, the rest is in the log."""
     if isinstance(error, bt.Cancelled) and reason == Stop.TIMEOUT:
         return RunError(code="timeout", message=f"it ran longer than {limits.timeout_s:g} s", hint="use fewer bars, or raise the limit")
     if isinstance(error, bt.BarstormError | WorkersError):
         return RunError(code=error.code, message=error.message, where=error.where, hint=error.hint)
-    if isinstance(error, _Lost):
+    if isinstance(error, _WorkersLost):
         return RunError(code="worker_lost", message=f"{limits.max_failures} workers died or fell silent while they had it")
     if _passing(error):
         return RunError(code="machine", message=f"the worker's machine failed: {type(error).__name__}", hint="see the worker's log")

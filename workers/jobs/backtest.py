@@ -14,12 +14,12 @@ from workers.jobs.compute import Computed, compute
 from workers.jobs.isolated import compute_apart
 from workers.model.runs import RunState, Stages, decode_request
 from workers.runs import results, store
-from workers.runs.store import Started
+from workers.runs.store import StartedRun
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
-async def run(executor: Executor, started: Started, job: Job) -> None:
+async def run(executor: Executor, started: StartedRun, job: Job) -> None:
     row = started.row
     request = decode_request(row.request)
     if found := await executor.results.reusable(row.fingerprint, request.engine):

@@ -30,7 +30,7 @@ from workers.fetch.requests import FetchRequest
 from workers.jobs.attempt import Executor, Job, Stop
 from workers.model.runs import RunState, encode
 from workers.runs import store
-from workers.runs.store import Started
+from workers.runs.store import StartedRun
 
 # Other jobs may have stored the same bars meanwhile; what is missing is found out anew, and a stored value is never changed.
 _OVERTAKEN = ("bars_differ", "busy", "name_taken")
@@ -44,7 +44,7 @@ def passing(error: Exception) -> bool:
     return isinstance(error, Unavailable) or (isinstance(error, Conflict) and error.code in _OVERTAKEN)
 
 
-async def run(executor: Executor, started: Started, job: Job) -> None:
+async def run(executor: Executor, started: StartedRun, job: Job) -> None:
     request = requests.decode(started.row.request)
     exchange = await job.unless_stopped(executor.exchanges.get(request.exchange))
     give_way_at = time.monotonic() + SLICE_S
@@ -54,7 +54,7 @@ async def run(executor: Executor, started: Started, job: Job) -> None:
             while (chunk := await job.unless_stopped(anext(chunks, None))) is not None:
                 await work.keep(chunk)
                 if time.monotonic() > give_way_at:
-                    job.stop(Stop.HAND_OVER)
+                    job.stop(Stop.REQUEUE)
                 job.control.check((int(chunk.columns["time"][-1]) - begin) / (end - begin))
     if request.funding:
         await work.keep_funding()
@@ -66,7 +66,7 @@ async def run(executor: Executor, started: Started, job: Job) -> None:
 class _Work:
     """One fetch: its market, its dataset as far as there is one, and its report."""
 
-    def __init__(self, executor: Executor, started: Started, job: Job, request: FetchRequest, exchange: Exchange) -> None:
+    def __init__(self, executor: Executor, started: StartedRun, job: Job, request: FetchRequest, exchange: Exchange) -> None:
         self.market = exchange.market(request.symbol, request.kind)
         exchange.check_timeframe(request.timeframe)
         output = started.row.output

@@ -1,6 +1,6 @@
 """The kinds of jobs there are.
 
-To add one: write what it does as `attempts.Kind` tells, in a file of its own beside `backtests.py`; list it below with its timeout and
+To add one: write what it does as `attempts.JobKind` tells, in a file of its own beside `backtests.py`; list it below with its timeout and
 retry policy where the settings' don't suit; accept it with `store.insert_run` (a `RunRow` of that kind), which puts its job into the outbox
 in the same transaction. Queue, leases, retries, cancel, dead letters and takeover are then those of every other job.
 """
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from workers.fetch import requests
 from workers.jobs import backtest, fetch
-from workers.jobs.attempt import Kind, attempt
+from workers.jobs.attempt import JobKind, attempt
 
 Function = Callable[..., Coroutine[Any, Any, object]]
 
 KINDS: Final = (
-    Kind("backtest", backtest.run),
-    Kind(requests.KIND, fetch.run, timeout_s=86_400.0, passing=fetch.passing),
+    JobKind("backtest", backtest.run),
+    JobKind(requests.KIND, fetch.run, timeout_s=86_400.0, passing=fetch.passing),
 )
 FUNCTIONS: Final[Mapping[str, Function]] = {kind.name: partial(attempt, kind) for kind in KINDS}

@@ -76,7 +76,7 @@ class BacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"strategy: {strategy!r:.60} is no id or name; use one of 1 to 120 characters")
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a run is queued, which has no bearing on what it finds.
 
     Runs of one `owner` share his turns and his limit. It starts no earlier than `run_at`. Asked again under the same `key`, the same request
@@ -181,7 +181,7 @@ class TradePage(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class Equity(msgspec.Struct, frozen=True, kw_only=True):
+class EquityCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Equity at the close of bars: `time` is each bar's open time, `total` counts all bars, of which these are a sample if fewer."""
 
     time: tuple[int, ...]

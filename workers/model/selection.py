@@ -10,7 +10,7 @@ from msgspec import Meta
 import python_core as bt
 from python_core.data import timeframes
 
-Kind = Literal["spot", "linear", "inverse", "fx", "equity"]
+MarketKind = Literal["spot", "linear", "inverse", "fx", "equity"]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 
 _Label = Annotated[str, Meta(min_length=1, max_length=60)]
@@ -32,7 +32,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Annotated[str, Meta(max_length=20)] | None, Meta(description="The timeframe of the dataset of `symbol`, such as 1h.")
     ] = None
     exchange: Annotated[_Label | None, Meta(description="Where several have the symbol.")] = None
-    kind: Annotated[Kind | None, Meta(description="Where there are several markets of the symbol.")] = None
+    kind: Annotated[MarketKind | None, Meta(description="Where there are several markets of the symbol.")] = None
     start: Annotated[
         _Time | None,
         Meta(
@@ -63,8 +63,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 60 or not value.isprintable()):
                 raise ValueError(f"{name}: {value!r:.60} is no {name}; use 1 to 60 printable characters")
-        if self.kind is not None and self.kind not in get_args(Kind):
-            raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(Kind))}")
+        if self.kind is not None and self.kind not in get_args(MarketKind):
+            raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(MarketKind))}")
         try:
             msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
         except bt.BarstormError as error:

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.db.database import open_database
-from workers.queue.queue import Figures, RedisError, open_queue
+from workers.queue.queue import QueueStats, RedisError, open_queue
 from workers.runs import outbox
 from workers.service import health
 from workers.settings import Settings
@@ -34,7 +34,7 @@ class Scaling(NamedTuple):
     levels: str
 
 
-def wanted(running: int, figures: Figures, scaling: Scaling, *, concurrency: int, idle: bool) -> int:
+def wanted(running: int, figures: QueueStats, scaling: Scaling, *, concurrency: int, idle: bool) -> int:
     """How many workers there should be: at most twice as many as now for jobs that wait, one less when some have long been idle."""
     needed = -(-(figures.ready + figures.held) // concurrency)
     waiting = calling(figures, scaling)
@@ -47,7 +47,7 @@ def wanted(running: int, figures: Figures, scaling: Scaling, *, concurrency: int
     return max(scaling.least, min(target, scaling.most))
 
 
-def calling(figures: Figures, scaling: Scaling) -> bool:
+def calling(figures: QueueStats, scaling: Scaling) -> bool:
     """Whether there are jobs that these workers could take now."""
     return not figures.paused and bool(set(figures.levels) & set(scaling.levels))
 

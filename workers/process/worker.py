@@ -30,10 +30,10 @@ from workers.jobs.registry import FUNCTIONS, Function
 from workers.model.runs import now_ms
 from workers.process import garbage
 from workers.queue import events, valkey
-from workers.queue.queue import ALL_LEVELS, ArqWorker, Claimed, Queue, RedisError, Retry, arq_options, func, open_queue
-from workers.queue.wakeups import Bell
+from workers.queue.queue import ALL_LEVELS, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func, open_queue
+from workers.queue.wakeups import Wakeups
 from workers.runs import create_and_run, outbox, saga
-from workers.service.health import Held, WorkerInfo, memory_mb
+from workers.service.health import RunningJob, WorkerInfo, memory_mb
 from workers.settings import Settings
 
 IDLE_S: Final = 5.0
@@ -68,7 +68,7 @@ class LeaseWorker(ArqWorker):
             **arq_options(queue),
         )
         self.id = worker
-        self.held: dict[str, Held] = {}
+        self.held: dict[str, RunningJob] = {}
         self._settings = settings
         self._queue = queue
         self._jobs = jobs
@@ -77,7 +77,7 @@ class LeaseWorker(ArqWorker):
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._finished: list[str] = []
-        self._suspects: list[Claimed] = []
+        self._suspects: list[ClaimedJob] = []
         self._alone = ""
         # A renewal that overtook the end of its job would take it up again.
         self._in_turn = asyncio.Lock()
@@ -102,7 +102,7 @@ class LeaseWorker(ArqWorker):
                 await self._queue.wake(self._levels)  # this worker may have taken a wake-up that it no longer follows
 
     async def _claim_jobs(self) -> None:
-        async with Bell(self._queue, self._levels) as bell:
+        async with Wakeups(self._queue, self._levels) as bell:
             while not self._stopping.is_set():
                 self._changed.clear()
                 if self._suspects and not self.tasks:
@@ -125,7 +125,7 @@ class LeaseWorker(ArqWorker):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), 1)
 
-    async def _exchange(self, most: int) -> tuple[list[Claimed], int]:
+    async def _exchange(self, most: int) -> tuple[list[ClaimedJob], int]:
         """Let go of what is done and claim more, in one call."""
         async with self._in_turn:
             done, self._finished = self._finished, []
@@ -135,20 +135,20 @@ class LeaseWorker(ArqWorker):
                 self._finished += done
                 raise
 
-    def _begin(self, job: Claimed) -> None:
+    def _begin(self, job: ClaimedJob) -> None:
         if job.id in self.held:
             return  # our own lease had run out, and we were the first to claim it again
-        self.held[job.id] = Held(run_id=job.run_id, kind=job.kind, since=now_ms())
+        self.held[job.id] = RunningJob(run_id=job.run_id, kind=job.kind, since=now_ms())
         if job.lost < SUSPECT:
             self._start(job)
         else:
             self._suspects.append(job)
 
-    def _start(self, job: Claimed) -> None:
+    def _start(self, job: ClaimedJob) -> None:
         task = self.tasks[job.id] = asyncio.create_task(self._run(job))
         task.add_done_callback(lambda done: self._ended(job.id, done))
 
-    async def _run(self, job: Claimed) -> None:
+    async def _run(self, job: ClaimedJob) -> None:
         try:
             if job.kind not in self.functions:
                 _log.error("no such kind of job", job=job.id, kind=job.kind)
@@ -177,7 +177,7 @@ class LeaseWorker(ArqWorker):
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=self._settings.drain_s if self._stopping.is_set() else None)
         for job in self._jobs.values():
-            job.stop(Stop.HAND_OVER)
+            job.stop(Stop.REQUEUE)
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=HAND_OVER_S)
         with suppress(RedisError, OSError):

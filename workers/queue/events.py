@@ -35,14 +35,14 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
     eta_s: Annotated[float | None, Meta(description="Seconds it will take from now, if it goes on as it went.")] = None
 
 
-class Seen(NamedTuple):
+class StreamedEvent(NamedTuple):
     """An event and its place in the stream, from which one can read on."""
 
     id: str
     event: RunEvent
 
 
-class Telling(Protocol):
+class ProgressReport(Protocol):
     """A job that can be asked how far it is."""
 
     run_id: str
@@ -58,9 +58,9 @@ async def tell(queue: Queue, run_id: str, state: RunState, *, ends: bool = False
         await _publish(queue, {run_id: RunEvent(state=state, at=now_ms())}, ENDED_TTL_S if ends else OPEN_TTL_S)
 
 
-async def tell_progress(queue: Queue, jobs: Mapping[str, Telling]) -> None:
+async def tell_progress(queue: Queue, jobs: Mapping[str, ProgressReport]) -> None:
     """Tell again and again how far these jobs are, until cancelled."""
-    told: dict[Telling, tuple[float, float]] = {}
+    told: dict[ProgressReport, tuple[float, float]] = {}
     while True:
         await asyncio.sleep(TELL_S)
         now, news = time.monotonic(), {}
@@ -78,11 +78,11 @@ async def tell_progress(queue: Queue, jobs: Mapping[str, Telling]) -> None:
                 await _publish(queue, news, OPEN_TTL_S)
 
 
-async def read(queue: Queue, run_id: str, after: str, wait_s: float) -> list[Seen]:
+async def read(queue: Queue, run_id: str, after: str, wait_s: float) -> list[StreamedEvent]:
     """Events after that place (`0-0`: all there are); waits for one at most so long."""
     found = await queue.redis.xread({STREAM + run_id: after}, count=MOST_EVENTS, block=int(wait_s * 1000))
     entries: Iterable[tuple[bytes, dict[bytes, bytes]]] = cast(Any, found)[0][1] if found else ()
-    return [Seen(identifier.decode(), msgspec.json.decode(fields[b"event"], type=RunEvent)) for identifier, fields in entries]
+    return [StreamedEvent(identifier.decode(), msgspec.json.decode(fields[b"event"], type=RunEvent)) for identifier, fields in entries]
 
 
 async def _publish(queue: Queue, news: Mapping[str, RunEvent], ttl_s: int) -> None:

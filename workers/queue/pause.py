@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from workers.db import locks
 from workers.db.database import Database
 from workers.db.tables import PauseRow
 from workers.model.runs import now_ms
 from workers.queue.queue import Queue
-from workers.runs import coalesce
 
 _QUEUE: Final = "queue"
 
@@ -19,7 +19,7 @@ _QUEUE: Final = "queue"
 async def pause(database: Database, queue: Queue) -> None:
     """Let workers finish what they have and claim no more, until `resume`."""
     async with database.write() as session:
-        await coalesce.hold(session, _QUEUE)
+        await locks.lock(session, _QUEUE)
         if await session.get(PauseRow, _QUEUE) is None:
             session.add(PauseRow(what=_QUEUE, since=now_ms()))
         await queue.pause()
@@ -27,7 +27,7 @@ async def pause(database: Database, queue: Queue) -> None:
 
 async def resume(database: Database, queue: Queue) -> None:
     async with database.write() as session:
-        await coalesce.hold(session, _QUEUE)
+        await locks.lock(session, _QUEUE)
         if (row := await session.get(PauseRow, _QUEUE)) is not None:
             await session.delete(row)
         await queue.resume()
@@ -40,7 +40,7 @@ async def remind(database: Database, queue: Queue) -> None:
     if paused == (await queue.figures()).paused:
         return
     async with database.write() as session:
-        await coalesce.hold(session, _QUEUE)
+        await locks.lock(session, _QUEUE)
         if await session.get(PauseRow, _QUEUE) is None:
             await queue.resume()
         else:

@@ -28,9 +28,9 @@ from workers.model.runs import Priority
 __all__ = [
     "ArqRedis",
     "ArqWorker",
-    "Claimed",
-    "Figures",
+    "ClaimedJob",
     "Queue",
+    "QueueStats",
     "QueuedJob",
     "RedisError",
     "Retry",
@@ -81,7 +81,7 @@ class QueuedJob(NamedTuple):
     priority: str = Priority.NORMAL
 
 
-class Claimed(NamedTuple):
+class ClaimedJob(NamedTuple):
     """A job that a worker holds; `kind` is empty when what was sent can't be read. `lost` counts workers that fell silent with it."""
 
     id: str
@@ -91,7 +91,7 @@ class Claimed(NamedTuple):
     lost: int = 0
 
 
-class Figures(NamedTuple):
+class QueueStats(NamedTuple):
     """How many jobs are ready, wait for their time, and are held by workers; the age of the oldest ready one (-1: there is none);
     `levels` are those with ready jobs whose owners may have more running."""
 
@@ -144,7 +144,7 @@ class Queue:
 
     async def exchange(
         self, worker: str, lease_ms: int, most: int, *, levels: str = ALL_LEVELS, done: Sequence[str] = ()
-    ) -> tuple[list[Claimed], int]:
+    ) -> tuple[list[ClaimedJob], int]:
         """Let go of jobs that are done, and claim others: this worker's until the lease ends.
 
         If there are none, the number is milliseconds until there may be some (-1: nothing is queued).
@@ -177,9 +177,9 @@ class Queue:
     async def resume(self) -> None:
         await self._call("resume")
 
-    async def figures(self) -> Figures:
+    async def figures(self) -> QueueStats:
         ready, delayed, held, age_ms, paused, levels = await self._call("figures")
-        return Figures(ready, delayed, held, age_ms, bool(paused), levels.decode())
+        return QueueStats(ready, delayed, held, age_ms, bool(paused), levels.decode())
 
     async def wait(self, timeout_s: float, levels: str = ALL_LEVELS) -> str | None:
         """Sleep until a job of these levels is sent, at most so long; returns the level."""
@@ -230,13 +230,13 @@ class Queue:
             await cast(Awaitable[int], self.redis.hdel(WORKERS, *workers))
 
 
-def _claimed(identifier: str, payload: bytes | None, lost: int) -> Claimed:
+def _claimed(identifier: str, payload: bytes | None, lost: int) -> ClaimedJob:
     run_id, number = split_job_id(identifier)
     try:
         kind, *_ = deserialize_job_raw(payload, deserializer=_decode) if payload else ("",)
     except DeserializationError:
         kind = ""
-    return Claimed(identifier, str(kind), run_id, number, lost)
+    return ClaimedJob(identifier, str(kind), run_id, number, lost)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from workers.queue.queue import Queue
 LISTEN_S = 5.0
 
 
-class Bell:
+class Wakeups:
     """One wake-up at a time. A worker that is busy passes it on, since it was meant for one that isn't."""
 
     def __init__(self, queue: Queue, levels: str) -> None:
@@ -19,7 +19,7 @@ class Bell:
         self._levels = levels
         self._listening: asyncio.Task[str | None] | None = None
 
-    async def __aenter__(self) -> Bell:
+    async def __aenter__(self) -> Wakeups:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -10,18 +10,19 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from workers.db import locks
 from workers.db.tables import OutboxRow, RunRow
 from workers.model.runs import DONE, OPEN, Priority, RunState, before, now_ms
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
 
 
-async def board(session: AsyncSession, row: RunRow) -> None:
+async def join(session: AsyncSession, row: RunRow) -> None:
     """Let a new run follow an open one that is equal, no less urgent and no later, if there is one; until the transaction ends, no other
     equal run can be accepted, and the leader can't move."""
     if row.flight is None or row.state != RunState.QUEUED:
         return
-    await hold(session, row.flight)
+    await locks.lock(session, row.flight)
     urgent_enough = [priority for priority in Priority if _ORDER[priority] <= _ORDER[Priority(row.priority)]]
     # What was due at once when it was accepted is never later, though the clock of who accepted it may be ahead of ours (on SQLite: was).
     leader = await session.scalar(
@@ -37,19 +38,13 @@ async def board(session: AsyncSession, row: RunRow) -> None:
         row.leader_id, row.state, row.started_at = leader.id, leader.state, leader.started_at
 
 
-async def hold(session: AsyncSession, name: str) -> None:
-    """Until the transaction ends, no other that holds the same name goes on; on SQLite there is but one that writes, anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
-
-
-async def move(session: AsyncSession, leader: RunRow) -> None:
+async def move_followers(session: AsyncSession, leader: RunRow) -> None:
     """Take the followers along to where their leader now is; if it was cancelled, one of them leads on."""
     if not leader.followed:
         return
     state = RunState(leader.state)
     if state == RunState.CANCELLED:
-        await _lead_on(session, leader.id)
+        await _promote_follower(session, leader.id)
         return
     names = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
     values = {name: getattr(leader, name) for name in names}
@@ -63,7 +58,7 @@ async def move(session: AsyncSession, leader: RunRow) -> None:
     )
 
 
-async def _lead_on(session: AsyncSession, leader_id: str) -> None:
+async def _promote_follower(session: AsyncSession, leader_id: str) -> None:
     now = now_ms()
     order = sa.case(_ORDER, value=RunRow.priority)
     waiting = sa.select(RunRow).where(RunRow.leader_id == leader_id, RunRow.state.in_(OPEN)).order_by(order, RunRow.id)

@@ -21,7 +21,7 @@ from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
 from workers.errors import WorkersError
-from workers.model.runs import BacktestRequest, Run, Terms, check_name, encode, new_id, now_ms
+from workers.model.runs import BacktestRequest, Run, RunOptions, check_name, encode, new_id, now_ms
 from workers.model.selection import Selection
 from workers.runs import saga, submit
 from workers.runs.results import Results
@@ -30,7 +30,7 @@ from workers.runs.saga import Data, Step
 KIND: Final = "create-and-run"
 
 
-class CreateAndRun(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CreateAndRunRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A strategy, the name to keep it under, and what to run it on."""
 
     name: Annotated[str, Meta(min_length=1, max_length=120, examples=["sma-cross"])]
@@ -39,7 +39,7 @@ class CreateAndRun(Selection, frozen=True, kw_only=True, forbid_unknown_fields=T
     engine: Engine = "auto"
 
 
-async def create_and_run(database: Database, results: Results, bars: BarsCache, asked: CreateAndRun, terms: Terms) -> Run:
+async def create_and_run(database: Database, results: Results, bars: BarsCache, asked: CreateAndRunRequest, terms: RunOptions) -> Run:
     """Accept both, or neither.
 
     Raises:
@@ -66,7 +66,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
     """The strategy, then the run. The saga has the run's id."""
 
     async def create(session: AsyncSession, data: Data) -> None:
-        asked, now = msgspec.convert(data["asked"], CreateAndRun), now_ms()
+        asked, now = msgspec.convert(data["asked"], CreateAndRunRequest), now_ms()
         try:
             session.add(
                 StrategyRow(
@@ -81,13 +81,13 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
         await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
 
     async def free_key(session: AsyncSession, data: Data) -> None:
-        await idempotency.free(session, msgspec.convert(data["terms"], Terms), KIND, data["run_id"])
+        await idempotency.free(session, msgspec.convert(data["terms"], RunOptions), KIND, data["run_id"])
 
     async def nothing(session: AsyncSession, data: Data) -> None:
         pass
 
     async def run(session: AsyncSession, data: Data) -> None:
-        asked, terms = msgspec.convert(data["asked"], CreateAndRun), msgspec.convert(data["terms"], Terms)
+        asked, terms = msgspec.convert(data["asked"], CreateAndRunRequest), msgspec.convert(data["terms"], RunOptions)
         request = BacktestRequest(**asked.selection(), strategy=data["strategy_id"], execution=asked.execution, engine=asked.engine)
         row, found = await submit.prepare(database, results, bars, request, terms)
         row.id = data["run_id"]

@@ -33,14 +33,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] | None = None
 
 
-class DeadPage(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
     """Dead letters, newest first; `next_cursor` asks for the next page and is null on the last."""
 
     items: tuple[DeadLetter, ...]
     next_cursor: str | None
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DeadLetterSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which dead letters: those of these ids, or all there are."""
 
     ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=120)], ...], Meta(max_length=1000)] = ()
@@ -51,13 +51,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("ids: name some, or say all, not both")
 
 
-class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+class AffectedRuns(msgspec.Struct, frozen=True, kw_only=True):
     """The runs that it was done to; those not among them were not dead."""
 
     ids: tuple[str, ...]
 
 
-async def page(database: Database, *, limit: int, cursor: str | None) -> DeadPage:
+async def page(database: Database, *, limit: int, cursor: str | None) -> DeadLetterPage:
     if cursor is not None and not is_reference(cursor):
         raise Invalid(f"{cursor!r:.60} is no cursor", where="cursor", hint="use the next_cursor of the page before")
     query = sa.select(RunRow).where(RunRow.state == RunState.DEAD).order_by(RunRow.id.desc()).limit(limit + 1)
@@ -66,7 +66,7 @@ async def page(database: Database, *, limit: int, cursor: str | None) -> DeadPag
     async with database.read() as session:
         rows = (await session.scalars(query)).all()
     items = tuple(_letter(row) for row in rows[:limit])
-    return DeadPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+    return DeadLetterPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 
 
 async def get(database: Database, run_id: str) -> DeadLetter:
@@ -79,17 +79,17 @@ async def get(database: Database, run_id: str) -> DeadLetter:
     return msgspec.structs.replace(_letter(row), request=msgspec.json.decode(row.request), attempts=attempts)
 
 
-async def redrive(database: Database, choice: Choice) -> Chosen:
+async def redrive(database: Database, choice: DeadLetterSelection) -> AffectedRuns:
     """Send dead runs again, as if they had never failed; their attempts stay on record."""
     return await _each(database, choice, RunState.QUEUED)
 
 
-async def discard(database: Database, choice: Choice) -> Chosen:
+async def discard(database: Database, choice: DeadLetterSelection) -> AffectedRuns:
     """Give dead runs up: they end as cancelled, with their last error."""
     return await _each(database, choice, RunState.CANCELLED)
 
 
-def only(chosen: Chosen, run_id: str) -> None:
+def only(chosen: AffectedRuns, run_id: str) -> None:
     """
     Raises:
         Conflict: it was not done, since the run isn't dead.
@@ -98,7 +98,7 @@ def only(chosen: Chosen, run_id: str) -> None:
         raise Conflict(f"there is no dead run {run_id!r:.130}", where="run", hint="use an id of the list of dead letters", code="not_dead")
 
 
-async def _each(database: Database, choice: Choice, state: RunState) -> Chosen:
+async def _each(database: Database, choice: DeadLetterSelection, state: RunState) -> AffectedRuns:
     done: list[str] = []
     wanted = sorted(filter(is_reference, choice.ids))
     while True:
@@ -113,7 +113,7 @@ async def _each(database: Database, choice: Choice, state: RunState) -> Chosen:
                     session.add(OutboxRow(run_id=row.id, kind=row.kind, job=row.job, due_at=row.due_at))
         done += [row.id for row in rows]
         if len(rows) < BATCH:
-            return Chosen(ids=tuple(done))
+            return AffectedRuns(ids=tuple(done))
 
 
 def _move(row: RunRow, state: RunState) -> None:

@@ -25,7 +25,7 @@ END: Final = "end"
 _PLACE: Final = re.compile(r"\d{1,20}-\d{1,20}")
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class RunUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """An event and its place, the run at its end, or neither: a sign of life."""
 
     place: str | None = None
@@ -33,7 +33,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None = None
 
 
-async def follow(database: Database, results: Results, queue: Queue, run_id: str, after: str) -> AsyncIterator[Told]:
+async def follow(database: Database, results: Results, queue: Queue, run_id: str, after: str) -> AsyncIterator[RunUpdate]:
     """From a place on, or from the first event that is still known.
 
     Raises:
@@ -46,7 +46,7 @@ async def follow(database: Database, results: Results, queue: Queue, run_id: str
     return _follow(database, results, queue, run, after or "0-0")
 
 
-async def _follow(database: Database, results: Results, queue: Queue, run: Run, place: str) -> AsyncIterator[Told]:
+async def _follow(database: Database, results: Results, queue: Queue, run: Run, place: str) -> AsyncIterator[RunUpdate]:
     ended = False
     while True:
         done = run.state in DONE
@@ -59,14 +59,14 @@ async def _follow(database: Database, results: Results, queue: Queue, run: Run, 
                 await asyncio.sleep(LOOK_S)
         for place, event in seen:
             if event.state not in DONE:
-                yield Told(place=place, event=event)
+                yield RunUpdate(place=place, event=event)
             else:
                 ended = True
         if done:
-            yield Told(place=END, run=run)
+            yield RunUpdate(place=END, run=run)
             return
         if ended or not seen:
             ended = False
             run = await submit.get(database, results, run.id)
             if run.state not in DONE:
-                yield Told()
+                yield RunUpdate()

@@ -75,7 +75,7 @@ async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Cal
             await queue.request_cancel(cancelled)
 
 
-def _delay_ms(waiting: store.Unsent | store.OpenRun, now: int) -> int:
+def _delay_ms(waiting: store.UnsentJob | store.OpenRun, now: int) -> int:
     """What a job still has to wait; never more than was wished, for the clock of whoever accepted it may be ahead of ours."""
     return max(min(waiting.due_at - now, waiting.due_at - waiting.updated_at), 0)
 

@@ -20,12 +20,12 @@ from python_core.engine.simulate import REASONS
 from python_core.metrics.compute import RUN_NAMES, Metrics
 from workers.db.database import Database
 from workers.errors import Conflict
-from workers.model.runs import Equity, RunResult, TradePage, encode, now_ms
+from workers.model.runs import EquityCurve, RunResult, TradePage, encode, now_ms
 from workers.queue.queue import Queue, RedisError
 from workers.runs import store
 from workers.settings import Settings
 from workers.storage import artifacts
-from workers.storage.artifacts import Artifacts, Lost
+from workers.storage.artifacts import ArtifactLost, Artifacts
 
 if TYPE_CHECKING:
     import polars
@@ -126,7 +126,7 @@ class Results:
         found = await self.load(fingerprint)
         return await asyncio.to_thread(lambda: _trades(self._read(found.trades if found else None), offset, limit))
 
-    async def equity(self, fingerprint: str, *, points: int | None) -> Equity:
+    async def equity(self, fingerprint: str, *, points: int | None) -> EquityCurve:
         """Equity at every bar's close, or at so many bars at most: the first, the last, and lows and highs between them."""
         found = await self.load(fingerprint)
         return await asyncio.to_thread(lambda: _equity(self._read(found.equity if found else None), points))
@@ -136,7 +136,7 @@ class Results:
 
         try:
             return polars.read_parquet(self._artifacts.read(name or ""))
-        except Lost as error:
+        except ArtifactLost as error:
             raise Conflict(f"a file of this result {error}", where="result", hint="run it again", code="result_lost") from error
 
     async def remember(self, stored: StoredResult) -> None:
@@ -180,11 +180,11 @@ def _trades(frame: polars.DataFrame, offset: int, limit: int) -> TradePage:
     return TradePage(items=items, offset=offset, total=len(frame))
 
 
-def _equity(frame: polars.DataFrame, points: int | None) -> Equity:
+def _equity(frame: polars.DataFrame, points: int | None) -> EquityCurve:
     total = len(frame)
     if points is not None and points < total:
         frame = frame[_sample(frame["equity"].to_numpy(), points)]
-    return Equity(time=tuple(frame["time"].to_list()), equity=tuple(frame["equity"].to_list()), total=total)
+    return EquityCurve(time=tuple(frame["time"].to_list()), equity=tuple(frame["equity"].to_list()), total=total)
 
 
 def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:

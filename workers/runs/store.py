@@ -18,7 +18,7 @@ from workers.model.runs import OPEN, WAITING, Attempt, Priority, Run, RunError, 
 from workers.runs import coalesce
 
 
-class Started(NamedTuple):
+class StartedRun(NamedTuple):
     """An attempt that has begun: its number fences what it writes."""
 
     row: RunRow
@@ -69,7 +69,7 @@ async def counts(session: AsyncSession) -> dict[RunState, int]:
     return {state: found.get(state, 0) for state in RunState}
 
 
-async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) -> Started | None:
+async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) -> StartedRun | None:
     """Begin an attempt; None if the job is out of date: the run is done, cancelled, or has a newer job."""
     now = now_ms()
     row = await session.scalar(
@@ -92,13 +92,13 @@ async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) ->
         sa.update(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None)).values(finished_at=now, outcome="lost")
     )
     session.add(AttemptRow(run_id=run_id, attempt=row.attempt, worker=worker, started_at=now))
-    await coalesce.move(session, row)
-    return Started(row, row.attempt)
+    await coalesce.move_followers(session, row)
+    return StartedRun(row, row.attempt)
 
 
 async def finish(
     session: AsyncSession,
-    started: Started,
+    started: StartedRun,
     state: RunState,
     *,
     error: RunError | None = None,
@@ -124,13 +124,13 @@ async def finish(
     return await _leave(session, started, values, now=now, outcome=state, error=error)
 
 
-async def note(session: AsyncSession, started: Started, *, output: str) -> bool:
+async def note(session: AsyncSession, started: StartedRun, *, output: str) -> bool:
     """Keep what the run has found so far; False if the attempt is no longer the run's."""
     mine = (RunRow.id == started.row.id, RunRow.attempt == started.attempt, RunRow.state == RunState.RUNNING)
     return await session.scalar(sa.update(RunRow).where(*mine).values(output=output).returning(RunRow.id)) is not None
 
 
-async def requeue(session: AsyncSession, started: Started, state: RunState, *, delay_ms: int = 0, error: RunError | None = None) -> bool:
+async def requeue(session: AsyncSession, started: StartedRun, state: RunState, *, delay_ms: int = 0, error: RunError | None = None) -> bool:
     """Queue the run again, as retrying after an error or as queued when its worker stops; False if the attempt is no longer the run's."""
     now = now_ms()
     failed = state == RunState.RETRYING
@@ -148,7 +148,7 @@ async def requeue(session: AsyncSession, started: Started, state: RunState, *, d
 
 
 async def _leave(
-    session: AsyncSession, started: Started, values: Mapping[str, Any], *, now: int, outcome: str, error: RunError | None
+    session: AsyncSession, started: StartedRun, values: Mapping[str, Any], *, now: int, outcome: str, error: RunError | None
 ) -> bool:
     run_id, attempt = started.row.id, started.attempt
     changed = await session.scalar(
@@ -161,7 +161,7 @@ async def _leave(
     )
     if changed is None:
         return False
-    await coalesce.move(session, changed)
+    await coalesce.move_followers(session, changed)
     await session.execute(
         sa.update(AttemptRow)
         .where(AttemptRow.run_id == run_id, AttemptRow.attempt == attempt)
@@ -181,7 +181,7 @@ async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
     )
     if ended is not None:
         await session.execute(sa.delete(OutboxRow).where(OutboxRow.run_id == run_id))
-        await coalesce.move(session, ended)
+        await coalesce.move_followers(session, ended)
         return ended
     asked: RunRow | None = await session.scalar(
         sa.update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(cancel_requested=True).returning(RunRow)
@@ -189,7 +189,7 @@ async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
     return asked
 
 
-class Unsent(NamedTuple):
+class UnsentJob(NamedTuple):
     """A job that the queue has not been told of."""
 
     id: int
@@ -202,7 +202,7 @@ class Unsent(NamedTuple):
     priority: str
 
 
-async def unsent(session: AsyncSession, limit: int) -> list[Unsent]:
+async def unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
     query = (
         sa.select(
             OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority
@@ -211,10 +211,10 @@ async def unsent(session: AsyncSession, limit: int) -> list[Unsent]:
         .order_by(OutboxRow.id)
         .limit(limit)
     )
-    return [Unsent(*row) for row in (await session.execute(query)).all()]
+    return [UnsentJob(*row) for row in (await session.execute(query)).all()]
 
 
-async def sent(session: AsyncSession, rows: Sequence[Unsent]) -> None:
+async def sent(session: AsyncSession, rows: Sequence[UnsentJob]) -> None:
     await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
 
 

@@ -11,7 +11,7 @@ import python_core as bt
 from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
-from workers.data.resolve import Selected
+from workers.data.resolve import ResolvedDataset
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import RunRow
@@ -20,10 +20,10 @@ from workers.model.runs import (
     Attempt,
     BacktestRequest,
     Run,
+    RunOptions,
     RunPage,
     RunResult,
     RunState,
-    Terms,
     decode_request,
     encode,
     is_reference,
@@ -35,10 +35,10 @@ from workers.runs import coalesce, store
 from workers.runs.results import Results
 
 OPERATION: Final = "backtest"
-NOW: Final = Terms()
+NOW: Final = RunOptions()
 
 
-async def submit(database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: Terms = NOW) -> Run:
+async def submit(database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: RunOptions = NOW) -> Run:
     """Accept a backtest: a run, and in the same transaction the job that will run it; or its answer, if an equal run has found it.
 
     Raises:
@@ -66,7 +66,7 @@ async def accept(
 ) -> RunResult | None:
     """Keep a run that was prepared; it follows an equal one that is on its way, or is answered by one that has ended since."""
     if found is None:
-        await coalesce.board(session, row)
+        await coalesce.join(session, row)
         if row.leader_id is None:
             found = await results.reusable_now(session, row.fingerprint, request.engine)
     if found is not None:
@@ -76,7 +76,7 @@ async def accept(
 
 
 async def prepare(
-    database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: Terms
+    database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: RunOptions
 ) -> tuple[RunRow, RunResult | None]:
     """The run that a request asks for, not kept yet, and its answer if there is one already.
 
@@ -114,7 +114,7 @@ async def prepare(
     return row, found
 
 
-def fingerprint_of(selected: Selected, strategy: bt.Strategy, execution: bt.Execution) -> str:
+def fingerprint_of(selected: ResolvedDataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
     """The fingerprint that the kernel will give this run, without loading the bars.
 
     Raises:
@@ -138,7 +138,7 @@ async def get(database: Database, results: Results, run_id: str) -> Run:
     return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
 
 
-async def again(database: Database, results: Results, bars: BarsCache, run_id: str, terms: Terms) -> Run:
+async def again(database: Database, results: Results, bars: BarsCache, run_id: str, terms: RunOptions) -> Run:
     """Accept what an earlier run asked for, on the bars and with the strategy that it had."""
     row = await _row(database, run_id)
     return await submit(database, results, bars, decode_request(row.request), terms)

@@ -26,7 +26,7 @@ SILENT_MS: Final = 10_000
 FORGOTTEN_MS: Final = 300_000
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One part, asked a real question: whether it answered, how fast, and what it said if not."""
 
     kind: Annotated[str, Meta(examples=["sqlite", "postgresql", "valkey", "redis"])]
@@ -39,8 +39,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """`ok` when database and Redis both answer; `workers` counts those that reported lately; `engine` is this process's."""
 
     status: Literal["ok", "down"]
-    database: Check
-    redis: Check
+    database: ComponentCheck
+    redis: ComponentCheck
     workers: int | None
     engine: Literal["rust", "python"]
     engine_reason: str
@@ -48,7 +48,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     contract: Annotated[int, Meta(description="Version of the kernel's contract; part of every fingerprint.")]
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
     """A run that a worker has."""
 
     run_id: str
@@ -65,7 +65,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     started_at: TimeMs
     seen_at: TimeMs
-    running: tuple[Held, ...]
+    running: tuple[RunningJob, ...]
     done: Annotated[int, Meta(description="Jobs it has ended, well or not.")]
     failed: Annotated[int, Meta(description="Those of them that did not end well.")]
     memory_mb: Annotated[float, Meta(description="Memory it holds.")]
@@ -160,7 +160,7 @@ def memory_mb() -> float:
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
 
 
-async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> Check:
+async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> ComponentCheck:
     began = time.perf_counter()
     error: str | None = None
     try:
@@ -169,4 +169,4 @@ async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> Check:
         error = f"no answer within {TIMEOUT_S:g} s"
     except Exception as caught:
         error = f"{type(caught).__name__}: {caught}"[:200]
-    return Check(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - began) * 1000, 3), error=error)
+    return ComponentCheck(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - began) * 1000, 3), error=error)

@@ -6,7 +6,7 @@ from workers.db.database import Database
 from workers.queue import pause
 from workers.queue.queue import Queue
 from workers.runs import dead_letters
-from workers.runs.dead_letters import Choice, Chosen, DeadLetter, DeadPage
+from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
 from workers.runs.outbox import Relay
 from workers.service import health
 from workers.service.health import WorkerInfo
@@ -25,7 +25,7 @@ class Operator:
         self.queue = queue
         self._relay = relay
 
-    async def list_dead(self, *, limit: int = 50, cursor: str | None = None) -> DeadPage:
+    async def list_dead(self, *, limit: int = 50, cursor: str | None = None) -> DeadLetterPage:
         """Runs that failed too often, newest first."""
         with reachable():
             return await dead_letters.page(self.database, limit=limit, cursor=cursor)
@@ -35,14 +35,14 @@ class Operator:
         with reachable():
             return await dead_letters.get(self.database, run_id)
 
-    async def redrive_dead(self, choice: Choice) -> Chosen:
+    async def redrive_dead(self, choice: DeadLetterSelection) -> AffectedRuns:
         """Send dead runs again."""
         with reachable():
             chosen = await dead_letters.redrive(self.database, choice)
         self._relay.wake()
         return chosen
 
-    async def discard_dead(self, choice: Choice) -> Chosen:
+    async def discard_dead(self, choice: DeadLetterSelection) -> AffectedRuns:
         """Give dead runs up."""
         with reachable():
             return await dead_letters.discard(self.database, choice)

@@ -12,26 +12,26 @@ import msgspec
 import python_core as bt
 from python_core.diagnostics import diagnose as diagnostics
 from python_core.diagnostics.diagnose import Diagnosis, Plot
-from python_core.files.cleaning import Report
+from python_core.files.cleaning import ImportReport
 from workers import strategies
 from workers.data import catalog, export, imports
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset, Instrument
 from workers.data.datasets import MarketData, told
 from workers.data.export import BarsPage, Format
-from workers.data.imports import Reading, Source
+from workers.data.imports import ImportOptions, Source
 from workers.data.parts import Series
 from workers.db.database import Database, open_database
 from workers.fetch import requests, schedules
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
-from workers.model.runs import Attempt, BacktestRequest, Equity, Run, RunPage, RunState, Terms, TradePage
+from workers.model.runs import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, RunState, TradePage
 from workers.queue import valkey
 from workers.queue.queue import Queue, open_queue
 from workers.runs import create_and_run as creation
 from workers.runs import follow, submit
-from workers.runs.create_and_run import CreateAndRun
-from workers.runs.follow import Told
+from workers.runs.create_and_run import CreateAndRunRequest
+from workers.runs.follow import RunUpdate
 from workers.runs.outbox import Relay
 from workers.runs.results import Results
 from workers.service import health
@@ -77,7 +77,7 @@ class Service:
             most_file_bytes=settings.columns_cache_mb * 1_000_000,
         )
 
-    async def submit_backtest(self, request: BacktestRequest, terms: Terms = submit.NOW) -> Run:
+    async def submit_backtest(self, request: BacktestRequest, terms: RunOptions = submit.NOW) -> Run:
         """Accept a backtest; `NotFound` when dataset or strategy are unknown, `Invalid` when they don't go together or no bar is in the range,
         `Conflict` when the key has come with another request or several datasets are meant."""
         with _reachable():
@@ -107,19 +107,19 @@ class Service:
         with _reachable():
             return await submit.attempts(self.database, run_id)
 
-    async def follow_run(self, run_id: str, *, after: str = "") -> AsyncIterator[Told]:
+    async def follow_run(self, run_id: str, *, after: str = "") -> AsyncIterator[RunUpdate]:
         """The events of a run as they come, and then its end; `after` is the place of the last one that was heard."""
         with _reachable():
             return await follow.follow(self.database, self.results, self.queue, run_id, after)
 
-    async def run_again(self, run_id: str, terms: Terms = submit.NOW) -> Run:
+    async def run_again(self, run_id: str, terms: RunOptions = submit.NOW) -> Run:
         """Accept what an earlier run asked for once more."""
         with _reachable():
             run = await submit.again(self.database, self.results, self.bars, run_id, terms)
         self._relay.wake()
         return run
 
-    async def create_and_run(self, asked: CreateAndRun, terms: Terms = submit.NOW) -> Run:
+    async def create_and_run(self, asked: CreateAndRunRequest, terms: RunOptions = submit.NOW) -> Run:
         """Keep a strategy and accept a run of it, or neither."""
         with _reachable():
             run = await creation.create_and_run(self.database, self.results, self.bars, asked, terms)
@@ -132,7 +132,7 @@ class Service:
             run = await submit.succeeded(self.database, run_id)
             return await self.results.trades(run.fingerprint, offset=offset, limit=limit)
 
-    async def equity(self, run_id: str, *, points: int | None = None) -> Equity:
+    async def equity(self, run_id: str, *, points: int | None = None) -> EquityCurve:
         """Equity of a run that succeeded, thinned to at most `points`; `Conflict` when it has not."""
         with _reachable():
             run = await submit.succeeded(self.database, run_id)
@@ -146,20 +146,22 @@ class Service:
         symbol: str = "",
         timeframe: str | None = None,
         instrument: Instrument | None = None,
-        how: Reading | None = None,
+        how: ImportOptions | None = None,
         owner: str = "",
     ) -> Dataset:
         """Import a CSV, JSON lines, Parquet or Arrow file; `Invalid` on bad bars, `Conflict` on a taken name."""
         with _reachable():
             about = instrument or catalog.instrument(symbol=symbol)
-            return await imports.create(self.data, name, source, about, how or Reading(timeframe=timeframe), owner=owner)
+            return await imports.create(self.data, name, source, about, how or ImportOptions(timeframe=timeframe), owner=owner)
 
-    async def append_to_dataset(self, reference: str, source: Source, *, series: Series = "bars", how: Reading | None = None) -> Dataset:
+    async def append_to_dataset(
+        self, reference: str, source: Source, *, series: Series = "bars", how: ImportOptions | None = None
+    ) -> Dataset:
         """A new version with the rows of a file, too; `Invalid` on bad rows, `Conflict` where there are other values."""
         with _reachable():
-            return await imports.append(self.data, reference, source, series, how or Reading())
+            return await imports.append(self.data, reference, source, series, how or ImportOptions())
 
-    async def import_report(self, reference: str) -> Report:
+    async def import_report(self, reference: str) -> ImportReport:
         """What was noticed in the file of a version."""
         with _reachable():
             return await imports.report(self.data, reference)
@@ -201,7 +203,7 @@ class Service:
             async with self.database.read() as session:
                 return await catalog.find(session, reference)
 
-    async def fetch_dataset(self, request: FetchRequest, terms: Terms = submit.NOW) -> Fetch:
+    async def fetch_dataset(self, request: FetchRequest, terms: RunOptions = submit.NOW) -> Fetch:
         """Accept a fetch from an exchange; `Invalid` when ccxt knows no such exchange, `Unavailable` when ccxt is not installed."""
         with _reachable():
             fetch = await requests.ask(self.database, request, terms)

@@ -21,11 +21,11 @@ DOOMED: Final = ".doomed"
 DRAFTS: Final = "drafts"
 
 
-class Lost(Exception):
+class ArtifactLost(Exception):
     """The file is not there, or does not hold what was written; `str()` says which."""
 
 
-class Kept(NamedTuple):
+class StoredFile(NamedTuple):
     """A file that is there: `hash` is the SHA-256 (hex) of its bytes, and names it."""
 
     hash: str
@@ -47,11 +47,11 @@ class Artifacts(Protocol):
         """Make a draft appear under its hash, whole and on the disk; one that is there already becomes new again, as `sweep` sees it."""
 
     def read(self, name: str) -> Path | bytes:
-        """A file as polars takes it, its bytes checked against its name; `Lost` when they are not there or are others."""
+        """A file as polars takes it, its bytes checked against its name; `ArtifactLost` when they are not there or are others."""
 
     def has(self, name: str) -> bool: ...
 
-    def every(self) -> Iterator[Kept]:
+    def every(self) -> Iterator[StoredFile]:
         """All files."""
 
     def now_ms(self) -> int:
@@ -61,12 +61,12 @@ class Artifacts(Protocol):
         """Delete files; with `before_ms`, only those that have not become new since."""
 
 
-def finish(draft: BinaryIO) -> Kept:
+def finish(draft: BinaryIO) -> StoredFile:
     """Hash and size of what was written into a draft."""
     draft.flush()
     draft.seek(0)
     name = hashlib.file_digest(draft, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto of it
-    return Kept(name, draft.tell())
+    return StoredFile(name, draft.tell())
 
 
 def write_parquet(frame: polars.DataFrame, file: BinaryIO, compression: Literal["zstd", "uncompressed"] = "zstd") -> None:
@@ -83,7 +83,7 @@ def write_parquet(frame: polars.DataFrame, file: BinaryIO, compression: Literal[
         raise OSError(f"the file can't be written: {error}") from error
 
 
-def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> Kept:
+def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> StoredFile:
     """Keep the file that `content` writes."""
     with artifacts.draft() as draft:
         content(draft)
@@ -117,22 +117,22 @@ class Folder:
         try:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != name:
-                    raise Lost("is damaged")
+                    raise ArtifactLost("is damaged")
         except FileNotFoundError:
-            raise Lost("is gone") from None
+            raise ArtifactLost("is gone") from None
         return path
 
     def has(self, name: str) -> bool:
         return self.path(name).is_file()
 
-    def every(self) -> Iterator[Kept]:
+    def every(self) -> Iterator[StoredFile]:
         for doomed in self._folder.glob(f"??/*{DOOMED}"):  # of a process that was killed while it deleted
             with suppress(FileNotFoundError):
                 doomed.rename(doomed.with_suffix(SUFFIX))
         for path in self._folder.glob(f"??/*{SUFFIX}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
-                yield Kept(path.name.removesuffix(SUFFIX), status.st_size, status.st_mtime_ns // 1_000_000)
+                yield StoredFile(path.name.removesuffix(SUFFIX), status.st_size, status.st_mtime_ns // 1_000_000)
 
     def now_ms(self) -> int:
         with self.draft() as new:

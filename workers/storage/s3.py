@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from workers.errors import Unavailable
-from workers.storage.artifacts import SUFFIX, Kept, Lost, nameless
+from workers.storage.artifacts import SUFFIX, ArtifactLost, StoredFile, nameless
 
 CLOCK = "clock"
 
@@ -38,7 +38,7 @@ class Bucket:
         try:
             with _reached():
                 obstore.put(self._store, _key(name), draft)
-        except Lost as error:
+        except ArtifactLost as error:
             raise OSError("the object store failed: it has no such bucket") from error
 
     def read(self, name: str) -> bytes:
@@ -47,20 +47,20 @@ class Bucket:
         with _reached():
             data = bytes(obstore.get(self._store, _key(name)).bytes())
         if hashlib.sha256(data).hexdigest() != name:
-            raise Lost("is damaged")
+            raise ArtifactLost("is damaged")
         return data
 
     def has(self, name: str) -> bool:
         return self._modified_ms(name) is not None
 
-    def every(self) -> Iterator[Kept]:
+    def every(self) -> Iterator[StoredFile]:
         import obstore
 
         with _reached():
             for found in (item for batch in obstore.list(self._store) for item in batch):
                 if found["path"].endswith(SUFFIX):
                     name = found["path"].rpartition("/")[2].removesuffix(SUFFIX)
-                    yield Kept(name, found["size"], int(found["last_modified"].timestamp() * 1000))
+                    yield StoredFile(name, found["size"], int(found["last_modified"].timestamp() * 1000))
 
     def now_ms(self) -> int:
         import obstore
@@ -85,7 +85,7 @@ class Bucket:
         try:
             with _reached():
                 return int(obstore.head(self._store, _key(name))["last_modified"].timestamp() * 1000)
-        except Lost:
+        except ArtifactLost:
             return None
 
 
@@ -95,12 +95,12 @@ def _key(name: str) -> str:
 
 @contextmanager
 def _reached() -> Iterator[None]:
-    """A file that is not there as `Lost`, anything else that the store says as OSError."""
+    """A file that is not there as `ArtifactLost`, anything else that the store says as OSError."""
     from obstore.exceptions import BaseError, NotFoundError
 
     try:
         yield
     except (NotFoundError, FileNotFoundError) as error:
-        raise Lost("is gone") from error
+        raise ArtifactLost("is gone") from error
     except BaseError as error:
         raise OSError(f"the object store failed: {str(error).splitlines()[0]:.200}") from error

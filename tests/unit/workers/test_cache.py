@@ -20,8 +20,8 @@ class Point(msgspec.Struct):
 
 
 @pytest.fixture(autouse=True)
-def empty(monkeypatch: pytest.MonkeyPatch) -> cache._Kept:
-    kept = cache._Kept()
+def empty(monkeypatch: pytest.MonkeyPatch) -> cache._AnswerStore:
+    kept = cache._AnswerStore()
     monkeypatch.setattr(cache, "_kept", kept)
     return kept
 
@@ -89,7 +89,7 @@ def test_an_answer_is_forgotten_in_time(clock: list[float]) -> None:
     assert len(calls) == 2
 
 
-def test_the_least_used_goes_first_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, empty: cache._Kept) -> None:
+def test_the_least_used_goes_first_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, empty: cache._AnswerStore) -> None:
     monkeypatch.setattr(cache, "MOST_ENTRIES", 3)
     for x in (1, 2, 3, 1, 4):
         plain(x)

@@ -137,7 +137,7 @@ def test_the_last_of_two_rows_of_one_time_wins_when_repaired(market_data: Path) 
 
 
 def test_the_report_says_how_a_file_was_read(market_data: Path) -> None:
-    def report(name: str) -> files.Report:
+    def report(name: str) -> files.ImportReport:
         return files.read_with_report(market_data / "dirty" / name)[1]
 
     assert report("seconds.csv").time_format == "epoch s"
@@ -653,7 +653,7 @@ def test_a_file_of_many_blocks_is_read_as_one(monkeypatch: pytest.MonkeyPatch, t
     bars = synthetic(10_000, timeframe="1m")
     lines = bars.to_polars().write_csv().splitlines()
 
-    def read(rows: list[str], **options: Any) -> tuple[Bars, files.Report]:
+    def read(rows: list[str], **options: Any) -> tuple[Bars, files.ImportReport]:
         content = "\n".join(rows).encode()
         scratch = tmp_path / "scratch" if in_files else None
         return files.read_with_report(gzip.compress(content) if packed else content, scratch=scratch, **options)

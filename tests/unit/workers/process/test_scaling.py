@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from workers.process.scaling import Scaling, wanted
-from workers.queue.queue import Figures
+from workers.queue.queue import QueueStats
 
 SCALING = Scaling(least=0, most=8, levels="12")
 
 
-def figures(ready: int, held: int = 0, age_ms: int = 5000, *, levels: str = "1", paused: bool = False) -> Figures:
-    return Figures(ready, 0, held, age_ms if ready else -1, paused, levels if ready else "")
+def figures(ready: int, held: int = 0, age_ms: int = 5000, *, levels: str = "1", paused: bool = False) -> QueueStats:
+    return QueueStats(ready, 0, held, age_ms if ready else -1, paused, levels if ready else "")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def figures(ready: int, held: int = 0, age_ms: int = 5000, *, levels: str = "1",
         (3, figures(9, paused=True), True, 2),
     ],
 )
-def test_workers_follow_the_jobs_that_wait(running: int, found: Figures, idle: bool, expected: int) -> None:
+def test_workers_follow_the_jobs_that_wait(running: int, found: QueueStats, idle: bool, expected: int) -> None:
     assert wanted(running, found, SCALING, concurrency=2, idle=idle) == expected
 
 

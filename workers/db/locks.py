@@ -1,0 +1,12 @@
+"""Locks by name that last until the transaction ends."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+async def lock(session: AsyncSession, name: str) -> None:
+    """Wait until no other transaction holds `name`, then hold it. SQLite has one writer at a time and needs no lock."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
