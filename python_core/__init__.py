@@ -4,12 +4,13 @@ from python_core.data.bars import Bars
 from python_core.data.synthetic import synthetic
 from python_core.engine.control import Control
 from python_core.engine.kernel import backtest, engine, engine_reason, simulate
-from python_core.engine.result import CONTRACT, Result, Trade, fingerprint
+from python_core.engine.result import CONTRACT, Result, fingerprint
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Atr, Execution
 from python_core.optimize.sweep import SweepResult, sweep
 from python_core.strategy.params import Param
 from python_core.strategy.strategy import Signals, Strategy
+from python_core.trades import Trade
 from python_core.version import VERSION as __version__
 
 __all__ = [

@@ -89,7 +89,7 @@ def run(
 ) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
     """Run a plan over bars, or `masks` (uint8[n] each, 0 is false; None: never) in place of its conditions; fills `equity` (float64[n]).
 
-    Returns trades (words to be viewed as `simulate.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
+    Returns trades (words to be viewed as `trades.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
     the metrics in the order of `metrics.NAMES` (None: undefined; counts are whole), rejected orders, ambiguous bars, and whether the account was ruined.
     """
 

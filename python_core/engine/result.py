@@ -4,121 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
-from operator import index
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from python_core.data.bars import Bars
-from python_core.engine.simulate import REASONS, TRADE_DTYPE
 from python_core.execution import Execution
 from python_core.language.normalize import canonical
 from python_core.metrics.compute import Metrics
 from python_core.strategy.strategy import LEVELS, Signals, Strategy
+from python_core.trades import TRADE_DTYPE, Trades
 
 # Part of every fingerprint; raised whenever the same inputs may give other outputs than before.
 CONTRACT: Final = 1
-
-Reason = Literal[
-    "signal",
-    "reversal",
-    "stop_loss",
-    "trailing_stop",
-    "break_even",
-    "take_profit",
-    "partial_exit",
-    "time",
-    "liquidation",
-    "ruin",
-    "end",
-]
-
-
-class Trade(msgspec.Struct, frozen=True, kw_only=True):
-    """One exit of a position, whole or in part; money is in the quote currency.
-
-    `entry_price` is the position's average entry, `gross` the profit before `fees` and `funding` (both positive when paid),
-    `net` what is left; `mae` and `mfe` are the furthest move against and for the position as fractions of the entry price.
-    """
-
-    entry_time: int
-    exit_time: int
-    side: Literal["long", "short"]
-    quantity: float
-    entry_price: float
-    exit_price: float
-    gross: float
-    fees: float
-    funding: float
-    net: float
-    reason: Reason
-    bars_held: int
-    mae: float
-    mfe: float
-
-
-class Trades:
-    """The trades of a run in order; iterate for `Trade`s, or use `array` or `column` for NumPy arrays.
-
-    The compiled engine skips bars between events, so that `mae` and `mfe` are looked up when somebody first asks for them.
-    """
-
-    def __init__(self, array: npt.NDArray[np.void], complete: Callable[[], None] | None) -> None:
-        self._array = array
-        self._complete = complete
-
-    @property
-    def array(self) -> npt.NDArray[np.void]:
-        """All columns, a structured array of `simulate.TRADE_DTYPE`."""
-        if self._complete is not None:
-            self._complete()
-            self._complete = None
-        return self._array
-
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """One column of `array`, by its name there.
-
-        Raises:
-            KeyError: there is none of that name.
-        """
-        if name not in (names := TRADE_DTYPE.names or ()):
-            raise KeyError(f"trades have no column {name!r}: they have {', '.join(names)}")
-        return (self.array if name in ("mae", "mfe") else self._array)[name]
-
-    def __len__(self) -> int:
-        return len(self._array)
-
-    def __iter__(self) -> Iterator[Trade]:
-        for i in range(len(self.array)):
-            yield self[i]
-
-    def __getitem__(self, i: int) -> Trade:
-        (entry_time, exit_time, entry_index, exit_index, side, reason, quantity, entry, exit, gross, fees, funding, net, mae, mfe) = (
-            self.array[index(i)].item()
-        )
-        return Trade(
-            entry_time=entry_time,
-            exit_time=exit_time,
-            side="long" if side > 0 else "short",
-            quantity=quantity,
-            entry_price=entry,
-            exit_price=exit,
-            gross=gross,
-            fees=fees,
-            funding=funding,
-            net=net,
-            reason=REASONS[reason],
-            bars_held=exit_index - entry_index,
-            mae=mae,
-            mfe=mfe,
-        )
-
-    def __repr__(self) -> str:
-        return f"<Trades {len(self):,}>"
 
 
 class Result:

@@ -6,7 +6,7 @@ It is written to be read beside the contract. The compiled engine gives the same
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,25 +15,19 @@ from python_core.data.bars import Bars
 from python_core.engine.control import Control
 from python_core.engine.signals import Orders
 from python_core.execution import Atr, Execution
-
-REASONS: Final = (
-    "signal",
-    "reversal",
-    "stop_loss",
-    "trailing_stop",
-    "break_even",
-    "take_profit",
-    "partial_exit",
-    "time",
-    "liquidation",
-    "ruin",
-    "end",
-)
-SIGNAL, REVERSAL, STOP_LOSS, TRAILING_STOP, BREAK_EVEN, TAKE_PROFIT, PARTIAL_EXIT, TIME, LIQUIDATION, RUIN, END = range(len(REASONS))
-
-TRADE_DTYPE: Final = np.dtype(
-    [(name, "<i8") for name in ("entry_time", "exit_time", "entry_index", "exit_index", "side", "reason")]
-    + [(name, "<f8") for name in ("quantity", "entry_price", "exit_price", "gross", "fees", "funding", "net", "mae", "mfe")]
+from python_core.trades import (
+    BREAK_EVEN,
+    END,
+    LIQUIDATION,
+    PARTIAL_EXIT,
+    REVERSAL,
+    RUIN,
+    SIGNAL,
+    STOP_LOSS,
+    TAKE_PROFIT,
+    TIME,
+    TRADE_DTYPE,
+    TRAILING_STOP,
 )
 
 

@@ -41,9 +41,9 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from python_core.data.timeframes import DAY_MS, WEEK_MS
-from python_core.engine.simulate import LIQUIDATION
 from python_core.execution import Calendar
 from python_core.numerics.elementary import power
+from python_core.trades import LIQUIDATION
 
 _Value = float | None
 _TradeCount = Annotated[int, Meta(ge=0, description="Closed trades; every partial exit is one.")]
@@ -219,7 +219,7 @@ def compute(
     Args:
         equity: float64[n], money at each bar's close, n >= 1.
         time_ms: int64[n], the bars' open times.
-        trades: structured array with the columns of `simulate.TRADE_DTYPE`, in the order of exits.
+        trades: structured array with the columns of `trades.TRADE_DTYPE`, in the order of exits.
         exposed_bars: bars with a position.
         traded_notional: money, over all fills.
         first_open, last_close: prices of the first and the last bar.

@@ -16,8 +16,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.engine.simulate import REASONS
 from python_core.metrics.compute import RUN_NAMES, Metrics
+from python_core.trades import REASONS
 from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.runs import EquityCurve, RunResult, TradePage, encode, now_ms

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from python_core.engine.simulate import LIQUIDATION, SIGNAL, STOP_LOSS, TRADE_DTYPE
 from python_core.metrics.compute import COUNTS, NAMES, RUN_NAMES, Metrics, TradeMetrics, compute
+from python_core.trades import LIQUIDATION, SIGNAL, STOP_LOSS, TRADE_DTYPE
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
