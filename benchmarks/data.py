@@ -68,7 +68,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await create(data, "bars", folder / "bars.csv", catalog.Instrument(), ImportOptions())
                 return time.perf_counter() - begin
 
-    _ = read.read(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
+    _ = read.read_bars(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
     seconds = asyncio.run(run())
     return {"import": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
 

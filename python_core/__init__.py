@@ -7,6 +7,7 @@ from python_core.engine.kernel import backtest, engine, engine_reason, simulate
 from python_core.engine.result import CONTRACT, Result, fingerprint
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Atr, Execution
+from python_core.files.read import from_arrow, read_bars
 from python_core.optimize.sweep import SweepResult, sweep
 from python_core.strategy.params import Param
 from python_core.strategy.strategy import Signals, Strategy
@@ -37,6 +38,8 @@ __all__ = [
     "engine",
     "engine_reason",
     "fingerprint",
+    "from_arrow",
+    "read_bars",
     "simulate",
     "sweep",
     "synthetic",

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from python_core.data import timeframes
+from python_core.data.columns import (
+    COLUMNS,
+    LAST_TIME_MS,
+    PRICES,
+    Floats,
+    Integers,
+    float_column,
+    funding_columns,
+    integer_column,
+    iso,
+    mark_columns,
+    mark_extremes,
+)
 from python_core.errors import BarsError
 
 if TYPE_CHECKING:
     import polars
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
-PRICES = ("open", "high", "low", "close")
-COLUMNS = ("time", *PRICES, "volume")
-# 1970-01-01 .. 9999-12-31: what a date-time library can show, and far from the edge of int64 arithmetic.
-LAST_TIME_MS = 253_402_300_799_999
-_BLOCK = 1 << 14
+_BLOCK: Final = 1 << 14  # bars whose values stay in the cache while they are checked
 
 
 class Bars:
@@ -79,7 +83,7 @@ class Bars:
                 hint="give the timeframe the bars really have",
             )
         self.funding = funding_columns(*_parts("funding", funding, "time, rate")) if funding is not None else None
-        self.mark = _mark(self.time, *_parts("mark", mark, "low, high")) if mark is not None else None
+        self.mark = mark_extremes(self.time, *_parts("mark", mark, "low, high")) if mark is not None else None
 
     @classmethod
     def _known(
@@ -275,20 +279,6 @@ class Bars:
                     digest.update(_little_endian(values))
         return digest.hexdigest()
 
-    @staticmethod
-    def read(source: str | Path | bytes | BinaryIO, *, timeframe: str | int | None = None, symbol: str = "") -> Bars:
-        """Bars of a CSV, Parquet or Arrow file; `python_core.files.read` has more options and a report."""
-        from python_core.files import read as files
-
-        return files.read(source, timeframe=timeframe, symbol=symbol)
-
-    @staticmethod
-    def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "") -> Bars:
-        """Bars of anything that speaks Arrow's C stream (pyarrow, polars, pandas, DuckDB), columns named as here."""
-        from python_core.files import read as files
-
-        return files.from_arrow(table, timeframe=timeframe, symbol=symbol)
-
     def to_polars(self) -> polars.DataFrame:
         """The six columns as a polars frame."""
         import polars
@@ -296,60 +286,8 @@ class Bars:
         return polars.DataFrame({name: getattr(self, name) for name in COLUMNS})
 
 
-def iso(time_ms: int | np.int64) -> str:
-    """A time as people write it: 2024-03-01T12:00Z."""
-    try:
-        return datetime.fromtimestamp(int(time_ms) / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
-    except (OverflowError, ValueError, OSError):
-        return str(time_ms)
-
-
-def float_column(name: str, values: npt.ArrayLike) -> Floats:
-    """`values` as a read-only contiguous float64 array; a conversion that would lose a value is refused."""
-    array = _one_dimension(name, values)
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        raise BarsError(f"the dtype is {array.dtype}", where=name, hint="give float64")
-    if array.dtype.kind in "iu" and (wide := (array > 2**53) | (array < -(2**53))).any():
-        i = int(wide.argmax())
-        raise BarsError(f"bar {i} has {array[i]}, which float64 can't hold", where=name, hint="give values up to 2**53")
-    return _read_only(np.require(array, np.float64, ["C", "A"]))
-
-
-def integer_column(name: str, values: npt.ArrayLike) -> Integers:
-    """`values` as a read-only contiguous int64 array of epoch milliseconds; datetime64 is converted."""
-    array = _one_dimension(name, values)
-    if array.dtype.kind == "M":
-        if np.isnat(array).any():
-            raise BarsError(f"row {int(np.isnat(array).argmax())} is not a time (NaT)", where=name)
-        milliseconds = array.astype("datetime64[ms]")
-        # There and back, since a time too far away for milliseconds comes out as another one.
-        if not (exact := milliseconds.astype(array.dtype) == array).all():
-            i = int((~exact).argmax())
-            raise BarsError(f"row {i} is {array[i]}, which int64 milliseconds can't hold", where=name, hint="give whole milliseconds")
-        array = milliseconds.astype(np.int64)
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (np.abs(array) < 2**53)
-        whole &= np.floor(np.where(whole, array, 0.5)) == array
-        if not whole.all():
-            i = int((~whole).argmax())
-            raise BarsError(
-                f"row {i} is {array[i]!s}, not a whole number of milliseconds", where=name, hint="give int64 epoch milliseconds"
-            )
-    elif array.dtype.kind not in "iu" or array.dtype == np.uint64:
-        raise BarsError(f"the dtype is {array.dtype}", where=name, hint="give int64 epoch milliseconds or datetime64")
-    return _read_only(np.require(array, np.int64, ["C", "A"]))
-
-
-def _one_dimension(name: str, values: npt.ArrayLike) -> np.ndarray:
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise BarsError(f"bar {int(np.ma.getmaskarray(values).argmax())} is masked", where=name, hint="give a value for each bar")
-    try:
-        array = np.asarray(values)
-    except Exception as error:  # whatever an object's own conversion raises
-        raise BarsError(f"not an array ({error})", where=name, hint="give one number for each bar") from error
-    if array.ndim != 1:
-        raise BarsError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
-    return array if array.size else array.astype(np.float64)
+def _little_endian(values: np.ndarray) -> memoryview:
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
 def _parts(name: str, arrays: Any, parts: str) -> tuple[Any, ...]:
@@ -357,52 +295,3 @@ def _parts(name: str, arrays: Any, parts: str) -> tuple[Any, ...]:
     if len(found) != len(parts.split(", ")):
         raise BarsError(f"{type(arrays).__name__} is no ({parts})", where=name, hint="give a tuple of these arrays")
     return found
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _little_endian(values: np.ndarray) -> memoryview:
-    return values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B")
-
-
-def funding_columns(time: npt.ArrayLike, rate: npt.ArrayLike) -> tuple[Integers, Floats]:
-    """A funding series, checked: int64 times, strictly increasing, and finite float64 rates."""
-    times, rates = _times("funding time", time), float_column("funding rate", rate)
-    if len(times) != len(rates):
-        raise BarsError(f"{len(rates):,} values for {len(times):,} times", where="funding rate")
-    if len(rates) and not np.isfinite(rates).all():
-        i = int((~np.isfinite(rates)).argmax())
-        raise BarsError(f"row {i} is {rates[i]!s}", where="funding rate", hint="rates are finite fractions, 0.0001 is 1 basis point")
-    return times, rates
-
-
-def mark_columns(time: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Integers, Floats, Floats]:
-    """A mark price series, checked: int64 open times, strictly increasing, and the lowest and highest mark price of each bar."""
-    times = _times("mark time", time)
-    return times, *_mark(times, low, high)
-
-
-def _times(name: str, values: npt.ArrayLike) -> Integers:
-    times = integer_column(name, values)
-    if len(times) > 1 and not (ordered := times[1:] > times[:-1]).all():
-        i = int((~ordered).argmax()) + 1
-        raise BarsError(f"row {i} ({iso(times[i])}) is not after the row before it", where=name)
-    return times
-
-
-def _mark(times: Integers, low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[Floats, Floats]:
-    columns = float_column("mark low", low), float_column("mark high", high)
-    for name, values in zip(("mark low", "mark high"), columns, strict=True):
-        if len(values) != len(times):
-            raise BarsError(f"{len(values):,} values for {len(times):,} bars", where=name)
-        if len(values) and not (np.isfinite(values.max()) and values.min() > 0):
-            i = int((~(np.isfinite(values) & (values > 0))).argmax())
-            raise BarsError(f"bar {i} has {values[i]!s}", where=name, hint="prices are finite and greater than 0")
-    if (columns[0] > columns[1]).any():
-        i = int((columns[0] > columns[1]).argmax())
-        raise BarsError(f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low")
-    return columns

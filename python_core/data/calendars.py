@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from python_core.data import timeframes
-from python_core.data.bars import Integers
+from python_core.data.columns import Integers
 from python_core.data.timeframes import DAY_MS, WEEK_MS
 from python_core.errors import BarstormError
 

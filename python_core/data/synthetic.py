@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core.data import timeframes
-from python_core.data.bars import LAST_TIME_MS, Bars, Floats, Integers
+from python_core.data.bars import Bars
+from python_core.data.columns import LAST_TIME_MS, Floats, Integers
 from python_core.errors import BarsError
 
 Words = npt.NDArray[np.uint64]

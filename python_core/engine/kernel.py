@@ -90,7 +90,7 @@ def checked(bars: Bars, execution: Execution | None, control: Control | None) ->
         EngineError: one of them is of another type.
     """
     if not isinstance(bars, Bars):
-        raise EngineError(f"{type(bars).__name__} is no Bars", where="bars", hint="use bt.Bars(...) or bt.Bars.read(path)")
+        raise EngineError(f"{type(bars).__name__} is no Bars", where="bars", hint="use bt.Bars(...) or bt.read_bars(path)")
     if execution is not None and not isinstance(execution, Execution):
         raise EngineError(f"{type(execution).__name__} is no Execution", where="execution", hint="use bt.Execution(commission=0.001, ...)")
     if control is not None and not isinstance(control, Control):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -11,8 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from python_core.data.bars import COLUMNS, PRICES, Bars, Floats, Integers, iso
+from python_core.data.bars import Bars
 from python_core.data.calendars import gaps
+from python_core.data.columns import COLUMNS, PRICES, Floats, Integers, iso
 from python_core.data.timeframes import smallest_step
 from python_core.errors import BarsError, BarstormError
 from python_core.files import headers as columns
@@ -98,7 +98,7 @@ def _cleaned(
     skipped: list[Integers] = []
     faults: list[tuple[int, str, str]] = []
     for block in blocks:
-        raw = raw or replace(block, frame=block.frame.clear())
+        raw = raw or msgspec.structs.replace(block, frame=block.frame.clear())
         columns.check_rows(seen + len(block.frame), block.file)
         cells: dict[str, Any] = {"time": times.read(block)}
         cells |= {name: _numbers(block, name) for name in COLUMNS[1:]}

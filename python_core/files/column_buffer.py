@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from python_core.data.bars import COLUMNS
+from python_core.data.columns import COLUMNS
 
 
 class ColumnBuffer:
@@ -24,6 +23,8 @@ class ColumnBuffer:
         self._files: dict[str, IO[bytes]] = {}
         self._pieces: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
         if scratch is not None:
+            import tempfile
+
             scratch.mkdir(parents=True, exist_ok=True)
             for name in COLUMNS:
                 self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115

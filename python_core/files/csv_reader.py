@@ -6,10 +6,11 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from python_core.data.bars import COLUMNS
+import msgspec
+
+from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, FileError
 from python_core.files import headers
 from python_core.files.headers import RawTable
@@ -30,8 +31,7 @@ _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _UNKNOWN_HINT: Final = "give CSV, Parquet or Arrow"
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """How a text is cut into cells."""
 
     start: int
@@ -66,8 +66,7 @@ def lines_of(file: BinaryIO, begun: bytes, end: bytes, name: str) -> Iterator[by
     yield rest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sheet:
+class _Sheet(msgspec.Struct, frozen=True, kw_only=True):
     """How the blocks of a file are read."""
 
     name: str

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from python_core.data.bars import COLUMNS
+import msgspec
+
+from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, BarstormError, FileError
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class RawTable:
+class RawTable(msgspec.Struct, frozen=True, kw_only=True):
     """A file's cells, and where they came from."""
 
     frame: polars.DataFrame

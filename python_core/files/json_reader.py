@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from python_core.data.bars import COLUMNS
+from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, FileError
 from python_core.files import headers
 from python_core.files.csv_reader import MAX_LINE_BYTES, count_lines, lines_of

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, Final
 import msgspec
 import numpy as np
 
-from python_core.data.bars import COLUMNS, Bars
+from python_core.data.bars import Bars
+from python_core.data.columns import COLUMNS
 from python_core.errors import FileError
 
 MAGIC: Final = b"barstorm columns 1\n"

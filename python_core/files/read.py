@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from python_core.data import calendars, timeframes
-from python_core.data.bars import COLUMNS, Bars
+from python_core.data.bars import Bars
+from python_core.data.columns import COLUMNS
 from python_core.errors import BarstormError, FileError
 from python_core.files import csv_reader, headers, json_reader
 from python_core.files.cleaning import ImportReport, Policy, clean, numbers_of
@@ -36,7 +37,7 @@ _FOREIGN: Final = (
 )
 
 
-def read(
+def read_bars(
     source: Source,
     *,
     timeframe: str | int | None = None,

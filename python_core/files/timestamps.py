@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from python_core.data.bars import LAST_TIME_MS, Integers
+from python_core.data.columns import LAST_TIME_MS, Integers
 from python_core.data.timeframes import MILLISECONDS
 from python_core.errors import BarsError
 from python_core.files.headers import RawTable

@@ -125,7 +125,7 @@ def assert_same(texts: Iterable[str], one: Iterable[np.ndarray], other: Iterable
 
 @cache
 def read(path: Path) -> bt.Bars:
-    return bt.Bars.read(path)
+    return bt.read_bars(path)
 
 
 def some_bars(random: Random, files: Path) -> bt.Bars:

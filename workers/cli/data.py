@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import get_args
 
-from python_core.data.bars import iso
+from python_core.data.columns import iso
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
 from workers.data.catalog import Dataset, instrument

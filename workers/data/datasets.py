@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.data.bars import funding_columns, mark_columns
 from python_core.data.calendars import gaps
+from python_core.data.columns import funding_columns, mark_columns
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset, Instrument
 from workers.data.parts import Columns, Drafts, Part, Series

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, Literal, NamedTuple
 import numpy as np
 
 import python_core as bt
-from python_core.data.bars import COLUMNS, iso
+from python_core.data.columns import COLUMNS, iso
 from workers.errors import Conflict, Invalid
 from workers.storage import artifacts
 from workers.storage.artifacts import ArtifactLost, Artifacts

@@ -77,7 +77,7 @@ def test_an_instrument_is_told_and_checked(client: httpx.Client) -> None:
 
 
 def test_an_equity_has_gaps_within_the_sessions_of_its_exchange_only(client: httpx.Client, market_data: Path) -> None:
-    bars = bt.Bars.read(market_data / "goog-1d.csv")
+    bars = bt.read_bars(market_data / "goog-1d.csv")
     about = {"symbol": "GOOG", "exchange": "XNAS", "kind": "equity"}
     assert upload(client, "by the clock", csv(bars), **about | {"exchange": "nasdaq"}).raise_for_status().json()["gaps"] == 463
     rows = csv(bars).splitlines(keepends=True)
@@ -94,7 +94,7 @@ def test_an_equity_has_gaps_within_the_sessions_of_its_exchange_only(client: htt
 
 
 def test_bars_and_funding_are_appended_and_old_versions_stay(client: httpx.Client, market_data: Path) -> None:
-    bars = bt.Bars.read(market_data / "xrpusdt-perp-5m.parquet")
+    bars = bt.read_bars(market_data / "xrpusdt-perp-5m.parquet")
     upload(client, "xrp", csv(bars[:1000])).raise_for_status()
     address = "/datasets/xrp/append"
     second = client.post(address, content=gzip.compress(csv(bars[900:])), headers=RAW).raise_for_status().json()
@@ -163,12 +163,12 @@ def test_every_public_file_goes_in_and_comes_out_with_equal_values(client: httpx
         if path.suffix not in (".csv", ".parquet"):
             continue
         dataset = upload(client, path.name, path.read_bytes()).raise_for_status().json()
-        original = bt.Bars.read(path)
+        original = bt.read_bars(path)
         assert (dataset["rows"], dataset["fingerprint"]) == (len(original), original.fingerprint)
         for form in ("parquet", "csv", "arrow"):
             answer = client.get(f"/datasets/{dataset['id']}/file", params={"format": form}).raise_for_status()
             assert f"bars.{form}" in answer.headers["content-disposition"]
-            assert read.read(answer.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
+            assert read.read_bars(answer.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
 
 
 def test_bars_are_read_in_pages_thinned_and_resampled(client: httpx.Client) -> None:

@@ -46,9 +46,9 @@ def test_a_file_is_imported_shown_grown_exported_and_forgotten(capsys: Captured,
     assert "owner        me\n" in shown
     for name in ("out.parquet", "out.csv", "out.arrow"):
         assert command(capsys, "export", "btc", tmp_path / name)[0] == 0
-        assert bt.Bars.read(tmp_path / name).fingerprint == bars.fingerprint
+        assert bt.read_bars(tmp_path / name).fingerprint == bars.fingerprint
     assert command(capsys, "export", "btc", tmp_path / "hours.csv", "--timeframe", "1h")[0] == 0
-    assert bt.Bars.read(tmp_path / "hours.csv").fingerprint == bars.resample("1h").fingerprint
+    assert bt.read_bars(tmp_path / "hours.csv").fingerprint == bars.resample("1h").fingerprint
     assert command(capsys, "delete", "btc")[0] == 0
     assert command(capsys, "show", "btc")[0] == 1
 

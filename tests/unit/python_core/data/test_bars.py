@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from python_core.data.bars import COLUMNS, PRICES, Bars, iso
+from python_core.data.bars import Bars
+from python_core.data.columns import COLUMNS, PRICES, iso
 from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError
+from python_core.files.read import from_arrow
 
 MINUTE = 60_000
 
@@ -274,7 +276,7 @@ def test_bars_become_a_polars_frame_and_back() -> None:
     bars = Bars(**columns())
     frame = bars.to_polars()
     assert frame.schema == polars.Schema({"time": polars.Int64, **dict.fromkeys((*PRICES, "volume"), polars.Float64)})
-    assert Bars.from_arrow(frame).fingerprint == bars.fingerprint
+    assert from_arrow(frame).fingerprint == bars.fingerprint
 
 
 @given(st.lists(st.tuples(*[st.floats(width=64)] * 5), min_size=1, max_size=6))

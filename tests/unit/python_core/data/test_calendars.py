@@ -12,7 +12,6 @@ import polars
 import pytest
 
 from python_core.data import calendars
-from python_core.data.bars import Bars
 from python_core.data.timeframes import MILLISECONDS
 from python_core.errors import BarstormError
 from python_core.files import read
@@ -54,7 +53,7 @@ def test_real_daily_bars_lack_no_session(market_data: Path, calendar: str) -> No
 
 
 def test_a_missing_session_is_a_gap_and_weekends_holidays_and_a_storm_are_none(market_data: Path) -> None:
-    time = Bars.read(market_data / "goog-1d.csv").time
+    time = read.read_bars(market_data / "goog-1d.csv").time
     days = (time // DAY).tolist()
     epoch = date(1970, 1, 1)
     # New York was closed on both days before.

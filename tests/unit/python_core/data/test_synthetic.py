@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from python_core.data import timeframes
-from python_core.data.bars import COLUMNS, PRICES
+from python_core.data.columns import COLUMNS, PRICES
 from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError
 

@@ -136,7 +136,7 @@ def test_signals_that_depend_on_the_start_of_the_data_are_caught() -> None:
 
 @pytest.mark.parametrize("name", library.names())
 def test_the_library_is_sound_on_real_bars(name: str, market_data: Path) -> None:
-    bars = bt.Bars.read(market_data / "ethbtc-5m.parquet")
+    bars = bt.read_bars(market_data / "ethbtc-5m.parquet")
     strategy = library.load(name).strategy
     assert diagnose.check(bars, strategy, cuts=5).sound
     for timeframe in ("15m", "4h"):

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from python_core.data.bars import COLUMNS, Bars
+from python_core.data.bars import Bars
+from python_core.data.columns import COLUMNS
 from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError, FileError
 from python_core.files import csv_reader
@@ -46,7 +47,7 @@ def with_times(times: list[str]) -> bytes:
 
 def refusal(source: Any, **options: Any) -> BarstormError:
     with pytest.raises((FileError, BarsError)) as caught:
-        files.read(source, **options)
+        files.read_bars(source, **options)
     error = caught.value
     assert error.code
     assert error.hint
@@ -123,16 +124,16 @@ def test_what_was_noticed_names_its_lines(market_data: Path) -> None:
 
 
 def test_dirty_files_that_only_look_different_hold_the_same_bars(market_data: Path) -> None:
-    clean = files.read(market_data / "xrpusdt-perp-1h.parquet")[:60]
+    clean = files.read_bars(market_data / "xrpusdt-perp-1h.parquet")[:60]
     for name in ("titled-header.csv", "compressed.csv.gz", "semicolon-comma.csv", "iso-offset.csv", "seconds.csv", "bom-crlf.csv"):
-        assert files.read(market_data / "dirty" / name).fingerprint == clean.fingerprint
-    assert files.read(market_data / "dirty/no-header.csv", header=False).fingerprint == clean.fingerprint
+        assert files.read_bars(market_data / "dirty" / name).fingerprint == clean.fingerprint
+    assert files.read_bars(market_data / "dirty/no-header.csv", header=False).fingerprint == clean.fingerprint
     for name, policy in (("unsorted.csv", "repair"), ("duplicate-same.csv", "drop"), ("duplicate-same.csv", "repair")):
-        assert files.read(market_data / "dirty" / name, policy=policy).fingerprint == clean.fingerprint
+        assert files.read_bars(market_data / "dirty" / name, policy=policy).fingerprint == clean.fingerprint
 
 
 def test_the_last_of_two_rows_of_one_time_wins_when_repaired(market_data: Path) -> None:
-    bars = files.read(market_data / "dirty/duplicate-conflict.csv", policy="repair")
+    bars = files.read_bars(market_data / "dirty/duplicate-conflict.csv", policy="repair")
     assert bars.close[9] == 1.10394284
 
 
@@ -189,7 +190,7 @@ def test_a_path_bytes_and_an_open_file_are_read_alike(market_data: Path) -> None
     for name in ("goog-1d.csv", "goog-1d.parquet", "dirty/compressed.csv.gz"):
         path = market_data / name
         with path.open("rb") as opened:
-            readings = [files.read(path), files.read(str(path)), files.read(path.read_bytes()), files.read(opened), Bars.read(path)]
+            readings = [files.read_bars(path), files.read_bars(str(path)), files.read_bars(path.read_bytes()), files.read_bars(opened)]
         assert len({bars.fingerprint for bars in readings}) == 1
 
 
@@ -235,11 +236,11 @@ def test_bars_written_and_read_have_the_same_bits(kind: str) -> None:
     @given(some_bars())
     @settings(max_examples=FEWER)
     def check(bars: Bars) -> None:
-        assert files.read(WRITERS[kind](bars)).fingerprint == bars.fingerprint
+        assert files.read_bars(WRITERS[kind](bars)).fingerprint == bars.fingerprint
 
     check()
     made = synthetic(5_000, timeframe="5m")
-    assert files.read(WRITERS[kind](made)).fingerprint == made.fingerprint
+    assert files.read_bars(WRITERS[kind](made)).fingerprint == made.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_other_columns_blank_lines_and_a_title_are_passed_over() -> None:
     rows = table()
     data = b"https://example.org/history\n" + text([[*row[:1], "caf\xe9", *row[1:], "0"] for row in rows]).replace(b"\xc3\xa9", b"\xe9")
     data = data.replace(b"time,caf\xe9", b"time,name").replace(b"volume,0", b"volume,trades") + b"\n\n"
-    bars = files.read(data)
+    bars = files.read_bars(data)
     assert bars.time.tolist() == HOURS.tolist()
     broken = data.replace(b"1.75", b"x", 1)
     assert "line 3, close: 'x' is not a number" in str(refusal(broken))
@@ -273,19 +274,19 @@ def test_other_columns_blank_lines_and_a_title_are_passed_over() -> None:
 
 def test_a_trailing_separator_in_each_line_is_no_column() -> None:
     rows = [table()[0], *([*row, ""] for row in table()[1:])]
-    assert len(files.read(text(rows))) == 6
+    assert len(files.read_bars(text(rows))) == 6
 
 
 def test_blanks_and_quotes_around_numbers_are_passed_over() -> None:
     rows = [[f" {cell} " for cell in row] for row in table()]
-    assert files.read(text(rows)).close.tolist() == [1.75] * 6
+    assert files.read_bars(text(rows)).close.tolist() == [1.75] * 6
 
 
 def test_date_and_time_of_day_may_be_two_columns() -> None:
     rows = [["2021.11.17", f"0{hour}:00", "1.5", "2.25", "1.25", "1.75", "10"] for hour in range(1, 7)]
     header = ["<DATE>", "<TIME>", "<OPEN>", "<HIGH>", "<LOW>", "<CLOSE>", "<TICKVOL>"]
-    assert files.read(text([header, *rows], "\t")).time.tolist() == HOURS.tolist()
-    assert files.read(text(rows), header=False).time.tolist() == HOURS.tolist()
+    assert files.read_bars(text([header, *rows], "\t")).time.tolist() == HOURS.tolist()
+    assert files.read_bars(text(rows), header=False).time.tolist() == HOURS.tolist()
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ def test_date_and_time_of_day_may_be_two_columns() -> None:
 )
 def test_a_time_may_be_written_as(form: str) -> None:
     times = [datetime.fromtimestamp(time / 1000, UTC).strftime(form) for time in HOURS.tolist()]
-    assert files.read(with_times(times)).time.tolist() == HOURS.tolist()
+    assert files.read_bars(with_times(times)).time.tolist() == HOURS.tolist()
 
 
 @pytest.mark.parametrize("per_second", [1, 1_000, 1_000_000, 1_000_000_000])
@@ -316,15 +317,15 @@ def test_the_unit_of_epoch_times_is_found(per_second: int, suffix: str) -> None:
     if suffix and per_second == 1_000_000_000:
         assert "whole milliseconds" in str(refusal(with_times(times)))  # floats of that size skip most integers
     else:
-        assert files.read(with_times(times)).time.tolist() == HOURS.tolist()
+        assert files.read_bars(with_times(times)).time.tolist() == HOURS.tolist()
     frame = polars.DataFrame(table()[1:], schema=list(COLUMNS), orient="row").with_columns(polars.all().cast(polars.Float64))
     frame = frame.with_columns(time=polars.Series([time // 1000 * per_second for time in HOURS.tolist()]))
     assert files.from_arrow(frame).time.tolist() == HOURS.tolist()
 
 
 def test_milliseconds_of_the_first_years_are_known_by_their_step() -> None:
-    assert files.read(with_times(["0", "60000", "120000"])).timeframe == "1m"
-    assert files.read(with_times(["0", "60", "120"])).time.tolist() == [0, 60_000, 120_000]
+    assert files.read_bars(with_times(["0", "60000", "120000"])).timeframe == "1m"
+    assert files.read_bars(with_times(["0", "60", "120"])).time.tolist() == [0, 60_000, 120_000]
 
 
 def test_times_with_and_without_seconds_or_fractions_may_be_mixed() -> None:
@@ -379,7 +380,7 @@ def test_dates_integers_decimals_and_texts_of_parquet_are_read() -> None:
     frame = frame.with_columns(polars.col("Low").cast(polars.Decimal(10, 2)), polars.col("Close").cast(polars.Float32))
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
-    bars = files.read(buffer.getvalue())
+    bars = files.read_bars(buffer.getvalue())
     assert bars.timeframe == "1d"
     assert bars.high.tolist() == [2.5] * 3
     assert "row 2, High: 'x' is not a number" in str(refusal_of_frame(frame.with_columns(High=polars.Series(["2.5", "x", "2"]))))
@@ -401,7 +402,7 @@ def test_anything_with_an_arrow_stream_becomes_bars() -> None:
             return made.to_polars().__arrow_c_stream__(requested_schema)
 
     assert files.from_arrow(Table()).fingerprint == made.fingerprint
-    assert Bars.from_arrow(made.to_polars(), timeframe="1h", symbol="X").symbol == "X"
+    assert files.from_arrow(made.to_polars(), timeframe="1h", symbol="X").symbol == "X"
     assert "__arrow_c_stream__" in str(refusal_of_frame({"time": [1]}))
 
 
@@ -412,13 +413,13 @@ def test_an_unclosed_quote_swallows_no_rows(line: int, names: bool) -> None:
     for i, row in enumerate(rows[1:]):
         row[0] = str(HOURS[0] + 60_000 * i)
     good = text(rows)
-    assert len(files.read(good)) == 6_000
+    assert len(files.read_bars(good)) == 6_000
     rows[line - 1][1] = '"' + rows[line - 1][1]
     try:
-        outcome = files.read(text(rows)).fingerprint
+        outcome = files.read_bars(text(rows)).fingerprint
     except (FileError, BarsError) as error:
         outcome = str(error)
-    assert outcome == files.read(good).fingerprint or "close each quote" in outcome or f"line {line}, open" in outcome
+    assert outcome == files.read_bars(good).fingerprint or "close each quote" in outcome or f"line {line}, open" in outcome
 
 
 def test_columns_are_found_in_the_files_of_well_known_sources() -> None:
@@ -433,12 +434,12 @@ def test_columns_are_found_in_the_files_of_well_known_sources() -> None:
     shares = rows("Date,Open,High,Low,Close,Adj Close,Volume", "2021-11-{2:02},1,2,1,2,9,3")
     ticks = rows("Gmt time,Open,High,Low,Close,Volume", "17.11.2021 0{2}:00:00.000,1,2,1,2,3")
     for data in (exchange, klines, shares, ticks):
-        bars = files.read(data)
+        bars = files.read_bars(data)
         assert len(bars) == 6
         assert [getattr(bars, name)[0] for name in COLUMNS[1:]] == [1, 2, 1, 2, 3]
     assert files.read_with_report(exchange)[1].time_format == "epoch s"
     headless = klines.partition(b"\n")[2]
-    assert files.read(headless, header=False).fingerprint == files.read(klines).fingerprint
+    assert files.read_bars(headless, header=False).fingerprint == files.read_bars(klines).fingerprint
     assert "without header=False" in str(refusal(klines, header=False))
 
 
@@ -470,7 +471,7 @@ def test_a_file_from_new_to_old_is_refused_or_turned_round() -> None:
     made = synthetic(500)
     data = made.to_polars().reverse().write_csv().encode()
     assert "from new to old" in str(refusal(data))
-    assert files.read(data, policy="repair").fingerprint == made.fingerprint
+    assert files.read_bars(data, policy="repair").fingerprint == made.fingerprint
 
 
 @given(st.lists(st.integers(0, 30), min_size=2, max_size=40), st.integers(0, 3))
@@ -524,17 +525,17 @@ def test_a_wrong_argument_is_refused_with_the_right_one(tmp_path: Path) -> None:
     assert "binary mode" in str(refusal(io.StringIO("time")))
     assert "path, bytes or an open binary file" in str(refusal(7))
     with pytest.raises(BarstormError, match="unknown timeframe"):
-        files.read(good, timeframe="7m")
+        files.read_bars(good, timeframe="7m")
     with pytest.raises(BarsError, match="sooner than one 4h bar"):
-        files.read(good, timeframe="4h")
-    assert files.read(good, timeframe="30m").timeframe == "30m"
+        files.read_bars(good, timeframe="4h")
+    assert files.read_bars(good, timeframe="30m").timeframe == "30m"
 
 
 def test_a_file_of_more_rows_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "MAX_ROWS", 99)
     for kind in ("csv", "parquet", "arrow"):
         assert refusal(WRITERS[kind](synthetic(100))).code == "file_too_large"
-        assert len(files.read(WRITERS[kind](synthetic(99)))) == 99
+        assert len(files.read_bars(WRITERS[kind](synthetic(99)))) == 99
 
 
 def test_a_bomb_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,7 +549,7 @@ def test_a_zstd_file_is_bounded_and_checked_like_a_gzip_file(monkeypatch: pytest
     packed = zstd(text(table()))
     assert "not a whole zstd file" in str(refusal(packed[:-5]))
     monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
-    assert len(files.read(packed)) == 6
+    assert len(files.read_bars(packed)) == 6
     assert refusal(zstd(bytes(1 << 24))).code == "file_too_large"
 
 
@@ -569,7 +570,7 @@ VALID = {kind: WRITERS[kind](synthetic(300)) for kind in ("csv", "gzip", "parque
 def read_or_refuse(data: bytes) -> None:
     for policy in ("reject", "drop", "repair"):
         try:
-            outcome = f"{len(files.read(data, policy=policy))} bars"
+            outcome = f"{len(files.read_bars(data, policy=policy))} bars"
         except (FileError, BarsError) as error:
             outcome = str(error)
         assert "not a readable file" not in outcome  # the last net, for what nobody thought of
@@ -610,7 +611,7 @@ def test_two_million_rows_of_csv_are_read_in_a_second_or_so(tmp_path: Path) -> N
     made = synthetic(2_000_000, timeframe="1m")
     made.to_polars().write_csv(path)
     begin = datetime.now(UTC)
-    bars = files.read(path)
+    bars = files.read_bars(path)
     seconds = (datetime.now(UTC) - begin).total_seconds()
     assert bars.fingerprint == made.fingerprint
     assert seconds < 4, f"{seconds:.2f} s; about 0.6 s are usual on two cores"
@@ -634,12 +635,12 @@ def test_random_damage_at_a_line_names_that_line() -> None:
 def test_json_lines_are_read_with_equal_bits_and_faults_are_named() -> None:
     bars = synthetic(2_000, timeframe="1m")
     text = bars.to_polars().write_ndjson()
-    assert files.read(text.encode()).fingerprint == bars.fingerprint
-    assert files.read(gzip.compress(text.encode())).fingerprint == bars.fingerprint
+    assert files.read_bars(text.encode()).fingerprint == bars.fingerprint
+    assert files.read_bars(gzip.compress(text.encode())).fingerprint == bars.fingerprint
     lines = text.splitlines()
     strings = [re.sub(r":([\d.]+)", r':"\1"', line) for line in lines]
-    assert files.read("\n".join(strings).encode()).fingerprint == bars.fingerprint
-    assert files.read("\n\n".join(lines).encode()).fingerprint == bars.fingerprint
+    assert files.read_bars("\n".join(strings).encode()).fingerprint == bars.fingerprint
+    assert files.read_bars("\n\n".join(lines).encode()).fingerprint == bars.fingerprint
     lines[1200] = lines[1200].replace('"high":', '"hi":')
     assert "line 1201, high: the cell is empty" in str(refusal("\n".join(lines).encode()))
     lines[1200] = '{"time": oops'

@@ -28,7 +28,7 @@ PLAIN = Plan((), (-1, -1, -1, -1), (-1, -1, -1), 0)
 
 @cache
 def read(market_data: Path, file: str) -> bt.Bars:
-    return bt.Bars.read(market_data / f"{file}.parquet")
+    return bt.read_bars(market_data / f"{file}.parquet")
 
 
 def compiled(texts: list[str]) -> tuple[Plan, tuple[int, ...], list[int]]:

@@ -113,7 +113,7 @@ TWINS: dict[str, Twin] = {
 
 @cache
 def read(market_data: Path, name: str) -> bt.Bars:
-    return bt.Bars.read(market_data / f"{name}.parquet")
+    return bt.read_bars(market_data / f"{name}.parquet")
 
 
 @pytest.mark.parametrize("file", FILES)

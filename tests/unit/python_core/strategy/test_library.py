@@ -28,7 +28,7 @@ FILES = tuple(f"{name}.parquet" for name in NAMES)
 
 @cache
 def read(path: Path) -> bt.Bars:
-    return bt.Bars.read(path)
+    return bt.read_bars(path)
 
 
 @pytest.mark.parametrize("name", library.names())
