@@ -12,10 +12,13 @@ BarstormError (ValueError)
 from __future__ import annotations
 
 
-class BarstormError(ValueError):
-    """What was wrong, where, and what would be right.
+class StructuredError(Exception):
+    """A message with parts that programs can read; base of `BarstormError` and of the service's errors.
 
-    `code` is stable and made for programs; `where` names the column, field or expression; `hint` says what would be right.
+    Attributes:
+        code: a stable name of the fault.
+        where: the column, field or expression at fault.
+        hint: what would be right.
     """
 
     code = "invalid"
@@ -31,6 +34,10 @@ class BarstormError(ValueError):
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}; {self.hint}" if self.hint else text
+
+
+class BarstormError(StructuredError, ValueError):
+    """Base of the library's errors: what was wrong (`message`), where, and what would be right (`hint`), with a stable `code`."""
 
 
 class BarsError(BarstormError):

@@ -9,26 +9,13 @@ WorkersError
 
 from __future__ import annotations
 
+from python_core.errors import StructuredError
 
-class WorkersError(Exception):
-    """What was wrong, where, and what would be right.
 
-    `code` is stable and made for programs; `where` names the field; `hint` says what would be right.
-    """
+class WorkersError(StructuredError):
+    """Base of the service's errors: what was wrong (`message`), where, and what would be right (`hint`), with a stable `code`."""
 
     code = "error"
-
-    def __init__(self, message: str, *, where: str = "", hint: str = "", code: str = "") -> None:
-        self.message = message
-        self.where = where
-        self.hint = hint
-        if code:
-            self.code = code
-        super().__init__(message, where, hint)
-
-    def __str__(self) -> str:
-        text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text}; {self.hint}" if self.hint else text
 
 
 class Invalid(WorkersError):
