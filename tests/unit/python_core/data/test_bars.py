@@ -22,6 +22,9 @@ MINUTE = 60_000
 
 
 class Unwilling:
+    def __repr__(self) -> str:
+        return "Unwilling"
+
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise KeyError("close")
 
