@@ -127,7 +127,7 @@ def test_a_dataset_is_forgotten_unless_a_run_needs_it(client: httpx.Client) -> N
 
 IMPORT = """
 import asyncio, sys, workers
-from workers import artifacts
+from workers.storage import artifacts
 async def main():
     class Stopped(artifacts.Folder):
         def keep(self, draft, name):

@@ -224,8 +224,8 @@ async def test_processes_that_write_at_once_do_not_fail(database_url: str, datab
     script = """
 import asyncio, sys
 import sqlalchemy as sa
-from workers.database import open_database
-from workers.tables import RunRow
+from workers.db.database import open_database
+from workers.db.tables import RunRow
 
 async def main():
     async with open_database(sys.argv[1]) as database:

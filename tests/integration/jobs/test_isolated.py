@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +15,7 @@ import pytest
 
 import python_core as bt
 import workers
-from workers.jobs import isolated as kernel_process
+from workers.jobs import isolated as isolated_kernel
 from workers.model.runs import RunState
 from workers.process import worker
 
@@ -39,7 +40,7 @@ def isolated(settings: workers.Settings) -> workers.Settings:
 def kernels() -> list[int]:
     """Process ids of the kernels that are children of this process."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in children if b"kernel_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if b"workers.jobs.isolated" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 async def test_a_run_apart_gives_the_same(
@@ -75,6 +76,7 @@ async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
         async for told in await service.follow_run(accepted.id):
             if told.event and told.event.fraction:
                 break
+        assert len(kernels()) == 1
         began = time.monotonic()
         await service.cancel_run(accepted.id)
         assert (await finished(accepted.id)).state == RunState.CANCELLED
@@ -90,7 +92,7 @@ async def test_a_kernel_that_dies_is_tried_again_and_dead_when_it_keeps_dying(
     finished: Finished,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel_process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(isolated_kernel.sys, "executable", "/bin/false")
     async with start_worker(msgspec.structs.replace(isolated, max_failures=2)):
         run = await finished((await service.submit_backtest(msgspec.structs.replace(request_, engine="python"))).id)
     assert run.error is not None
@@ -98,8 +100,7 @@ async def test_a_kernel_that_dies_is_tried_again_and_dead_when_it_keeps_dying(
 
 
 async def test_a_kernel_ends_with_its_worker(service: workers.Service, settings: workers.Settings) -> None:
-    command = [kernel_process.sys.executable, "-c", "import subprocess, sys; from workers import kernel_process as k; k._end_with_worker()"]
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.close()
-    assert await asyncio.wait_for(process.wait(), 30) == 1
+    command = [sys.executable, "-c", "from workers.jobs import isolated; isolated._end_with_worker()"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    _, errors = await asyncio.wait_for(process.communicate(b""), 30)
+    assert (process.returncode, errors) == (1, b"")

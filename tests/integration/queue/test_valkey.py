@@ -18,10 +18,10 @@ from workers.queue import valkey
 pytestmark = pytest.mark.anyio
 OWN = """
 import asyncio, pathlib, sys
-from workers import embedded
+from workers.queue import valkey
 
 async def main():
-    async with embedded.valkey(pathlib.Path(sys.argv[1])) as url:
+    async with valkey.valkey(pathlib.Path(sys.argv[1])) as url:
         print(url, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
