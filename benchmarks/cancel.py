@@ -1,6 +1,6 @@
-"""How soon the kernel has stopped when a backtest is cancelled while it runs: from the call to the service to the end of the kernel's work.
+"""How soon the kernel stops when a running backtest is cancelled, from the call to the service.
 
-By itself it is the worker process that it starts, which notes when each kernel has ended: python cancel.py FILE.
+As a program it is the worker process it starts, which records when each kernel ended: python cancel.py FILE.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STRATEGY = bt.Strategy(
 
 
 class Kernel(NamedTuple):
-    """A kernel, and so many bars that it has work for seconds."""
+    """A kernel, and enough bars to keep it busy for seconds."""
 
     name: str
     engine: str
@@ -50,7 +50,7 @@ class Cancels(NamedTuple):
 def kernels(rust_bars: int) -> list[Kernel]:
     return [
         Kernel("Rust", "rust", False, rust_bars),
-        Kernel("Python, a process of its own", "python", True, 300_000),
+        Kernel("Python in its own process", "python", True, 300_000),
     ]
 
 
@@ -115,8 +115,9 @@ async def _worker(settings: workers.Settings, log: Path) -> AsyncIterator[None]:
 
 def text(cancels: dict[str, Cancels]) -> str:
     head = (
-        "A backtest with averages and correlations whose bars have been loaded before is cancelled half a second to a second after it began: milliseconds from the call to the "
-        "service, through database and Redis, until the worker's kernel has ended; for Python in a process of its own, until that is gone."
+        "A backtest with averages and correlations, on bars already in memory, is cancelled half a second to a second after it started. "
+        "Milliseconds from the call to the service, through database and Redis, until the worker's kernel has stopped; for Python in its own "
+        "process, until that process has ended."
     )
     rows = [[name, f"{found.bars:,}", f"{found.p50_ms:.1f}", f"{found.worst_ms:.1f}", ""] for name, found in cancels.items()]
     return f"{head}\n\n{table(['', 'bars', 'median ms', 'worst ms', ''], rows)}"

@@ -1,4 +1,4 @@
-"""The market and the signals that every contender gets, the same from run to run."""
+"""The market and the signals given to every contender, the same in every run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WIDE: Stops = (0.02, 0.04)
 TIGHT: Stops = (0.003, 0.006)
 
 _VOLATILITY = 1e-3  # of a bar's return
-_TREND = 7.5e-5  # drift of a bar while a trend lasts: about what makes the averages' crossings pay for their fees
+_TREND = 7.5e-5  # drift of a bar while a trend lasts: about what lets the crossings earn their fees
 _TREND_BARS = 240
 
 
 @dataclass(frozen=True)
 class Market:
-    """Bars of one minute from the beginning of 2020, as contiguous arrays. The last bar stands still, so that closing at its open or at its
+    """Bars of one minute from the beginning of 2020, as contiguous arrays. The last bar has a single price, so that closing at its open or
     close is the same."""
 
     time: npt.NDArray[np.int64]
@@ -41,8 +41,8 @@ class Market:
 
 @dataclass(frozen=True)
 class Signals:
-    """Events, known at the close of their bar. The bar before the last one ends every position and begins none, so that nothing is left to the
-    contenders' ways of ending a run."""
+    """Events, known at the close of their bar. The bar before the last closes every position and opens none, so that how a contender ends a
+    run makes no difference."""
 
     entry_long: Mask
     exit_long: Mask
@@ -65,8 +65,8 @@ class Signals:
 class Job:
     """One run: fees of 0.06 %, the whole equity in every position, orders filled at the next open.
 
-    `crossing` says that the contender starts from prices and works out the averages of 20 and 60 bars and their crossings itself;
-    `stops` are loss and profit as fractions of the entry price. `excursions` asks for every trade's MAE and MFE, too.
+    With `crossing`, the contender computes the averages and their crossings from prices; `stops` are loss and profit as fractions of the
+    entry price; `excursions` adds MAE and MFE of every trade.
     """
 
     market: Market
@@ -104,9 +104,9 @@ class Grid:
 def market(bars: int, density: float | None = None, seed: int = 11) -> tuple[Market, Signals, Signals]:
     """A market with signals for it, long-only and long/short.
 
-    Without `density` the market trends now and then, and the signals are the crossings of its averages. With it there is an event on that
-    share of the bars, and prices drift with the position that long signals would hold by about what trading costs: fees alone would
-    eat up the account, and some contenders stop trading when there is less than a millionth of a millionth of it left.
+    Without `density` the market trends now and then, and the signals are the crossings of its averages. With it, that share of the bars has
+    an event, and prices drift with the position of the long signals by about the cost of trading: otherwise fees would use up the account,
+    and some contenders stop trading when less than a millionth of a millionth of it is left.
     """
     random = np.random.default_rng(seed)
     events = None if density is None else random.random(bars) < density
@@ -132,7 +132,7 @@ def market(bars: int, density: float | None = None, seed: int = 11) -> tuple[Mar
 
 
 def crossings(fast: Floats, slow: Floats) -> tuple[Mask, Mask]:
-    """Bars at which `fast` gets above and below `slow`; false where either is not known on the bar or on the one before."""
+    """Bars on which `fast` rises above and falls below `slow`; false where either is unknown on the bar or the one before."""
     above, below = fast > slow, fast < slow
     known = ~np.isnan(slow)
     up, down = np.zeros(len(fast), np.bool_), np.zeros(len(fast), np.bool_)
@@ -142,7 +142,7 @@ def crossings(fast: Floats, slow: Floats) -> tuple[Mask, Mask]:
 
 
 def moving_average(values: Floats, length: int) -> Floats:
-    """NaN up to the first whole window."""
+    """NaN before the first full window."""
     sums = np.cumsum(values - values[0])
     out = np.full(len(values), np.nan)
     out[length - 1] = sums[length - 1] / length
@@ -151,9 +151,9 @@ def moving_average(values: Floats, length: int) -> Floats:
 
 
 def real_market(name: str) -> tuple[Market, Signals, Signals]:
-    """As `market`, from the prices that backtesting.py comes with: GOOG, of days, or EURUSD, of hours.
+    """As `market`, from prices included in backtesting.py: GOOG daily or EURUSD hourly.
 
-    A last bar that stands still is added, as if the market had closed.
+    A last bar with a single price is added, as if the market had closed.
     """
     from backtesting import test
 

@@ -1,6 +1,6 @@
-"""Times market data on its way in and to the kernel: `python benchmarks/data.py`; writes data.md.
+"""Time imports and loads of market data: `python benchmarks/data.py`; writes data.md.
 
-Each figure is the best of a few tries, each in a process of its own where memory counts or nothing may be warm. The data is synthetic.
+Each figure is the best of a few tries, each in its own process where memory is measured or caches must be cold. The data is synthetic.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def main(arguments: list[str]) -> None:
         name: min(found[name] for found in loads) for name in loads[0]
     }
     rows = [
-        ("import", f"CSV of {IMPORTED:,} 1-minute bars into the catalogue", f"{IMPORTED / best['import'] / 1e6:.2f} M rows/s"),
-        ("memory", "the most that its process holds", f"{best['memory'] / 1e6:,.0f} MB"),
-        ("store", f"{LOADED:,} bars from the store, each file checked by its hash", f"{best['store'] * 1e3:.1f} ms"),
-        ("disk", "the same in a new process, from columns on the local disk, and once through the kernel", f"{best['disk'] * 1e3:.2f} ms"),
-        ("warm", "the same again in this process, without the kernel", f"{best['warm'] * 1e3:.4f} ms"),
+        ("import", f"import of a CSV file of {IMPORTED:,} 1-minute bars", f"{IMPORTED / best['import'] / 1e6:.2f} M rows/s"),
+        ("memory", "peak memory of that process", f"{best['memory'] / 1e6:,.0f} MB"),
+        ("store", f"{LOADED:,} bars read from the store, each file verified by its hash", f"{best['store'] * 1e3:.1f} ms"),
+        ("disk", "the same in a new process, mapped from the local disk, with one run of the kernel", f"{best['disk'] * 1e3:.2f} ms"),
+        ("warm", "the same again in that process, without the kernel", f"{best['warm'] * 1e3:.4f} ms"),
     ]
     lines = ["| what | measured | goal |", "|---|---|---|", *(f"| {text} | {value} | {GOALS[name]} |" for name, text, value in rows)]
-    (HERE / "data.md").write_text("\n".join(["# Market data", "", *lines, ""]))
+    (HERE / "data.md").write_text("\n".join(["# Market data benchmark", "", *lines, ""]))
     print("\n".join(lines))
 
 
 def import_file(folder: Path) -> dict[str, float]:
-    """Seconds of one import through the service's own function, and the most memory, in bytes, that this process held."""
+    """Seconds of one import through the service's own function, and the peak memory of this process in bytes."""
 
     async def run() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as place:

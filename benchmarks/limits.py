@@ -1,4 +1,4 @@
-"""What this project promises beside speed: time in proportion to work, calls that end soon after `cancel()` or Ctrl-C, little memory."""
+"""What this project promises besides speed: linear scaling, prompt cancellation, little memory."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def scaling(contenders: dict[str, Contender]) -> Found:
             rows.append([f"{size:,} {what}", number(1e3 * seconds), number(1e9 * seconds / size / per), grown])
             facts[f"{size} {what}"] = seconds
             before = seconds
-    head = "## Twice the work\n\nRuns include two averages and go long and short; the sweep is on one thread, without risk metrics."
-    return Found(f"{head}\n\n{table(['', 'ms', 'ns per bar', 'times the one before'], rows)}", facts, [])
+    head = "## Scaling\n\nRuns include two averages, long and short; sweeps use one thread, without risk metrics."
+    return Found(f"{head}\n\n{table(['', 'ms', 'ns per bar', 'relative to previous'], rows)}", facts, [])
 
 
 def cancelling(contenders: dict[str, Contender]) -> Found:
@@ -75,12 +75,12 @@ def cancelling(contenders: dict[str, Contender]) -> Found:
             facts[name] = 1e3 * max(_seconds_to_end(call, bt.Control(), stop) for _ in range(5))
             rows.append([name, number(facts[name])])
             faults += [f"{name} took {facts[name]:.0f} ms"] if facts[name] > CANCEL_MS else []
-    head = f"## Ending a call\n\nThe longest of five; the bound is {CANCEL_MS:g} ms."
+    head = f"## Cancellation\n\nThe longest of five calls; the limit is {CANCEL_MS:g} ms."
     return Found(f"{head}\n\n{table(['', 'ms'], rows)}", facts, faults)
 
 
 def _seconds_to_end(call: Callable[[Any], Any], control: Any, stop: Callable[[Any], None]) -> float:
-    """From `stop`, in another thread once the call is under way, to the end of the call, which may come by itself."""
+    """From `stop`, called in another thread during the call, to the end of the call, which may finish by itself."""
     asked = []
 
     def ask() -> None:
@@ -119,7 +119,7 @@ def peaks(contenders: dict[str, Contender]) -> Found:
                 rows.append([what, name, *(f"{size / 1e6:,.2f}" for size in sizes), ""])
                 if name == OURS and sizes[2] > OVERHEAD_BYTES:
                     faults.append(f"a {what} over 1M bars took {sizes[2]:,} bytes beyond its outputs")
-    head = "## Memory\n\nBeyond the inputs, over 1M bars with signals given; the bound of ours is 1 MiB beyond its outputs."
+    head = "## Memory\n\nPeak memory beyond the inputs, over 1M bars with given signals. Barstorm's limit is 1 MiB beyond its outputs."
     header = ["", "", "peak MB", "outputs MB", "difference", ""]
     return Found(f"{head}\n\n{table(header, rows, left=2)}", facts, faults)
 

@@ -1,4 +1,4 @@
-"""Times of several calls, taken in turns, so that a slow spell of the machine hits all of them."""
+"""Times of several calls, taken in turns, so that a slow spell of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 class Times(NamedTuple):
-    """Seconds of one call: the median of the samples, and half of the range of their middle half as a fraction of it."""
+    """Seconds of one call: the median, and half the interquartile range as a fraction of it."""
 
     median: float
     spread: float
@@ -26,7 +26,7 @@ class Times(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How long to look at one contender, and how often at least and at most."""
+    """How long to measure one contender, with the least and most samples."""
 
     seconds: float
     least: int
@@ -34,8 +34,8 @@ class Pace(NamedTuple):
 
 
 def in_turns(calls: Mapping[str, Callable[[], Any]], pace: Pace) -> dict[str, Times]:
-    """Rounds over calls that have been warmed up, each in another order, since a call finds in the caches what the one before it has left.
-    Short calls are repeated within a sample; long ones get fewer samples, spread evenly over the rounds."""
+    """Rounds over warmed-up calls, each in another order, since a call finds the caches as the one before left them. Short calls are
+    repeated within a sample; long ones get fewer samples, spread evenly over the rounds."""
     repeats, rounds = {}, {}
     for name, call in calls.items():
         took = min(_sample(call, 1), _sample(call, 1))
@@ -72,7 +72,7 @@ def summary(values: list[float]) -> Times:
 
 
 def import_times(packages: Mapping[str, str], repeats: int) -> dict[str, Times]:
-    """Seconds of `import package`, each time in a new process, with its bytecode at hand as an installed package has it."""
+    """Seconds of `import package` in a new process, with bytecode, as for an installed package."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     code = "import sys, time; began = time.perf_counter(); __import__(sys.argv[1]); print(time.perf_counter() - began)"
     samples: dict[str, list[float]] = {name: [] for name in packages}

@@ -1,6 +1,6 @@
 """Peak memory of one contender's run: `python memory.py CONTENDER FOLDER single|sweep`. FOLDER holds the market and the signals as .npy files.
 
-The run keeps its outputs. Before it the contender is imported, has its inputs in its own form, and is warm from a run over few bars.
+The run keeps its outputs. Before it, the contender is imported, has converted its inputs, and has warmed up on a few bars.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _load(folder: Path) -> Job:
     def column(name: str) -> Any:
         return np.load(folder / f"{name}.npy")
 
-    # With all that is known of the trades, so that their memory is counted as an output.
+    # With all fields of the trades, so that their memory is counted as output.
     return Job(Market(*map(column, Market.__dataclass_fields__)), Signals(column("entry_long"), column("exit_long")), excursions=True)
 
 
@@ -47,7 +47,7 @@ def _resident(field: str) -> int:
 def main() -> None:
     name, folder, kind = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     if not Path("/proc/self/clear_refs").exists():
-        sys.exit("the peak of a process can be reset on Linux only")
+        sys.exit("peak memory can only be reset on Linux")
     contender = dict(all_contenders())[name]()
     job = _load(folder)
 

@@ -1,4 +1,4 @@
-"""What every run should come to: the rules bar by bar, as plainly as possible, in the variants that contenders have of them."""
+"""Expected results: the rules bar by bar, as plainly as possible, in the variants of the contenders."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ except ImportError:  # the same loop, slower
 
 
 class Rules(NamedTuple):
-    """How a bar with an open position and stops goes on; the defaults are Barstorm's contract."""
+    """How a bar with an open position and stops is simulated; the defaults are Barstorm's contract."""
 
-    orders_first: bool = (
-        True  # orders fill at the open, before the bar's range is looked at; else a stop met inside the bar comes before them
-    )
-    entry_bar: bool = True  # stops work from the bar of the entry on
-    target_gap: bool = True  # a bar that opens beyond the target fills at its open; else at the target
+    orders_first: bool = True  # orders fill at the open before stops are checked in the bar's range; otherwise such a stop precedes them
+    entry_bar: bool = True  # stops apply on the entry bar
+    target_gap: bool = True  # a bar that opens beyond the target fills at its open; otherwise at the target
 
     def __str__(self) -> str:
         notes = []
         if not self.orders_first:
-            notes.append("a stop met inside a bar comes before the order that fills at its open, and never on the bar of the entry")
+            notes.append("a stop hit inside a bar precedes the order at its open; no stops on the entry bar")
         elif not self.entry_bar:
-            notes.append("stops work from the bar after the entry's on")
+            notes.append("no stops on the entry bar")
         if not self.target_gap:
-            notes.append("a target that the open has jumped over fills at the target")
+            notes.append("a target passed by a gap at the open fills at the target")
         return "; ".join(notes) or "the same"
 
 

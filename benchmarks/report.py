@@ -1,4 +1,4 @@
-"""Tables of what was measured, for people and for programs."""
+"""Reports of the measurements, as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One case. `unit` is so many seconds; `goal` is in it."""
+    """One case. `unit` is in seconds; `goal` is in units."""
 
     name: str
     title: str
@@ -56,7 +56,7 @@ def number(value: float) -> str:
 
 
 def table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """Markdown that also reads well as it is; the first `left` columns and the last are text."""
+    """An aligned Markdown table; the first `left` columns and the last are text."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: list[str]) -> str:
@@ -84,11 +84,11 @@ def section_text(section: Section) -> str:
         value = ours / section.unit
         verdict = "met" if value <= section.goal else f"{value / section.goal:.2f} times the goal"
         head += f"Goal: {section.goal:g} {section.unit_name}; {verdict}.\n\n"
-    return head + table(["", section.unit_name, "±", "to ours", "to C limit", ""], rows)
+    return head + table(["", section.unit_name, "±", "x ours", "x C limit", ""], rows)
 
 
 def goals_text(sections: list[Section]) -> str:
-    """Ours beside goal, limit and fastest package."""
+    """Our times compared with goal, limit and fastest package."""
     rows = []
     for section in sections:
         medians = {row.contender: row.times.median / section.unit for row in section.rows if row.times}
@@ -111,7 +111,7 @@ def goals_text(sections: list[Section]) -> str:
                 fastest or "",
             ]
         )
-    header = ["", "", "ours", "goal", "to goal", "C limit", "to limit", "package", "times faster", "fastest package"]
+    header = ["", "", "ours", "goal", "x goal", "C limit", "x limit", "package", "times faster", "fastest package"]
     return table(header, rows, left=2)
 
 

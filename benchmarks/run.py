@@ -1,7 +1,7 @@
-"""Times the kernel beside other packages: `python benchmarks/run.py [CASE ...]`.
+"""Time the kernel compared with other packages: `python benchmarks/run.py [CASE ...]`.
 
-Each CASE is a part of a case's name, such as `sweep`. Without any, everything is measured, and results.md and results.json are written.
-The exit code is 1 where this project disagrees with the rules, or breaks a bound of `limits`.
+Each CASE is part of a case's name, such as `sweep`. Without one, everything is measured, and results.md and results.json are written.
+The exit code is 1 if this project computes a wrong result or exceeds a limit in limits.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAST, SLOW = range(5, 55), range(60, 260, 10)
 
 @dataclass(frozen=True)
 class Case:
-    """A job for every contender. `goal` is in nanoseconds a bar (and combination), or in microseconds a call of `report`."""
+    """A job for every contender. `goal` is in ns per bar (and combination), or in µs per call of `report`."""
 
     name: str
     title: str
@@ -58,15 +58,15 @@ class Case:
 
 
 CASES = [
-    Case("given-1k", "1,000 bars, signals given", 1_000),
-    Case("given-100k", "100,000 bars, signals given", 100_000),
-    Case("given-1m", "1M bars, signals given", 1_000_000, goal=1.5),
-    Case("given-1m-excursions", "1M bars, signals given, with MAE and MFE of every trade", 1_000_000, excursions=True),
-    Case("given-10m", "10M bars, signals given", 10_000_000),
-    Case("given-1m-wide", "1M bars, signals given, stops of 2 % and 4 %", 1_000_000, stops=WIDE),
-    Case("given-1m-tight", "1M bars, signals given, stops of 0.3 % and 0.6 %", 1_000_000, stops=TIGHT),
-    Case("given-1m-10", "1M bars, signals given, an event on 10 % of them", 1_000_000, density=0.1),
-    Case("given-1m-50", "1M bars, signals given, an event on 50 % of them", 1_000_000, density=0.5),
+    Case("given-1k", "1,000 bars, given signals", 1_000),
+    Case("given-100k", "100,000 bars, given signals", 100_000),
+    Case("given-1m", "1M bars, given signals", 1_000_000, goal=1.5),
+    Case("given-1m-excursions", "1M bars, given signals, MAE and MFE of every trade", 1_000_000, excursions=True),
+    Case("given-10m", "10M bars, given signals", 10_000_000),
+    Case("given-1m-wide", "1M bars, given signals, stops of 2 % and 4 %", 1_000_000, stops=WIDE),
+    Case("given-1m-tight", "1M bars, given signals, stops of 0.3 % and 0.6 %", 1_000_000, stops=TIGHT),
+    Case("given-1m-10", "1M bars, given signals, an event on 10 % of bars", 1_000_000, density=0.1),
+    Case("given-1m-50", "1M bars, given signals, an event on 50 % of bars", 1_000_000, density=0.5),
     Case("averages-1k", "1,000 bars, two averages, long and short", 1_000, crossing=True),
     Case("averages-100k", "100,000 bars, two averages, long and short", 100_000, crossing=True, goal=1.8),
     Case("averages-1m", "1M bars, two averages, long and short", 1_000_000, crossing=True, goal=2.5),
@@ -75,11 +75,25 @@ CASES = [
     Case("averages-1m-tight", "1M bars, two averages, long and short, stops of 0.3 % and 0.6 %", 1_000_000, stops=TIGHT, crossing=True),
     Case("sweep-1", "1,000 runs over 100,000 bars, one thread", 100_000, threads=1, goal=0.30),
     Case("sweep-2", "1,000 runs over 100,000 bars, two threads", 100_000, threads=2, goal=0.16),
-    Case("sweep-risk-1", "the same with stops of 2 % and 4 % and risk metrics, one thread", 100_000, stops=WIDE, threads=1, goal=0.80),
-    Case("sweep-risk-2", "the same with stops of 2 % and 4 % and risk metrics, two threads", 100_000, stops=WIDE, threads=2, goal=0.42),
-    Case("real-goog", "GOOG by the day, two averages, long and short", 2_149, crossing=True, real="GOOG"),
-    Case("real-eurusd-tight", "EURUSD by the hour, signals given, stops of 0.3 % and 0.6 %", 5_001, stops=TIGHT, real="EURUSD"),
-    Case("report-1k", "a call of 1,000 bars, signals given, with all metrics", 1_000, report=True, goal=15),
+    Case(
+        "sweep-risk-1",
+        "1,000 runs over 100,000 bars, stops of 2 % and 4 %, risk metrics, one thread",
+        100_000,
+        stops=WIDE,
+        threads=1,
+        goal=0.80,
+    ),
+    Case(
+        "sweep-risk-2",
+        "1,000 runs over 100,000 bars, stops of 2 % and 4 %, risk metrics, two threads",
+        100_000,
+        stops=WIDE,
+        threads=2,
+        goal=0.42,
+    ),
+    Case("real-goog", "GOOG daily, two averages, long and short", 2_149, crossing=True, real="GOOG"),
+    Case("real-eurusd-tight", "EURUSD hourly, given signals, stops of 0.3 % and 0.6 %", 5_001, stops=TIGHT, real="EURUSD"),
+    Case("report-1k", "a call of 1,000 bars, given signals, all metrics", 1_000, report=True, goal=15),
 ]
 
 
@@ -125,7 +139,7 @@ def main() -> int:
 
 
 def load() -> tuple[dict[str, Contender], dict[str, str]]:
-    """Contenders that are here, and why the others aren't."""
+    """The installed contenders, and why others are absent."""
     contenders, absent = {}, {}
     for name, made in all_contenders():
         try:
@@ -136,7 +150,7 @@ def load() -> tuple[dict[str, Contender], dict[str, str]]:
 
 
 def measured(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str]:
-    """Times of those that come to what they should, in turns, and what this project got wrong."""
+    """Times of the contenders whose results are right, and this project's fault, if any."""
     work, calls, notes = case.work(), {}, {}
     for name, contender in contenders.items():
         try:
@@ -158,16 +172,16 @@ def measured(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str
 
 def prepared(case: Case, contender: Contender, work: Job | Grid) -> Callable[[], Any]:
     if case.bars > contender.largest:
-        raise Cannot("it would take too long")
+        raise Cannot("would take too long")
     if case.excursions and not contender.excursions:
-        raise Cannot("doesn't know the trades' MAE and MFE")
+        raise Cannot("has no MAE and MFE of trades")
     if isinstance(work, Grid):
         return contender.sweep(work)
     return contender.report(work) if case.report else contender.single(work)
 
 
 def disagreement(made: Output | Table, work: Job | Grid, contender: Contender) -> str:
-    """How final equity and number of trades differ from what they should be; some runs of a sweep stand for all."""
+    """How final equity and number of trades differ from the expected ones; a sample of a sweep's runs."""
     if isinstance(made, Output):
         assert isinstance(work, Job)
         found = {"": (work, made.equity[-1], made.count)}
@@ -185,7 +199,7 @@ def disagreement(made: Output | Table, work: Job | Grid, contender: Contender) -
     for where, (job, equity, trades) in found.items():
         wanted_equity, wanted_trades = expected(job, contender.rules)
         if trades != wanted_trades or not math.isclose(equity, wanted_equity, rel_tol=TOLERANCE):
-            return f"{where}{equity:,.6f} after {trades:,.0f} trades, not {wanted_equity:,.6f} after {wanted_trades:,}"
+            return f"{where}{equity:,.6f} after {trades:,.0f} trades, expected {wanted_equity:,.6f} after {wanted_trades:,}"
     return ""
 
 
@@ -204,14 +218,14 @@ def document(
     who += [[name, "", reason] for name, reason in absent.items()]
     return "\n\n".join(
         [
-            "# Benchmark",
+            "# Kernel benchmark",
             f"`make bench` on {machine}.",
-            "Medians of calls in turns; ± is half the range of their middle half. Only those are timed that come to the final equity and the "
-            "number of trades that the rules ask for, worked out by a plain loop (reference.py) with each one's own rules for stops.",
-            "## Goals\n\nThe C limit is compiled for this machine's vector instructions; packages are all but the loops in C and numba.",
+            "Medians, with contenders taking turns; ± is half the interquartile range. Packages whose final equity or number of trades differs "
+            "are not timed. The expected values come from a plain loop (`benchmarks/reference.py`) with each package's own rules for stops.",
+            "## Goals\n\nThe C limit is a C loop compiled for this machine's vector instructions. The loops in C and numba do not count as packages.",
             report.goals_text(sections),
             *notes,
-            "## Who ran\n\n" + report.table(["", "version", "its rules, where they differ"], who, left=2),
+            "## Packages\n\n" + report.table(["", "version", "rules that differ"], who, left=2),
             "## Cases",
             *map(report.section_text, sections),
         ]

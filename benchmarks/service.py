@@ -1,6 +1,6 @@
-"""Time the service: `python benchmarks/service.py [--quick]`; a whole run writes service.md and service.json.
+"""Time the service: `python benchmarks/service.py [--quick]`; a full run writes service.md and service.json.
 
-First the queue beside other queues on one Valkey, then runs the whole way through SQLite and through PostgreSQL, then cancels.
+First the queue compared with others on one Valkey, then runs end to end with SQLite and PostgreSQL, then cancellation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STILL_S = 30.0
 
 
 class Size(NamedTuple):
-    """How much is measured; a contender gets the jobs that it does in some seconds."""
+    """How much is measured; a contender gets as many jobs as it completes in `seconds`."""
 
     seconds: float
     rounds: int
@@ -51,7 +51,7 @@ QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, c
 
 
 class Queues(NamedTuple):
-    """Medians of what each contender came to."""
+    """Medians of each contender."""
 
     versions: dict[str, str]
     absent: dict[str, str]
@@ -86,7 +86,7 @@ def main() -> None:
 
 @contextmanager
 def valkey(folder: Path) -> Iterator[ValkeyServer]:
-    """For all contenders; in the environment in which the service starts its own."""
+    """One server for all contenders, with the environment that the service gives its own."""
     server = ValkeyServer(data_dir=folder / "valkey", appendonly="yes")
     with patch.dict(os.environ, embedded.ENVIRONMENT):
         server.start()
@@ -118,7 +118,7 @@ async def queues_in_turns(size: Size, url: str, folder: Path) -> Queues:
 
 
 async def enough_jobs(contender: Contender, size: Size, folder: Path) -> int:
-    """So many that one worker needs the time that is wanted."""
+    """As many jobs as keep one worker busy for `size.seconds`."""
     count = 500
     await send(contender, count)
     rate = await asyncio.to_thread(jobs_per_second, contender, count, 1, folder)
@@ -126,7 +126,7 @@ async def enough_jobs(contender: Contender, size: Size, folder: Path) -> int:
 
 
 async def send(contender: Contender, count: int) -> float:
-    """Jobs a second that go into an emptied queue."""
+    """Jobs a second sent into an empty queue."""
     await whole_way.empty(contender.redis_url)
     async with contender.stack:
         await contender.open()
@@ -143,13 +143,13 @@ def jobs_per_second(contender: Contender, count: int, workers: int, folder: Path
             if done > seen:
                 seen, since = done, time.monotonic()
             elif time.monotonic() - since > STILL_S:
-                raise RuntimeError(f"{contender.name} stands still at {done} of {count} jobs")
+                raise RuntimeError(f"{contender.name} is stuck at {done} of {count} jobs")
             time.sleep(0.005)
         return (count - 1) / tally.seconds
 
 
 async def latencies_ms(contender: Contender, count: int, folder: Path) -> list[float]:
-    """From the call that sends a job to the job's end, one job at a time on one idle worker."""
+    """From the call that sends a job to the job's end, one at a time on one idle worker."""
     found: list[float] = []
     await whole_way.empty(contender.redis_url)
     async with contender.stack:
@@ -173,7 +173,7 @@ async def send_one(contender: Contender, tally: Tally, before: int) -> float:
 
 
 async def rates_by_depth(size: Size, url: str) -> dict[str, float]:
-    """Jobs a second that can be claimed and let go, 20 at a time, while so many are queued; in turns."""
+    """Jobs a second claimed and released, 20 at a time, at each queue length; in turns."""
     from workers.queue.queue import QueuedJob, open_queue
 
     async with open_queue(url) as queue:
@@ -210,27 +210,27 @@ def document(
         figures = [number(queues.sent[name]), number(one), number(two), f"{two / one:.2f}", f"{p50:.2f}", f"{p99:.2f}"]
         rows.append([name, version, *figures, number(queues.one[OURS] / one)])
     rows += [[name, "-", *[""] * 6, reason] for name, reason in queues.absent.items()]
-    header = ["", "version", "sent/s", "jobs/s, 1 worker", "2 workers", "growth", "p50 ms", "p99 ms", "ours is so many times as fast"]
+    header = ["", "version", "sent/s", "jobs/s, 1 worker", "2 workers", "growth", "p50 ms", "p99 ms", "times slower"]
     (shallow, at_first), (deep, at_last) = depth.items()
     return "\n\n".join(
         [
-            "# Benchmark of the service",
+            "# Service benchmark",
             f"`make bench` on {facts['processor']}, {facts['processors']} processors, {facts['system']}, Python {facts['python']}. Everything "
-            f"in one run, contenders in turns, medians of {size.rounds} rounds. The processors are shared by the benchmark, the workers, "
-            "Valkey and PostgreSQL, so that a second worker has less than a whole one to itself.",
+            f"in one run, contenders in turns, medians of {size.rounds} rounds. The benchmark, the workers, Valkey and PostgreSQL share the "
+            "processors, so a second worker has less than a whole processor.",
             "## Goals",
             goals(queues, depth, whole, cancels),
-            "## The queue beside others",
-            "A no-op job, without database: sent in bulk by the fastest way that each offers; done by worker processes from the end of the "
-            "first job to the end of the last, from a queue that was filled before; and, one at a time on one idle worker, from the call that "
-            f"sends it to its end. All on one Valkey with an append-only file. Workers have {AT_ONCE} jobs at once, under uvloop; plain arq has "
-            "its defaults; tuned, it polls every 2 ms, keeps no results and is sent jobs by a pipeline of its own commands. Barstorm's jobs "
-            "have owners, priorities, leases and fair shares, as in the service.",
+            "## The queue compared with others",
+            "A no-op job without a database. *Sent*: in bulk, by the fastest way each package offers. *Jobs*: worker processes empty a full "
+            "queue, timed from the end of the first job to the end of the last. *p50, p99*: one job at a time on one idle worker, from the call "
+            f"that sends it to its end. All use one Valkey with an append-only file. Workers run {AT_ONCE} jobs at once under uvloop. Plain arq "
+            "has its defaults; tuned arq polls every 2 ms, stores no results and receives jobs through a pipeline of its own commands. "
+            "Barstorm's jobs have owners, priorities, leases and fair shares, as in the service.",
             table(header, rows, left=2),
-            "## Many queued jobs",
-            f"Jobs of 50 owners claimed and let go, 20 at a time: {number(at_first)}/s with {int(shallow):,} queued, "
+            "## Long queues",
+            f"Jobs of 50 owners, claimed and released 20 at a time: {number(at_first)}/s with {int(shallow):,} queued, "
             f"{number(at_last)}/s with {int(deep):,}.",
-            "## The whole way",
+            "## End to end",
             whole_way.text(whole),
             "## Cancel",
             cancel.text(cancels),
@@ -244,18 +244,18 @@ def goals(queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Wa
     (shallow, at_first), (deep, at_last) = depth.items()
     lines = [
         ("no-op jobs/s, 1 worker", one, ">=", 5000.0),
-        ("growth with a second worker", two / one, ">=", 1.6),
-        ("idle, sent to done, p50 ms", p50, "<=", 5.0),
-        ("idle, sent to done, p99 ms", p99, "<=", 15.0),
-        (f"claims with {int(deep):,} queued, of those with {int(shallow):,}", at_last / at_first, ">=", 0.9),
-        *((f"10,000-bar backtests on {name}, of what kernel and database allow", way.share, ">=", 0.8) for name, way in whole.items()),
-        *((f"cancel to the kernel's end, {name}, worst ms", found.worst_ms, "<=", 100.0) for name, found in cancels.items()),
+        ("speed-up with a second worker", two / one, ">=", 1.6),
+        ("idle queue, sent to done, p50 ms", p50, "<=", 5.0),
+        ("idle queue, sent to done, p99 ms", p99, "<=", 15.0),
+        (f"claim rate with {int(deep):,} queued, relative to {int(shallow):,}", at_last / at_first, ">=", 0.9),
+        *((f"10,000-bar backtests on {name}, relative to kernel and database alone", way.share, ">=", 0.8) for name, way in whole.items()),
+        *((f"cancel to end of kernel, {name}, worst ms", found.worst_ms, "<=", 100.0) for name, found in cancels.items()),
     ]
     rows = [
         [what, number(value), f"{sign} {goal:,g}", "met" if (value >= goal) == (sign == ">=") else "missed"]
         for what, value, sign, goal in lines
     ]
-    return table(["", "found", "goal", ""], rows)
+    return table(["", "measured", "goal", ""], rows)
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -1,6 +1,6 @@
-"""Runs through the real service: accepted into the database, sent to the queue, executed by worker processes, ended in the database.
+"""Runs through the real service: accepted into the database, queued, executed by worker processes, finished in the database.
 
-By itself it is a process of those it starts: python whole_way.py nothing | direct FILE.
+As a program it is one of the processes it starts: python whole_way.py nothing | direct FILE.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ async def _measure(service: workers.Service, runs: int, rounds: int, latencies: 
 
 
 class Submitter:
-    """Submits runs no two of which are equal."""
+    """Submits runs, all different."""
 
     def __init__(self, service: workers.Service) -> None:
         self._service = service
@@ -119,7 +119,7 @@ async def _rate(service: workers.Service, ids: Sequence[str], start: Any) -> flo
 
 
 async def _queued(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
-    """The service's own worker processes, which begin together."""
+    """The service's worker processes, started together."""
     return await _begin_together(service, ["-m", "workers.cli.main", "worker-process"])
 
 
@@ -151,7 +151,7 @@ def _process(service: workers.Service, command: list[str]) -> subprocess.Popen[b
 
 
 async def _latencies_ms(service: workers.Service, submitter: Submitter, count: int) -> list[float]:
-    """From submission to the stored result, asked for every 2 ms, one run at a time on one idle worker."""
+    """From submission to the stored result, polled every 2 ms, one run at a time on one idle worker."""
     found = []
     await empty(service.settings.redis_url)
     process = _process(service, ["-m", "workers.cli.main", "worker-process"])
@@ -178,7 +178,7 @@ async def _until(service: workers.Service, condition: Any, processes: Sequence[s
 
 
 async def _metrics(service: workers.Service) -> workers.QueueMetrics:
-    """The figures that clients see, but with runs counted now: theirs may be a second old."""
+    """The metrics that clients see, with a fresh count of runs; the service's may be a second old."""
     figures = await service.queue_metrics()
     async with service.database.read() as session:
         return msgspec.structs.replace(figures, runs=await store.counts(session))
@@ -213,11 +213,11 @@ def valkey_version() -> str:
 
 def text(ways: dict[str, Way]) -> str:
     head = (
-        f"{WORKERS} worker processes with the service's default of {workers.Settings().concurrency} jobs at once; both databases write to the "
-        f"disk at every commit. *Accepted*: submissions through the library, 20 at once. *Without work*: a job that only begins and ends its "
-        f"run in the database. *Backtests*: {BARS:,} bars, two averages, all metrics, trades and equity as files. *Directly*: the same "
-        "backtests by processes that know their runs from a list, without queue and cache, so that kernel, files and database set the pace. "
-        "*Idle*: from submission to the result seen by a client that asks every 2 ms."
+        f"{WORKERS} worker processes with the default of {workers.Settings().concurrency} jobs at once; both databases write to disk at every "
+        "commit. *Accepted*: submissions through the service layer, 20 at once. *Without work*: jobs that only start and finish their run in "
+        f"the database. *Backtests*: {BARS:,} bars, two averages, all metrics, trades and equity as files. *Directly*: the same backtests by "
+        "processes that read their runs from a list, without queue and cache; kernel, files and database are the only limits. *Idle*: from "
+        "submission to the result, for a client that polls every 2 ms."
     )
     rows = [
         [
@@ -235,7 +235,7 @@ def text(ways: dict[str, Way]) -> str:
 
 
 class _NoCache:
-    """Instead of `Results`: no run is answered by another's result."""
+    """Replaces `Results`: no run reuses another's result."""
 
     async def reusable(self, fingerprint: str, engine: str) -> None:
         return None
@@ -245,7 +245,7 @@ class _NoCache:
 
 
 async def nothing(settings: workers.Settings) -> None:
-    """A worker whose jobs begin and end their runs and do nothing between."""
+    """A worker whose jobs only start and finish their runs."""
     from workers.db.database import open_database
     from workers.process.worker import LeaseWorker
     from workers.queue.queue import open_queue

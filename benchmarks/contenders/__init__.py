@@ -1,4 +1,4 @@
-"""Those who run the benchmark's jobs, each by the fastest way that its authors offer for the whole job."""
+"""The packages and loops compared, each used in the fastest way its authors offer for the whole job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reference import Rules
 
 
 class Output(NamedTuple):
-    """What a run leaves: equity at each bar's close, and trades, with their excursions where the job asks for them."""
+    """Output of a run: equity at each bar's close, and trades, with excursions if the job includes them."""
 
     equity: Floats
     trades: Any
@@ -18,7 +18,7 @@ class Output(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What a sweep leaves, one value for each combination."""
+    """Output of a sweep, one value per combination."""
 
     final_equity: Floats
     trades: Floats
@@ -27,20 +27,20 @@ class Table(NamedTuple):
 
 
 class Cannot(Exception):
-    """A contender has no way to express a job, or no fair one; says why."""
+    """A contender cannot express a job, or not fairly; the message says why."""
 
 
 class Contender:
-    """Prepares jobs as calls that take no arguments, so that turning inputs into a contender's own form isn't timed.
+    """Prepares jobs as calls without arguments, so that converting inputs is not timed.
 
-    Making one imports its package, or raises ImportError or Cannot if there is none.
+    The constructor imports the package, and raises ImportError or Cannot if it is missing.
     """
 
     name: ClassVar[str]
     package: ClassVar[str] = ""  # what is timed as `import package`
-    rules: ClassVar[Rules] = Rules()  # where it treats stops in another way than the others
-    excursions: ClassVar[bool] = False  # whether it knows how far each trade went against and for its position
-    largest: ClassVar[int] = 100_000_000  # bars beyond which a run takes too long to be worth while
+    rules: ClassVar[Rules] = Rules()  # how it treats stops
+    excursions: ClassVar[bool] = False  # whether it computes MAE and MFE of each trade
+    largest: ClassVar[int] = 100_000_000  # beyond this many bars a run takes too long
     version: str = ""
 
     def single(self, job: Job) -> Callable[[], Output]:
@@ -50,12 +50,12 @@ class Contender:
         raise Cannot("runs one combination at a time")
 
     def report(self, job: Job) -> Callable[[], Any]:
-        """As `single` from given signals, with all metrics that the contender has."""
+        """As `single` from given signals, with all metrics of the contender."""
         raise Cannot("has no metrics")
 
 
 def all_contenders() -> list[tuple[str, type[Contender]]]:
-    """In the order in which tables show them; each module is imported by itself, since its package may be missing."""
+    """In the order of the tables; each module is imported separately, since its package may be missing."""
     from contenders import backtesting_py, barstorm, c_loops, numba_loop, phasor_trader, raptorbt_rust, vectorbt_engines
 
     classes: list[type[Contender]] = [

@@ -1,4 +1,4 @@
-"""backtesting.py, event by event in Python, with fractional units as it offers them."""
+"""backtesting.py, event by event in Python, with its fractional units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This project, through its public calls. They work out all metrics, too."""
+"""This project, through its public calls, which also compute all metrics."""
 
 from __future__ import annotations
 

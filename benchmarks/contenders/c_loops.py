@@ -1,4 +1,4 @@
-"""The loops in C, compiled when they are first asked for."""
+"""The loops in C, compiled on first use."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class Scalar(Contender):
 
     def single(self, job: Job) -> Callable[[], Output]:
         if job.crossing and not job.shorts:
-            raise Cannot("its averages' crossings go long and short")
+            raise Cannot("its crossings are long and short only")
         struct = _struct(job.market, None if job.crossing else job.given, job.stops)
         entry = self.library.run_crossing if job.crossing else self.library.run
         pointer, bars = ctypes.addressof(struct), len(job.market)
 
         def call(_keep: Any = struct) -> Output:
-            # Pages that aren't written to aren't taken, so room for a trade on every bar costs nothing.
+            # Untouched pages take no memory, so room for a trade on every bar costs nothing.
             equity, trades = np.empty(bars), np.empty(bars, TRADE)
             count = entry(pointer, equity.ctypes.data, trades.ctypes.data)
             return Output(equity, trades[:count], count)
@@ -80,7 +80,7 @@ class Limit(Scalar):
     def sweep(self, grid: Grid) -> Callable[[], Table]:
         lengths = sorted({*grid.fast, *grid.slow})
         if lengths[-1] >= _HISTORY:
-            raise Cannot(f"averages of {_HISTORY} bars and more")
+            raise Cannot(f"no averages of {_HISTORY} bars or more")
         struct, entry = _struct(grid.market, None, grid.stops), self.library.sweep
         entry.restype = None
         known = np.array(lengths, np.int64)

@@ -1,4 +1,4 @@
-"""The loop that one writes by hand when no package is fast enough."""
+"""The loop one would write by hand when no package is fast enough."""
 
 from __future__ import annotations
 

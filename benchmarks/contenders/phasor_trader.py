@@ -59,7 +59,7 @@ class Phasor(Contender):
             columns = entries.shape[1]
             made = self.phasor.from_signals(market.close, entries, exits, column_map=[0] * columns, threads=grid.threads, **options)
             if not risk:
-                # Its own total_return() makes whole equity curves, and takes twice as long as the run.
+                # Its total_return() builds full equity curves and takes twice as long as the run.
                 trades = made.trades()
                 profit = np.bincount(trades["col"], trades["pnl"], columns)
                 return np.stack((CAPITAL + profit, np.bincount(trades["col"], minlength=columns)))
@@ -75,7 +75,7 @@ class Phasor(Contender):
         market, given, options = job.market, job.given, self._options(job.market, job.stops)
         masks = given.entry_long, given.exit_long
         if job.shorts:
-            # An entry reverses; what is open at the end has to be ended by another mask.
+            # An entry reverses; a position open at the end must be closed by another mask.
             end = np.zeros(len(market), np.bool_)
             end[-1] = True
             options |= {"direction": "both", "force_exit": end}

@@ -1,4 +1,4 @@
-"""raptorbt. It always works out its metrics and the trades' excursions; a sweep spreads over every processor."""
+"""raptorbt. It always computes metrics and excursions; a sweep uses all processors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reference import Rules
 
 from contenders import Cannot, Contender, Output, Table
 
-_ITEMS = 100  # of a sweep at a time: every one keeps its curves
+_ITEMS = 100  # of a sweep at a time, since each keeps its curves
 
 
 class Raptor(Contender):
@@ -49,7 +49,7 @@ class Raptor(Contender):
 
     def sweep(self, grid: Grid) -> Callable[[], Table]:
         if grid.threads != (os.cpu_count() or 1):
-            raise Cannot("a batch always takes every processor")
+            raise Cannot("a batch always uses all processors")
         signals = [grid.signals(pair) for pair in grid.pairs]
         columns, config = _columns(grid.market), self._config(grid.stops)
         item = self.raptorbt.BatchSingleItem
@@ -67,7 +67,7 @@ class Raptor(Contender):
 
     def _run(self, job: Job) -> Callable[[], Any]:
         if job.shorts:
-            raise Cannot("a run goes in one direction")
+            raise Cannot("a run is long-only or short-only")
         columns, config, given = _columns(job.market), self._config(job.stops), job.given
         return lambda: self.raptorbt.run_single_backtest(*columns, given.entry_long, given.exit_long, 1, 1.0, "", config)
 

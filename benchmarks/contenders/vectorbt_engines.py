@@ -11,7 +11,7 @@ from reference import Rules
 
 from contenders import Cannot, Contender, Output, Table
 
-# Of a sweep at a time: what was fastest without equity curves, and with them.
+# Combinations of a sweep at a time: the fastest size without and with equity curves.
 _COLUMNS, _COLUMNS_OF_CURVES = 50, 4
 
 
@@ -51,7 +51,7 @@ class Numba(Contender):
 
     def sweep(self, grid: Grid) -> Callable[[], Table]:
         if grid.threads > 1:
-            raise Cannot("runs on one thread, and keeps the interpreter's lock")
+            raise Cannot("runs on one thread and holds the GIL")
         prices, bars, count = self._prices(grid.market, grid.stops), len(grid.market), len(grid.pairs)
         risk = grid.stops is not None
         columns = _COLUMNS_OF_CURVES if risk else _COLUMNS
@@ -129,7 +129,7 @@ class Rust(Numba):
 
 
 def _next_bar(signals: Signals) -> dict[str, Any]:
-    """The signals as columns, one bar later: vectorbt fills an order on the bar of its signal, at the price it is given."""
+    """The signals as columns, one bar later: vectorbt fills an order on the bar of its signal, at the given price."""
     names = ("entries", "exits") if signals.entry_short is None else ("long_entries", "long_exits", "short_entries", "short_exits")
     masks = (signals.entry_long, signals.exit_long, signals.entry_short, signals.exit_short)
     return {name: _later(mask)[:, None] for name, mask in zip(names, masks, strict=False) if mask is not None}

@@ -1,4 +1,4 @@
-"""Those who carry the benchmark's jobs: Barstorm's queue and other queues on Redis, each with the same no-op job."""
+"""The queues compared: Barstorm's and others on Redis, each with the same no-op job."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from queues.tally import Tally
 
-AT_ONCE = 200  # jobs that a worker has at once, where not its default is measured
+AT_ONCE = 200  # jobs a worker runs at once, unless its default is measured
 
 
 class Contender:
-    """A queue on one Redis. Making one imports its package, or raises ImportError if there is none."""
+    """A queue on one Redis. The constructor imports its package, and raises ImportError if it is missing."""
 
     name: ClassVar[str]
     samples: ClassVar[int] = 300  # of latency
@@ -26,16 +26,16 @@ class Contender:
         """Connect, to send jobs."""
 
     async def send(self, count: int) -> None:
-        """Send so many no-op jobs by the fastest way that is offered."""
+        """Send `count` no-op jobs in the fastest way it offers."""
         raise NotImplementedError
 
     async def work(self, tally: Tally) -> None:
-        """Be a worker whose no-op job counts itself in the tally; never returns."""
+        """Run a worker whose no-op job counts itself in the tally; never returns."""
         raise NotImplementedError
 
 
 def all_contenders() -> list[tuple[str, type[Contender]]]:
-    """In the order in which tables show them."""
+    """In the order of the tables."""
     from queues import barstorm, plain_arq, plain_saq, plain_streaq
 
     classes: list[type[Contender]] = [

@@ -1,4 +1,4 @@
-"""ARQ by itself: as it comes, and with the settings and the pipeline that make it fastest."""
+"""ARQ by itself: with its defaults, and with the fastest settings and a pipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers have done so far, in memory that they share with the benchmark: counting costs a job next to nothing."""
+"""Progress of the workers, in memory shared with the benchmark, so that counting costs almost nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORKERS = 8
 
 
 class Tally:
-    """One row for each worker, and a word that lets all begin. Times are nanoseconds of the clock that all processes share."""
+    """One row per worker, and a word that starts all of them. Times are nanoseconds of the clock shared by all processes."""
 
     def __init__(self, path: Path, worker: int = 0) -> None:
         size = 8 * (1 + _FIELDS * _WORKERS)
@@ -32,7 +32,7 @@ class Tally:
         self._row = 1 + _FIELDS * worker
 
     def ready(self) -> None:
-        """Say that this worker could begin, and wait until all may."""
+        """Report this worker as ready, and wait for the start."""
         self._words[self._row] = 1
         while not self._words[0]:
             time.sleep(0.001)
@@ -68,7 +68,7 @@ class Tally:
 
 @contextmanager
 def worker_processes(contender: Contender, count: int, folder: Path) -> Iterator[Tally]:
-    """So many workers, set up and waiting for `begin`."""
+    """`count` workers, set up and waiting for `begin`."""
     path = folder / f"tally-{secrets.token_hex(6)}"
     tally = Tally(path)
     command = [sys.executable, str(Path(__file__).with_name("work.py")), contender.name, contender.redis_url, str(path)]
