@@ -10,7 +10,8 @@ from python_core.execution import Atr, Execution
 from python_core.files.read import from_arrow, read_bars
 from python_core.optimize.sweep import SweepResult, sweep
 from python_core.strategy.params import Param
-from python_core.strategy.strategy import Signals, Strategy
+from python_core.strategy.signals import Signals
+from python_core.strategy.strategy import Strategy
 from python_core.trades import Trade
 from python_core.version import VERSION as __version__
 

@@ -19,14 +19,16 @@ from msgspec import Meta
 from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import kernel
-from python_core.engine.signals import StrategyBars, check_multiple, evaluate
+from python_core.engine.evaluate import evaluate
+from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.language.compiler import Compiler
 from python_core.language.normalize import at, is_at
 from python_core.language.parser import parse
 from python_core.language.plan import PlanBuilder
-from python_core.strategy.strategy import CONDITIONS, Strategy, compile_plan
+from python_core.strategy.compile import CONDITIONS, compile_plan
+from python_core.strategy.strategy import Strategy
 
 MAX_EXPRESSIONS: Final = 200
 # What one answer to a client may cost: bars reckoned with, rows and columns drawn.
@@ -162,7 +164,7 @@ def _history(bars: Bars, strategy: Strategy, end: int, rows: int) -> Bars:
 
     Where higher timeframes are used, what these need to warm up comes before.
     """
-    check_multiple(bars, strategy.timeframe)
+    check_timeframe(bars, strategy.timeframe)
     row_ms, coarsest_ms = _row_ms(bars, strategy), _coarsest_ms(bars, strategy)
     if coarsest_ms > row_ms:
         rows += min(_warm_up(bars, strategy), 2 * MAX_BARS)
@@ -263,7 +265,7 @@ def _calls(node: ast.expr, frames: tuple[ast.expr, ...] = ()) -> Iterator[ast.ex
 def _values(bars: Bars, strategy: Strategy, asked: Mapping[str, str]) -> Values:
     if len(asked) > MAX_EXPRESSIONS:
         raise StrategyError(f"{len(asked):,} expressions", where="expressions", hint=f"use at most {MAX_EXPRESSIONS}", code="too_large")
-    check_multiple(bars, strategy.timeframe)
+    check_timeframe(bars, strategy.timeframe)
     compiler = _compiler(strategy, _row_ms(bars, strategy))
     positions = {label: compiler.either(label if label in CONDITIONS else f"{label:.60}", text) for label, text in asked.items()}
     rows = StrategyBars(bars, strategy.timeframe)

@@ -1,4 +1,4 @@
-"""The engine port: one call, run by the compiled engine or by the Python reference with the same bits."""
+"""Backtests by the compiled engine or by the Python reference, with the same bits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ import numpy.typing as npt
 
 from python_core.data import timeframes
 from python_core.data.bars import Bars
-from python_core.engine import signals as reference_signals
 from python_core.engine import simulate as reference
 from python_core.engine.control import Control
+from python_core.engine.evaluate import evaluate
+from python_core.engine.orders import make_orders
 from python_core.engine.result import CONTRACT, Result
+from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, Atr, Execution
 from python_core.metrics import compute
-from python_core.strategy.strategy import LEVELS, Plan, Signals, Strategy, compile_plan, series_levels
+from python_core.strategy.compile import LEVELS, Plan, compile_plan, series_levels
+from python_core.strategy.signals import Signals
+from python_core.strategy.strategy import Strategy
 from python_core.version import VERSION
 
 Engine = Literal["auto", "rust", "python"]
@@ -28,16 +32,16 @@ Engine = Literal["auto", "rust", "python"]
 
 def _load() -> tuple[ModuleType | None, str]:
     if os.environ.get("BARSTORM_ENGINE") == "python":
-        return None, "BARSTORM_ENGINE=python asks for it"
+        return None, "BARSTORM_ENGINE=python is set"
     try:
         module = import_module("python_core._core_rs")
     except ModuleNotFoundError:
-        return None, "the compiled module python_core._core_rs is not installed (it was built without cargo)"
+        return None, "the compiled module python_core._core_rs is not installed (the package was built without cargo)"
     found = getattr(module, "__version__", None), getattr(module, "CONTRACT", None)
     if found != (VERSION, CONTRACT):
         raise ImportError(
-            f"python_core._core_rs is version {found[0]} (contract {found[1]}), the package {VERSION} "
-            f"(contract {CONTRACT}): build it again with `make install` or `pip install --force-reinstall barstorm`"
+            f"python_core._core_rs is version {found[0]} (contract {found[1]}), but the package is version {VERSION} "
+            f"(contract {CONTRACT}): rebuild it with `make install`, or reinstall the wheel"
         )
     return module, "the compiled module python_core._core_rs is installed"
 
@@ -51,10 +55,21 @@ def backtest(
 ) -> Result:
     """Run a strategy over bars.
 
+    Args:
+        bars: history in the strategy's timeframe or in a shorter one that divides it.
+        execution: capital, costs, size and stops; the default is `bt.Execution()`.
+        engine: "rust", "python", or "auto" for the compiled engine where it is installed. Both give the same bits.
+        control: cancels the call from another thread and reports its progress.
+
     Raises:
-        StrategyError, ExecutionError: what was wrong and where.
+        StrategyError: an expression that can't be run on these bars, or a timeframe that they don't divide.
+        EngineError: an argument of another type, or `engine="rust"` where the compiled module isn't installed.
         Cancelled: `control.cancel()` was called.
-        EngineError: `engine="rust"` where the compiled module isn't installed.
+
+    Example:
+        bars = bt.synthetic(10_000, timeframe="1h")
+        strategy = bt.Strategy(entry_long="crossover(sma(close, 10), sma(close, 30))", exit_long="close < sma(close, 30)")
+        bt.backtest(bars, strategy, bt.Execution(commission=0.001)).metrics.sharpe
     """
     check_strategy(strategy)
     return _run(bars, strategy, execution, engine, control)
@@ -63,65 +78,89 @@ def backtest(
 def simulate(
     bars: Bars, signals: Signals, execution: Execution | None = None, *, engine: Engine = "auto", control: Control | None = None
 ) -> Result:
-    """Run ready-made signals over bars; errors as in `backtest`."""
+    """Run ready-made signals over bars.
+
+    Args:
+        signals: boolean arrays with one value for each bar.
+        execution, engine, control: as in `backtest`.
+
+    Raises:
+        StrategyError: not one signal for each bar.
+        EngineError, Cancelled: as in `backtest`.
+
+    Example:
+        bars = bt.synthetic(1_000)
+        bt.simulate(bars, bt.Signals(entry_long=bars.close > bars.open, exit_long=bars.close < bars.open))
+    """
     if not isinstance(signals, Signals):
-        raise StrategyError(f"{type(signals).__name__} is no Signals", where="signals", hint="use bt.Signals(entry_long=mask, ...)")
+        raise StrategyError(f"expected Signals, got {type(signals).__name__}", where="signals", hint="use bt.Signals(entry_long=mask, ...)")
     if isinstance(bars, Bars) and signals.length != len(bars):
-        raise StrategyError(f"{signals.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar")
+        raise StrategyError(f"got {signals.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar")
     return _run(bars, signals, execution, engine, control)
 
 
 def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, engine: Engine, control: Control | None) -> Result:
-    rules = checked(bars, execution, control)
+    rules = check_inputs(bars, execution, control)
     strategy = program if isinstance(program, Strategy) else None
     timeframe = None if strategy is None else strategy.timeframe
-    reference_signals.check_multiple(bars, timeframe)
+    check_timeframe(bars, timeframe)
     plan = compile_plan(strategy, series_levels(rules))
     if plan.higher and timeframe is None:
         plan = compile_plan(strategy, series_levels(rules), bars.timeframe)
-    run = _run_python if chosen(engine) is None else _run_rust
+    run = _run_python if compiled_module(engine) is None else _run_rust
     return run(bars, program, plan, timeframe, rules, control)
 
 
-def checked(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:
-    """The execution, or the default one.
+def check_inputs(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:
+    """Check the types of the inputs, and return the execution or the default one.
 
     Raises:
-        EngineError: one of them is of another type.
+        EngineError: an input of another type.
     """
     if not isinstance(bars, Bars):
-        raise EngineError(f"{type(bars).__name__} is no Bars", where="bars", hint="use bt.Bars(...) or bt.read_bars(path)")
+        raise EngineError(f"expected Bars, got {type(bars).__name__}", where="bars", hint="use bt.Bars(...) or bt.read_bars(path)")
     if execution is not None and not isinstance(execution, Execution):
-        raise EngineError(f"{type(execution).__name__} is no Execution", where="execution", hint="use bt.Execution(commission=0.001, ...)")
+        raise EngineError(
+            f"expected Execution, got {type(execution).__name__}", where="execution", hint="use bt.Execution(commission=0.001, ...)"
+        )
     if control is not None and not isinstance(control, Control):
-        raise EngineError(f"{type(control).__name__} is no Control", where="control", hint="use bt.Control()")
+        raise EngineError(f"expected Control, got {type(control).__name__}", where="control", hint="use bt.Control()")
     return DEFAULT if execution is None else execution
 
 
 def check_strategy(strategy: Strategy) -> None:
+    """Check that it is a `Strategy`.
+
+    Raises:
+        StrategyError: it isn't.
+    """
     if not isinstance(strategy, Strategy):
         raise StrategyError(
-            f"{type(strategy).__name__} is no Strategy", where="strategy", hint="use bt.Strategy, or bt.simulate for signals"
+            f"expected Strategy, got {type(strategy).__name__}", where="strategy", hint="use bt.Strategy, or bt.simulate for signals"
         )
 
 
 def values(
-    bars: Bars, plan: Plan, wanted: tuple[int, ...], timeframe: str | None, engine: Engine = "auto"
+    bars: Bars, plan: Plan, positions: tuple[int, ...], timeframe: str | None, engine: Engine = "auto"
 ) -> list[npt.NDArray[np.float64]]:
-    """The values of a plan's operations at the positions `wanted`, which give numbers, on every strategy bar (NaN: not known)."""
-    if chosen(engine) is None:
-        rows = reference_signals.StrategyBars(bars, timeframe)
-        results = reference_signals.evaluate(plan.nodes, rows)
-        return [results[i][0] for i in wanted]
+    """Numeric values of the plan's nodes at `positions`, float64[strategy bars] each, NaN where not known."""
+    if compiled_module(engine) is None:
+        rows = StrategyBars(bars, timeframe)
+        evaluated = evaluate(plan.nodes, rows)
+        return [evaluated[i][0] for i in positions]
     assert _core_rs is not None
     columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
     strategy_ms = bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe]
-    found: list[npt.NDArray[np.float64]] = _core_rs.values(columns, bars.timeframe_ms, _native_plan(plan), wanted, strategy_ms)
-    return found
+    results: list[npt.NDArray[np.float64]] = _core_rs.values(columns, bars.timeframe_ms, _native_plan(plan), positions, strategy_ms)
+    return results
 
 
-def chosen(engine: Engine) -> ModuleType | None:
-    """The compiled module, or none for the Python engine."""
+def compiled_module(engine: Engine) -> ModuleType | None:
+    """The compiled module, or None for the Python engine.
+
+    Raises:
+        EngineError: an unknown engine, or "rust" where the compiled module isn't installed.
+    """
     if engine == "auto":
         return _core_rs
     if engine == "python":
@@ -129,14 +168,16 @@ def chosen(engine: Engine) -> ModuleType | None:
     if engine != "rust":
         raise EngineError(f"unknown engine {engine!r}", where="engine", hint="use auto, rust or python")
     if _core_rs is None:
-        raise EngineError(f"the Rust engine can't be used: {engine_reason}", where="engine", hint="install a wheel with it, or use auto")
+        raise EngineError(
+            f"the Rust engine is not available: {engine_reason}", where="engine", hint="install a wheel that has it, or use auto"
+        )
     return _core_rs
 
 
 def _run_python(
     bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, rules: Execution, control: Control | None
 ) -> Result:
-    orders = reference_signals.orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
+    orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
     outcome = reference.simulate(bars, orders, rules, control or Control())
     values = compute.compute(
         equity=outcome.equity,
@@ -205,7 +246,7 @@ def run_sweep(
     values: npt.NDArray[np.float64],
     control: Control | None,
 ) -> None:
-    """Run all combinations in `rows` by the compiled engine and fill `values`, one row of metrics each."""
+    """Run all combinations in `rows` on the compiled engine, and fill `values` with one row of metrics for each."""
     assert _core_rs is not None
     try:
         _core_rs.sweep(
@@ -236,7 +277,7 @@ def _native_plan(plan: Plan) -> Any:
 
 @lru_cache(maxsize=256)
 def _native_rules(rules: Execution) -> Any:
-    """The execution as the compiled module takes it; levels are pairs of a kind and a number."""
+    """The execution for the compiled module, where levels are pairs of a kind and a number."""
     assert _core_rs is not None
     fields = {name: getattr(rules, name) for name in rules.__struct_fields__}
     for name in LEVELS:

@@ -16,7 +16,9 @@ from python_core.data.bars import Bars
 from python_core.execution import Execution
 from python_core.language.normalize import canonical
 from python_core.metrics.compute import Metrics
-from python_core.strategy.strategy import LEVELS, Signals, Strategy
+from python_core.strategy.compile import LEVELS
+from python_core.strategy.signals import Signals
+from python_core.strategy.strategy import Strategy
 from python_core.trades import TRADE_DTYPE, Trades
 
 # Part of every fingerprint; raised whenever the same inputs may give other outputs than before.

@@ -1,6 +1,6 @@
 """The reference simulator: bar by bar, in the order of the contract.
 
-It is written to be read beside the contract. The compiled engine gives the same bits; every float expression here says in which order.
+Written to be read along with the contract. The compiled engine gives the same bits, so the order of operations in every float expression matters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from python_core.data.bars import Bars
 from python_core.engine.control import Control
-from python_core.engine.signals import Orders
+from python_core.engine.orders import Orders
+from python_core.engine.position import Position, whole_steps
 from python_core.execution import Atr, Execution
 from python_core.trades import (
     BREAK_EVEN,
@@ -32,7 +33,10 @@ from python_core.trades import (
 
 
 class Outcome(NamedTuple):
-    """What a simulation leaves: trades (`TRADE_DTYPE`), equity float64[n] at each bar's close, and counts."""
+    """Outcome of a simulation.
+
+    `trades` is an array of `TRADE_DTYPE`, `equity` float64[n] at each bar's close, `traded_notional` in money.
+    """
 
     trades: npt.NDArray[np.void]
     equity: npt.NDArray[np.float64]
@@ -43,39 +47,9 @@ class Outcome(NamedTuple):
     ruined: bool
 
 
-class Position:
-    """An open position; `entry` is the average entry price, `opened` and `k` the bar and the strategy bar of its first entry."""
-
-    def __init__(self, side: float, opened: int, k: int, price: float) -> None:
-        self.side = side
-        self.opened = opened
-        self.k = k
-        self.entry = price
-        self.quantity = 0.0
-        self.largest = 0.0
-        self.entries = 0
-        self.fees = 0.0
-        self.funding = 0.0
-        self.highest = self.lowest = price
-        self.stop: float | None = None
-        self.target: float | None = None
-        self.trail: float | None = None
-        self.rungs = 0
-
-    @property
-    def best(self) -> float:
-        return self.highest if self.side > 0 else self.lowest
-
-    def beyond(self, price: float, level: float) -> bool:
-        """Whether `price` is at `level` or worse for the position."""
-        return price <= level if self.side > 0 else price >= level
-
-    def reached(self, price: float, level: float) -> bool:
-        """Whether `price` is at `level` or better for the position."""
-        return price >= level if self.side > 0 else price <= level
-
-
 class Simulator:
+    """Account, position and trades while the bars pass."""
+
     def __init__(self, bars: Bars, orders: Orders, execution: Execution) -> None:
         self.bars, self.orders, self.rules = bars, orders, execution
         self.time = bars.time.tolist()
@@ -102,7 +76,7 @@ class Simulator:
             while paid < len(funding) and funding[paid][0] <= self.time[i]:
                 self.pay_funding(i, funding[paid][1])
                 paid += 1
-            # 2. Open
+            # 2. Open: orders of the strategy bar that has just closed, and the exit by time
             k = at_open.get(i)
             time_is_up = self.time_is_up(i, due)
             if k is not None:
@@ -151,13 +125,16 @@ class Simulator:
             p.funding += cost
 
     def time_is_up(self, i: int, due: dict[int, int]) -> bool:
-        """Whether the position has been open for `max_bars` strategy bars at the open of bar `i`."""
+        """Whether the position has been open for `max_bars` strategy bars when bar `i` opens."""
         return (
-            self.rules.max_bars is not None and self.position is not None and i in due and due[i] - self.position.k >= self.rules.max_bars
+            self.rules.max_bars is not None
+            and self.position is not None
+            and i in due
+            and due[i] - self.position.strategy_bar >= self.rules.max_bars
         )
 
     def fill(self, i: int, k: int, price: float, time_is_up: bool) -> None:
-        """Orders of strategy bar `k`: exits before entries."""
+        """Execute the orders of strategy bar `k`, exits before entries."""
         entry_long, exit_long, entry_short, exit_short = self.orders.at(k)
         if (p := self.position) is not None:
             leaves, reverses = (exit_long, entry_short) if p.side > 0 else (exit_short, entry_long)
@@ -169,6 +146,7 @@ class Simulator:
                 self.enter(i, k, side, price)
 
     def enter(self, i: int, k: int, side: float, price: float) -> None:
+        """Open a position or add to it, or reject the order if it is too large for the account or too small for the market."""
         rules, p = self.rules, self.position
         fill_price = price * (1.0 + side * rules.slippage)
         equity = self.marked(price)
@@ -214,7 +192,7 @@ class Simulator:
         p.trail = distance if distance is None or isinstance(distance, float | int) else self.orders.level("trailing_stop", k, distance)
 
     def level(self, name: str, k: int, side: float, entry: float) -> float | None:
-        """Price of the stop or target of an entry at `entry` whose signal came from strategy bar `k`."""
+        """Price of the stop or target of an entry at `entry` on the signal of strategy bar `k`."""
         value = getattr(self.rules, name)
         toward = -side if name == "stop_loss" else side
         if value is None:
@@ -232,6 +210,7 @@ class Simulator:
         self.exit(i, p.quantity, price * (1.0 - p.side * self.rules.slippage), reason)
 
     def exit(self, i: int, quantity: float, price: float, reason: int) -> None:
+        """Close `quantity` of the position at `price` and record the trade; fees and funding are split by quantity."""
         p = self.position
         assert p is not None
         fee = 0.0 if reason == LIQUIDATION else quantity * price * self.rules.commission
@@ -281,7 +260,7 @@ class Simulator:
         marked = worst if self.mark is None else (self.mark[0][i] if p.side > 0 else self.mark[1][i])
         liquidates = liquidation is not None and p.beyond(marked, liquidation)
         stop, reason = self.stop_level(p)
-        # At the open: what the gap has jumped over.
+        # At the open: a gap may have jumped over levels, which then fill at the open.
         if liquidates and liquidation is not None and p.beyond(price, liquidation):
             self.liquidate(i)
             return
@@ -291,7 +270,7 @@ class Simulator:
         self.take_profits(i, price, at_open=True)
         if self.position is None:
             return
-        # From the open to the close.
+        # From the open to the close. A bar tells its extremes but not their order, so `intrabar` decides which level is met first.
         stops = stop is not None and p.beyond(worst, stop)
         profit = self.next_profit(p)
         profits = profit is not None and p.reached(best, profit)
@@ -310,18 +289,20 @@ class Simulator:
             self.take_profits(i, best)
 
     def liquidation_level(self, p: Position) -> float | None:
+        """Price at which the margin is down to the maintenance margin; None for a long position without leverage."""
         rules = self.rules
         if rules.leverage == 1.0 and p.side > 0:
             return None
         return p.entry * (1.0 - p.side * (1.0 / rules.leverage - rules.maintenance_margin))
 
     def liquidate(self, i: int) -> None:
+        """Close the position at its bankruptcy price, where the whole margin is lost and no fee is charged."""
         p = self.position
         assert p is not None
         self.exit(i, p.quantity, p.entry * (1.0 - p.side / self.rules.leverage), LIQUIDATION)
 
     def stop_level(self, p: Position) -> tuple[float | None, int]:
-        """The nearest of stop-loss, trailing stop and break-even stop; the best price is that of earlier bars."""
+        """The nearest of stop-loss, trailing stop and break-even stop, and its reason; the best price is that of earlier bars."""
         level, reason = p.stop, STOP_LOSS
         rules = self.rules
         if p.trail is not None:
@@ -339,18 +320,19 @@ class Simulator:
         return level, reason
 
     def next_profit(self, p: Position) -> float | None:
-        """The nearest level of the ladder and the take-profit."""
+        """The nearer of the take-profit and the next partial exit."""
         rung = self.rung_level(p)
         if rung is None or (p.target is not None and not p.beyond(rung, p.target)):
             return p.target
         return rung
 
     def rung_level(self, p: Position) -> float | None:
+        """Price of the next partial exit."""
         ladder = self.rules.partial_exits
         return p.entry * (1.0 + p.side * ladder[p.rungs][0]) if p.rungs < len(ladder) else None
 
     def take_profits(self, i: int, reached: float, *, at_open: bool = False) -> None:
-        """Fill every profit level up to the price `reached`, the nearest first: at the level, or at the open where that is better."""
+        """Fill every profit level up to the price `reached`, nearest first, at the level; `at_open` at the open, which is better."""
         while (p := self.position) is not None:
             level, rung = self.next_profit(p), self.rung_level(p)
             if level is None or not p.reached(reached, level):
@@ -365,7 +347,7 @@ class Simulator:
                 self.exit(i, min(quantity, p.quantity), price, PARTIAL_EXIT)
 
     def rung_quantity(self, p: Position) -> float:
-        """Quantity of the next rung; a ladder whose shares add up to 1 closes what is left."""
+        """Quantity of the next partial exit; shares that add up to 1 close all that is left."""
         total = 0.0
         for _, share in self.rules.partial_exits[: p.rungs + 1]:
             total += share
@@ -375,16 +357,10 @@ class Simulator:
         return whole_steps(quantity, self.rules.step) if self.rules.step > 0 else quantity
 
 
-def whole_steps(quantity: float, step: float) -> float:
-    """`quantity` rounded down to whole steps; within a billionth of a step count it is that count, so that 0.3 is three steps of 0.1."""
-    ratio = quantity / step
-    if not ratio < 2.0**52:
-        return quantity
-    nearest = math.floor(ratio + 0.5)
-    steps = nearest if abs(ratio - nearest) <= 1e-9 * nearest else math.floor(ratio)
-    return float(steps) * step
-
-
 def simulate(bars: Bars, orders: Orders, execution: Execution, control: Control) -> Outcome:
-    """Run the orders over the bars."""
+    """Run the orders over the bars.
+
+    Raises:
+        Cancelled: `control.cancel()` was called.
+    """
     return Simulator(bars, orders, execution).run(control)

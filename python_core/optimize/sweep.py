@@ -14,12 +14,13 @@ from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import kernel
 from python_core.engine.control import Control
-from python_core.engine.signals import check_multiple
+from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.metrics.compute import NAMES, Metrics
+from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, allowed
-from python_core.strategy.strategy import Strategy, compile_template, series_levels
+from python_core.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
     import polars
@@ -123,14 +124,14 @@ def sweep(
     if not risk and objective not in WITHOUT_RISK:
         raise StrategyError(f"{objective} needs equity from bar to bar", where="objective", hint="use risk=True, or final_equity")
     kernel.check_strategy(strategy)
-    rules = kernel.checked(bars, execution, control)
-    check_multiple(bars, strategy.timeframe)
+    rules = kernel.check_inputs(bars, execution, control)
+    check_timeframe(bars, strategy.timeframe)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
         raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use a whole number from 1 to {MAX_THREADS:,}")
-    if kernel.chosen(engine) is None:
+    if kernel.compiled_module(engine) is None:
         values = _python(bars, strategy, params, rules, risk, control or Control())
     else:
         template = compile_template(strategy, series_levels(rules), tuple(params), bars.timeframe)

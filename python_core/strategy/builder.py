@@ -27,8 +27,9 @@ from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
 from python_core.language.parser import parse
 from python_core.language.vocabulary import FUNCTIONS, SERIES
+from python_core.strategy.compile import CONDITIONS
 from python_core.strategy.params import Param, Value
-from python_core.strategy.strategy import CONDITIONS, Strategy
+from python_core.strategy.strategy import Strategy
 
 Operand: TypeAlias = "Expression | int | float"
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from python_core.indicators import INDICATORS
 from python_core.language.normalize import is_at, longhand
+from python_core.strategy.compile import compile_plan
 from python_core.strategy.params import Param, Value
-from python_core.strategy.strategy import Strategy, compile_plan
+
+if TYPE_CHECKING:
+    from python_core.strategy.strategy import Strategy
 
 ACTIONS: Final = {
     "entry_long": "Buy when",

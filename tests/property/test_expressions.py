@@ -25,7 +25,7 @@ from python_core.language.compiler import Compiler
 from python_core.language.normalize import canonical
 from python_core.language.plan import CROSSINGS, STREAKS, PlanBuilder
 from python_core.language.vocabulary import ELEMENTWISE, FUNCTIONS, PARAMETERS, SERIES
-from python_core.strategy.strategy import Plan
+from python_core.strategy.compile import Plan
 
 CASES = int(os.environ.get("BARSTORM_CASES", "300"))
 BLOCK = 8

@@ -15,7 +15,7 @@ from python_core.data.timeframes import MILLISECONDS
 from python_core.engine import kernel
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.language.compiler import Compiler, PlanBuilder
-from python_core.strategy.strategy import Plan
+from python_core.strategy.compile import Plan
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 PER_ROW = max(5, CASES // 25)
@@ -156,7 +156,7 @@ def test_an_indicator_starts_anew_after_what_is_not_known(name: str, data: st.Da
 def test_the_compiled_table_is_that_of_python() -> None:
     """Those that the plan knows by a name of their own are left out."""
     own = {"sma", "ema", "rma", "rsi", "true_range", "shift"}
-    compiled_table = {row[0]: row[1:] for row in kernel.chosen("rust").INDICATORS}  # type: ignore[union-attr]
+    compiled_table = {row[0]: row[1:] for row in kernel.compiled_module("rust").INDICATORS}  # type: ignore[union-attr]
     table = {
         name: (
             len(row.conditions) + len(row.series) + len(row.implied),

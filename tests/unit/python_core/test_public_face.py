@@ -74,13 +74,13 @@ def run(code: str, **environment: str) -> str:
 
 def test_the_environment_can_ask_for_the_python_engine() -> None:
     said = run("import python_core as bt; print(bt.engine, '|', bt.engine_reason)", BARSTORM_ENGINE="python")
-    assert said == "python | BARSTORM_ENGINE=python asks for it\n"
+    assert said == "python | BARSTORM_ENGINE=python is set\n"
 
 
 def test_an_engine_that_is_not_there_is_named_with_a_reason() -> None:
     code = "import python_core as bt; b = bt.synthetic(bars=9); bt.simulate(b, bt.Signals(entry_long=b.close > 0), engine='rust')"
     assert (
-        "EngineError: engine: the Rust engine can't be used: BARSTORM_ENGINE=python asks for it; install a wheel with it, or use auto"
+        "EngineError: engine: the Rust engine is not available: BARSTORM_ENGINE=python is set; install a wheel that has it, or use auto"
         in run(code, BARSTORM_ENGINE="python")
     )
 
@@ -95,8 +95,8 @@ sys.modules["python_core._core_rs"] = module
 import python_core
 """
     said = run(code)
-    assert "ImportError: python_core._core_rs is version 0.0.1 (contract 99), the package " in said
-    assert "build it again with `make install`" in said
+    assert "ImportError: python_core._core_rs is version 0.0.1 (contract 99), but the package is version " in said
+    assert "rebuild it with `make install`" in said
 
 
 def test_python_m_python_core_says_which_engine_and_why() -> None:

@@ -231,10 +231,10 @@ def test_a_sweep_of_a_template_on_no_timeframe_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"bars": None}, "bars: NoneType is no Bars"),
-        ({"strategy": "close > open"}, "strategy: str is no Strategy"),
-        ({"execution": {}}, "execution: dict is no Execution"),
-        ({"control": True}, "control: bool is no Control"),
+        ({"bars": None}, "bars: expected Bars, got NoneType"),
+        ({"strategy": "close > open"}, "strategy: expected Strategy, got str"),
+        ({"execution": {}}, "execution: expected Execution, got dict"),
+        ({"control": True}, "control: expected Control, got bool"),
         ({"grid": ["n"]}, "grid: there is nothing to sweep"),
         ({"threads": 0}, "threads: 0 threads"),
         ({"threads": 1.5}, "threads: 1.5 threads"),

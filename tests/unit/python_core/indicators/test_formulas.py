@@ -12,7 +12,7 @@ import pytest
 import python_core as bt
 from python_core.engine import kernel
 from python_core.language.compiler import Compiler, PlanBuilder
-from python_core.strategy.strategy import Plan
+from python_core.strategy.compile import Plan
 
 nan = math.nan
 BARS = bt.synthetic(700, seed=11, timeframe="15m")

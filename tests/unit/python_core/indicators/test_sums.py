@@ -15,7 +15,7 @@ import python_core as bt
 from python_core.engine import kernel
 from python_core.indicators import FUNCTIONS, INDICATORS
 from python_core.language.compiler import Compiler, PlanBuilder
-from python_core.strategy.strategy import Plan
+from python_core.strategy.compile import Plan
 
 FILES = [
     *("unittest-btc-1m", "ethbtc-5m", "ltcbtc-5m", "adabtc-5m", "xmrbtc-5m", "xrpusdt-perp-5m", "xrpusdt-perp-1h", "goog-1d", "eurusd-1h"),

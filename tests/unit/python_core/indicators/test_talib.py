@@ -18,7 +18,7 @@ import python_core as bt
 from python_core.engine import kernel
 from python_core.indicators import INDICATORS
 from python_core.language.compiler import Compiler, PlanBuilder
-from python_core.strategy.strategy import Plan
+from python_core.strategy.compile import Plan
 
 talib = pytest.importorskip("talib", reason="TA-Lib has no wheel for this machine")
 

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.engine import signals
+from python_core.engine.evaluate import evaluate
+from python_core.engine.strategy_bars import StrategyBars
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH
 from python_core.language.normalize import canonical
 
@@ -319,7 +320,7 @@ MEANINGS = {
 @pytest.mark.parametrize("timeframe", ["1h", "4h", "1d", "1w"])
 def test_parts_of_time_are_those_of_the_open_in_utc(timeframe: str, engine: str) -> None:
     bars = bt.synthetic(24 * 40, timeframe="1h")
-    rows = signals.StrategyBars(bars, timeframe)
+    rows = StrategyBars(bars, timeframe)
     opens = [datetime.fromtimestamp(ms / 1000, UTC) for ms in rows.columns["time"]]
     for name, value in (("hour", lambda t: t.hour), ("weekday", lambda t: t.weekday()), ("minute", lambda t: t.minute)):
         for wanted in (0, 4, 5):
@@ -344,7 +345,7 @@ def test_a_long_series_of_conditions_is_no_nesting(true_bars: Callable[..., list
 
 
 def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
-    from python_core.strategy.strategy import compile_plan
+    from python_core.strategy.compile import compile_plan
 
     strategy = bt.Strategy(
         entry_long="crossover(sma(close, fast), sma(close, slow))",
@@ -356,14 +357,14 @@ def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
 
 
 def test_a_plan_has_no_operation_that_nothing_reads() -> None:
-    from python_core.strategy.strategy import compile_plan
+    from python_core.strategy.compile import compile_plan
 
     strategy = bt.Strategy(entry_long="close > sma(close, n)", define={"unused": "ema(close, 2 * n)"}, params={"n": 10})
     assert [(node.op, node.inputs) for node in compile_plan(strategy, ()).nodes] == [("close", ()), ("sma", (0,)), ("gt", (0, 1))]
 
 
 def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
-    from python_core.strategy.strategy import compile_plan
+    from python_core.strategy.compile import compile_plan
 
     def warm_up(text: str) -> int:
         return compile_plan(bt.Strategy(entry_long=text), ()).warm_up
@@ -393,11 +394,11 @@ def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
 )
 @settings(max_examples=60)
 def test_the_warm_up_says_when_the_first_signal_can_be(closes: list[int], text: str) -> None:
-    from python_core.strategy.strategy import compile_plan
+    from python_core.strategy.compile import compile_plan
 
     plan = compile_plan(bt.Strategy(entry_long=text), ())
     column = np.array(closes, dtype=float)
     bars = bt.Bars(np.arange(40) * 3_600_000, column, column, column, column, column)
-    _, known = signals.evaluate(plan.nodes, signals.StrategyBars(bars, None))[plan.conditions[0]]
+    _, known = evaluate(plan.nodes, StrategyBars(bars, None))[plan.conditions[0]]
     assert known.argmax() == plan.warm_up
     assert known[plan.warm_up :].all()

@@ -117,8 +117,9 @@ def test_a_sweep_runs_on_higher_timeframes(risk: bool) -> None:
     ],
 )
 def test_the_warm_up_is_known_and_right(text: str, timeframe: str, warm_up: int) -> None:
-    from python_core.engine.signals import StrategyBars, evaluate
-    from python_core.strategy.strategy import compile_plan
+    from python_core.engine.evaluate import evaluate
+    from python_core.engine.strategy_bars import StrategyBars
+    from python_core.strategy.compile import compile_plan
 
     strategy = bt.Strategy(entry_long=text, timeframe=timeframe)
     assert strategy.warm_up_bars == warm_up

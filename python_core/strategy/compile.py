@@ -1,0 +1,126 @@
+"""Plans: strategies and stop levels compiled to operations that the engines run."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from python_core.data import timeframes
+from python_core.execution import Atr, Execution
+from python_core.language.compiler import Compiler
+from python_core.language.plan import Node, PlanBuilder
+from python_core.strategy.filters import Filter, Filters, Side
+from python_core.strategy.params import Value, Values
+
+if TYPE_CHECKING:
+    from python_core.strategy.strategy import Strategy
+
+CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
+LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")
+ENTRY_SIDES: Final[dict[str, Side]] = {"entry_long": "long", "entry_short": "short"}
+_WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class Plan(NamedTuple):
+    """A strategy and the levels of an execution, compiled: operations in an order that can be run from first to last.
+
+    `conditions` are positions of the four signals' nodes (-1: never), `levels` of the stop, target and trailing distance (-1: not
+    from a series). `warm_up` bars pass before every signal is known. `higher`: whether some operations run on higher timeframes.
+    """
+
+    nodes: tuple[Node, ...]
+    conditions: tuple[int, int, int, int]
+    levels: tuple[int, int, int]
+    warm_up: int
+    higher: bool = False
+
+
+def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...], bars_timeframe: str | None = None) -> Plan:
+    """The plan of a strategy and of the stop levels that are ATR distances or expressions; equal ones are compiled once.
+
+    `bars_timeframe` stands in where the strategy has no timeframe of its own; it matters to a plan with higher timeframes only.
+    """
+    if strategy is None:
+        return _compile((), (), (), levels, bars_timeframe, (), ())
+    return _compile(
+        (strategy.entry_long, strategy.exit_long, strategy.entry_short, strategy.exit_short),
+        tuple(strategy.define.items()),
+        tuple([(name, repr(value), value) for name, value in strategy.values.items()]),
+        levels,
+        strategy.timeframe or bars_timeframe,
+        strategy.additional_timeframes,
+        tuple(strategy.htf_filters.items()),
+    )
+
+
+@lru_cache(maxsize=256)
+def series_levels(execution: Execution) -> tuple[Atr | str | None, ...]:
+    """The levels of an execution that need a series: ATR distances and expressions; None for plain fractions."""
+    return tuple(level if isinstance(level, Atr | str) else None for level in (getattr(execution, name) for name in LEVELS))
+
+
+def compile_template(strategy: Strategy, levels: tuple[Atr | str | None, ...], open: tuple[str, ...], bars_timeframe: str) -> Plan:
+    """As `compile_plan`, with the parameters in `open` left to be filled in by a sweep."""
+    return _build(
+        PlanBuilder(open, timeframes.milliseconds(strategy.timeframe or bars_timeframe)),
+        tuple(getattr(strategy, name) for name in CONDITIONS),
+        strategy.define,
+        {name: value for name, value in strategy.values.items() if name not in open},
+        levels,
+        strategy.additional_timeframes,
+        strategy.htf_filters,
+    )
+
+
+@lru_cache(maxsize=256)
+def _compile(
+    texts: tuple[str, ...],
+    define: tuple[tuple[str, str], ...],
+    params: tuple[tuple[str, str, Value], ...],
+    levels: tuple[Atr | str | None, ...],
+    timeframe: str | None,
+    additional_timeframes: tuple[str, ...],
+    filters: tuple[tuple[Side, tuple[Filter, ...]], ...],
+) -> Plan:
+    builder = PlanBuilder((), None if timeframe is None else timeframes.milliseconds(timeframe))
+    return _build(builder, texts, dict(define), {name: value for name, _, value in params}, levels, additional_timeframes, dict(filters))
+
+
+def _build(
+    builder: PlanBuilder,
+    texts: tuple[str, ...],
+    define: dict[str, str],
+    params: Values,
+    levels: tuple[Atr | str | None, ...],
+    additional_timeframes: tuple[str, ...],
+    filters: Filters,
+) -> Plan:
+    compiler = Compiler(builder, params, define, additional_timeframes)
+    for name in _by_use(define):
+        compiler.definition(name, define[name])
+    conditions = []
+    for name, text in zip(CONDITIONS, texts, strict=False):
+        conditions.append(compiler.condition(name, text) if text.strip() else -1)
+        for i, each in enumerate(filters.get(ENTRY_SIDES[name], ()) if name in ENTRY_SIDES else ()):
+            seen = compiler.condition(f"htf_filters.{ENTRY_SIDES[name]}[{i}]", each.condition, each.timeframe)
+            conditions[-1] = builder.add("and", (conditions[-1], seen))
+    numbers = []
+    for name, level in zip(LEVELS, levels, strict=False):
+        if isinstance(level, Atr):
+            numbers.append(compiler.number(f"execution.{name}", f"atr({level.period})"))
+        else:
+            numbers.append(-1 if level is None else compiler.number(f"execution.{name}", level))
+    warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
+    nodes, place = builder.used((*conditions, *numbers))
+    c, n = ([place[i] for i in (*each, -1, -1, -1, -1)] for each in (conditions, numbers))
+    return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
+
+
+def _by_use(define: dict[str, str]) -> list[str]:
+    """The names of definitions, each after those that it uses, so that a long chain is no deep nesting."""
+    words = {name: set(_WORD.findall(text)) & define.keys() for name, text in define.items() if isinstance(text, str)}
+    done: dict[str, None] = {}
+    while ready := [name for name in define if name not in done and words.get(name, set()) <= done.keys()]:
+        done.update(dict.fromkeys(ready))
+    return [*done, *(name for name in define if name not in done)]

@@ -1,0 +1,49 @@
+"""Ready-made signals, in place of a strategy's conditions."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from python_core.errors import StrategyError
+from python_core.strategy.compile import CONDITIONS
+
+
+class Signals:
+    """Your own signals: boolean arrays, one value for each bar; left out means never. A signal of bar i becomes an order for bar i + 1."""
+
+    def __init__(
+        self,
+        entry_long: npt.ArrayLike | None = None,
+        exit_long: npt.ArrayLike | None = None,
+        entry_short: npt.ArrayLike | None = None,
+        exit_short: npt.ArrayLike | None = None,
+    ) -> None:
+        self.masks: tuple[npt.NDArray[np.bool_] | None, ...] = tuple(
+            None if mask is None else _mask(name, mask)
+            for name, mask in zip(CONDITIONS, (entry_long, exit_long, entry_short, exit_short), strict=True)
+        )
+        lengths = {name: len(mask) for name, mask in zip(CONDITIONS, self.masks, strict=True) if mask is not None}
+        if not lengths:
+            raise StrategyError("there are no signals", where="signals", hint="give at least one boolean array")
+        if len(set(lengths.values())) > 1:
+            raise StrategyError(f"the arrays differ in length: {lengths}", where="signals", hint="give one value for each bar")
+        self.length = next(iter(lengths.values()))
+        # As the compiled engine takes them: any byte but 0 is true.
+        self.bytes = tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks)
+
+
+def _mask(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise StrategyError(f"bar {int(np.ma.getmaskarray(values).argmax())} is masked", where=name, hint="give true or false for each bar")
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # whatever an object's own conversion raises
+        raise StrategyError(f"not an array ({error})", where=name, hint="give true or false for each bar") from error
+    if array.ndim != 1:
+        raise StrategyError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
+    if array.dtype != np.bool_:
+        raise StrategyError(f"the dtype is {array.dtype}", where=name, hint="give booleans, as in close > average")
+    array = np.ascontiguousarray(array)
+    # A view of other bytes as booleans may hold more than 0 and 1, which NumPy's operators don't agree about.
+    return array if array.view(np.uint8).max(initial=0) <= 1 else array.view(np.uint8) != 0
