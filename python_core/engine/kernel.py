@@ -21,7 +21,8 @@ from python_core.engine.result import CONTRACT, Result
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, Atr, Execution
-from python_core.metrics import compute
+from python_core.metrics.compute import compute
+from python_core.metrics.definitions import nan_to_none
 from python_core.strategy.compile import LEVELS, Plan, compile_plan, series_levels
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
@@ -179,7 +180,7 @@ def _run_python(
 ) -> Result:
     orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
     outcome = reference.simulate(bars, orders, rules, control or Control())
-    values = compute.compute(
+    metrics = compute(
         equity=outcome.equity,
         time_ms=bars.time,
         timeframe_ms=bars.timeframe_ms,
@@ -196,7 +197,7 @@ def _run_python(
         program,
         rules,
         engine="python",
-        metrics=compute.known(values),
+        metrics=nan_to_none(metrics),
         trades=outcome.trades,
         complete=None,
         equity=outcome.equity,
@@ -209,7 +210,7 @@ def _run_rust(
 ) -> Result:
     assert _core_rs is not None
     equity = np.empty(len(bars))
-    words, pending, known, rejected, ambiguous, ruined = _core_rs.run(
+    trades, pending, metrics, rejected, ambiguous, ruined = _core_rs.run(
         (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
         bars.funding,
         bars.mark,
@@ -226,9 +227,9 @@ def _run_rust(
         program,
         rules,
         engine="rust",
-        metrics=known,
-        trades=words,
-        complete=partial(_core_rs.excursions, words, bars.low, bars.high) if pending else None,
+        metrics=metrics,
+        trades=trades,
+        complete=partial(_core_rs.excursions, trades, bars.low, bars.high) if pending else None,
         equity=equity,
         counts=(rejected, ambiguous, ruined),
     )

@@ -53,7 +53,7 @@ class Position:
 def whole_steps(quantity: float, step: float) -> float:
     """`quantity` rounded down to a multiple of `step`.
 
-    Within a billionth of a multiple it is that multiple, so that 0.3, which is slightly less than 3 * 0.1 in float64, is three steps of 0.1.
+    Within a billionth of a multiple it is that multiple: in float64, 0.3 is slightly less than 3 * 0.1 but is three steps of 0.1.
     """
     ratio = quantity / step
     if not ratio < 2.0**52:  # every float this large is an integer

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from python_core.data.bars import Bars
 from python_core.execution import Execution
 from python_core.language.normalize import canonical
-from python_core.metrics.compute import Metrics
+from python_core.metrics import Metrics
 from python_core.strategy.compile import LEVELS
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
@@ -51,7 +51,7 @@ class Result:
         counts: tuple[int, int, bool],
     ) -> None:
         self._inputs = (bars, program, execution)
-        self._known = metrics
+        self._row = metrics
         self.engine = engine
         self.trades = Trades(trades.view(TRADE_DTYPE), complete)
         # Not by cached_property, whose lock before Python 3.12 takes as long as all else in it.
@@ -72,13 +72,13 @@ class Result:
     @property
     def metrics(self) -> Metrics:
         if self._metrics is None:
-            self._metrics = Metrics.from_known(self._known)
+            self._metrics = Metrics.from_row(self._row)
         return self._metrics
 
     @cached_property
     def values(self) -> npt.NDArray[np.float64]:
         """The metrics in their flat form, in the order of `metrics.NAMES`, NaN where undefined."""
-        return np.array([math.nan if value is None else value for value in self._known])
+        return np.array([math.nan if value is None else value for value in self._row])
 
     @cached_property
     def fingerprint(self) -> str:

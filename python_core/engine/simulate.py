@@ -1,6 +1,6 @@
 """The reference simulator: bar by bar, in the order of the contract.
 
-Written to be read along with the contract. The compiled engine gives the same bits, so the order of operations in every float expression matters.
+Written to be read along with the contract. The compiled engine gives the same bits, so every float expression keeps its order of operations.
 """
 
 from __future__ import annotations

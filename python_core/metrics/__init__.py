@@ -1,1 +1,5 @@
-"""Metrics of a run."""
+"""Metrics of a run: definitions, and the reference that computes them."""
+
+from python_core.metrics.definitions import COUNTS, NAMES, RUN_NAMES, TRADE_NAMES, Metrics, TradeMetrics
+
+__all__ = ["COUNTS", "NAMES", "RUN_NAMES", "TRADE_NAMES", "Metrics", "TradeMetrics"]

@@ -17,7 +17,7 @@ from python_core.engine.control import Control
 from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
-from python_core.metrics.compute import NAMES, Metrics
+from python_core.metrics import NAMES, Metrics
 from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, allowed
 from python_core.strategy.strategy import Strategy

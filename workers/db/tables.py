@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from python_core.metrics.compute import COUNTS, RUN_NAMES
+from python_core.metrics import COUNTS, RUN_NAMES
 from workers.model.runs import OPEN, Priority
 
 _ID = String(36)

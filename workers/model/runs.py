@@ -13,7 +13,7 @@ from msgspec import Meta
 
 import python_core as bt
 from python_core.engine.kernel import Engine
-from python_core.metrics.compute import Metrics
+from python_core.metrics import Metrics
 from workers.errors import Invalid
 from workers.model.selection import Reference, Selection
 

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.metrics.compute import RUN_NAMES, Metrics
+from python_core.metrics import RUN_NAMES, Metrics
 from python_core.trades import REASONS
 from workers.db.database import Database
 from workers.errors import Conflict

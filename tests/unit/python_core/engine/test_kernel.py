@@ -17,7 +17,7 @@ import pytest
 
 import python_core as bt
 from python_core.engine import kernel
-from python_core.metrics.compute import COUNTS
+from python_core.metrics import COUNTS
 
 BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 BARS = 50

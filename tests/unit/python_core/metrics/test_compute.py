@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from python_core.metrics.compute import COUNTS, NAMES, RUN_NAMES, Metrics, TradeMetrics, compute
+from python_core.metrics import COUNTS, NAMES, RUN_NAMES, Metrics, TradeMetrics
+from python_core.metrics.compute import compute
 from python_core.trades import LIQUIDATION, SIGNAL, STOP_LOSS, TRADE_DTYPE
 
 DAY_MS = 86_400_000
@@ -353,7 +354,7 @@ def test_metrics_survive_json() -> None:
 
 
 def test_values_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 values are no metrics: there must be 85"):
+    with pytest.raises(ValueError, match="expected 85 values in the order of NAMES, got 3"):
         Metrics.from_values([1.0, 2.0, 3.0])
 
 
