@@ -18,7 +18,7 @@ from api.http.requests import MAX_JSON_BYTES, ApiRequest
 from api.http.run_options import provide_terms
 from api.routes import backtests, datasets, fetches, queue, strategies
 from python_core import Strategy
-from python_core.diagnostics.diagnose import Diagnosis, Plot
+from python_core.diagnostics import Diagnosis, Plot
 from python_core.files.cleaning import ImportReport
 
 STRUCTS = (

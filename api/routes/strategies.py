@@ -15,7 +15,7 @@ from api.http.openapi import CROSS
 from api.http.problems import ProblemError, problem_answers
 from api.http.responses import Limit, Offset, answer, created, location_header, matches, not_modified
 from python_core import Execution, Strategy
-from python_core.diagnostics.diagnose import Diagnosis, Plot
+from python_core.diagnostics import Diagnosis, Plot
 from python_core.strategy import library
 from workers import Service, StoredStrategy
 

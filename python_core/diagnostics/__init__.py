@@ -1,1 +1,31 @@
-"""Why a strategy trades as it does."""
+"""Diagnostics: a strategy's values bar by bar, why it trades as it does, and whether its signals can be trusted.
+
+    from python_core import diagnostics
+
+    diagnostics.activity(bars, strategy).findings
+    diagnostics.check(bars, strategy).sound
+
+All of it runs on the Python engine, one row for each strategy bar.
+"""
+
+from python_core.diagnostics.activity import Activity, ConditionPart, activity
+from python_core.diagnostics.diagnose import Diagnosis, diagnose
+from python_core.diagnostics.lookahead import LookAhead, Recursion, Soundness, check
+from python_core.diagnostics.values import MAX_BARS, Plot, Values, plot, values
+
+__all__ = [
+    "MAX_BARS",
+    "Activity",
+    "ConditionPart",
+    "Diagnosis",
+    "LookAhead",
+    "Plot",
+    "Recursion",
+    "Soundness",
+    "Values",
+    "activity",
+    "check",
+    "diagnose",
+    "plot",
+    "values",
+]

@@ -10,8 +10,8 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 
 import python_core as bt
-from python_core.diagnostics import diagnose as diagnostics
-from python_core.diagnostics.diagnose import Diagnosis, Plot
+from python_core import diagnostics
+from python_core.diagnostics import Diagnosis, Plot
 from python_core.files.cleaning import ImportReport
 from workers import strategies
 from workers.data import catalog, export, imports

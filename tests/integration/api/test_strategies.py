@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 import python_core as bt
 import workers
 from api import create_app
-from python_core.diagnostics import diagnose
+from python_core import diagnostics
 from python_core.strategy import library
 
 
@@ -85,8 +85,8 @@ def test_a_diagnosis_is_that_of_the_library(client: TestClient[Any], bars: bt.Ba
     body = {"dataset": "walk", "strategy": CROSS, "execution": {"stop_loss": 0.05}}
     answer = client.post("/api/v1/strategies/diagnose", json=body)
     assert answer.status_code == 200, answer.text
-    expected = diagnose.diagnose(bars, bt.Strategy(**CROSS), bt.Execution(stop_loss=0.05))
-    assert msgspec.convert(answer.json(), diagnose.Diagnosis) == expected
+    expected = diagnostics.diagnose(bars, bt.Strategy(**CROSS), bt.Execution(stop_loss=0.05))
+    assert msgspec.convert(answer.json(), diagnostics.Diagnosis) == expected
     assert expected.activity.trades > 0
 
     idle = client.post("/api/v1/strategies/diagnose", json={"dataset": "walk", "strategy": {"entry_long": "rsi(close, 14) > 200"}})

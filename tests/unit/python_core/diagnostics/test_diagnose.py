@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core.diagnostics import diagnose
+from python_core import diagnostics
 from python_core.indicators import INDICATORS, Series
 from python_core.strategy import library
 
@@ -22,7 +22,7 @@ CROSS = bt.Strategy(
 
 
 def test_values_are_those_that_the_run_goes_by() -> None:
-    found = diagnose.values(BARS, CROSS)
+    found = diagnostics.values(BARS, CROSS)
     assert set(found.columns) == {"entry_long", "exit_long", "slow", "sma(close, 5)", "sma(close, length)"}
     np.testing.assert_array_equal(found.time, BARS.time)
     np.testing.assert_allclose(found.columns["slow"][19:], np.convolve(BARS.close, np.ones(20) / 20, "valid"), rtol=1e-12)
@@ -32,8 +32,8 @@ def test_values_are_those_that_the_run_goes_by() -> None:
 
 
 def test_values_on_demand_may_use_the_names_of_the_strategy() -> None:
-    found = diagnose.values(BARS, CROSS, ["slow - length", "close > slow", "exit_short", "entry_long"])
-    np.testing.assert_array_equal(found.columns["slow - length"], diagnose.values(BARS, CROSS).columns["slow"] - 20.0)
+    found = diagnostics.values(BARS, CROSS, ["slow - length", "close > slow", "exit_short", "entry_long"])
+    np.testing.assert_array_equal(found.columns["slow - length"], diagnostics.values(BARS, CROSS).columns["slow"] - 20.0)
     assert found.columns["close > slow"].dtype == np.bool_
     assert not found.columns["exit_short"].any()
     assert found.columns["entry_long"].any()
@@ -41,7 +41,7 @@ def test_values_on_demand_may_use_the_names_of_the_strategy() -> None:
 
 def test_values_of_a_higher_timeframe_stand_at_its_bars() -> None:
     strategy = bt.Strategy(entry_long="close > open", timeframe="4h")
-    found = diagnose.values(BARS, strategy, ["close", "high"])
+    found = diagnostics.values(BARS, strategy, ["close", "high"])
     assert (np.diff(found.time) == 4 * 3_600_000).all()
     first = int(np.flatnonzero(BARS.time == found.time[1])[0])
     assert found.columns["close"][1] == BARS.close[first + 3]
@@ -50,14 +50,14 @@ def test_values_of_a_higher_timeframe_stand_at_its_bars() -> None:
 
 def test_expressions_that_make_no_sense_are_refused() -> None:
     with pytest.raises(bt.StrategyError, match=r"smaa\(close, 2\), column 1: unknown function 'smaa'"):
-        diagnose.values(BARS, CROSS, ["smaa(close, 2)"])
+        diagnostics.values(BARS, CROSS, ["smaa(close, 2)"])
     with pytest.raises(bt.StrategyError, match="use at most 200"):
-        diagnose.values(BARS, CROSS, [f"close > {i}" for i in range(201)])
+        diagnostics.values(BARS, CROSS, [f"close > {i}" for i in range(201)])
 
 
 def test_each_part_of_a_condition_is_counted() -> None:
     strategy = bt.Strategy(entry_long="close > open and (close > close[1] or not volume > 0) and rsi(close, 2) < 50")
-    entry = diagnose.activity(BARS, strategy).conditions["entry_long"]
+    entry = diagnostics.activity(BARS, strategy).conditions["entry_long"]
     close, before = BARS.close, np.concatenate(([np.inf], BARS.close[:-1]))
     rsi = INDICATORS["rsi"].reference(close, 2)
     a, b, c = close > BARS.open, (close > before) | ((BARS.volume <= 0) & (before < np.inf)), rsi < 50
@@ -77,28 +77,28 @@ def test_each_part_of_a_condition_is_counted() -> None:
             bt.Strategy(entry_long="close > open and open > close"),
             "entry_long: the parts of close > open and open > close were never true together",
         ),
-        (bt.Strategy(entry_long="close > sma(close, 5000)"), "the data has 1,500 bars, and the first 4,999 give no signal: use more data"),
+        (bt.Strategy(entry_long="close > sma(close, 5000)"), "the data has 1,500 bars, but the first 4,999 give no signal: use more data"),
         (bt.Strategy(entry_long="sma(close / (open - open), 9) > 0"), "entry_long: sma(close / (open - open), 9) > 0 was never"),
         (
             bt.Strategy(entry_long="close > open", entry_short="close > open"),
-            "entries of both sides come on the same bars and cancel each other",
+            "the entries of both sides are on the same bars and cancel each other",
         ),
     ],
 )
 def test_a_strategy_without_trades_is_told_why(strategy: bt.Strategy, finding: str) -> None:
-    found = diagnose.activity(BARS, strategy)
+    found = diagnostics.activity(BARS, strategy)
     assert found.trades == 0
     assert any(text.startswith(finding) for text in found.findings), found.findings
 
 
 def test_orders_that_are_too_small_are_found() -> None:
-    found = diagnose.activity(BARS, CROSS, bt.Execution(min_notional=1e9))
+    found = diagnostics.activity(BARS, CROSS, bt.Execution(min_notional=1e9))
     assert found.rejected_orders > 0
     assert "orders were too large for the account or too small for the market" in found.findings[0]
 
 
 def test_a_strategy_that_trades_has_no_findings() -> None:
-    found = diagnose.activity(BARS, CROSS)
+    found = diagnostics.activity(BARS, CROSS)
     assert found.trades > 0
     assert not found.findings
 
@@ -108,7 +108,7 @@ def test_a_function_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) 
         return np.convolve(x, np.ones(length) / length, "same")
 
     monkeypatch.setitem(INDICATORS, "sma", INDICATORS["sma"]._replace(reference=centred))
-    found = diagnose.check(BARS, CROSS)
+    found = diagnostics.check(BARS, CROSS)
     assert not found.sound
     assert {row.expression for row in found.look_ahead} >= {"slow", "sma(close, 5)"}
     assert all(row.time < BARS.time[row.cut] for row in found.look_ahead)
@@ -116,7 +116,7 @@ def test_a_function_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) 
 
 def test_averages_that_remember_are_told_from_those_that_forget() -> None:
     strategy = bt.Strategy(entry_long="close > sma(close, 20)", exit_long="close < ema(close, 20)")
-    found = diagnose.check(BARS, strategy)
+    found = diagnostics.check(BARS, strategy)
     assert found.sound
     assert found.settled
     by = {name: [row for row in found.recursion if row.expression == name] for name in ("sma(close, 20)", "ema(close, 20)")}
@@ -127,7 +127,7 @@ def test_averages_that_remember_are_told_from_those_that_forget() -> None:
 
 
 def test_signals_that_depend_on_the_start_of_the_data_are_caught() -> None:
-    found = diagnose.check(BARS, bt.Strategy(entry_long="close > rma(close, 600)"))
+    found = diagnostics.check(BARS, bt.Strategy(entry_long="close > rma(close, 600)"))
     assert found.sound
     assert not found.settled
     changed = [row.changed for row in found.recursion if row.expression == "entry_long"]
@@ -138,47 +138,47 @@ def test_signals_that_depend_on_the_start_of_the_data_are_caught() -> None:
 def test_the_library_is_sound_on_real_bars(name: str, market_data: Path) -> None:
     bars = bt.read_bars(market_data / "ethbtc-5m.parquet")
     strategy = library.load(name).strategy
-    assert diagnose.check(bars, strategy, cuts=5).sound
+    assert diagnostics.check(bars, strategy, cuts=5).sound
     for timeframe in ("15m", "4h"):
         fields = {field: getattr(strategy, field) for field in strategy.__struct_fields__}
-        assert diagnose.check(bars[7:], bt.Strategy(**{**fields, "timeframe": timeframe}), cuts=3).sound
+        assert diagnostics.check(bars[7:], bt.Strategy(**{**fields, "timeframe": timeframe}), cuts=3).sound
 
 
 @pytest.mark.parametrize("timeframe", [None, "4h", "1w"])
 def test_a_plot_shows_the_stretch_that_was_asked_for(timeframe: str | None) -> None:
     strategy = bt.Strategy(entry_long="close > slow", define={"slow": "sma(close, 5)"}, timeframe=timeframe)
-    whole = diagnose.values(BARS, strategy)
-    last = diagnose.plot(BARS, strategy, limit=3)
+    whole = diagnostics.values(BARS, strategy)
+    last = diagnostics.plot(BARS, strategy, limit=3)
     assert last.time == tuple(whole.time[-3:].tolist())
     assert last.columns["slow"] == tuple(whole.columns["slow"][-3:].tolist())
     start = int(whole.time[2])
-    early = diagnose.plot(BARS, strategy, ["slow", "entry_long"], start=start - 1, limit=4)
+    early = diagnostics.plot(BARS, strategy, ["slow", "entry_long"], start=start - 1, limit=4)
     assert early.time == tuple(whole.time[2:6].tolist())
     assert early.columns["slow"] == (None, None, *whole.columns["slow"][4:6].tolist())
     assert early.columns["entry_long"] == tuple(whole.columns["entry_long"][2:6].tolist())
 
 
 def test_a_plot_outside_the_data_begins_with_the_data_or_is_empty() -> None:
-    assert diagnose.plot(BARS, CROSS, start=-(10**30), limit=5).time == tuple(BARS.time[:5].tolist())
-    assert diagnose.plot(BARS, CROSS, start=10**30, limit=5).time == ()
+    assert diagnostics.plot(BARS, CROSS, start=-(10**30), limit=5).time == tuple(BARS.time[:5].tolist())
+    assert diagnostics.plot(BARS, CROSS, start=10**30, limit=5).time == ()
 
 
 def test_a_plot_has_limits() -> None:
     with pytest.raises(bt.StrategyError, match="limit: 5,001 bars; use 1 to 5,000"):
-        diagnose.plot(BARS, CROSS, limit=5_001)
+        diagnostics.plot(BARS, CROSS, limit=5_001)
     with pytest.raises(bt.StrategyError, match="expressions: 51 expressions; use at most 50"):
-        diagnose.plot(BARS, CROSS, ["close"] * 51)
+        diagnostics.plot(BARS, CROSS, ["close"] * 51)
 
 
 def test_long_data_is_diagnosed_by_its_end() -> None:
-    bars = bt.synthetic(diagnose.MAX_BARS + 5_000, timeframe="5m")
+    bars = bt.synthetic(diagnostics.MAX_BARS + 5_000, timeframe="5m")
     strategy = bt.Strategy(entry_long="close > open", exit_long="close < open")
-    found = diagnose.diagnose(bars, strategy)
-    assert found.activity.bars == diagnose.MAX_BARS
-    assert found.activity == diagnose.activity(bars[-diagnose.MAX_BARS :], strategy)
+    found = diagnostics.diagnose(bars, strategy)
+    assert found.activity.bars == diagnostics.MAX_BARS
+    assert found.activity == diagnostics.activity(bars[-diagnostics.MAX_BARS :], strategy)
     assert found.check.sound
     hourly = bt.Strategy(entry_long="close > open", timeframe="1h")
-    assert diagnose.diagnose(bars, hourly).activity.bars == diagnose.activity(bars, hourly).bars
+    assert diagnostics.diagnose(bars, hourly).activity.bars == diagnostics.activity(bars, hourly).bars
 
 
 MULTI = bt.Strategy(
@@ -190,7 +190,7 @@ MULTI = bt.Strategy(
 
 
 def test_values_cover_other_outputs_and_higher_timeframes() -> None:
-    found = diagnose.values(BARS, MULTI)
+    found = diagnostics.values(BARS, MULTI)
     assert set(found.columns) == {
         "entry_long",
         "exit_long",
@@ -198,12 +198,12 @@ def test_values_cover_other_outputs_and_higher_timeframes() -> None:
         "at('4h', rsi(close, 2))",
         "sma(at('4h', close), 3)",
     }
-    asked = diagnose.values(BARS, MULTI, ["close_4h", "at('4h', close)"]).columns
+    asked = diagnostics.values(BARS, MULTI, ["close_4h", "at('4h', close)"]).columns
     np.testing.assert_array_equal(asked["close_4h"], asked["at('4h', close)"])
 
 
 def test_parts_on_a_higher_timeframe_are_counted_one_by_one() -> None:
-    found = diagnose.activity(BARS, MULTI)
+    found = diagnostics.activity(BARS, MULTI)
     entry = found.conditions["entry_long"]
     daily = entry.parts[1]
     assert [part.text for part in entry.parts] == [
@@ -220,7 +220,7 @@ def test_parts_on_a_higher_timeframe_are_counted_one_by_one() -> None:
 
 def test_averages_on_a_higher_timeframe_settle_too() -> None:
     strategy = bt.Strategy(entry_long="close > at('4h', sma(close, 5))", exit_long="close < at('1d', close[1])")
-    found = diagnose.check(BARS, strategy)
+    found = diagnostics.check(BARS, strategy)
     assert found.sound
     assert found.settled
     assert {row.difference for row in found.recursion if row.expression == "at('4h', sma(close, 5))"} == {0.0}
@@ -229,7 +229,7 @@ def test_averages_on_a_higher_timeframe_settle_too() -> None:
 def test_a_strategy_on_minutes_is_diagnosed_with_the_history_that_its_days_need() -> None:
     bars = bt.synthetic(60_000, timeframe="1m")
     strategy = bt.Strategy(entry_long="close > at('1d', sma(close, 20))")
-    found = diagnose.diagnose(bars, strategy)
+    found = diagnostics.diagnose(bars, strategy)
     assert found.activity.warm_up_bars == 20 * 1440 - 1
     assert found.activity.conditions["entry_long"].known > 10_000
     assert found.check.sound

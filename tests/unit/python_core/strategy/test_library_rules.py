@@ -11,7 +11,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import python_core as bt
-from python_core.diagnostics import diagnose
+from python_core import diagnostics
 from python_core.strategy import library
 
 Series = np.ndarray
@@ -147,7 +147,7 @@ def test_a_strategy_enters_where_its_idea_says(name: str) -> None:
     bars.hour = bars.time // 3_600_000 % 24
     with np.errstate(invalid="ignore", divide="ignore"):
         wanted = ENTRIES[name](bars, SimpleNamespace(**strategy.values))
-    found = diagnose.values(BARS, strategy, ["entry_long"]).columns["entry_long"]
+    found = diagnostics.values(BARS, strategy, ["entry_long"]).columns["entry_long"]
     assert found.sum() > 3
     np.testing.assert_array_equal(np.flatnonzero(found), np.flatnonzero(wanted))
 

@@ -1,0 +1,110 @@
+"""Whether signals depend on later bars, or on where the data begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from python_core.data import timeframes
+from python_core.data.bars import Bars
+from python_core.diagnostics.values import Values, default_expressions, evaluate_expressions, longest_bar_ms, warm_up_bars
+from python_core.strategy.compile import CONDITIONS
+from python_core.strategy.strategy import Strategy
+
+# Strategy bars at the end of the data that are compared.
+TAIL: Final = 200
+
+
+class LookAhead(msgspec.Struct, frozen=True, kw_only=True):
+    """An expression whose past values changed when later bars were cut off."""
+
+    expression: str
+    cut: Annotated[int, Meta(description="Bars that remained.")]
+    time: Annotated[int, Meta(description="Open time of the first strategy bar that changed, epoch milliseconds.")]
+
+
+class Recursion(msgspec.Struct, frozen=True, kw_only=True):
+    """How much an expression depends on where the data begins: its recent values with the whole history against those with less."""
+
+    expression: str
+    history: Annotated[int, Meta(description="Strategy bars before the first one compared.")]
+    difference: Annotated[float | None, Meta(description="Largest relative difference; null for conditions.")]
+    changed: Annotated[int, Meta(description="Bars, of those compared, on which the value differs.")]
+
+
+class Soundness(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `check`: `sound` if nothing looks ahead, `settled` if no signal changed with the longest of the shorter histories."""
+
+    sound: bool
+    settled: bool
+    look_ahead: tuple[LookAhead, ...]
+    recursion: tuple[Recursion, ...]
+
+
+def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> Soundness:
+    """Check that signals depend neither on later bars nor on where the data begins.
+
+    Look-ahead: the data is cut at `cuts` random bars; no earlier value may change by a bit. Recursion: the first bars are dropped; an
+    exponential average remembers them for a while, so its recent values, and signals that use them, may change.
+
+    Raises:
+        StrategyError: an expression that can't be run on these bars.
+
+    Example:
+        check = bt.diagnostics.check(bt.synthetic(500), bt.Strategy(entry_long="close > ema(close, 20)"))
+        check.sound, check.settled
+    """
+    texts = default_expressions(strategy)
+    whole = evaluate_expressions(bars, strategy, texts)
+    random = np.random.default_rng(seed)
+    lengths = sorted({int(length) for length in random.integers(1, max(len(bars), 2), size=cuts)} - {len(bars)})
+    ahead = [row for length in lengths for row in _look_ahead(bars, strategy, texts, whole, length)]
+    recursion = list(_recursion(bars, strategy, texts, whole))
+    longest = max((row.history for row in recursion), default=0)
+    settled = all(not row.changed for row in recursion if row.history == longest and row.expression in CONDITIONS)
+    return Soundness(sound=not ahead, settled=settled, look_ahead=tuple(ahead), recursion=tuple(recursion))
+
+
+def _look_ahead(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values, length: int) -> Iterator[LookAhead]:
+    cut = evaluate_expressions(bars[:length], strategy, texts)
+    for label, column in cut.columns.items():
+        changed = np.flatnonzero(~_same(column, whole.columns[label][: len(column)]))
+        if len(changed):
+            yield LookAhead(expression=label, cut=length, time=int(cut.time[changed[0]]))
+
+
+def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values) -> Iterator[Recursion]:
+    warm_up, rows = max(warm_up_bars(bars, strategy), 1), len(whole.time)
+    tail = min(TAIL, rows // 4)
+    # Each history is twice as long as the one before, as an exponential average forgets at a constant rate.
+    for factor in (1, 2, 4, 8, 16):
+        history = warm_up * factor
+        if not tail or history + tail >= rows:
+            return
+        start = timeframes.bucket_start(whole.time[rows - tail - history], longest_bar_ms(bars, strategy))
+        first = int(np.searchsorted(bars.time, start))
+        late = evaluate_expressions(bars[first:], strategy, texts)
+        for label, column in late.columns.items():
+            a, b = whole.columns[label][-tail:], column[-tail:]
+            changed = int((~_same(a, b)).sum())
+            yield Recursion(expression=label, history=history, difference=_difference(a, b), changed=changed)
+
+
+def _same(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    if a.dtype == np.bool_:
+        return np.asarray(a == b)
+    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
+
+
+def _difference(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float | None:
+    if a.dtype == np.bool_:
+        return None
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    known = np.isfinite(x) & np.isfinite(y)
+    scale = np.maximum(np.maximum(np.abs(x), np.abs(y))[known], np.finfo(np.float64).tiny)
+    return float((np.abs(x - y)[known] / scale).max(initial=0.0))

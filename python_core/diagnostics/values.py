@@ -1,0 +1,184 @@
+"""Values of a strategy's expressions, bar by bar."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from python_core.data import timeframes
+from python_core.data.bars import Bars
+from python_core.engine.evaluate import evaluate
+from python_core.engine.strategy_bars import StrategyBars, check_timeframe
+from python_core.errors import StrategyError
+from python_core.language.compiler import Compiler
+from python_core.language.normalize import at, is_at
+from python_core.language.parser import parse
+from python_core.language.plan import PlanBuilder
+from python_core.strategy.compile import CONDITIONS, compile_plan
+from python_core.strategy.strategy import Strategy
+
+MAX_EXPRESSIONS: Final = 200
+# Limits of one answer to a client: strategy bars computed, rows and columns of a plot.
+MAX_BARS: Final = 20_000
+MAX_PLOT: Final = 5_000
+MAX_COLUMNS: Final = 50
+# A condition written out with all its filters may be longer than the language allows for one expression.
+MAX_TEXT: Final = 100_000
+
+
+class Values(NamedTuple):
+    """Values of expressions, bar by bar.
+
+    Attributes:
+        time: int64[k], open times of the strategy bars, epoch milliseconds.
+        columns: for each expression float64[k], NaN where not known, or bool[k], false where not known.
+    """
+
+    time: npt.NDArray[np.int64]
+    columns: dict[str, npt.NDArray[np.float64] | npt.NDArray[np.bool_]]
+
+
+class Plot(msgspec.Struct, frozen=True, kw_only=True):
+    """Values of expressions on a range of strategy bars, for a chart; None where a value is not known."""
+
+    time: Annotated[tuple[int, ...], Meta(description="Open times, epoch milliseconds.")]
+    columns: dict[str, tuple[float | bool | None, ...]]
+
+
+def values(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = None) -> Values:
+    """Values of expressions on every strategy bar.
+
+    Args:
+        expressions: may use the strategy's params, definitions and the names of its conditions (`entry_long`). None: its conditions and
+            definitions, and each call of a function that gives a series.
+
+    Raises:
+        StrategyError: an expression that can't be compiled, or more than 200.
+
+    Example:
+        bars = bt.synthetic(500)
+        strategy = bt.Strategy(entry_long="close > slow", define={"slow": "sma(close, 20)"})
+        bt.diagnostics.values(bars, strategy, ["slow", "close - slow"]).columns["slow"]
+    """
+    texts = default_expressions(strategy) if expressions is None else {text: text for text in expressions}
+    for name in CONDITIONS:
+        if name in texts:
+            texts[name] = strategy.condition(name) or "False"
+    return evaluate_expressions(bars, strategy, texts)
+
+
+def plot(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = None, *, start: int | None = None, limit: int = 500) -> Plot:
+    """Values of at most `limit` strategy bars from `start` (epoch milliseconds; None: the last ones), computed over recent history only.
+
+    Raises:
+        StrategyError: as `values`, more than 50 expressions, or a limit out of range.
+    """
+    if not 1 <= limit <= MAX_PLOT:
+        raise StrategyError(f"{limit:,} bars", where="limit", hint=f"use 1 to {MAX_PLOT:,}")
+    if expressions is not None:
+        expressions = tuple(expressions)
+        if len(expressions) > MAX_COLUMNS:
+            raise StrategyError(
+                f"{len(expressions):,} expressions", where="expressions", hint=f"use at most {MAX_COLUMNS}", code="too_large"
+            )
+    row_ms = strategy_bar_ms(bars, strategy)
+    if start is not None:
+        start = max(min(start, int(bars.time[-1]) + 1), int(bars.time[0]) - row_ms)
+    # Two rows more than the limit, since the first and the last strategy bar may be incomplete.
+    end = len(bars) if start is None else int(np.searchsorted(bars.time, start + (limit + 2) * row_ms))
+    computed = values(recent_bars(bars, strategy, max(end, 1), MAX_BARS + limit), strategy, expressions)
+    first = max(0, len(computed.time) - limit) if start is None else int(np.searchsorted(computed.time, start))
+    rows = slice(first, first + limit)
+    columns = {name: _plain(column[rows]) for name, column in computed.columns.items()}
+    return Plot(time=tuple(computed.time[rows].tolist()), columns=columns)
+
+
+def default_expressions(strategy: Strategy) -> dict[str, str]:
+    """Label to text: conditions, definitions, and each distinct call of a function that gives a series."""
+    conditions = conditions_of(strategy)
+    texts = {**conditions, **{name: name for name in strategy.define}}
+    compiler = expression_compiler(strategy, None)
+    for where, text in {**conditions, **strategy.canonical()["define"]}.items():
+        for call in map(ast.unparse, _calls(parse(where, text))):
+            if len(texts) < MAX_EXPRESSIONS and not compiler.builder.nodes[compiler.either(where, call)].is_truth:
+                texts.setdefault(call, call)
+    return texts
+
+
+def evaluate_expressions(bars: Bars, strategy: Strategy, texts: Mapping[str, str]) -> Values:
+    """Values of `texts` (label to expression)."""
+    if len(texts) > MAX_EXPRESSIONS:
+        raise StrategyError(f"{len(texts):,} expressions", where="expressions", hint=f"use at most {MAX_EXPRESSIONS}", code="too_large")
+    check_timeframe(bars, strategy.timeframe)
+    row_ms = strategy_bar_ms(bars, strategy)
+    compiler = expression_compiler(strategy, row_ms)
+    positions = {label: compiler.either(label if label in CONDITIONS else f"{label:.60}", text) for label, text in texts.items()}
+    rows = StrategyBars(bars, strategy.timeframe)
+    results = evaluate(tuple(compiler.builder.nodes), rows)
+    time = bars.time if row_ms == bars.timeframe_ms else timeframes.bucket_start(bars.time[rows.fills_at - 1], row_ms)
+    return Values(time, {label: results[position][0] for label, position in positions.items()})
+
+
+def conditions_of(strategy: Strategy) -> dict[str, str]:
+    """The strategy's conditions in canonical form, with their filters; without those that are empty."""
+    return {name: text for name in CONDITIONS if (text := strategy.condition(name))}
+
+
+def expression_compiler(strategy: Strategy, strategy_ms: int | None) -> Compiler:
+    """A compiler for expressions that use the strategy's names."""
+    builder = PlanBuilder(strategy_ms=strategy_ms)
+    return Compiler(builder, strategy.values, strategy.define, strategy.additional_timeframes, longest=MAX_TEXT)
+
+
+def strategy_bar_ms(bars: Bars, strategy: Strategy) -> int:
+    """Length of a strategy bar."""
+    return bars.timeframe_ms if strategy.timeframe is None else timeframes.milliseconds(strategy.timeframe)
+
+
+def longest_bar_ms(bars: Bars, strategy: Strategy) -> int:
+    """Length of the longest bars that the strategy uses."""
+    frames = (node.frame for node in compile_plan(strategy, (), bars.timeframe).nodes)
+    return max(strategy_bar_ms(bars, strategy), *frames)
+
+
+def warm_up_bars(bars: Bars, strategy: Strategy) -> int:
+    """Strategy bars before every signal is known, on these bars."""
+    return compile_plan(strategy, (), bars.timeframe).warm_up
+
+
+def recent_bars(bars: Bars, strategy: Strategy, end: int, rows: int) -> Bars:
+    """The base bars of the last `rows` strategy bars before bar `end`, starting with a complete bar of every timeframe.
+
+    If the strategy uses higher timeframes, the bars that these need to warm up come on top.
+    """
+    check_timeframe(bars, strategy.timeframe)
+    row_ms, longest_ms = strategy_bar_ms(bars, strategy), longest_bar_ms(bars, strategy)
+    if longest_ms > row_ms:
+        rows += min(warm_up_bars(bars, strategy), 2 * MAX_BARS)
+    begin = timeframes.bucket_start(bars.time[end - 1 : end] - (rows - 1) * row_ms, longest_ms)[0]
+    return bars[int(np.searchsorted(bars.time, begin)) : end]
+
+
+def _calls(node: ast.expr, frames: tuple[ast.expr, ...] = ()) -> Iterator[ast.expr]:
+    """Calls of functions and their outputs, each wrapped in the timeframes around it."""
+    call = node.value if isinstance(node, ast.Attribute) else node
+    if isinstance(call, ast.Call) and is_at(call):
+        yield from _calls(call.args[1], (*frames, call.args[0]))
+        return
+    if isinstance(call, ast.Call):
+        yield reduce(lambda inner, frame: at(frame, inner), reversed(frames), node)
+    for child in ast.iter_child_nodes(call):
+        if isinstance(child, ast.expr):
+            yield from _calls(child, frames)
+
+
+def _plain(column: npt.NDArray[np.float64] | npt.NDArray[np.bool_]) -> tuple[float | bool | None, ...]:
+    return tuple(value if isinstance(value, bool) or math.isfinite(value) else None for value in column.tolist())
