@@ -16,7 +16,7 @@ from python_core.engine import kernel
 from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars
 from python_core.execution import Execution
-from python_core.language.normalize import at, is_at
+from python_core.language.normalize import at_call, is_at_call
 from python_core.language.parser import parse
 from python_core.strategy.strategy import Strategy
 
@@ -76,7 +76,7 @@ class _PartCounts:
     def __init__(self, bars: Bars, strategy: Strategy, texts: Mapping[str, str]) -> None:
         compiler = expression_compiler(strategy, strategy_bar_ms(bars, strategy))
         parts = {ast.unparse(part) for name, text in texts.items() for part in _parts(parse(name, text))}
-        positions = {text: compiler.either("condition", text) for text in sorted(parts)}
+        positions = {text: compiler.expression("condition", text) for text in sorted(parts)}
         rows = StrategyBars(bars, strategy.timeframe)
         results = evaluate(tuple(compiler.builder.nodes), rows)
         self.bars = len(rows)
@@ -110,9 +110,9 @@ def _operands(node: ast.expr) -> tuple[type | None, list[ast.expr]]:
         return type(node.op), node.values
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return ast.Not, [node.operand]
-    if isinstance(node, ast.Call) and is_at(node):
+    if isinstance(node, ast.Call) and is_at_call(node):
         joined, inner = _operands(node.args[1])
-        return joined, [at(node.args[0], each) for each in inner]
+        return joined, [at_call(node.args[0], each) for each in inner]
     return None, []
 
 

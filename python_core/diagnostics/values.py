@@ -19,7 +19,7 @@ from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import StrategyError
 from python_core.language.compiler import Compiler
-from python_core.language.normalize import at, is_at
+from python_core.language.normalize import at_call, is_at_call
 from python_core.language.parser import parse
 from python_core.language.plan import PlanBuilder
 from python_core.strategy.compile import CONDITIONS, compile_plan
@@ -108,7 +108,7 @@ def default_expressions(strategy: Strategy) -> dict[str, str]:
     compiler = expression_compiler(strategy, None)
     for where, text in {**conditions, **strategy.canonical()["define"]}.items():
         for call in map(ast.unparse, _calls(parse(where, text))):
-            if len(texts) < MAX_EXPRESSIONS and not compiler.builder.nodes[compiler.either(where, call)].is_truth:
+            if len(texts) < MAX_EXPRESSIONS and not compiler.builder.nodes[compiler.expression(where, call)].is_condition:
                 texts.setdefault(call, call)
     return texts
 
@@ -120,7 +120,7 @@ def evaluate_expressions(bars: Bars, strategy: Strategy, texts: Mapping[str, str
     check_timeframe(bars, strategy.timeframe)
     row_ms = strategy_bar_ms(bars, strategy)
     compiler = expression_compiler(strategy, row_ms)
-    positions = {label: compiler.either(label if label in CONDITIONS else f"{label:.60}", text) for label, text in texts.items()}
+    positions = {label: compiler.expression(label if label in CONDITIONS else f"{label:.60}", text) for label, text in texts.items()}
     rows = StrategyBars(bars, strategy.timeframe)
     results = evaluate(tuple(compiler.builder.nodes), rows)
     time = bars.time if row_ms == bars.timeframe_ms else timeframes.bucket_start(bars.time[rows.fills_at - 1], row_ms)
@@ -135,7 +135,7 @@ def conditions_of(strategy: Strategy) -> dict[str, str]:
 def expression_compiler(strategy: Strategy, strategy_ms: int | None) -> Compiler:
     """A compiler for expressions that use the strategy's names."""
     builder = PlanBuilder(strategy_ms=strategy_ms)
-    return Compiler(builder, strategy.values, strategy.define, strategy.additional_timeframes, longest=MAX_TEXT)
+    return Compiler(builder, strategy.values, strategy.define, strategy.additional_timeframes, max_length=MAX_TEXT)
 
 
 def strategy_bar_ms(bars: Bars, strategy: Strategy) -> int:
@@ -170,11 +170,11 @@ def recent_bars(bars: Bars, strategy: Strategy, end: int, rows: int) -> Bars:
 def _calls(node: ast.expr, frames: tuple[ast.expr, ...] = ()) -> Iterator[ast.expr]:
     """Calls of functions and their outputs, each wrapped in the timeframes around it."""
     call = node.value if isinstance(node, ast.Attribute) else node
-    if isinstance(call, ast.Call) and is_at(call):
+    if isinstance(call, ast.Call) and is_at_call(call):
         yield from _calls(call.args[1], (*frames, call.args[0]))
         return
     if isinstance(call, ast.Call):
-        yield reduce(lambda inner, frame: at(frame, inner), reversed(frames), node)
+        yield reduce(lambda inner, frame: at_call(frame, inner), reversed(frames), node)
     for child in ast.iter_child_nodes(call):
         if isinstance(child, ast.expr):
             yield from _calls(child, frames)

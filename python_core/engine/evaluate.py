@@ -9,7 +9,7 @@ from python_core.data import timeframes
 from python_core.engine.control import Control
 from python_core.engine.strategy_bars import StrategyBars
 from python_core.indicators import INDICATORS
-from python_core.language.plan import SEEN, STREAKS, Node
+from python_core.language.plan import AT_OPS, STREAKS, Node
 from python_core.language.vocabulary import COLUMNS, TIME_PARTS
 from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY
 
@@ -42,7 +42,7 @@ def evaluate(nodes: tuple[Node, ...], bars: StrategyBars, control: Control | Non
             elif node.op == "truth":
                 values.append((np.full(n, bool(node.args[0])), np.ones(n, dtype=bool)))
                 continue
-            elif node.op in SEEN:
+            elif node.op in AT_OPS:
                 closed = np.searchsorted(bars.higher(nodes[node.inputs[0]].frame).closes, rows.closes, side="right") - 1
                 value, known = inputs[0]
                 # -1 means that no bar has closed yet; it picks the value appended at the end.

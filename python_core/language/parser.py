@@ -1,4 +1,4 @@
-"""The grammar of expressions: text to a checked syntax tree, which never runs, and back to one spelling."""
+"""The grammar of expressions: text to a checked syntax tree, which never runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from python_core.errors import StrategyError
 
 MAX_FLOAT: Final = sys.float_info.max
 
-# Characters that no expression needs; comments and look-alike letters are among them.
-_ALIEN: Final = re.compile(r"[^\w\s.,()\[\]{}<>=!+\-*/%&|^~@:'\"]|[^\x00-\x7f]|[\x1c-\x1f]", re.ASCII)
+# Characters that no expression needs, among them comments and look-alike letters.
+_ILLEGAL: Final = re.compile(r"[^\w\s.,()\[\]{}<>=!+\-*/%&|^~@:'\"]|[^\x00-\x7f]|[\x1c-\x1f]", re.ASCII)
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER: Final = re.compile(r"(?<![\w.])\.?\d[\w.]*", re.ASCII)
 _DECIMAL: Final = re.compile(r"(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE]\d*)?", re.ASCII)
 _SPACES: Final = dict.fromkeys(map(ord, "\t\n\r\v\f"), " ")
-# What Python's grammar knows and the language doesn't, as people write it.
-FOREIGN: Final[dict[type, str]] = {
+# What Python's grammar has and the language doesn't, as written in source.
+UNSUPPORTED: Final[dict[type, str]] = {
     ast.Pow: "**",
     ast.Mod: "%",
     ast.FloorDiv: "//",
@@ -32,7 +32,7 @@ FOREIGN: Final[dict[type, str]] = {
     ast.IsNot: "is not",
     ast.In: "in",
     ast.NotIn: "not in",
-    ast.Attribute: "a point after a name",
+    ast.Attribute: "a dot after a name",
     ast.Lambda: "lambda",
     ast.JoinedStr: "f''",
     ast.NamedExpr: ":=",
@@ -44,28 +44,28 @@ FOREIGN: Final[dict[type, str]] = {
     ast.SetComp: "for",
     ast.DictComp: "for",
     ast.GeneratorExp: "for",
-    ast.Starred: "a star",
+    ast.Starred: "*",
     ast.Await: "await",
     ast.Yield: "yield",
     ast.YieldFrom: "yield",
 }
 
 
-def foreign(node: ast.AST) -> str:
-    """What a node outside the language is called by people."""
-    return FOREIGN.get(type(node), type(node).__name__)
+def describe(node: ast.AST) -> str:
+    """How an unsupported node is written."""
+    return UNSUPPORTED.get(type(node), type(node).__name__)
 
 
 def parse(where: str, text: str) -> ast.expr:
     """The syntax tree of one expression; its columns are those of `text`."""
     hint = "as in close > sma(close, 20)"
-    if alien := _ALIEN.search(text):
-        raise StrategyError(f"{alien[0]!r} is not part of the language", where=f"{where}, column {alien.start() + 1}", hint=hint)
-    for found in _NUMBER.finditer(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), text)):
-        # Python would only warn of a number that runs into a word, as in 1or 2.
-        if not _DECIMAL.fullmatch(found[0]):
+    if illegal := _ILLEGAL.search(text):
+        raise StrategyError(f"{illegal[0]!r} is not allowed", where=f"{where}, column {illegal.start() + 1}", hint=hint)
+    for number in _NUMBER.finditer(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), text)):
+        # Python only warns about a number that runs into a word, as in 1or 2.
+        if not _DECIMAL.fullmatch(number[0]):
             raise StrategyError(
-                f"{found[0]!r:.60} is no number", where=f"{where}, column {found.start() + 1}", hint="write it as 10, 0.5 or 1e3"
+                f"{number[0]!r:.60} is not a number", where=f"{where}, column {number.start() + 1}", hint="write it as 10, 0.5 or 1e3"
             )
     line = text.translate(_SPACES)
     indent = len(line) - len(line.lstrip())

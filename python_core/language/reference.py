@@ -1,4 +1,4 @@
-"""The table of functions in docs/strategies.md, made from what the compiler reads: `python -m python_core.language.reference docs/strategies.md`."""
+"""Writes the table of functions in docs/strategies.md: `python -m python_core.language.reference docs/strategies.md`."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ END: Final = "<!-- end of functions -->"
 SAMPLE: Final = 20
 
 
-def page(text: str) -> str:
-    """The page with its table of functions made anew."""
+def update_page(text: str) -> str:
+    """The page with its table of functions replaced."""
     head, rest = text.split(BEGIN)
-    return head + BEGIN + "\n" + functions() + END + rest.split(END)[1]
+    return head + BEGIN + "\n" + function_table() + END + rest.split(END)[1]
 
 
-def functions() -> str:
-    """A Markdown table: each function, its arguments and outputs, what it is, and the bars before it is known."""
-    rows = ["| function | outputs | what it is | first known |", "|---|---|---|---|"]
-    rows += [_own(name) if name in DESCRIPTIONS else _indicator(name) for name in FUNCTIONS]
+def function_table() -> str:
+    """A Markdown table: each function with its arguments, outputs and description, and the first bar on which it is known."""
+    rows = ["| function | outputs | description | first known |", "|---|---|---|---|"]
+    rows += [_builtin_row(name) if name in DESCRIPTIONS else _indicator_row(name) for name in FUNCTIONS]
     return "\n".join(rows) + "\n"
 
 
-def _own(name: str) -> str:
+def _builtin_row(name: str) -> str:
     parameters = PARAMETERS.get(name, {"a": None, "b": None, "...": None})
     return f"| `{name}({', '.join(parameters)})` | | {DESCRIPTIONS[name]} | |"
 
 
-def _indicator(name: str) -> str:
+def _indicator_row(name: str) -> str:
     row = INDICATORS[name]
     parts = [*row.conditions, *row.series]
     parts += [argument.name if argument.default is None else f"{argument.name}={argument.default:g}" for argument in row.arguments]
     words = re.sub(r"\s+", " ", row.description).strip().replace("|", "\\|")
     bounds = ", ".join(text for argument in row.arguments if (text := _bounds(argument)))
     outputs = " ".join(f"`.{output}`" for output in row.outputs)
-    return f"| `{name}({', '.join(parts)})` | {outputs} | {words}{f' ({bounds})' if bounds else ''} | {_known(name)} |"
+    return f"| `{name}({', '.join(parts)})` | {outputs} | {words}{f' ({bounds})' if bounds else ''} | {_first_known(name)} |"
 
 
 def _bounds(argument: Argument) -> str:
@@ -52,18 +52,18 @@ def _bounds(argument: Argument) -> str:
     return f"{argument.name} from {argument.least:,g} to {argument.most:,g}"
 
 
-def _known(name: str) -> str:
-    """The first value that is known, for the defaults, or for lengths of 20; of all outputs, where they differ."""
+def _first_known(name: str) -> str:
+    """The first bar with a value, for the defaults or for lengths of 20; one for each output where they differ."""
     row = INDICATORS[name]
     inputs = [*["close > open"] * len(row.conditions), *["close"] * len(row.series)]
     lengths = [str(SAMPLE) for argument in row.arguments if argument.default is None]
     builder = PlanBuilder()
     compiler, call = Compiler(builder, {}, {}), f"{name}({', '.join([*inputs, *lengths])})"
-    bars = [builder.warm_ups[compiler.either(name, f"{call}.{output}" if output else call)] for output in row.outputs or ("",)]
+    bars = [builder.warm_ups[compiler.expression(name, f"{call}.{output}" if output else call)] for output in row.outputs or ("",)]
     words = ", ".join(map(str, bars)) if len(set(bars)) > 1 else str(bars[0])
     return f"bar {words}" + (f" for {SAMPLE}" if lengths else "") + (", or later" if row.may_stay_unknown else "")
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(update_page(path.read_text(encoding="utf-8")), encoding="utf-8")

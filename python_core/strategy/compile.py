@@ -112,7 +112,7 @@ def _build(
         else:
             numbers.append(-1 if level is None else compiler.number(f"execution.{name}", level))
     warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
-    nodes, place = builder.used((*conditions, *numbers))
+    nodes, place = builder.prune((*conditions, *numbers))
     c, n = ([place[i] for i in (*each, -1, -1, -1, -1)] for each in (conditions, numbers))
     return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
 

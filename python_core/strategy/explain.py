@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from python_core.indicators import INDICATORS
-from python_core.language.normalize import is_at, longhand
+from python_core.language.normalize import desugar, is_at_call
 from python_core.strategy.compile import compile_plan
 from python_core.strategy.params import Param, Value
 
@@ -84,7 +84,7 @@ def explain(strategy: Strategy) -> str:
 
 def phrase(text: str, where: str = "expression") -> str:
     """One expression in plain words."""
-    return _words(longhand(where, text))
+    return _words(desugar(where, text))
 
 
 def _words(node: ast.expr) -> str:
@@ -133,7 +133,7 @@ def _subscript(node: ast.Subscript) -> str:
 
 
 def _call(node: ast.Call) -> str:
-    if is_at(node):
+    if is_at_call(node):
         return f"{_words(node.args[1])} (on {_words(node.args[0])} bars)"
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     arguments = [_words(argument) for argument in node.args]

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
-from python_core.language.normalize import at, longhand, one_spelling
+from python_core.language.normalize import at_call, desugar, normalize
 
 MAX_FILTERS: Final = 20
 
@@ -75,6 +75,6 @@ def filtered(where: str, text: str, filters: tuple[Filter, ...], timeframes: tup
     """The canonical spelling of a condition together with its filters."""
     if not text.strip():
         return ""
-    tree = longhand(where, text, timeframes, define)
-    parts = [at(each.timeframe, longhand("htf_filters", each.condition, timeframes, define)) for each in filters]
-    return ast.unparse(one_spelling(ast.BoolOp(ast.And(), [tree, *parts]) if parts else tree))
+    tree = desugar(where, text, timeframes, define)
+    parts = [at_call(each.timeframe, desugar("htf_filters", each.condition, timeframes, define)) for each in filters]
+    return ast.unparse(normalize(ast.BoolOp(ast.And(), [tree, *parts]) if parts else tree))

@@ -13,7 +13,7 @@ from python_core.data.timeframes import MILLISECONDS
 from python_core.indicators import INDICATORS, MAX_LOOKBACK
 from python_core.language import reference
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, Compiler
-from python_core.language.plan import MAX_KEPT, MAX_NODES, MAX_SERIES, MAX_WARM_UP, PlanBuilder
+from python_core.language.plan import MAX_NODES, MAX_SERIES, MAX_TOTAL_LOOKBACK, MAX_WARM_UP, PlanBuilder
 from python_core.language.vocabulary import DESCRIPTIONS, FUNCTIONS, SERIES
 from python_core.strategy.filters import MAX_FILTERS
 from python_core.strategy.params import MAX_CONSTRAINTS
@@ -29,7 +29,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_the_table_of_functions_is_the_compilers() -> None:
-    assert reference.page(PAGE) == PAGE, "run: python -m python_core.language.reference docs/strategies.md"
+    assert reference.update_page(PAGE) == PAGE, "run: python -m python_core.language.reference docs/strategies.md"
 
 
 def test_every_function_is_described() -> None:
@@ -60,5 +60,5 @@ def test_the_limits_on_the_page_hold() -> None:
     numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", limits[: limits.index("Each limit")])]
     assert numbers == [
         *(MAX_LENGTH, MAX_DEPTH, MAX_NAMES, MAX_NAMES, MAX_CONSTRAINTS, MAX_FILTERS),
-        *(MAX_NODES, MAX_SERIES, MAX_LOOKBACK, MAX_KEPT, MAX_WARM_UP),
+        *(MAX_NODES, MAX_SERIES, MAX_LOOKBACK, MAX_TOTAL_LOOKBACK, MAX_WARM_UP),
     ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.engine import kernel
-from python_core.language.plan import TRUTHS
+from python_core.language.plan import CONDITIONS
 
 MINUTE = 60_000
 NUMBERS = (0.0, -0.0, 1.0, 2.0, 3.0, 14.0, 200.0, 2.5, -1.0, 1e4, 1e9, 1e300, 5e-324, 2.0**63, float("inf"), float("-inf"), float("nan"))
@@ -87,7 +87,7 @@ class Hostile:
     def outputs(self, nodes: Nodes) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Positions of conditions and levels."""
         ours = [i for i, node in enumerate(nodes) if node[3] == 0]
-        truths, numbers = [i for i in ours if nodes[i][0] in TRUTHS], [i for i in ours if nodes[i][0] not in TRUTHS]
+        truths, numbers = [i for i in ours if nodes[i][0] in CONDITIONS], [i for i in ours if nodes[i][0] not in CONDITIONS]
         return tuple(self.random.choice([-1, *truths]) for _ in range(4)), tuple(self.random.choice([-1, *numbers]) for _ in range(3))
 
     def rules(self, core_rs: Any) -> Any:

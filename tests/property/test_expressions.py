@@ -106,10 +106,12 @@ def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: s
     if len(texts) > 60:  # so that no plan is too large
         return values(bars, texts[:60], timeframe, engine) + values(bars, texts[60:], timeframe, engine)
     builder = PlanBuilder(strategy_ms=MILLISECONDS[timeframe or bars.timeframe])
-    compiler = Compiler(builder, {}, {}, longest=100_000)
-    wanted = tuple(compiler.either(text, text) for text in texts)
+    compiler = Compiler(builder, {}, {}, max_length=100_000)
+    wanted = tuple(compiler.expression(text, text) for text in texts)
     wanted = tuple(
-        builder.add("select", (i, builder.add("const", (), (1.0,)), builder.add("const", (), (0.0,)))) if builder.nodes[i].is_truth else i
+        builder.add("select", (i, builder.add("const", (), (1.0,)), builder.add("const", (), (0.0,))))
+        if builder.nodes[i].is_condition
+        else i
         for i in wanted
     )
     plan = Plan(tuple(builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, MAX_LOOKBACK
 from python_core.language.plan import MAX_NODES, MAX_SERIES
-from python_core.strategy import library, strategy
+from python_core.strategy import compile, library
 from python_core.strategy.builder import FUNCTIONS, SERIES
 
 CASES = int(os.environ.get("BARSTORM_CASES", "300"))
@@ -113,7 +113,7 @@ def answer(fields: dict[str, Any]) -> bt.Strategy | bt.BarstormError:
     """What a client gets, within the time that it may take; the processor's time, since others may use the machine."""
     taken_s = []
     for _ in range(3):
-        strategy._compile.cache_clear()
+        compile._compile.cache_clear()
         begin = time.thread_time()
         result: bt.Strategy | bt.BarstormError
         try:
@@ -226,9 +226,9 @@ def test_a_mutated_library_strategy_is_answered_as_a_whole(text: str) -> None:
 LIMITS: list[tuple[dict[str, Any], str]] = [
     (
         {"entry_long": "close > 1 " + " " * MAX_LENGTH},
-        f"entry_long: {MAX_LENGTH + 10:,} characters are too many; use at most {MAX_LENGTH:,}",
+        f"entry_long: the expression has {MAX_LENGTH + 10:,} characters; use at most {MAX_LENGTH:,}",
     ),
-    ({"entry_long": "-" * (MAX_DEPTH + 1) + "close > 1"}, f"nested too deep; use at most {MAX_DEPTH} levels"),
+    ({"entry_long": "-" * (MAX_DEPTH + 1) + "close > 1"}, f"the expression is nested too deeply; use at most {MAX_DEPTH} levels"),
     ({"entry_long": f"close[{MAX_LOOKBACK + 1}] > 1"}, "looks back too far"),
     ({"entry_long": f"sma(close, {MAX_LOOKBACK + 1}) > 1"}, "the length of sma is"),
     (
@@ -241,11 +241,11 @@ LIMITS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"entry_long": "+".join(f"sma(close, {MAX_LOOKBACK - i})" for i in range(11)) + " > 1"},
-        "entry_long: the functions look back 10,999,934 bars in all; use at most 10,000,000: shorter lengths",
+        "entry_long: the functions look back 10,999,934 bars in total; use at most 10,000,000: shorten the lengths",
     ),
     (
         {"entry_long": "at('1w', sma(close, 1000)) > 1", "timeframe": "1m"},
-        "entry_long: the first 10,079,999 bars would give no signal; use at most 10,000,000: shorter lengths or less coarse timeframes",
+        "entry_long: the first 10,079,999 bars would have no signal; use at most 10,000,000: choose shorter lengths or finer timeframes",
     ),
     (
         {"entry_long": "close > 1", "define": {f"d{i}": "close" for i in range(101)}},

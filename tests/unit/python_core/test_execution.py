@@ -159,7 +159,7 @@ def test_an_expression_for_a_level_is_checked_when_it_is_run(engine: str) -> Non
     signals = bt.Signals(entry_long=bars.close > bars.open)
     for text, words in (
         ("clos * 2", "execution.stop_loss, column 1: unknown name 'clos'; did you mean 'close'?"),
-        ("close > 2", "execution.stop_loss, column 1: gives true or false, not a number; give a price"),
+        ("close > 2", "execution.stop_loss, column 1: expected a number, got a condition; give a price"),
     ):
         with pytest.raises(bt.StrategyError) as caught:
             bt.simulate(bars, signals, bt.Execution(stop_loss=text), engine=engine)

@@ -1,4 +1,4 @@
-"""Expressions: what they mean, and what is said of those that mean nothing."""
+"""Expressions have the meaning worked out by hand, and invalid ones are rejected with the column and a hint."""
 
 from __future__ import annotations
 
@@ -19,117 +19,117 @@ from python_core.engine.strategy_bars import StrategyBars
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH
 from python_core.language.normalize import canonical
 
-# Text and the message after «entry_long, column »; ... stands for what varies.
+# Text, and the message after «entry_long, column »; ... stands for any rest.
 BAD = {
     # names
     "clos > 1": "1: unknown name 'clos'; did you mean 'close'?",
     "close > opne": "9: unknown name 'opne'; did you mean 'open'?",
-    "   foo > 1 ": "4: unknown name 'foo'; known are open, high, low, close, volume...",
-    "(close >\n foo)": "11: unknown name 'foo'; known are open, high, low, close, volume...",
+    "   foo > 1 ": "4: unknown name 'foo'; use one of open, high, low, close, volume...",
+    "(close >\n foo)": "11: unknown name 'foo'; use one of open, high, low, close, volume...",
     "sma > 1": "1: 'sma' is a function; call it, as in sma(close, ...)",
     "smaa(close, 3) > 1": "1: unknown function 'smaa'; did you mean 'sma'?",
     "crossver(close, open)": "1: unknown function 'crossver'; did you mean 'crossover'?",
     "eval(close)": "1: unknown function 'eval'; ...",
     # types
-    "close": "1: gives a number, not true or false; compare it, as in close > open",
-    "close and open > 1": "1: is a number where true or false is needed; compare it, as in rsi(close, 14) < 30",
-    "not close": "5: is a number where true or false is needed; compare it, as in rsi(close, 14) < 30",
-    "(close > 1) + 1 > 1": "2: is true or false where a number is needed; use a series or a number here",
-    "sma(close > 1, 3) > 1": "5: is true or false where a number is needed; use a series or a number here",
-    "-(close > 1) > 1": "3: is true or false where a number is needed; use a series or a number here",
-    "close[True] > 1": "7: is true or false where a number is needed; use a series or a number here",
-    "close > None": "9: None is no number; use numbers, names and functions",
+    "close": "1: expected a condition, got a number; compare it, as in close > open",
+    "close and open > 1": "1: expected a condition, got a number; compare it, as in rsi(close, 14) < 30",
+    "not close": "5: expected a condition, got a number; compare it, as in rsi(close, 14) < 30",
+    "(close > 1) + 1 > 1": "2: expected a number, got a condition; use a series or a number here",
+    "sma(close > 1, 3) > 1": "5: expected a number, got a condition; use a series or a number here",
+    "-(close > 1) > 1": "3: expected a number, got a condition; use a series or a number here",
+    "close[True] > 1": "7: expected a number, got a condition; use a series or a number here",
+    "close > None": "9: expected a number, got None; use numbers, names and functions",
     # arguments
     "sma(close) > 1": "1: sma takes 2 arguments, not 1; write sma(series, length)",
     "sma(close, 3, 4) > 1": "1: sma takes 2 arguments, not 3; write sma(series, length)",
     "crossover(close)": "1: crossover takes 2 series, not 1; write crossover(a, b)",
-    "sma(close, size=3) > 1": "1: sma has no argument 'size'; known are series, length, tf",
+    "sma(close, size=3) > 1": "1: sma has no argument 'size'; use one of series, length, tf",
     "sma(close, lenght=3) > 1": "1: sma has no argument 'lenght'; did you mean 'length'?",
-    "sma(close, 3, length=3) > 1": "1: sma is given length twice; leave out one of them",
-    "sma(close, length=3, length=4) > 1": "1: sma is given length twice; leave out one of them",
+    "sma(close, 3, length=3) > 1": "1: sma gets length twice; remove one of them",
+    "sma(close, length=3, length=4) > 1": "1: sma gets length twice; remove one of them",
     "sma(length=3) > 1": "1: sma needs series; write sma(series, length)",
-    "sma(close, 3, '4h', tf='1d') > 1": "1: sma has 2 timeframes; leave out one of them",
-    "max(a=close, b=open) > 1": "1: max takes its arguments by position; leave out their names",
-    "sma(*close) > 1": "1: sma takes no stars; write the arguments one by one",
-    "sma(**close) > 1": "1: sma takes no stars; write sma(series, length)",
-    "ema(close, 20).value > 1": "1: ema has no output 'value'; leave the point and the name out",
+    "sma(close, 3, '4h', tf='1d') > 1": "1: sma has 2 timeframes; remove one of them",
+    "max(a=close, b=open) > 1": "1: max takes its arguments by position; remove their names",
+    "sma(*close) > 1": "1: sma doesn't accept * arguments; write the arguments one by one",
+    "sma(**close) > 1": "1: sma doesn't accept ** arguments; write sma(series, length)",
+    "ema(close, 20).value > 1": "1: ema has no output 'value'; remove the dot and the name",
     "macd(close).histogram > 1": "1: macd has no output 'histogram'; did you mean 'hist'?",
     "sma(close, 2.5) > 1": "12: the length of sma is 2.5; use a whole number from 1 to 1,000,000",
     "ema(close, 0) > 1": "12: the length of ema is 0; use a whole number from 1 to 1,000,000",
     "rsi(close, 1e9) > 1": "12: the length of rsi is 1e+09; use a whole number from 1 to 1,000,000",
-    "sma(close, volume) > 1": "12: the length of sma is not a constant; use a number or a parameter",
+    "sma(close, volume) > 1": "12: the length of sma must be a constant; use a number or a parameter",
     "abs(close, 2) > 1": "1: abs takes 1 number, not 2; write abs(x)",
     "min(close) > 1": "1: min takes 2 or more numbers, not 1; write min(a, b)",
     "max() > 1": "1: max takes 2 or more numbers, not 0; write max(a, b)",
     "rising(close)": "1: rising takes 2 arguments, not 1; write rising(series, length)",
     "falling(close, 0)": "16: the length of falling is 0; use a whole number from 1 to 1,000,000",
-    "rising(close > 1, 2)": "8: is true or false where a number is needed; use a series or a number here",
-    "rising(close, 3) > 1": "1: is true or false where a number is needed; use a series or a number here",
+    "rising(close > 1, 2)": "8: expected a number, got a condition; use a series or a number here",
+    "rising(close, 3) > 1": "1: expected a number, got a condition; use a series or a number here",
     # conditional
-    "close if open else high": "10: is a number where true or false is needed; compare it, as in rsi(close, 14) < 30",
-    "(1 if close > 1 else close > 2) > 1": "2: gives a number or true or false, as it comes; use two numbers or two conditions",
-    # positions
-    "bars_in_position > 5": "1: 'bars_in_position' is not known to signals, which come before positions; stop_loss, take_profit, ...",
-    "close > entry_price": "9: 'entry_price' is not known to signals, which come before positions; stop_loss, take_profit, ...",
+    "close if open else high": "10: expected a condition, got a number; compare it, as in rsi(close, 14) < 30",
+    "(1 if close > 1 else close > 2) > 1": "2: one branch is a number and the other a condition; use two numbers or two conditions",
+    # position state
+    "bars_in_position > 5": "1: 'bars_in_position' is unknown when signals are computed; to act on a position, set stop_loss, ...",
+    "close > entry_price": "9: 'entry_price' is unknown when signals are computed; to act on a position, set stop_loss, ...",
     # looking back and ahead
     "close[-1] > 1": "1: x[-1] would look ahead; use x[1] for the value one bar earlier",
     "close > close[1 - 2]": "9: x[-1] would look ahead; use x[1] for the value one bar earlier",
-    "close[0.5] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
-    "close[1:2] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
-    "close[1, 2] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
-    "close[volume] > 1": "1: the index is not a whole number; x[1] is the value one bar earlier",
+    "close[0.5] > 1": "1: the index must be a constant whole number; x[1] is the value one bar earlier",
+    "close[1:2] > 1": "1: the index must be a constant whole number; x[1] is the value one bar earlier",
+    "close[1, 2] > 1": "1: the index must be a constant whole number; x[1] is the value one bar earlier",
+    "close[volume] > 1": "1: the index must be a constant whole number; x[1] is the value one bar earlier",
     "close[1000001] > 1": "1: x[1e+06] looks back too far; use at most 1,000,000",
     # numbers
     "9" * 400 + " > close": "1: the number is too large; use a finite number",
     "close > 1e999": "9: the number is too large; use a finite number",
-    "1or 2": "1: '1or' is no number; write it as 10, 0.5 or 1e3",
-    "close > 0x10": "9: '0x10' is no number; write it as 10, 0.5 or 1e3",
-    "close > 1j": "9: '1j' is no number; write it as 10, 0.5 or 1e3",
+    "1or 2": "1: '1or' is not a number; write it as 10, 0.5 or 1e3",
+    "close > 0x10": "9: '0x10' is not a number; write it as 10, 0.5 or 1e3",
+    "close > 1j": "9: '1j' is not a number; write it as 10, 0.5 or 1e3",
     # Python that is no part of it
-    "close ** 2 > 1": "1: the operator ** is not part of the language; use + - * /",
-    "close % 2 > 1": "1: the operator % is not part of the language; use + - * /",
-    "close @ 2 > 1": "1: the operator @ is not part of the language; use + - * /",
-    "~close > 1": "1: the operator ~ is not part of the language; use not",
-    "close in open": "1: the operator in is not part of the language; use < <= > >= == !=",
-    "close is open": "1: the operator is is not part of the language; use < <= > >= == !=",
-    "close.real > 1": "1: a point after a name is not part of the language; see the list of functions and operators",
-    "(lambda: 1)()": "1: only the functions of the language can be called...",
-    "[x for x in close]": "1: for is not part of the language; see the list of functions and operators",
-    "(a := 1) > 1": "2: := is not part of the language; see the list of functions and operators",
+    "close ** 2 > 1": "1: the operator ** is not supported; use + - * /",
+    "close % 2 > 1": "1: the operator % is not supported; use + - * /",
+    "close @ 2 > 1": "1: the operator @ is not supported; use + - * /",
+    "~close > 1": "1: the operator ~ is not supported; use not",
+    "close in open": "1: the operator in is not supported; use < <= > >= == !=",
+    "close is open": "1: the operator is is not supported; use < <= > >= == !=",
+    "close.real > 1": "1: a dot after a name is not supported; see the list of functions and operators",
+    "(lambda: 1)()": "1: only functions of the language can be called...",
+    "[x for x in close]": "1: for is not supported; see the list of functions and operators",
+    "(a := 1) > 1": "2: := is not supported; see the list of functions and operators",
     "__import__('os')": "1: unknown function '__import__'; ...",
-    "close > '1'": "9: '1' is no number; use numbers, names and functions",
-    "close > f'{1}'": "9: f'' is not part of the language; see the list of functions and operators",
+    "close > '1'": "9: expected a number, got '1'; use numbers, names and functions",
+    "close > f'{1}'": "9: f'' is not supported; see the list of functions and operators",
     "close > 'a": "9: not an expression: unterminated string literal (detected at line 1); as in close > sma(close, 20)",
-    "close > 1 # why": "11: '#' is not part of the language; as in close > sma(close, 20)",
-    "close > 1; open": "10: ';' is not part of the language; as in close > sma(close, 20)",
-    "close \\\n > 1": "7: '\\\\' is not part of the language; as in close > sma(close, 20)",
-    "clоse > 1": "3: 'о' is not part of the language; as in close > sma(close, 20)",  # noqa: RUF001
-    "close ≥ 1": "7: '≥' is not part of the language; as in close > sma(close, 20)",
-    "\0": "1: '\\x00' is not part of the language; as in close > sma(close, 20)",
-    "\ud800 > 1": "1: '\\ud800' is not part of the language; as in close > sma(close, 20)",
-    # no grammar
+    "close > 1 # why": "11: '#' is not allowed; as in close > sma(close, 20)",
+    "close > 1; open": "10: ';' is not allowed; as in close > sma(close, 20)",
+    "close \\\n > 1": "7: '\\\\' is not allowed; as in close > sma(close, 20)",
+    "clоse > 1": "3: 'о' is not allowed; as in close > sma(close, 20)",  # noqa: RUF001
+    "close ≥ 1": "7: '≥' is not allowed; as in close > sma(close, 20)",
+    "\0": "1: '\\x00' is not allowed; as in close > sma(close, 20)",
+    "\ud800 > 1": "1: '\\ud800' is not allowed; as in close > sma(close, 20)",
+    # syntax errors
     "close >": "8: not an expression: invalid syntax; as in close > sma(close, 20)",
     "  close > (1": "11: not an expression: '(' was never closed; as in close > sma(close, 20)",
     "close) > (1": "6: not an expression: unmatched ')'; as in close > sma(close, 20)",
     "close = 1": "7: not an expression: invalid syntax...",
     "import os": "1: not an expression: invalid syntax; as in close > sma(close, 20)",
     # size
-    "-" * 50 + "close > 1": f"{MAX_DEPTH}: is nested too deep; use at most {MAX_DEPTH} levels",
-    "close" + " + 1" * 50 + " > 1": f"1: is nested too deep; use at most {MAX_DEPTH} levels",
+    "-" * 50 + "close > 1": f"{MAX_DEPTH}: the expression is nested too deeply; use at most {MAX_DEPTH} levels",
+    "close" + " + 1" * 50 + " > 1": f"1: the expression is nested too deeply; use at most {MAX_DEPTH} levels",
     "(" * 250 + "close" + ")" * 250: "201: not an expression: too many nested parentheses; as in close > sma(close, 20)",
 }
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_bad_expression_is_refused_with_column_and_remedy(text: str) -> None:
+def test_an_invalid_expression_is_rejected_with_column_and_hint(text: str) -> None:
     with pytest.raises(bt.StrategyError) as caught:
         bt.Strategy(entry_long=text)
-    said = str(caught.value).removeprefix("entry_long, column ")
-    assert said == BAD[text] or (BAD[text].endswith("...") and said.startswith(BAD[text].removesuffix("...")))
+    message = str(caught.value).removeprefix("entry_long, column ")
+    assert message == BAD[text] or (BAD[text].endswith("...") and message.startswith(BAD[text].removesuffix("...")))
 
 
-def test_an_expression_has_a_greatest_length() -> None:
-    with pytest.raises(bt.StrategyError, match=r"^entry_long: 2,001 characters are too many; use at most 2,000$") as caught:
+def test_an_expression_longer_than_the_limit_is_rejected() -> None:
+    with pytest.raises(bt.StrategyError, match=r"^entry_long: the expression has 2,001 characters; use at most 2,000$") as caught:
         bt.Strategy(entry_long="close > 1".ljust(MAX_LENGTH + 1))
     assert caught.value.code == "too_large"
     bt.Strategy(entry_long="close > 1".ljust(MAX_LENGTH))
@@ -145,7 +145,7 @@ def test_an_expression_has_a_greatest_length() -> None:
         ("-" * 99 + "close > 1", "too_large"),
     ],
 )
-def test_programs_can_tell_errors_apart_by_their_code(text: str, code: str) -> None:
+def test_each_kind_of_error_has_its_own_code(text: str, code: str) -> None:
     with pytest.raises(bt.StrategyError) as caught:
         bt.Strategy(entry_long=text)
     assert caught.value.code == code
@@ -172,7 +172,7 @@ TEXTS = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=30).map("".join
 @settings(max_examples=800)
 def test_any_text_is_an_expression_or_a_strategy_error_within_10_ms(text: str) -> None:
     took_s = []
-    for _ in range(3):  # a collection of garbage may fall into one of them
+    for _ in range(3):  # garbage collection may fall into one of them
         begin = time.thread_time()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -182,7 +182,7 @@ def test_any_text_is_an_expression_or_a_strategy_error_within_10_ms(text: str) -
     assert min(took_s) < 0.01
 
 
-SPELLINGS = [
+EQUIVALENT = [
     ["ema(close, 20) > 1", "ema( close,20.0 )>(1)", "ema(length=20, series=close) > 1e0"],
     ["at('4h', ema(close, 20)) > 1", "ema(close, 20, tf='4h') > 1", 'ema(close, 20, "4h") > 1', "at(240, ema(close, length=20)) > 1"],
     ["macd(close) > 0", "macd(close, 12, 26, 9).line > 0", "macd(close, signal_length=9).line > 0"],
@@ -193,8 +193,8 @@ SPELLINGS = [
 ]
 
 
-@pytest.mark.parametrize("texts", SPELLINGS, ids=[texts[0] for texts in SPELLINGS])
-def test_what_means_the_same_has_one_hash(texts: list[str]) -> None:
+@pytest.mark.parametrize("texts", EQUIVALENT, ids=[texts[0] for texts in EQUIVALENT])
+def test_equivalent_expressions_have_the_same_hash(texts: list[str]) -> None:
     strategies = [bt.Strategy(entry_long=text, params={"frame": "4h"}) for text in texts]
     assert len({strategy.hash for strategy in strategies}) == 1
     assert len({str(strategy.canonical()) for strategy in strategies}) == 1
@@ -204,14 +204,14 @@ def test_what_means_the_same_has_one_hash(texts: list[str]) -> None:
 
 @given(text=TEXTS)
 @settings(max_examples=200)
-def test_the_canonical_spelling_of_what_is_accepted_means_the_same(text: str) -> None:
+def test_the_canonical_text_of_an_expression_is_equivalent_and_stable(text: str) -> None:
     try:
         strategy = bt.Strategy(entry_long=text)
     except bt.StrategyError:
         return
-    spelled = canonical("entry_long", text)
-    again = bt.Strategy(entry_long=spelled)
-    assert canonical("entry_long", spelled) == spelled
+    text_again = canonical("entry_long", text)
+    again = bt.Strategy(entry_long=text_again)
+    assert canonical("entry_long", text_again) == text_again
     assert again.canonical() == strategy.canonical()
 
 
@@ -254,8 +254,8 @@ MEANINGS = {
     "close > close[7]": [],
     "+close - -close == 6": [3, 4],
     "close * 2 == 8 or close / 2 == 2.5": [2, 5],
-    "1 / (close - 1) > 1e300": [0, 6],  # infinity is a number
-    "(close - 1) / (close - 1) == 1": [1, 2, 3, 4, 5],  # 0 / 0 is not
+    "1 / (close - 1) > 1e300": [0, 6],  # infinity is known
+    "(close - 1) / (close - 1) == 1": [1, 2, 3, 4, 5],  # 0 / 0 is unknown
     "not (close - 1) / (close - 1) == 2": [1, 2, 3, 4, 5],
     "2 + 3 * 2 == 8 and close == 4": [2],
     "(2 + 3) * 2 == 10 and close == 4": [2],
@@ -270,7 +270,7 @@ MEANINGS = {
     "crossunder(2, close)": [2],
     "crossover(close, close[1])": [5],
     "crossover(close, close)": [],
-    # each of the last bars above, or below, the one before it
+    # rising or falling on each of the last bars
     "rising(close, 1)": [1, 2, 5],
     "rising(close, 2)": [2],
     "falling(close, 1)": [3, 6],
@@ -280,9 +280,9 @@ MEANINGS = {
     # one of two
     "(close if close > 3 else 10 * close) == 10": [0, 6],
     "close > 4 if close[1] < 4 else close < 4": [3, 5, 6],
-    "(1 if sma(close, 3) > 3 else 2) == 2": [2, 3, 6],  # not known before
+    "(1 if sma(close, 3) > 3 else 2) == 2": [2, 3, 6],  # unknown before
     "(close if sma(close, 3) > 0 else 1) < 9": [2, 3, 4, 5, 6],
-    # number by number
+    # elementwise functions
     "abs(close - 3) == 2": [0, 5, 6],
     "sign(close - 3) == -1": [0, 1, 6],
     "sign(close - 3) == 0": [3, 4],
@@ -300,7 +300,7 @@ MEANINGS = {
     "sma(length=3, series=close) == 3": [3, 6],
     "highest(close, 3).bars == 0": [2, 5],
     "highest(close, length=3) == 4": [2, 3, 4],
-    # nothing is true while something in it is not known
+    # nothing is true while any part is unknown
     "sma(close, 3) > 0": [2, 3, 4, 5, 6],
     "not sma(close, 3) > 0": [],
     "close > 0 or sma(close, 3) > 0": [2, 3, 4, 5, 6],
@@ -311,14 +311,14 @@ MEANINGS = {
     "close > limit": [2, 3, 4, 5],
     "flag and close > limit": [2, 3, 4, 5],
     "higher": [1, 2, 5],
-    "not higher": [3, 4, 6],  # on bar 0 nothing is known of the bar before
+    "not higher": [3, 4, 6],  # on bar 0 the bar before is unknown
     "twice == 8": [2],
     "sma(close, length) == 3": [3, 6],
 }
 
 
 @pytest.mark.parametrize("timeframe", ["1h", "4h", "1d", "1w"])
-def test_parts_of_time_are_those_of_the_open_in_utc(timeframe: str, engine: str) -> None:
+def test_hour_weekday_and_minute_are_those_of_the_open_time_in_utc(timeframe: str, engine: str) -> None:
     bars = bt.synthetic(24 * 40, timeframe="1h")
     rows = StrategyBars(bars, timeframe)
     opens = [datetime.fromtimestamp(ms / 1000, UTC) for ms in rows.columns["time"]]
@@ -333,18 +333,18 @@ def test_parts_of_time_are_those_of_the_open_in_utc(timeframe: str, engine: str)
 
 
 @pytest.mark.parametrize("text", MEANINGS)
-def test_an_expression_is_true_where_it_is_by_hand(
+def test_an_expression_is_true_on_the_bars_worked_out_by_hand(
     text: str, true_bars: Callable[..., list[int]], make_bars: Callable[..., bt.Bars]
 ) -> None:
     names = {"define": {"higher": "close > close[1]", "twice": "2 * close"}, "params": {"limit": 2, "flag": True, "length": 3}}
     assert true_bars(make_bars(CLOSES), text, **names) == MEANINGS[text]
 
 
-def test_a_long_series_of_conditions_is_no_nesting(true_bars: Callable[..., list[int]], make_bars: Callable[..., bt.Bars]) -> None:
+def test_a_long_chain_of_conditions_is_not_nesting(true_bars: Callable[..., list[int]], make_bars: Callable[..., bt.Bars]) -> None:
     assert true_bars(make_bars(CLOSES), " or ".join(f"close == {i}" for i in range(100))) == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
+def test_a_plan_computes_each_indicator_once() -> None:
     from python_core.strategy.compile import compile_plan
 
     strategy = bt.Strategy(
@@ -356,14 +356,14 @@ def test_a_plan_computes_an_indicator_once_however_often_it_is_named() -> None:
     assert [node.op for node in compile_plan(strategy, ()).nodes].count("sma") == 2
 
 
-def test_a_plan_has_no_operation_that_nothing_reads() -> None:
+def test_a_plan_has_no_unused_operations() -> None:
     from python_core.strategy.compile import compile_plan
 
     strategy = bt.Strategy(entry_long="close > sma(close, n)", define={"unused": "ema(close, 2 * n)"}, params={"n": 10})
     assert [(node.op, node.inputs) for node in compile_plan(strategy, ()).nodes] == [("close", ()), ("sma", (0,)), ("gt", (0, 1))]
 
 
-def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
+def test_the_warm_up_adds_up_along_nested_functions() -> None:
     from python_core.strategy.compile import compile_plan
 
     def warm_up(text: str) -> int:
@@ -393,7 +393,7 @@ def test_warm_up_is_the_time_until_every_signal_is_known() -> None:
     ),
 )
 @settings(max_examples=60)
-def test_the_warm_up_says_when_the_first_signal_can_be(closes: list[int], text: str) -> None:
+def test_signals_are_known_exactly_from_the_warm_up_on(closes: list[int], text: str) -> None:
     from python_core.strategy.compile import compile_plan
 
     plan = compile_plan(bt.Strategy(entry_long=text), ())

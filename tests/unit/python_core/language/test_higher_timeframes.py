@@ -137,30 +137,30 @@ def test_without_a_timeframe_the_warm_up_is_reckoned_in_minutes() -> None:
 
 
 BAD = {
-    "at('30m', close) > 1": "1: 30m is no whole multiple of 1h; use 1h or a coarser timeframe that it divides",
-    "at('4h', at('2h', close)) > 1": "10: 2h is no whole multiple of 4h; use 4h or a coarser timeframe that it divides",
+    "at('30m', close) > 1": "1: 30m is not a multiple of 1h; use 1h or a multiple of it",
+    "at('4h', at('2h', close)) > 1": "10: 2h is not a multiple of 4h; use 4h or a multiple of it",
     "at('4h') > 1": "1: at takes 2 arguments, not 1; as in at('4h', close > open)",
     "at('4x', close) > 1": "4: unknown timeframe '4x'; use one of 1m 3m ...",
-    "at(close, close) > 1": "4: is no timeframe; write it in quotes, as in at('4h', close), or use a parameter that is text",
+    "at(close, close) > 1": "4: expected a timeframe; write it in quotes, as in at('4h', close), or use a text parameter",
     "at(length, close) > 1": "4: unknown timeframe 7; use one of 1m 3m ...",
     "at('4h', clse) > 1": "10: unknown name 'clse'; did you mean 'close'?",
     "at > 1": "1: 'at' is a function; call it, as in at(close, ...)",
-    "'4h' > 1": "1: '4h' is no number; use numbers, names and functions",
-    "frame > 1": "1: parameter 'frame' is text; it can be used as a timeframe, as in at(frame, close)",
+    "'4h' > 1": "1: expected a number, got '4h'; use numbers, names and functions",
+    "frame > 1": "1: parameter 'frame' is text; text can only be a timeframe, as in at(frame, close)",
 }
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_timeframe_that_cannot_be_had_is_refused(text: str) -> None:
+def test_an_invalid_timeframe_is_rejected(text: str) -> None:
     with pytest.raises(bt.StrategyError) as caught:
         bt.Strategy(entry_long=text, timeframe="1h", params={"length": 7, "frame": "4h"})
     message = str(caught.value).removeprefix("entry_long, column ")
     assert message == BAD[text] or (BAD[text].endswith("...") and message.startswith(BAD[text][:-3]))
 
 
-def test_a_timeframe_that_does_not_fit_the_bars_is_refused_before_the_run(engine: str) -> None:
+def test_a_timeframe_finer_than_the_bars_is_rejected_before_the_run(engine: str) -> None:
     strategy = bt.Strategy(entry_long="close > 1 and at('1h', close) > 1")
-    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h is no whole multiple of 4h; "):
+    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h is not a multiple of 4h; "):
         bt.backtest(bt.synthetic(100, timeframe="4h"), strategy, engine=engine)  # type: ignore[arg-type]
-    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h is no whole multiple of 4h; "):
+    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h is not a multiple of 4h; "):
         bt.sweep(bt.synthetic(100, timeframe="4h"), bt.Strategy(entry_long=strategy.entry_long, params={"n": 1}), {"n": [1, 2]})

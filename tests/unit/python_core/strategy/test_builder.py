@@ -132,8 +132,8 @@ TRAPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: param("sma(1)", 1), "is no name"),
     (lambda: strategy(entry_long=sma(close) > 1), "sma takes 2 arguments, not 1"),
     (lambda: strategy(entry_long=close > close[-1]), "would look ahead"),
-    (lambda: strategy(entry_long=close > sma(close, "x")), "is not part of the language|is no number|unknown timeframe"),
-    (lambda: strategy(entry_long=close + 1), "gives a number, not true or false"),
+    (lambda: strategy(entry_long=close > sma(close, "x")), "is not supported|expected a number|unknown timeframe"),
+    (lambda: strategy(entry_long=close + 1), "expected a condition, got a number"),
 ]
 
 

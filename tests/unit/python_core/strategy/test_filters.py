@@ -95,11 +95,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"htf_filters": {"long": [{"timeframe": "4h", "condition": "close"}]}},
-        "htf_filters.long[0], column 1: gives a number, not true or false; compare it, as in close > open",
+        "htf_filters.long[0], column 1: expected a condition, got a number; compare it, as in close > open",
     ),
     (
         {"htf_filters": {"long": [{"timeframe": "30m", "condition": "close > 1"}]}, "timeframe": "1h"},
-        "htf_filters.long[0], column 1: 30m is no whole multiple of 1h; use 1h or a coarser timeframe that it divides",
+        "htf_filters.long[0], column 1: 30m is not a multiple of 1h; use 1h or a multiple of it",
     ),
 ]
 

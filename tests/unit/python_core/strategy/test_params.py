@@ -100,10 +100,10 @@ def test_constraints_compare_what_params_give(constraint: str, holds: bool) -> N
     [
         (["close > fast"], r"constraints\[0\]: close is not known before a run"),
         (["fast < slow", "fast < slwo"], r"constraints\[1\], column 8: unknown name 'slwo'; did you mean 'slow'\?"),
-        (["fast + slow"], "gives a number, not true or false"),
+        (["fast + slow"], "expected a condition, got a number"),
         (["__import__(fast)"], "unknown function '__import__'"),
         ("fast < slow", "constraints: no list"),
-        ([3], "3 is no text"),
+        ([3], "expected text, got 3"),
         (["fast < slow"] * 21, "at most 20"),
     ],
 )

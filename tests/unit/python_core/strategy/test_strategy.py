@@ -19,10 +19,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"entry_long": "close > 1", "exit_short": "clos > 1"}, "exit_short, column 1: unknown name 'clos'; did you mean 'close'?"),
     ({"entry_long": "close > fast"}, "entry_long, column 9: unknown name 'fast'; ..."),
     ({"entry_long": "close > fats", "params": {"fast": 1}}, "entry_long, column 9: unknown name 'fats'; did you mean 'fast'?"),
-    ({"entry_long": "a", "define": {"a": 5}}, "define.a: 5 is no text; give an expression such as 'close > sma(close, 20)'"),
+    ({"entry_long": "a", "define": {"a": 5}}, "define.a: expected text, got 5; give an expression such as 'close > sma(close, 20)'"),
     ({"entry_long": "close > 1", "define": {"a": "b"}}, "define.a, column 1: unknown name 'b'; ..."),
-    ({"entry_long": "a > 1", "define": {"a": "a + 1"}}, "define.a, column 1: 'a' is defined by itself; break the circle"),
-    ({"entry_long": "a > 1", "define": {"a": "b", "b": "a"}}, "define.b, column 1: 'a' is defined by itself; break the circle"),
+    (
+        {"entry_long": "a > 1", "define": {"a": "a + 1"}},
+        "define.a, column 1: 'a' is defined in terms of itself; remove the circular definition",
+    ),
+    (
+        {"entry_long": "a > 1", "define": {"a": "b", "b": "a"}},
+        "define.b, column 1: 'a' is defined in terms of itself; remove the circular definition",
+    ),
     ({"entry_long": "a", "define": {"a": "close > 1"}, "params": {"a": 1}}, "params: 'a' is a definition, too; use two names"),
     (
         {"entry_long": "close > 1", "params": {"close": 1}},
@@ -116,7 +122,7 @@ def test_true_is_not_1() -> None:
     flags = [bt.Strategy(entry_long="close > 1", params={"flag": flag}) for flag in (True, 1)]
     assert bt.fingerprint(bars, flags[0], bt.Execution()) != bt.fingerprint(bars, flags[1], bt.Execution())
     bt.Strategy(entry_long="flag", params={"flag": True})
-    with pytest.raises(bt.StrategyError, match="gives a number, not true or false"):
+    with pytest.raises(bt.StrategyError, match="expected a condition, got a number"):
         bt.Strategy(entry_long="flag", params={"flag": 1})
 
 
