@@ -27,7 +27,7 @@ thorough = settings(max_examples=CASES, deadline=None, suppress_health_check=lis
 whole_strategies = settings(thorough, max_examples=min(CASES, 20_000))
 
 RECIPES = [recipe.strategy for recipe in library.every()]
-CONDITIONS = sorted({text for recipe in RECIPES for name in strategy.CONDITIONS if (text := getattr(recipe, name))})
+CONDITIONS = sorted({text for recipe in RECIPES for name in compile.CONDITIONS if (text := getattr(recipe, name))})
 DEFINE = {name: text for recipe in RECIPES for name, text in recipe.define.items()}
 PARAMS = {name: value for recipe in RECIPES for name, value in recipe.values.items() if name not in DEFINE}
 TEXTS = [*CONDITIONS, *DEFINE.values()]
