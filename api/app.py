@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from litestar import Litestar, Request, Response, Router, get
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -15,43 +16,25 @@ import workers
 from api.http import problems
 from api.http.openapi import openapi_config, page_assets
 from api.http.requests import MAX_JSON_BYTES, ApiRequest
-from api.http.run_options import provide_terms
+from api.http.run_options import provide_run_options
 from api.routes import backtests, datasets, fetches, queue, strategies
 from python_core import Strategy
-from python_core.diagnostics import Diagnosis, Plot
-from python_core.files.cleaning import ImportReport
+from workers.service.operations import OPERATIONS
 
-STRUCTS = (
+# Request bodies, and answers that only HTTP has.
+BODIES = (
     problems.Problem,
-    datasets.DatasetPage,
-    workers.BarsPage,
-    ImportReport,
     Strategy,
-    strategies.StrategyCheck,
-    Diagnosis,
-    strategies.DiagnosisRequest,
-    strategies.StrategyLibrary,
-    strategies.StrategyRequest,
-    Plot,
-    strategies.PlotRequest,
-    strategies.StrategyPage,
-    workers.BacktestRequest,
     backtests.AttemptList,
-    workers.FetchRequest,
-    workers.FetchPage,
-    workers.ScheduleRequest,
-    fetches.SchedulePage,
-    workers.RunPage,
-    workers.TradePage,
-    workers.EquityCurve,
-    workers.DeadLetterSelection,
-    workers.AffectedRuns,
-    workers.CreateAndRunRequest,
-    workers.DeadLetterPage,
     queue.RerunRequest,
-    queue.WorkerList,
-    workers.Health,
-    workers.QueueMetrics,
+    strategies.DiagnosisRequest,
+    strategies.PlotRequest,
+    strategies.StrategyRequest,
+    workers.BacktestRequest,
+    workers.CreateAndRunRequest,
+    workers.DeadLetterSelection,
+    workers.FetchRequest,
+    workers.ScheduleRequest,
 )
 
 
@@ -72,15 +55,21 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
         state=State({"max_upload_bytes": max_upload_bytes or chosen.upload_mb * 1_000_000}),
         dependencies={
             "service": Provide(provide_service, sync_to_thread=False),
-            "terms": Provide(provide_terms, sync_to_thread=False),
+            "options": Provide(provide_run_options, sync_to_thread=False),
         },
         exception_handlers=problems.EXCEPTION_HANDLERS,
         before_request=before_request,
         request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,
-        openapi_config=openapi_config(STRUCTS),
+        openapi_config=openapi_config(schemas()),
         logging_config=None,
     )
+
+
+def schemas() -> tuple[type[msgspec.Struct], ...]:
+    """The structs of the OpenAPI document: bodies, and the answers of all operations."""
+    answers = {operation.answer for operation in OPERATIONS.values()}
+    return (*BODIES, *(answer for answer in answers if isinstance(answer, type) and issubclass(answer, msgspec.Struct)))
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)

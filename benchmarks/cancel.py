@@ -64,11 +64,11 @@ async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> d
         for kernel in kernels(rust_bars):
             if kernel.engine == "rust" and bt.engine != "rust":
                 continue
-            path = service.settings.folder / f"{kernel.bars}.parquet"
+            path = service.resources.settings.folder / f"{kernel.bars}.parquet"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 bt.synthetic(kernel.bars, timeframe="1m").to_polars().write_parquet(path)
-                await service.create_dataset(f"bars-{kernel.bars}", path)
+                await service.datasets.create(f"bars-{kernel.bars}", path)
             log = folder / f"ended-{len(found)}"
             request = workers.BacktestRequest(dataset=f"bars-{kernel.bars}", strategy=STRATEGY, engine=kernel.engine)
             async with _worker(msgspec.structs.replace(settings, isolate_python=kernel.isolated), log):
@@ -81,17 +81,17 @@ async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> d
 
 
 async def _cancel_ms(service: workers.Service, request: workers.BacktestRequest, log: Path) -> float:
-    run = await service.submit_backtest(request)
+    run = await service.backtests.submit(request)
     async with asyncio.timeout(WAIT_S):
-        while (await service.get_run(run.id)).state != RunState.RUNNING:
+        while (await service.backtests.get(run.id)).state != RunState.RUNNING:
             await asyncio.sleep(0.005)
         await asyncio.sleep(random.uniform(0.5, 1))
         before = len(_ends(log))
         asked = time.monotonic_ns()
-        await service.cancel_run(run.id)
+        await service.backtests.cancel(run.id)
         while len(ends := _ends(log)) == before:
             await asyncio.sleep(0.005)
-        while (state := (await service.get_run(run.id)).state) not in DONE:
+        while (state := (await service.backtests.get(run.id)).state) not in DONE:
             await asyncio.sleep(0.005)
     if state != RunState.CANCELLED:
         raise RuntimeError(f"the run has {state}: it was too short to be cancelled")

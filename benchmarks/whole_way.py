@@ -66,15 +66,15 @@ async def measure(runs: int, rounds: int, latencies: int, redis_url: str, folder
 
 
 async def _measure(service: workers.Service, runs: int, rounds: int, latencies: int) -> Way:
-    path = service.settings.folder / "bars.parquet"
+    path = service.resources.settings.folder / "bars.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     bt.synthetic(BARS, timeframe="5m").to_polars().write_parquet(path)
-    await service.create_dataset("bench", path)
+    await service.datasets.create("bench", path)
     submitter = Submitter(service)
     accepted, nothing, direct, queued = ([] for _ in range(4))
     for _ in range(rounds):
         for rates, start in ((nothing, _nothing), (direct, _direct), (queued, _queued)):
-            await empty(service.settings.redis_url)
+            await empty(service.resources.settings.redis_url)
             began = time.perf_counter()
             ids = await submitter.submit(runs)
             accepted.append(runs / (time.perf_counter() - began))
@@ -97,7 +97,7 @@ class Submitter:
     async def one(self) -> str:
         self._count += 1
         execution = bt.Execution(commission=0.0006, slippage=self._count * 1e-8)
-        run = await self._service.submit_backtest(workers.BacktestRequest(dataset="bench", strategy=STRATEGY, execution=execution))
+        run = await self._service.backtests.submit(workers.BacktestRequest(dataset="bench", strategy=STRATEGY, execution=execution))
         return run.id
 
 
@@ -111,7 +111,7 @@ async def _rate(service: workers.Service, ids: Sequence[str], start: Any) -> flo
         for process in processes:
             process.terminate()
             process.communicate()
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         ended = sa.select(RunRow.finished_at).where(RunRow.id >= min(ids), RunRow.state == RunState.SUCCEEDED)
         times = (await session.scalars(ended)).all()
     assert len(times) == len(ids), f"{len(times)} of {len(ids)} runs succeeded"
@@ -128,38 +128,38 @@ async def _nothing(service: workers.Service, ids: Sequence[str]) -> list[subproc
 
 
 async def _begin_together(service: workers.Service, command: list[str]) -> list[subprocess.Popen[bytes]]:
-    await service.operator.pause()
+    await service.queue.pause()
     started = [_process(service, command) for _ in range(WORKERS)]
     await _until(service, lambda metrics: len(metrics.workers) == WORKERS, started)
-    await service.operator.resume()
+    await service.queue.resume()
     return started
 
 
 async def _direct(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     """Processes that execute the same runs without queue and cache: what kernel, files and database allow."""
-    await empty(service.settings.redis_url)
+    await empty(service.resources.settings.redis_url)
     started = []
     for i in range(WORKERS):
-        file = service.settings.folder / f"share-{i}.json"
+        file = service.resources.settings.folder / f"share-{i}.json"
         file.write_text(json.dumps(ids[i::WORKERS]))
         started.append(_process(service, [__file__, "direct", str(file)]))
     return started
 
 
 def _process(service: workers.Service, command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, *command], env={**os.environ, **service.settings.to_env()})
+    return subprocess.Popen([sys.executable, *command], env={**os.environ, **service.resources.settings.to_env()})
 
 
 async def _latencies_ms(service: workers.Service, submitter: Submitter, count: int) -> list[float]:
     """From submission to the stored result, polled every 2 ms, one run at a time on one idle worker."""
     found = []
-    await empty(service.settings.redis_url)
+    await empty(service.resources.settings.redis_url)
     process = _process(service, ["-m", "workers.cli.main", "worker-process"])
     try:
         for _ in range(count + 5):
             began = time.perf_counter()
             run_id = await submitter.one()
-            while (await service.get_run(run_id)).finished_at is None:
+            while (await service.backtests.get(run_id)).finished_at is None:
                 await asyncio.sleep(0.002)
             found.append((time.perf_counter() - began) * 1000)
             await asyncio.sleep(0.02)
@@ -179,8 +179,8 @@ async def _until(service: workers.Service, condition: Any, processes: Sequence[s
 
 async def _metrics(service: workers.Service) -> workers.QueueMetrics:
     """The metrics that clients see, with a fresh count of runs; the service's may be a second old."""
-    figures = await service.queue_metrics()
-    async with service.database.read() as session:
+    figures = await service.queue.get_metrics()
+    async with service.resources.database.read() as session:
         return msgspec.structs.replace(figures, runs=await store.counts(session))
 
 

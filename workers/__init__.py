@@ -1,34 +1,117 @@
-"""The service behind the API: accepts runs, keeps them, queues them, and executes them in worker processes."""
+"""The service behind the API: accepts runs, stores them, queues them, and runs them in worker processes."""
 
-from workers.data.catalog import Dataset, Instrument, instrument
-from workers.data.export import BarsPage
-from workers.data.imports import ImportOptions
-from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
-from workers.fetch.candles import FetchReport
-from workers.fetch.requests import Fetch, FetchPage, FetchRequest
-from workers.fetch.schedules import Schedule, ScheduleRequest
-from workers.model.runs import (
-    Attempt,
-    BacktestRequest,
-    EquityCurve,
-    Priority,
-    Run,
-    RunError,
-    RunOptions,
-    RunPage,
-    RunResult,
-    RunState,
-    Stages,
-    TradePage,
-)
-from workers.queue.events import RunEvent
-from workers.runs.create_and_run import CreateAndRunRequest
-from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
-from workers.runs.follow import RunUpdate
-from workers.service.health import ComponentCheck, Health, QueueMetrics, RunningJob, WorkerInfo
-from workers.service.service import Service, open_service
-from workers.settings import Settings
-from workers.strategies import StoredStrategy
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from workers.data.catalog import Dataset, Instrument, instrument
+    from workers.data.export import BarsPage
+    from workers.data.imports import ImportOptions
+    from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
+    from workers.fetch.candles import FetchReport
+    from workers.fetch.requests import Fetch, FetchPage, FetchRequest
+    from workers.fetch.schedules import Schedule, ScheduleRequest
+    from workers.model.runs import (
+        Attempt,
+        BacktestRequest,
+        EquityCurve,
+        Priority,
+        Run,
+        RunError,
+        RunOptions,
+        RunPage,
+        RunResult,
+        RunState,
+        Stages,
+        TradePage,
+    )
+    from workers.queue.events import RunEvent
+    from workers.runs.create_and_run import CreateAndRunRequest
+    from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
+    from workers.runs.follow import RunUpdate
+    from workers.service.datasets import DatasetPage
+    from workers.service.fetches import SchedulePage
+    from workers.service.health import ComponentCheck, Health, QueueMetrics, RunningJob, WorkerInfo
+    from workers.service.queue import WorkerList
+    from workers.service.service import Service, open_service
+    from workers.service.strategies import StrategyCheck, StrategyLibrary, StrategyPage
+    from workers.settings import Settings
+    from workers.strategies import StoredStrategy
+
+# Imported when first used: all of them together take half a second, which no command should wait for.
+_NAMES: Final = {
+    "workers.data.catalog": (
+        "Dataset",
+        "Instrument",
+        "instrument",
+    ),
+    "workers.data.export": ("BarsPage",),
+    "workers.data.imports": ("ImportOptions",),
+    "workers.errors": (
+        "Conflict",
+        "Invalid",
+        "NotFound",
+        "Unavailable",
+        "WorkersError",
+    ),
+    "workers.fetch.candles": ("FetchReport",),
+    "workers.fetch.requests": (
+        "Fetch",
+        "FetchPage",
+        "FetchRequest",
+    ),
+    "workers.fetch.schedules": (
+        "Schedule",
+        "ScheduleRequest",
+    ),
+    "workers.model.runs": (
+        "Attempt",
+        "BacktestRequest",
+        "EquityCurve",
+        "Priority",
+        "Run",
+        "RunError",
+        "RunOptions",
+        "RunPage",
+        "RunResult",
+        "RunState",
+        "Stages",
+        "TradePage",
+    ),
+    "workers.queue.events": ("RunEvent",),
+    "workers.runs.create_and_run": ("CreateAndRunRequest",),
+    "workers.runs.dead_letters": (
+        "AffectedRuns",
+        "DeadLetter",
+        "DeadLetterPage",
+        "DeadLetterSelection",
+    ),
+    "workers.runs.follow": ("RunUpdate",),
+    "workers.service.datasets": ("DatasetPage",),
+    "workers.service.fetches": ("SchedulePage",),
+    "workers.service.health": (
+        "ComponentCheck",
+        "Health",
+        "QueueMetrics",
+        "RunningJob",
+        "WorkerInfo",
+    ),
+    "workers.service.queue": ("WorkerList",),
+    "workers.service.service": (
+        "Service",
+        "open_service",
+    ),
+    "workers.service.strategies": (
+        "StrategyCheck",
+        "StrategyLibrary",
+        "StrategyPage",
+    ),
+    "workers.settings": ("Settings",),
+    "workers.strategies": ("StoredStrategy",),
+}
+_MODULES: Final = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "AffectedRuns",
@@ -39,6 +122,7 @@ __all__ = [
     "Conflict",
     "CreateAndRunRequest",
     "Dataset",
+    "DatasetPage",
     "DeadLetter",
     "DeadLetterPage",
     "DeadLetterSelection",
@@ -64,15 +148,27 @@ __all__ = [
     "RunUpdate",
     "RunningJob",
     "Schedule",
+    "SchedulePage",
     "ScheduleRequest",
     "Service",
     "Settings",
     "Stages",
     "StoredStrategy",
+    "StrategyCheck",
+    "StrategyLibrary",
+    "StrategyPage",
     "TradePage",
     "Unavailable",
     "WorkerInfo",
+    "WorkerList",
     "WorkersError",
     "instrument",
     "open_service",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value

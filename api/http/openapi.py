@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import distribution
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from litestar import Response, Router
@@ -17,6 +17,7 @@ from litestar.static_files import create_static_files_router
 
 from api.http.uploads import FORM, RAW
 from python_core import __version__
+from workers.service.operations import OPERATIONS
 
 ASSETS = "/schema/assets"
 TEXT = """Backtests as a service. Upload bars as a dataset, post a strategy written as data, read the result:
@@ -76,6 +77,19 @@ class DocumentConfig(OpenAPIConfig):
         return Document(**{field.name: getattr(plain, field.name) for field in fields(plain)}, structs=self.structs)
 
 
+class Described(TypedDict):
+    """What the table of operations says of a route."""
+
+    summary: str
+    description: str
+
+
+def described(operation: str, more: str = "", *, summary: str = "") -> Described:
+    """Summary and description of an operation, for a route; `more` adds what only HTTP has."""
+    entry = OPERATIONS[operation]
+    return Described(summary=summary or entry.summary, description="\n\n".join(filter(None, (entry.description, more))))
+
+
 def openapi_config(structs: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
     """The document below /schema and its page; `structs` are those that bodies and answers are made of."""
     page = SwaggerRenderPlugin(
@@ -91,7 +105,6 @@ def openapi_config(structs: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
         description=TEXT,
         tags=TAGS,
         structs=tuple(structs),
-        use_handler_docstrings=True,
         operation_id_creator=lambda handler, _method, _path: handler.fn.__name__,
         render_plugins=[page, JsonRenderPlugin()],
         openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_refuse_unknown),

@@ -26,7 +26,7 @@ Urgency = Annotated[
 RunAt = Annotated[int | None, QueryParameter(ge=0, le=2**53, description="Not before this time, UTC epoch milliseconds.")]
 
 
-def provide_terms(
+def provide_run_options(
     idempotency_key: Key = "", owner: Owner = "", priority: Urgency = Priority.NORMAL.value, run_at: RunAt = None
 ) -> RunOptions:
     return RunOptions(owner=owner, priority=Priority(priority), run_at=run_at, key=idempotency_key)

@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
 
-from api.http.openapi import CROSS
+from api.http.openapi import CROSS, described
 from api.http.problems import problem_answers
 from api.http.responses import Limit, Offset, answer, location_header, not_modified
 from api.http.sse import event_stream
@@ -53,52 +53,52 @@ class Backtests(Controller):
     @post(
         "/",
         status_code=202,
-        summary="Ask for a backtest",
+        **described("backtests.submit", "Poll the address in `Location` for the result, or stream its `events`."),
         response_headers=[location_header()],
         responses=problem_answers(404, 408, 409, 413, 415, 503),
     )
     async def create_backtest(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[RunOptions],
+        options: NamedDependency[RunOptions],
         data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE), Example(value=MARKET)])],
     ) -> Response[Run]:
-        """Accepts the run and answers at once; follow it at `Location`. An equal run that is done answers at once, too; while one is on its
-        way, this one follows it.
+        return accepted(await service.backtests.submit(data, options))
 
-        Its bars are those of a `dataset`, or of the one that a `symbol` has in a `timeframe`, in the version that is the newest now; with
-        `start` and `end`, the bars of that range alone."""
-        return accepted(await service.submit_backtest(data, terms))
-
-    @get("/", summary="List backtests", responses=problem_answers(503))
+    @get("/", **described("backtests.list"), responses=problem_answers(503))
     async def list_backtests(
         self, service: NamedDependency[Service], in_state: InState = "", limit: Limit = 50, cursor: Cursor = ""
     ) -> RunPage:
-        """Newest first, without results."""
-        return await service.list_runs(state=RunState(in_state) if in_state else None, limit=limit, cursor=cursor or None)
+        return await service.backtests.list(state=RunState(in_state) if in_state else None, limit=limit, cursor=cursor or None)
 
-    @get("/{run_id:str}", summary="Follow a backtest", responses=not_modified() | problem_answers(404, 503))
+    @get(
+        "/{run_id:str}",
+        **described("backtests.get", "Send the entity tag back as `If-None-Match`: 304 while nothing has changed."),
+        responses=not_modified() | problem_answers(404, 503),
+    )
     async def get_backtest(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: FromPath[str]
     ) -> Response[Run]:
-        """Its state, and its result or error once it is done. Send the entity tag back as `If-None-Match` to poll cheaply."""
-        return answer(request, await service.get_run(run_id))
+        return answer(request, await service.backtests.get(run_id))
 
-    @post("/{run_id:str}/cancel", status_code=202, summary="Cancel a backtest", responses=problem_answers(404, 409, 503))
+    @post(
+        "/{run_id:str}/cancel",
+        status_code=202,
+        **described("backtests.cancel", "A finished run is a 409."),
+        responses=problem_answers(404, 409, 503),
+    )
     async def cancel_backtest(self, service: NamedDependency[Service], run_id: FromPath[str]) -> Run:
-        """A run that waits is cancelled at once, one that runs within moments; one that is done stays as it is (409)."""
-        return await service.cancel_run(run_id)
+        return await service.backtests.cancel(run_id)
 
-    @get("/{run_id:str}/attempts", summary="Attempts at a backtest", responses=not_modified() | problem_answers(404, 503))
+    @get("/{run_id:str}/attempts", **described("backtests.list_attempts"), responses=not_modified() | problem_answers(404, 503))
     async def get_attempts(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: FromPath[str]
     ) -> Response[AttemptList]:
-        """Every start by a worker, in order: which worker, when, how it ended and why."""
-        return answer(request, AttemptList(items=await service.attempts(run_id)))
+        return answer(request, AttemptList(items=await service.backtests.list_attempts(run_id)))
 
     @get(
         "/{run_id:str}/events",
-        summary="Listen to a backtest",
+        **described("backtests.follow", "The events are server-sent events."),
         media_type="text/event-stream",
         response_headers=[],
         responses={
@@ -115,15 +115,13 @@ class Backtests(Controller):
             str, HeaderParameter(name="Last-Event-ID", max_length=60, description="Id of the last event you had: goes on after it.")
         ] = "",
     ) -> Response[Any]:
-        """Server-sent events: `progress` (state, fraction, message, ETA) as it comes, then `end` with the run. A client that comes back says
-        where it was."""
         if last_event_id == END:
             return Response(None, status_code=204)
-        return event_stream(await service.follow_run(run_id, after=last_event_id))
+        return event_stream(await service.backtests.follow(run_id, after=last_event_id))
 
     @get(
         "/{run_id:str}/trades",
-        summary="Trades of a backtest",
+        **described("backtests.get_trades"),
         responses=not_modified() | problem_answers(404, 409, 503),
     )
     async def get_trades(
@@ -134,12 +132,11 @@ class Backtests(Controller):
         offset: Offset = 0,
         limit: Limit = 100,
     ) -> Response[TradePage]:
-        """In the order of their exits; times are UTC epoch milliseconds."""
-        return answer(request, await service.trades(run_id, offset=offset, limit=limit))
+        return answer(request, await service.backtests.get_trades(run_id, offset=offset, limit=limit))
 
     @get(
         "/{run_id:str}/equity",
-        summary="Equity of a backtest",
+        **described("backtests.get_equity"),
         responses=not_modified() | problem_answers(404, 409, 503),
     )
     async def get_equity(
@@ -149,5 +146,4 @@ class Backtests(Controller):
         run_id: FromPath[str],
         points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="At most so many, evenly taken.")] = 1_000_000,
     ) -> Response[EquityCurve]:
-        """One value for each bar, or a sample of them."""
-        return answer(request, await service.equity(run_id, points=points))
+        return answer(request, await service.backtests.get_equity(run_id, points=points))

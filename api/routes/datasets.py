@@ -7,32 +7,22 @@ from collections.abc import AsyncIterator
 from tempfile import TemporaryFile
 from typing import Annotated, Any, BinaryIO
 
-import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from api.http.openapi import UploadOperation
+from api.http.openapi import UploadOperation, described
 from api.http.problems import problem_answers
 from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
 from api.http.run_options import Owner
 from api.http.uploads import received
 from python_core.files.cleaning import ImportReport, Policy
-from workers import BarsPage, Dataset, ImportOptions, Service, instrument
+from workers import BarsPage, Dataset, DatasetPage, ImportOptions, Service, instrument
 from workers.data.export import MOST_POINTS, Format
 from workers.data.parts import Series
 from workers.model.selection import MarketKind
-
-
-class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some datasets; `total` counts all of them."""
-
-    items: tuple[Dataset, ...]
-    offset: int
-    total: int
-
 
 Policy_ = Annotated[
     Policy,
@@ -53,7 +43,7 @@ class Datasets(Controller):
 
     @post(
         "/",
-        summary="Upload a dataset",
+        **described("datasets.create", "`GET /datasets/{dataset}/report` lists what was found in the file."),
         operation_class=UploadOperation,
         request_max_body_size=None,
         response_headers=[location_header()],
@@ -83,17 +73,15 @@ class Datasets(Controller):
         header: Header = True,
         owner: Owner = "",
     ) -> Response[Dataset]:
-        """The body is a CSV, JSON lines, Parquet or Arrow file, seen from its content, or a form with one. It needs the columns time, open,
-        high, low, close and volume. The same bars under the same name are kept once. What was noticed in it: `GET /datasets/{dataset}/report`."""
         about = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
-        how = ImportOptions(policy=policy, header=header, timeframe=timeframe or None)
+        options = ImportOptions(policy=policy, header=header, timeframe=timeframe or None)
         async with received(request, request.app.state.max_upload_bytes) as file:
-            dataset = await service.create_dataset(name, file, instrument=about, how=how, owner=owner)
+            dataset = await service.datasets.create(name, file, instrument=about, options=options, owner=owner)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
 
     @post(
         "/{dataset:str}/append",
-        summary="Add to a dataset",
+        **described("datasets.append", "Rows that differ are a 409."),
         operation_class=UploadOperation,
         status_code=200,
         request_max_body_size=None,
@@ -110,45 +98,38 @@ class Datasets(Controller):
         policy: Policy_ = "reject",
         header: Header = True,
     ) -> Dataset:
-        """Makes a new version; the one before stays as it is. Rows may follow the last bar or fill gaps. Rows that are there already are
-        passed over if they are the same, and refused (409) if not."""
         async with received(request, request.app.state.max_upload_bytes) as file:
-            return await service.append_to_dataset(dataset, file, series=series, how=ImportOptions(policy=policy, header=header))
+            return await service.datasets.append(dataset, file, series=series, options=ImportOptions(policy=policy, header=header))
 
-    @get("/", summary="List datasets", responses=problem_answers(503))
+    @get("/", **described("datasets.list"), responses=problem_answers(503))
     async def list_datasets(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> DatasetPage:
-        """By name."""
-        every = await service.list_datasets()
-        return DatasetPage(items=every[offset : offset + limit], offset=offset, total=len(every))
+        return await service.datasets.list(offset, limit)
 
-    @get("/{dataset:str}", summary="See a dataset", responses=not_modified() | problem_answers(404, 503))
+    @get("/{dataset:str}", **described("datasets.get"), responses=not_modified() | problem_answers(404, 503))
     async def get_dataset(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: FromPath[str]
     ) -> Response[Dataset]:
-        """By its id or name, in its newest version; `name@version` names an older one."""
-        return answer(request, await service.get_dataset(dataset))
+        return answer(request, await service.datasets.get(dataset))
 
-    @get("/{dataset:str}/versions", summary="List the versions of a dataset", responses=problem_answers(404, 503))
+    @get("/{dataset:str}/versions", **described("datasets.list_versions"), responses=problem_answers(404, 503))
     async def list_dataset_versions(
         self, service: NamedDependency[Service], dataset: FromPath[str], offset: Offset = 0, limit: Limit = 100
     ) -> DatasetPage:
-        """The newest first."""
-        every = await service.dataset_versions(dataset)
-        return DatasetPage(items=every[offset : offset + limit], offset=offset, total=len(every))
+        return await service.datasets.list_versions(dataset, offset, limit)
 
-    @get("/{dataset:str}/report", summary="Read the report of an import", responses=not_modified() | problem_answers(404, 503))
+    @get("/{dataset:str}/report", **described("datasets.get_report"), responses=not_modified() | problem_answers(404, 503))
     async def get_import_report(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: FromPath[str]
     ) -> Response[ImportReport]:
-        """What was noticed in the file that a version came from: gaps, spikes, zero volume, frozen prices, rows left out or mended."""
-        return answer(request, await service.import_report(dataset))
+        return answer(request, await service.datasets.get_report(dataset))
 
-    @delete("/{dataset:str}", summary="Forget a dataset", responses=problem_answers(404, 409, 503))
+    @delete(
+        "/{dataset:str}", **described("datasets.delete", "A dataset that runs refer to is a 409."), responses=problem_answers(404, 409, 503)
+    )
     async def delete_dataset(self, service: NamedDependency[Service], dataset: FromPath[str]) -> None:
-        """By its id or name, with all versions; `name@version` forgets one that is not the newest. Not while a run refers to it (409)."""
-        await service.delete_dataset(dataset)
+        await service.datasets.delete(dataset)
 
-    @get("/{dataset:str}/bars", summary="Read bars", responses=not_modified() | problem_answers(404, 503))
+    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_answers(404, 503))
     async def list_bars(
         self,
         request: Request[Any, Any, Any],
@@ -163,15 +144,16 @@ class Datasets(Controller):
             int | None, QueryParameter(ge=1, le=MOST_POINTS, description="All bars, thinned to at most so many, as for a chart.")
         ] = None,
     ) -> Response[BarsPage]:
-        """A page of bars, column by column, or with `points` all of them, thinned."""
         return answer(
             request,
-            await service.bars_page(dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points),
+            await service.datasets.get_bars(
+                dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points
+            ),
         )
 
     @get(
         "/{dataset:str}/file",
-        summary="Download a dataset",
+        **described("datasets.export"),
         responses={200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream", generate_examples=False)}
         | problem_answers(404, 503),
     )
@@ -184,10 +166,9 @@ class Datasets(Controller):
         end: End = None,
         timeframe: Resampled = "",
     ) -> Stream:
-        """Its bars, all or of a range, resampled if a timeframe is given."""
         file = TemporaryFile()  # noqa: SIM115  # closed when it was sent
         try:
-            await service.export_dataset(dataset, form, file, start=start, end=end, timeframe=timeframe or None)
+            await service.datasets.export(dataset, file, form, start=start, end=end, timeframe=timeframe or None)
         except BaseException:
             file.close()
             raise

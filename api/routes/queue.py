@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, FromPath, QueryParameter
 
-from api.http.openapi import CROSS
+from api.http.openapi import CROSS, described
 from api.http.problems import problem_answers
 from api.http.prometheus import MEDIA_TYPE, exposition, wanted
 from api.http.responses import Limit, location_header
@@ -27,9 +27,9 @@ from workers import (
     Run,
     RunOptions,
     Service,
-    WorkerInfo,
+    WorkerList,
 )
-from workers.runs.dead_letters import only
+from workers.runs.dead_letters import require_affected
 
 Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
 Picked = Annotated[DeadLetterSelection, BodyKwarg(examples=[Example(value={"all": True})])]
@@ -42,113 +42,107 @@ class RerunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     backtest: Annotated[str, msgspec.Meta(min_length=1, max_length=120, description="Id of a backtest.")]
 
 
-class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker processes that reported lately."""
-
-    items: tuple[WorkerInfo, ...]
-
-
 class Operations(Controller):
     path = "/queue"
     tags = ("queue",)
 
     @get(
         "/health",
-        summary="Ask how the service is",
+        **described("queue.get_health", "503 if the database or Redis doesn't respond."),
         responses=problem_answers()
         | {503: ResponseSpec(Health, description="Database or Redis doesn't answer; the body tells which.", generate_examples=False)},
     )
     async def queue_health(self, service: NamedDependency[Service]) -> Response[Health]:
-        """Really asks the database and Redis, and says how each is and which engine is in use, and why."""
-        health = await service.queue_health()
+        health = await service.queue.get_health()
         return Response(health, status_code=200 if health.status == "ok" else 503, headers={"cache-control": "no-store"})
 
-    @get("/metrics", summary="Figures of the queue", responses=problem_answers(503))
+    @get(
+        "/metrics",
+        **described("queue.get_metrics", "In Prometheus's text format if the client accepts text rather than JSON."),
+        responses=problem_answers(503),
+    )
     async def queue_metrics(self, request: Request[Any, Any, Any], service: NamedDependency[Service]) -> Response[QueueMetrics]:
-        """Jobs that wait, run and have ended, and the workers that reported lately. Who accepts text rather than JSON, as Prometheus does,
-        gets them in its form."""
-        metrics, headers = await service.queue_metrics(), {"cache-control": "no-store", "vary": "accept"}
+        metrics, headers = await service.queue.get_metrics(), {"cache-control": "no-store", "vary": "accept"}
         if wanted(request.headers.get("accept", "")):
             return Response(exposition(metrics), media_type=MEDIA_TYPE, headers=headers)  # type: ignore[arg-type]
         return Response(metrics, headers=headers)
 
-    @get("/workers", summary="List workers", responses=problem_answers(503))
+    @get("/workers", **described("queue.list_workers"), responses=problem_answers(503))
     async def list_workers(self, service: NamedDependency[Service]) -> Response[WorkerList]:
-        """Each worker process: since when it runs, what it has in hand and since when, its memory, what it has done."""
-        return Response(WorkerList(items=await service.operator.list_workers()), headers={"cache-control": "no-store"})
+        return Response(await service.queue.list_workers(), headers={"cache-control": "no-store"})
 
-    @post("/pause", status_code=204, summary="Pause the queue", responses=problem_answers(503))
+    @post("/pause", status_code=204, **described("queue.pause"), responses=problem_answers(503))
     async def pause_queue(self, service: NamedDependency[Service]) -> None:
-        """Workers finish what they have and claim no more; what is submitted waits."""
-        await service.operator.pause()
+        await service.queue.pause()
 
-    @post("/resume", status_code=204, summary="Resume the queue", responses=problem_answers(503))
+    @post("/resume", status_code=204, **described("queue.resume"), responses=problem_answers(503))
     async def resume_queue(self, service: NamedDependency[Service]) -> None:
-        """Workers claim again."""
-        await service.operator.resume()
+        await service.queue.resume()
 
     @post(
         "/backtest/run",
         status_code=202,
-        summary="Run a backtest again",
+        **described("backtests.rerun"),
         response_headers=[location_header()],
         responses=problem_answers(404, 408, 409, 413, 415, 503),
     )
     async def run_backtest_again(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[RunOptions],
+        options: NamedDependency[RunOptions],
         data: Annotated[RerunRequest, BodyKwarg(examples=[Example(value={"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"})])],
     ) -> Response[Run]:
-        """A new run of what an earlier one asked for; when its result is there, it is the answer."""
-        return accepted(await service.run_again(data.backtest, terms))
+        return accepted(await service.backtests.rerun(data.backtest, options))
 
     @post(
         "/backtest/create-and-run",
         status_code=202,
-        summary="Keep a strategy and run it",
+        **described("backtests.create_and_run"),
         response_headers=[location_header()],
         responses=problem_answers(404, 408, 409, 413, 415, 503),
     )
     async def create_and_run(
         self,
         service: NamedDependency[Service],
-        terms: NamedDependency[RunOptions],
+        options: NamedDependency[RunOptions],
         data: Annotated[CreateAndRunRequest, BodyKwarg(examples=[Example(value=CREATION)])],
     ) -> Response[Run]:
-        """Both or neither: when the run can't be accepted, the strategy isn't kept."""
-        return accepted(await service.create_and_run(data, terms))
+        return accepted(await service.backtests.create_and_run(data, options))
 
-    @get("/dead", summary="List dead letters", responses=problem_answers(503))
+    @get("/dead", **described("queue.list_dead_letters"), responses=problem_answers(503))
     async def list_dead(self, service: NamedDependency[Service], limit: Limit = 50, cursor: Cursor = "") -> DeadLetterPage:
-        """Runs that failed too often to be tried again by themselves, newest first."""
-        return await service.operator.list_dead(limit=limit, cursor=cursor or None)
+        return await service.queue.list_dead_letters(limit=limit, cursor=cursor or None)
 
-    @get("/dead/{run_id:str}", summary="Look at a dead letter", responses=problem_answers(404, 503))
+    @get("/dead/{run_id:str}", **described("queue.get_dead_letter"), responses=problem_answers(404, 503))
     async def get_dead(self, service: NamedDependency[Service], run_id: FromPath[str]) -> DeadLetter:
-        """What was asked, and the error of every attempt."""
-        return await service.operator.get_dead(run_id)
+        return await service.queue.get_dead_letter(run_id)
 
-    @post("/dead/redrive", status_code=200, summary="Send dead letters again", responses=problem_answers(408, 413, 415, 503))
+    @post("/dead/redrive", status_code=200, **described("queue.redrive"), responses=problem_answers(408, 413, 415, 503))
     async def redrive_dead(self, service: NamedDependency[Service], data: Picked) -> AffectedRuns:
-        """As if they had never failed; their attempts stay on record. Answers which they were."""
-        return await service.operator.redrive_dead(data)
+        return await service.queue.redrive(data)
 
-    @post("/dead/discard", status_code=200, summary="Discard dead letters", responses=problem_answers(408, 413, 415, 503))
+    @post("/dead/discard", status_code=200, **described("queue.discard"), responses=problem_answers(408, 413, 415, 503))
     async def discard_dead(self, service: NamedDependency[Service], data: Picked) -> AffectedRuns:
-        """They end as cancelled. Answers which they were."""
-        return await service.operator.discard_dead(data)
+        return await service.queue.discard(data)
 
-    @post("/dead/{run_id:str}/redrive", status_code=200, summary="Send a dead letter again", responses=problem_answers(409, 503))
+    @post(
+        "/dead/{run_id:str}/redrive",
+        status_code=200,
+        **described("queue.redrive", "Redrives one run; a run that is not dead is a 409."),
+        responses=problem_answers(409, 503),
+    )
     async def redrive_one(self, service: NamedDependency[Service], run_id: FromPath[str]) -> AffectedRuns:
-        """409 if the run isn't dead."""
-        chosen = await service.operator.redrive_dead(DeadLetterSelection(ids=(run_id,)))
-        only(chosen, run_id)
-        return chosen
+        affected = await service.queue.redrive(DeadLetterSelection(ids=(run_id,)))
+        require_affected(affected, run_id)
+        return affected
 
-    @post("/dead/{run_id:str}/discard", status_code=200, summary="Discard a dead letter", responses=problem_answers(409, 503))
+    @post(
+        "/dead/{run_id:str}/discard",
+        status_code=200,
+        **described("queue.discard", "Discards one run; a run that is not dead is a 409."),
+        responses=problem_answers(409, 503),
+    )
     async def discard_one(self, service: NamedDependency[Service], run_id: FromPath[str]) -> AffectedRuns:
-        """409 if the run isn't dead."""
-        chosen = await service.operator.discard_dead(DeadLetterSelection(ids=(run_id,)))
-        only(chosen, run_id)
-        return chosen
+        affected = await service.queue.discard(DeadLetterSelection(ids=(run_id,)))
+        require_affected(affected, run_id)
+        return affected

@@ -21,7 +21,7 @@ FIXED_KEYS = ("barstorm:workers", "barstorm:results", "barstorm:turns", "barstor
 
 async def check_runs(service: workers.Service, accepted: Mapping[str, str], poison: Collection[str]) -> Counter[str]:
     """Every accepted run, given with the digest that is due, has one end and that end's only result; counts the ends."""
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         runs = {row.id: row for row in await session.scalars(sa.select(RunRow))}
         attempts = list(await session.scalars(sa.select(AttemptRow).order_by(AttemptRow.run_id, AttemptRow.attempt)))
         results = {row.fingerprint: row.digest for row in await session.execute(sa.select(RESULTS.c.fingerprint, RESULTS.c.digest))}
@@ -47,21 +47,21 @@ async def check_runs(service: workers.Service, accepted: Mapping[str, str], pois
 
 async def check_files(service: workers.Service) -> None:
     """After the sweep there are the files that rows name, all of them and no others."""
-    await sweep(service.database, service.artifacts, older_than_s=-1)
-    async with service.database.read() as session:
+    await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1)
+    async with service.resources.database.read() as session:
         results = await session.execute(sa.select(RESULTS.c.trades_hash, RESULTS.c.equity_hash))
         named = {name for row in results for name in row} | set(await session.scalars(sa.select(PartRow.hash)))
-    assert {kept.hash for kept in service.artifacts.every()} == named
-    kept_in = service.settings.folder / "artifacts"
+    assert {kept.hash for kept in service.resources.artifacts.every()} == named
+    kept_in = service.resources.settings.folder / "artifacts"
     leftovers = [path for path in kept_in.rglob("*") if path.is_file() and path.suffix != ".parquet"]
     assert leftovers == [], f"drafts and half-written files: {leftovers}"
 
 
 async def check_queue(service: workers.Service) -> None:
     """While workers are there to tidy up, nothing stays in Redis that stands for one job."""
-    redis = service.queue.redis
+    redis = service.resources.queue.redis
     deadline = time.monotonic() + 30
-    while any((figures := await service.queue.figures())[:3]):
+    while any((figures := await service.resources.queue.figures())[:3]):
         assert time.monotonic() < deadline, f"jobs are left in the queue: {figures}"
         await asyncio.sleep(0.1)
     keys = [key.decode() async for key in redis.scan_iter()]

@@ -28,10 +28,10 @@ async def submit_long(service: workers.Service, folder: Path, count: int) -> lis
     """Runs that the Python engine takes seconds for."""
     path = folder / "long.parquet"
     LONG.to_polars().write_parquet(path)
-    await service.create_dataset("long", path)
+    await service.datasets.create("long", path)
     return [
         (
-            await service.submit_backtest(
+            await service.backtests.submit(
                 workers.BacktestRequest(dataset="long", strategy=CROSS, execution=bt.Execution(slippage=i * 1e-6), engine="python")
             )
         ).id
@@ -41,7 +41,7 @@ async def submit_long(service: workers.Service, folder: Path, count: int) -> lis
 
 async def until_attempt(service: workers.Service, run_id: str, attempt: int) -> workers.Run:
     async with asyncio.timeout(60):
-        while (run := await service.get_run(run_id)).attempt < attempt:
+        while (run := await service.backtests.get(run_id)).attempt < attempt:
             await asyncio.sleep(0.02)
     return run
 
@@ -50,7 +50,7 @@ async def ended(service: workers.Service, stage: Stage, ids: list[str]) -> list[
     async with asyncio.timeout(150):
         while True:
             stage.replace_dead()
-            runs = [await service.get_run(run_id) for run_id in ids]
+            runs = [await service.backtests.get(run_id) for run_id in ids]
             if all(run.state in DONE for run in runs):
                 return runs
             await asyncio.sleep(0.1)
@@ -63,7 +63,7 @@ async def test_a_killed_worker_s_run_begins_on_another_within_twenty_seconds(ope
             for _ in range(2):
                 stage.start_worker()
             async with asyncio.timeout(60):
-                while len((await service.queue_metrics()).workers) < 2:
+                while len((await service.queue.get_metrics()).workers) < 2:
                     await asyncio.sleep(0.05)
             (run_id,) = await submit_long(service, tmp_path, 1)
             holder = (await until_attempt(service, run_id, 1)).worker
@@ -78,7 +78,7 @@ async def test_a_killed_worker_s_run_begins_on_another_within_twenty_seconds(ope
             assert took_s < 20
             assert run.started_at is not None
             assert run.started_at / 1000 - killed_at < 20
-            await service.cancel_run(run_id)
+            await service.backtests.cancel(run_id)
 
 
 async def test_a_job_that_kills_its_workers_takes_no_other_along(open_stage: Any, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_a_job_that_kills_its_workers_takes_no_other_along(open_stage: Any
             innocent = await submit_long(service, tmp_path, 5)
             poison = [
                 (
-                    await service.submit_backtest(
+                    await service.backtests.submit(
                         workers.BacktestRequest(dataset="long", strategy=bt.Strategy(entry_long="close > poison", params={"poison": i}))
                     )
                 ).id

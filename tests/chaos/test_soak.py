@@ -44,8 +44,8 @@ class Clients:
         self._count += 1
         execution = bt.Execution(slippage=self._count * 1e-8)
         began = time.monotonic()
-        run = await self.service.submit_backtest(workers.BacktestRequest(dataset="soak", strategy=STRATEGY, execution=execution))
-        while (await self.service.get_run(run.id)).state not in DONE:
+        run = await self.service.backtests.submit(workers.BacktestRequest(dataset="soak", strategy=STRATEGY, execution=execution))
+        while (await self.service.backtests.get(run.id)).state not in DONE:
             await asyncio.sleep(0.01)
         self.latencies_ms.append((time.monotonic() - began) * 1000)
 
@@ -71,9 +71,9 @@ class Clients:
             due += 1 / rate
             await asyncio.sleep(max(due - time.monotonic(), 0))
         await asyncio.gather(*running)
-        metrics = await self.service.queue_metrics()
+        metrics = await self.service.queue.get_metrics()
         memory_mb = max(worker.memory_mb for worker in metrics.workers)
-        redis = self.service.queue.redis
+        redis = self.service.resources.queue.redis
         lasting = [key async for key in redis.scan_iter(count=1000) if await redis.ttl(key) == -1]
         return Window(len(self.latencies_ms), memory_mb, statistics.median(self.latencies_ms), len(lasting))
 
@@ -85,7 +85,7 @@ async def test_memory_latency_and_keys_stay_flat(open_stage: Any, tmp_path: Path
         async with workers.open_service(stage.settings) as service:
             path = tmp_path / "bars.parquet"
             bt.synthetic(2000).to_polars().write_parquet(path)
-            await service.create_dataset("soak", path)
+            await service.datasets.create("soak", path)
             clients = Clients(service)
             await clients.one()
             full = await clients.rate(min(SOAK_S / 10, 20))

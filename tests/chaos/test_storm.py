@@ -123,15 +123,15 @@ class Storm:
 
     async def deliver_twice(self) -> None:
         known = self.random.sample(sorted(self.submitted.digests), min(50, len(self.submitted.digests)))
-        await patiently(lambda: self.service.queue.enqueue([QueuedJob("backtest", run, job) for run in known for job in (1, 2)]))
+        await patiently(lambda: self.service.resources.queue.enqueue([QueuedJob("backtest", run, job) for run in known for job in (1, 2)]))
 
     async def cancel_some(self) -> None:
-        async with self.service.database.read() as session:
+        async with self.service.resources.database.read() as session:
             waiting = (await session.scalars(sa.select(RunRow.id).where(RunRow.state.in_(OPEN)).limit(200))).all()
         for run_id in self.random.sample(waiting, min(3, len(waiting))):
             if run_id not in self.submitted.poison:
                 with suppress(workers.WorkersError):  # it has ended meanwhile, or the database is away
-                    await self.service.cancel_run(run_id)
+                    await self.service.backtests.cancel(run_id)
 
 
 async def patiently(action: Callable[[], Awaitable[Any]]) -> Any:
@@ -162,7 +162,7 @@ async def submit(stage: Stage, service: workers.Service, client: httpx.AsyncClie
         return str(answer.json()["id"])
 
     async def by_library(key: str, request: workers.BacktestRequest) -> str:
-        return (await service.submit_backtest(request, RunOptions(key=key, owner=f"owner-{hash(key) % 3}"))).id
+        return (await service.backtests.submit(request, RunOptions(key=key, owner=f"owner-{hash(key) % 3}"))).id
 
     waiting = enumerate(requests(count))
 
@@ -193,7 +193,7 @@ async def all_ended(service: workers.Service, stage: Stage, within_s: float) -> 
     while True:
         stage.replace_dead()
         try:
-            metrics = await service.queue_metrics()
+            metrics = await service.queue.get_metrics()
             left = sum(metrics.runs[state] for state in OPEN) + metrics.outbox + metrics.ready + metrics.running + metrics.delayed
             if left == 0:
                 return
@@ -236,7 +236,7 @@ async def test_every_job_ends_once_whatever_fails(open_stage: Any, count: int) -
             stage.end()
             ends = await checks.check_runs(service, submitted.digests, submitted.poison)
             await checks.check_files(service)
-            async with service.database.read() as session:
+            async with service.resources.database.read() as session:
                 rows = (await session.execute(sa.select(RunRow.id, RunRow.fingerprint, RunRow.attempt, RunRow.state))).all()
             executions = checks.check_executions(
                 stage.log,

@@ -98,10 +98,10 @@ def finished(service: workers.Service, until: Until) -> Finished:
 
     async def wait(run_id: str, within_s: float = 20) -> workers.Run:
         async def done() -> bool:
-            return (await service.get_run(run_id)).state in DONE
+            return (await service.backtests.get(run_id)).state in DONE
 
         await until(done, within_s)
-        return await service.get_run(run_id)
+        return await service.backtests.get(run_id)
 
     return wait
 
@@ -122,7 +122,7 @@ def cross() -> bt.Strategy:
 
 @pytest.fixture
 async def dataset(service: workers.Service, bars: bt.Bars, tmp_path: Path) -> workers.Dataset:
-    return await service.create_dataset("synthetic", _parquet(bars, tmp_path), symbol="SYNTHETIC")
+    return await service.datasets.create("synthetic", _parquet(bars, tmp_path), workers.instrument(symbol="SYNTHETIC"))
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRe
 @pytest.fixture
 async def slow_request(service: workers.Service, cross: bt.Strategy, tmp_path: Path) -> workers.BacktestRequest:
     """A run over so many bars that the Python engine needs about a second."""
-    dataset = await service.create_dataset("long", _parquet(bt.synthetic(160_000, timeframe="1m"), tmp_path))
+    dataset = await service.datasets.create("long", _parquet(bt.synthetic(160_000, timeframe="1m"), tmp_path))
     return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")
 
 

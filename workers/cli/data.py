@@ -14,7 +14,7 @@ from python_core.data.columns import iso
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
 from workers.data.catalog import Dataset, instrument
-from workers.data.datasets import MarketData, told
+from workers.data.datasets import MarketData, as_client_error, open_market_data
 from workers.data.imports import ImportOptions
 from workers.db.database import open_database
 from workers.errors import Invalid
@@ -42,13 +42,7 @@ async def opened(settings: Settings) -> AsyncIterator[MarketData]:
     """The market data of these settings, with the schema up to date."""
     async with open_database(settings.database_url) as database:
         await database.migrate()
-        yield MarketData(
-            database,
-            storage.open_artifacts(settings),
-            scratch=settings.folder / "scratch",
-            most_bytes=settings.datasets_mb * 1_000_000,
-            most_owner_bytes=settings.owner_datasets_mb * 1_000_000,
-        )
+        yield open_market_data(settings, database, storage.open_artifacts(settings))
 
 
 async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
@@ -74,20 +68,20 @@ async def show(data: MarketData, options: argparse.Namespace) -> None:
 
 
 async def import_file(data: MarketData, options: argparse.Namespace) -> None:
-    how = ImportOptions(
+    reading = ImportOptions(
         policy=options.policy, header=not options.no_header, timeframe=options.timeframe, source=f"file {options.file.name}"[:200]
     )
     about = instrument(
         symbol=options.symbol, exchange=options.exchange, kind=options.kind, tick_size=options.tick_size, lot_size=options.lot_size
     )
-    dataset = await imports.create(data, options.name or options.file.name, options.file, about, how, owner=options.owner)
+    dataset = await imports.create(data, options.name or options.file.name, options.file, about, reading, owner=options.owner)
     print(_line(dataset))
     await _print_report(data, dataset)
 
 
 async def append(data: MarketData, options: argparse.Namespace) -> None:
-    how = ImportOptions(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
-    print(_line(await imports.append(data, options.dataset, options.file, options.series, how)))
+    reading = ImportOptions(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
+    print(_line(await imports.append(data, options.dataset, options.file, options.series, reading)))
 
 
 async def export(data: MarketData, options: argparse.Namespace) -> None:
@@ -97,7 +91,7 @@ async def export(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
         dataset = await catalog.find(session, options.dataset)
         of = await catalog.parts(session, dataset)
-    with told():
+    with as_client_error():
         bars = parts.bars_of(parts.read_all(data.store, of), timeframe=dataset.timeframe, symbol=dataset.symbol)
         bars = bars.resample(options.timeframe) if options.timeframe else bars
     with artifacts.nameless(options.file.absolute().parent) as file:

@@ -11,37 +11,37 @@ import msgspec
 from workers.errors import Invalid
 from workers.model.runs import RunError
 from workers.runs.dead_letters import DeadLetterSelection
-from workers.service.queue import Operator
+from workers.service.queue import QueueAdministration
 
 ACTIONS: Final = ("list", "show", "redrive", "discard")
 
 
-async def dead_lines(operator: Operator, action: str, ids: Sequence[str], *, every: bool) -> Sequence[str]:
+async def dead_lines(queue: QueueAdministration, action: str, ids: Sequence[str], *, every: bool) -> Sequence[str]:
     """Do it, and tell in lines."""
     if action == "list":
-        return await _list(operator)
+        return await _list(queue)
     if action == "show":
-        return [line for run_id in ids for line in await _show(operator, run_id)]
+        return [line for run_id in ids for line in await _show(queue, run_id)]
     try:
         choice = DeadLetterSelection(ids=tuple(ids), all=every)
     except ValueError as error:
         raise Invalid(str(error), where=f"dead {action}", hint="give ids of runs, or --all") from None
-    chosen = await (operator.redrive_dead if action == "redrive" else operator.discard_dead)(choice)
+    chosen = await (queue.redrive if action == "redrive" else queue.discard)(choice)
     return [*chosen.ids, f"{len(chosen.ids)} {'sent again' if action == 'redrive' else 'discarded'}"]
 
 
-async def _list(operator: Operator) -> Sequence[str]:
+async def _list(queue: QueueAdministration) -> Sequence[str]:
     lines, cursor = [], None
     while True:
-        page = await operator.list_dead(limit=500, cursor=cursor)
+        page = await queue.list_dead_letters(limit=500, cursor=cursor)
         lines += [f"{letter.id}  {letter.kind}  {_time(letter.died_at)}  {_error(letter.error)}" for letter in page.items]
         cursor = page.next_cursor
         if cursor is None:
             return [*lines, f"{len(lines)} dead"]
 
 
-async def _show(operator: Operator, run_id: str) -> Sequence[str]:
-    letter = await operator.get_dead(run_id)
+async def _show(queue: QueueAdministration, run_id: str) -> Sequence[str]:
+    letter = await queue.get_dead_letter(run_id)
     return [
         f"{letter.id}  {letter.kind}  owner {letter.owner!r}  {letter.priority}  died {_time(letter.died_at)}",
         f"  asked    {msgspec.json.encode(letter.request).decode()}",

@@ -57,7 +57,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 async def _fetch(settings: Settings, request: FetchRequest) -> int:
     async with shared_queue(settings) as named, open_service(named) as service:
-        accepted = await service.fetch_dataset(request)
+        accepted = await service.fetches.create(request)
         async with _worker(named, service):
             done = await _ended(service, accepted.id)
         if done.error is not None:
@@ -72,7 +72,7 @@ async def _fetch(settings: Settings, request: FetchRequest) -> int:
 
 async def _keep_fresh(settings: Settings, request: ScheduleRequest) -> int:
     async with shared_queue(settings) as named, open_service(named) as service:
-        schedule = await service.create_schedule(request)
+        schedule = await service.fetches.create_schedule(request)
     print(f"{schedule.dataset} is fetched every {schedule.every_s:,} s while workers run; schedule {schedule.id}")
     return 0
 
@@ -81,7 +81,7 @@ async def _keep_fresh(settings: Settings, request: ScheduleRequest) -> int:
 async def _worker(settings: Settings, service: Service) -> AsyncIterator[None]:
     """A worker for as long as the block takes, unless there is one."""
     async with AsyncExitStack() as stack:
-        if not (await service.queue_health()).workers:
+        if not (await service.queue.get_health()).workers:
             worker = await stack.enter_async_context(lease.open_worker(settings))
             working = asyncio.create_task(worker.main())
             stack.push_async_callback(lambda: working)
@@ -92,7 +92,7 @@ async def _worker(settings: Settings, service: Service) -> AsyncIterator[None]:
 async def _ended(service: Service, fetch_id: str) -> Fetch:
     told = 0
     while True:
-        fetch = await service.get_fetch(fetch_id)
+        fetch = await service.fetches.get(fetch_id)
         if fetch.state in DONE:
             return fetch
         if fetch.report is not None and fetch.report.bars > told:

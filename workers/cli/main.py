@@ -145,7 +145,7 @@ def doctor(settings: Settings, options: argparse.Namespace) -> int:
 def dead_letters(settings: Settings, options: argparse.Namespace) -> int:
     async def do() -> Sequence[str]:
         async with shared_queue(settings) as named, open_service(named) as service:
-            return await dead_lines(service.operator, options.action, options.id, every=options.all)
+            return await dead_lines(service.queue, options.action, options.id, every=options.all)
 
     for line in asyncio.run(do()):
         print(line)

@@ -19,6 +19,7 @@ from workers.data import parts
 from workers.data.catalog import Dataset
 from workers.data.parts import Part
 from workers.model.selection import Selection
+from workers.settings import Settings
 from workers.storage.artifacts import Artifacts, give_name, nameless
 
 SUFFIX: Final = ".columns"
@@ -142,6 +143,11 @@ class BarsCache:
                 return
             path.unlink(missing_ok=True)
             total -= size
+
+
+def open_bars_cache(settings: Settings, artifacts: Artifacts, max_bytes: int) -> BarsCache:
+    """The bars cache of these settings, with at most `max_bytes` in memory."""
+    return BarsCache(artifacts, max_bytes, folder=settings.folder / "columns", most_file_bytes=settings.columns_cache_mb * 1_000_000)
 
 
 def _size(bars: bt.Bars) -> int:

@@ -23,6 +23,7 @@ from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.runs import check_name, check_owner, new_id, now_ms
+from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
 
 # Appends that another append overtook are made again so many times.
@@ -182,13 +183,24 @@ class MarketData:
         return catalog.to_dataset(row)
 
 
+def open_market_data(settings: Settings, database: Database, artifacts: Artifacts) -> MarketData:
+    """The market data of these settings."""
+    return MarketData(
+        database,
+        artifacts,
+        scratch=settings.folder / "scratch",
+        most_bytes=settings.datasets_mb * 1_000_000,
+        most_owner_bytes=settings.owner_datasets_mb * 1_000_000,
+    )
+
+
 def _grown(drafts: Drafts, newest: Dataset, there: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:
     """The parts with these rows in them, and the bars they make."""
     groups = parts.grouped(there)
     for name, columns in series.items():
         groups[name] = parts.merged(drafts, name, groups.get(name, []), _checked(name, columns, newest.timeframe))
     held = {name: parts.joined([drafts.read(part) for part in group]) for name, group in groups.items()}
-    with told():
+    with as_client_error():
         bars = parts.bars_of(held, timeframe=newest.timeframe, symbol=newest.symbol)
     return [part for group in groups.values() for part in group], bars
 
@@ -198,7 +210,7 @@ def _checked(name: Series, columns: Columns, timeframe: str) -> Columns:
     names = parts.SERIES[name]
     if set(columns) != set(names):
         raise Invalid(f"the columns are {', '.join(columns)}", where=name, hint=f"give {', '.join(names)}")
-    with told():
+    with as_client_error():
         if name == "bars":
             bars = bt.Bars(*(columns[column] for column in names), timeframe=timeframe)
             return {column: getattr(bars, column) for column in names}
@@ -207,7 +219,7 @@ def _checked(name: Series, columns: Columns, timeframe: str) -> Columns:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def as_client_error() -> Iterator[None]:
     """Says what the library finds wrong as the service does."""
     try:
         yield
@@ -221,6 +233,6 @@ def _values(row: DatasetRow) -> dict[str, Any]:
 
 def _describe(row: DatasetRow, bars: bt.Bars, of: list[Part]) -> None:
     row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
-    with told():
+    with as_client_error():
         row.gaps = len(gaps(bars.time, bars.timeframe_ms, catalog.calendar(row))[0])
     row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in of), now_ms()

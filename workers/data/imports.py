@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -13,7 +13,7 @@ from python_core.files import read
 from python_core.files.cleaning import ImportReport, Policy
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset, Instrument
-from workers.data.datasets import MarketData, told
+from workers.data.datasets import MarketData, as_client_error
 from workers.data.parts import SERIES, Series
 from workers.errors import NotFound
 from workers.model.runs import check_name, check_owner, encode
@@ -30,7 +30,10 @@ class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "upload"
 
 
-async def create(data: MarketData, name: str, file: Source, instrument: Instrument, how: ImportOptions, *, owner: str = "") -> Dataset:
+DEFAULT: Final = ImportOptions()
+
+
+async def create(data: MarketData, name: str, file: Source, instrument: Instrument, options: ImportOptions, *, owner: str = "") -> Dataset:
     """Keep the bars of a file as a new dataset; the same bars under the same name are kept once.
 
     Raises:
@@ -39,20 +42,20 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
     """
     check_name(name)
     check_owner(owner)
-    bars, report = await _read(data, file, instrument, how)
-    return await data.create(name, bars, instrument, owner=owner, source=how.source, report=encode(report))
+    bars, report = await _read(data, file, instrument, options)
+    return await data.create(name, bars, instrument, owner=owner, source=options.source, report=encode(report))
 
 
-async def append(data: MarketData, reference: str, file: Source, series: Series, how: ImportOptions) -> Dataset:
+async def append(data: MarketData, reference: str, file: Source, series: Series, options: ImportOptions) -> Dataset:
     """Add the rows of a file to a dataset; see `MarketData.append`."""
     async with data.database.read() as session:
         there = await catalog.find(session, reference)
     if series != "bars":
-        with told():
+        with as_client_error():
             columns = await asyncio.to_thread(read.read_series, file, SERIES[series])
-        return await data.append(reference, {series: columns}, source=how.source)
-    bars, report = await _read(data, file, there, msgspec.structs.replace(how, timeframe=there.timeframe))
-    return await data.append(reference, parts.columns_of(bars), source=how.source, report=encode(report))
+        return await data.append(reference, {series: columns}, source=options.source)
+    bars, report = await _read(data, file, there, msgspec.structs.replace(options, timeframe=there.timeframe))
+    return await data.append(reference, parts.columns_of(bars), source=options.source, report=encode(report))
 
 
 async def report(data: MarketData, reference: str) -> ImportReport:
@@ -71,15 +74,15 @@ async def report(data: MarketData, reference: str) -> ImportReport:
     return msgspec.json.decode(kept, type=ImportReport)
 
 
-async def _read(data: MarketData, file: Source, of: Instrument | Dataset, how: ImportOptions) -> tuple[bt.Bars, ImportReport]:
-    with told():
+async def _read(data: MarketData, file: Source, of: Instrument | Dataset, options: ImportOptions) -> tuple[bt.Bars, ImportReport]:
+    with as_client_error():
         return await asyncio.to_thread(
             read.read_with_report,
             file,
-            timeframe=how.timeframe,
+            timeframe=options.timeframe,
             symbol=of.symbol,
-            policy=how.policy,
-            header=how.header,
+            policy=options.policy,
+            header=options.header,
             scratch=data.scratch,
             calendar=catalog.calendar(of),
         )

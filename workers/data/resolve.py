@@ -16,7 +16,7 @@ from python_core.data import timeframes
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
 from workers.data.catalog import Dataset
-from workers.data.datasets import told
+from workers.data.datasets import as_client_error
 from workers.db.database import Database
 from workers.db.tables import DatasetRow
 from workers.errors import Conflict, Invalid, NotFound
@@ -62,7 +62,7 @@ async def look_up(database: Database, bars: BarsCache, selection: Selection) -> 
         if (known := bars.fingerprint(dataset, selection)) is not None:
             return ResolvedDataset(dataset, known)
         of = await catalog.parts(session, dataset)
-    with told():
+    with as_client_error():
         return ResolvedDataset(dataset, await asyncio.to_thread(lambda: bars.selected(dataset, of, selection).fingerprint))
 
 

@@ -17,15 +17,15 @@ from workers.model.runs import RunOptions, now_ms
 KEPT_MS: Final = 86_400_000
 
 
-async def known(session: AsyncSession, terms: RunOptions, operation: str, request: str) -> str | None:
+async def known(session: AsyncSession, options: RunOptions, operation: str, request: str) -> str | None:
     """The id of what this key has led to before, if it has.
 
     Raises:
         Conflict: it came with another request.
     """
-    if not terms.key:
+    if not options.key:
         return None
-    there = await session.get(KeyRow, _key(terms, operation), populate_existing=True)
+    there = await session.get(KeyRow, _key(options, operation), populate_existing=True)
     if there is None or there.created_at < now_ms() - KEPT_MS:
         return None
     if there.request != _hash(request):
@@ -38,34 +38,34 @@ async def known(session: AsyncSession, terms: RunOptions, operation: str, reques
     return there.subject_id
 
 
-async def keep(session: AsyncSession, terms: RunOptions, operation: str, request: str, subject_id: str) -> str:
+async def keep(session: AsyncSession, options: RunOptions, operation: str, request: str, subject_id: str) -> str:
     """Note in the transaction that makes it what this key leads to; returns the id that it leads to, which may be an earlier one.
 
     Raises:
         Conflict: it came with another request.
     """
-    if not terms.key:
+    if not options.key:
         return subject_id
-    key, now = _key(terms, operation), now_ms()
+    key, now = _key(options, operation), now_ms()
     await session.execute(sa.delete(KeyRow).where(KeyRow.key == key, KeyRow.created_at < now - KEPT_MS))
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"key": key, "request": _hash(request), "subject_id": subject_id, "created_at": now}
     if await session.scalar(insert(KeyRow).values(**values).on_conflict_do_nothing().returning(KeyRow.key)):
         return subject_id
-    return await known(session, terms, operation, request) or subject_id
+    return await known(session, options, operation, request) or subject_id
 
 
-async def free(session: AsyncSession, terms: RunOptions, operation: str, subject_id: str) -> None:
+async def free(session: AsyncSession, options: RunOptions, operation: str, subject_id: str) -> None:
     """Let a key be used again, since what it led to has come to nothing."""
-    await session.execute(sa.delete(KeyRow).where(KeyRow.key == _key(terms, operation), KeyRow.subject_id == subject_id))
+    await session.execute(sa.delete(KeyRow).where(KeyRow.key == _key(options, operation), KeyRow.subject_id == subject_id))
 
 
 async def forget_old(session: AsyncSession) -> None:
     await session.execute(sa.delete(KeyRow).where(KeyRow.created_at < now_ms() - KEPT_MS))
 
 
-def _key(terms: RunOptions, operation: str) -> str:
-    return _hash(f"{terms.owner}\0{operation}\0{terms.key}")
+def _key(options: RunOptions, operation: str) -> str:
+    return _hash(f"{options.owner}\0{operation}\0{options.key}")
 
 
 def _hash(text: str) -> str:

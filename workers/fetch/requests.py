@@ -97,7 +97,7 @@ class FetchPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-async def ask(database: Database, request: FetchRequest, terms: RunOptions) -> Fetch:
+async def ask(database: Database, request: FetchRequest, options: RunOptions) -> Fetch:
     """Accept a fetch; while an equal one is on its way, that one is the answer.
 
     Raises:
@@ -110,30 +110,30 @@ async def ask(database: Database, request: FetchRequest, terms: RunOptions) -> F
     async with database.write() as session:
         # Held before the key is looked at, so that who comes second finds it.
         await locks.lock(session, f"{KIND} {asked}")
-        before = await idempotency.known(session, terms, KIND, asked)
-        row = await session.get(RunRow, before) if before else await accept(session, request, terms)
+        before = await idempotency.known(session, options, KIND, asked)
+        row = await session.get(RunRow, before) if before else await accept(session, request, options)
         if row is None:
             raise NotFound("that fetch is gone", where="key", hint="use a new key")
-        row = await session.get_one(RunRow, await idempotency.keep(session, terms, KIND, asked, row.id))
+        row = await session.get_one(RunRow, await idempotency.keep(session, options, KIND, asked, row.id))
         return to_fetch(row)
 
 
-async def accept(session: AsyncSession, request: FetchRequest, terms: RunOptions) -> RunRow:
+async def accept(session: AsyncSession, request: FetchRequest, options: RunOptions) -> RunRow:
     """The run of an equal fetch that is open, or a new one and its job."""
     asked, now = encode(request), now_ms()
     await locks.lock(session, f"{KIND} {asked}")
     there = sa.select(RunRow).where(RunRow.kind == KIND, RunRow.request == asked, RunRow.state.in_(OPEN), ~RunRow.cancel_requested)
-    if terms.run_at is None and (row := await session.scalar(there.limit(1))) is not None:
+    if options.run_at is None and (row := await session.scalar(there.limit(1))) is not None:
         return row
     row = RunRow(
         id=new_id(),
         kind=KIND,
-        owner=terms.owner,
-        priority=terms.priority,
+        owner=options.owner,
+        priority=options.priority,
         state=RunState.QUEUED,
         request=asked,
         fingerprint="",
-        due_at=max(now, terms.run_at or now),
+        due_at=max(now, options.run_at or now),
         created_at=now,
         updated_at=now,
     )
@@ -198,6 +198,6 @@ def to_fetch(row: RunRow) -> Fetch:
     )
 
 
-def terms_of(owner: str) -> RunOptions:
+def options_of(owner: str) -> RunOptions:
     """Those of a fetch that nobody waits for."""
     return RunOptions(owner=owner, priority=Priority.LOW)

@@ -143,7 +143,7 @@ async def _ask(database: Database, row: ScheduleRow, now: int) -> bool:
         )
         if mine is None or await session.scalar(sa.select(RunRow.id).where(RunRow.id == row.fetch_id, RunRow.state.in_(OPEN))):
             return False
-        run = await requests.accept(session, requests.decode(row.request), requests.terms_of(row.owner))
+        run = await requests.accept(session, requests.decode(row.request), requests.options_of(row.owner))
         await session.execute(sa.update(ScheduleRow).where(ScheduleRow.id == row.id).values(fetch_id=run.id))
     return True
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 import python_core as bt
-from workers.data.bars_cache import BarsCache
+from workers.data.bars_cache import open_bars_cache
 from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
@@ -89,12 +89,7 @@ class Executor:
         self.worker = worker
         self.artifacts = storage.open_artifacts(settings)
         self.results = Results(database, queue, self.artifacts, settings)
-        self.bars = BarsCache(
-            self.artifacts,
-            settings.bars_cache_mb * 1_000_000,
-            folder=settings.folder / "columns",
-            most_file_bytes=settings.columns_cache_mb * 1_000_000,
-        )
+        self.bars = open_bars_cache(settings, self.artifacts, settings.bars_cache_mb * 1_000_000)
         self.exchanges = Exchanges(settings.exchange_proxy_url)
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}

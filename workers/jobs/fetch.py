@@ -20,7 +20,7 @@ import python_core as bt
 from python_core.data import timeframes
 from workers.data import catalog, parts
 from workers.data.catalog import Dataset
-from workers.data.datasets import MarketData
+from workers.data.datasets import open_market_data
 from workers.db.tables import DatasetGapRow
 from workers.errors import Conflict, NotFound, Unavailable
 from workers.fetch import candles, requests
@@ -78,13 +78,7 @@ class _Work:
         self._exchange = exchange
         self._instrument = exchange.instrument(self.market, request.kind)
         self._step = timeframes.milliseconds(request.timeframe)
-        self._data = MarketData(
-            executor.database,
-            executor.artifacts,
-            scratch=executor.settings.folder / "scratch",
-            most_bytes=executor.settings.datasets_mb * 1_000_000,
-            most_owner_bytes=executor.settings.owner_datasets_mb * 1_000_000,
-        )
+        self._data = open_market_data(executor.settings, executor.database, executor.artifacts)
 
     async def missing(self) -> list[tuple[int, int]]:
         """The spans of time, from and to before, that were asked for and whose candles are neither stored nor known not to exist."""

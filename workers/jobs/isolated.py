@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 import python_core as bt
-from workers.data.bars_cache import BarsCache
+from workers.data.bars_cache import open_bars_cache
 from workers.data.catalog import Dataset
 from workers.data.parts import Part
 from workers.errors import WorkersError
@@ -102,9 +102,9 @@ def _carry_out(task: Task, control: bt.Control) -> Message:
     try:
         settings = Settings(**task.settings)
         artifacts = open_artifacts(settings)
-        most = settings.columns_cache_mb * 1_000_000
-        bars = BarsCache(artifacts, 0, folder=settings.folder / "columns", most_file_bytes=most)
-        return Message(computed=compute(artifacts, bars, task.dataset, task.parts, task.request, control))
+        return Message(
+            computed=compute(artifacts, open_bars_cache(settings, artifacts, 0), task.dataset, task.parts, task.request, control)
+        )
     except (bt.BarstormError, WorkersError) as error:
         return Message(error=RunError(code=error.code, message=error.message, where=error.where, hint=error.hint))
     except (OSError, MemoryError) as error:

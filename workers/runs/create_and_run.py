@@ -39,7 +39,7 @@ class CreateAndRunRequest(Selection, frozen=True, kw_only=True, forbid_unknown_f
     engine: Engine = "auto"
 
 
-async def create_and_run(database: Database, results: Results, bars: BarsCache, asked: CreateAndRunRequest, terms: RunOptions) -> Run:
+async def create_and_run(database: Database, results: Results, bars: BarsCache, asked: CreateAndRunRequest, options: RunOptions) -> Run:
     """Accept both, or neither.
 
     Raises:
@@ -48,9 +48,9 @@ async def create_and_run(database: Database, results: Results, bars: BarsCache, 
     """
     check_name(asked.name)
     text = encode(asked)
-    data: Data = {"strategy_id": new_id(), "run_id": new_id(), "asked": asked, "terms": terms}
+    data: Data = {"strategy_id": new_id(), "run_id": new_id(), "asked": asked, "options": options}
     async with database.write() as session:
-        run_id = await idempotency.keep(session, terms, KIND, text, data["run_id"])
+        run_id = await idempotency.keep(session, options, KIND, text, data["run_id"])
         if run_id == data["run_id"]:
             await saga.begin(session, run_id, KIND, data)
     # Bars of a range are read before, not within the steps' transactions. What is wrong with them, the steps will tell.
@@ -81,15 +81,15 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
         await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
 
     async def free_key(session: AsyncSession, data: Data) -> None:
-        await idempotency.free(session, msgspec.convert(data["terms"], RunOptions), KIND, data["run_id"])
+        await idempotency.free(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
 
     async def nothing(session: AsyncSession, data: Data) -> None:
         pass
 
     async def run(session: AsyncSession, data: Data) -> None:
-        asked, terms = msgspec.convert(data["asked"], CreateAndRunRequest), msgspec.convert(data["terms"], RunOptions)
+        asked, options = msgspec.convert(data["asked"], CreateAndRunRequest), msgspec.convert(data["options"], RunOptions)
         request = BacktestRequest(**asked.selection(), strategy=data["strategy_id"], execution=asked.execution, engine=asked.engine)
-        row, found = await submit.prepare(database, results, bars, request, terms)
+        row, found = await submit.prepare(database, results, bars, request, options)
         row.id = data["run_id"]
         await submit.accept(session, results, row, request, found)
 

@@ -89,12 +89,12 @@ async def discard(database: Database, choice: DeadLetterSelection) -> AffectedRu
     return await _each(database, choice, RunState.CANCELLED)
 
 
-def only(chosen: AffectedRuns, run_id: str) -> None:
+def require_affected(affected: AffectedRuns, run_id: str) -> None:
     """
     Raises:
         Conflict: it was not done, since the run isn't dead.
     """
-    if run_id not in chosen.ids:
+    if run_id not in affected.ids:
         raise Conflict(f"there is no dead run {run_id!r:.130}", where="run", hint="use an id of the list of dead letters", code="not_dead")
 
 

@@ -6,7 +6,8 @@ A job sent twice has one id and is there once, so both may stop anywhere and beg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
@@ -107,6 +108,19 @@ class Relay:
             except (RedisError, SQLAlchemyError, OSError) as error:
                 pause_s = min(pause_s * 2, 30.0)
                 _log.warning("jobs wait in the outbox", reason=str(error), again_in_s=pause_s)
+
+
+@asynccontextmanager
+async def relaying(database: Database, queue: Queue) -> AsyncIterator[Relay]:
+    """A relay that runs until the block ends."""
+    relay = Relay(database, queue)
+    task = asyncio.create_task(relay.run())
+    try:
+        yield relay
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def reconcile_forever(database: Database, queue: Queue, *, every_s: float, lease_s: float) -> None:

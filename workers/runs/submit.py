@@ -38,7 +38,7 @@ OPERATION: Final = "backtest"
 NOW: Final = RunOptions()
 
 
-async def submit(database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: RunOptions = NOW) -> Run:
+async def submit(database: Database, results: Results, bars: BarsCache, request: BacktestRequest, options: RunOptions = NOW) -> Run:
     """Accept a backtest: a run, and in the same transaction the job that will run it; or its answer, if an equal run has found it.
 
     Raises:
@@ -48,12 +48,12 @@ async def submit(database: Database, results: Results, bars: BarsCache, request:
     """
     asked = encode(request)
     async with database.read() as session:
-        before = await idempotency.known(session, terms, OPERATION, asked)
+        before = await idempotency.known(session, options, OPERATION, asked)
     if before is not None:
         return await get(database, results, before)
-    row, found = await prepare(database, results, bars, request, terms)
+    row, found = await prepare(database, results, bars, request, options)
     async with database.write() as session:
-        before = await idempotency.keep(session, terms, OPERATION, asked, row.id)
+        before = await idempotency.keep(session, options, OPERATION, asked, row.id)
         if before == row.id:
             found = await accept(session, results, row, request, found)
     if before != row.id:
@@ -76,7 +76,7 @@ async def accept(
 
 
 async def prepare(
-    database: Database, results: Results, bars: BarsCache, request: BacktestRequest, terms: RunOptions
+    database: Database, results: Results, bars: BarsCache, request: BacktestRequest, options: RunOptions
 ) -> tuple[RunRow, RunResult | None]:
     """The run that a request asks for, not kept yet, and its answer if there is one already.
 
@@ -97,8 +97,8 @@ async def prepare(
     row = RunRow(
         id=new_id(),
         kind="backtest",
-        owner=terms.owner,
-        priority=terms.priority,
+        owner=options.owner,
+        priority=options.priority,
         state=RunState.QUEUED,
         request=encode(request),
         dataset_id=dataset.id,
@@ -107,7 +107,7 @@ async def prepare(
         strategy_version=None if stored is None else stored.version,
         fingerprint=fingerprint,
         flight=f"{fingerprint}:{request.engine}",
-        due_at=max(now, terms.run_at or now),
+        due_at=max(now, options.run_at or now),
         created_at=now,
         updated_at=now,
     )
@@ -138,10 +138,10 @@ async def get(database: Database, results: Results, run_id: str) -> Run:
     return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
 
 
-async def again(database: Database, results: Results, bars: BarsCache, run_id: str, terms: RunOptions) -> Run:
+async def again(database: Database, results: Results, bars: BarsCache, run_id: str, options: RunOptions) -> Run:
     """Accept what an earlier run asked for, on the bars and with the strategy that it had."""
     row = await _row(database, run_id)
-    return await submit(database, results, bars, decode_request(row.request), terms)
+    return await submit(database, results, bars, decode_request(row.request), options)
 
 
 async def attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:

@@ -1,62 +1,98 @@
-"""The queue as its operator sees it."""
+"""Queue administration: health, metrics, workers, pause, and dead letters."""
 
 from __future__ import annotations
 
-from workers.db.database import Database
+from typing import ClassVar
+
+import msgspec
+
 from workers.queue import pause
-from workers.queue.queue import Queue
 from workers.runs import dead_letters
 from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
-from workers.runs.outbox import Relay
 from workers.service import health
-from workers.service.health import WorkerInfo
-from workers.service.unavailable import reachable
+from workers.service.health import Health, QueueMetrics, WorkerInfo
+from workers.service.part import Part, operation
 
 
-class Operator:
-    """Looks after the queue, its workers and what it could not do.
+class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker processes that have reported within the last seconds."""
 
-    Raises, in every method:
-        Unavailable: the database or Redis can't be reached.
-    """
+    items: tuple[WorkerInfo, ...]
 
-    def __init__(self, database: Database, queue: Queue, relay: Relay) -> None:
-        self.database = database
-        self.queue = queue
-        self._relay = relay
 
-    async def list_dead(self, *, limit: int = 50, cursor: str | None = None) -> DeadLetterPage:
-        """Runs that failed too often, newest first."""
-        with reachable():
-            return await dead_letters.page(self.database, limit=limit, cursor=cursor)
+class QueueAdministration(Part):
+    name: ClassVar[str] = "queue"
 
-    async def get_dead(self, run_id: str) -> DeadLetter:
-        """One of them, with what was asked and the error of every attempt."""
-        with reachable():
-            return await dead_letters.get(self.database, run_id)
+    @operation
+    async def get_health(self) -> Health:
+        """Check the health of the service.
 
-    async def redrive_dead(self, choice: DeadLetterSelection) -> AffectedRuns:
-        """Send dead runs again."""
-        with reachable():
-            chosen = await dead_letters.redrive(self.database, choice)
-        self._relay.wake()
-        return chosen
+        Queries the database and Redis, and says how each responds and which engine is in use and why.
+        """
+        return await health.health(self._resources.database, self._resources.queue)
 
-    async def discard_dead(self, choice: DeadLetterSelection) -> AffectedRuns:
-        """Give dead runs up."""
-        with reachable():
-            return await dead_letters.discard(self.database, choice)
+    @operation
+    async def get_metrics(self) -> QueueMetrics:
+        """Get the metrics of the queue.
 
-    async def list_workers(self) -> tuple[WorkerInfo, ...]:
-        """The workers that reported lately."""
-        with reachable():
-            return await health.workers(self.queue)
+        Jobs queued, delayed and running, runs by state, and the workers that have reported within the last seconds.
+        """
+        return await health.metrics(self._resources.database, self._resources.queue)
 
+    @operation
+    async def list_workers(self) -> WorkerList:
+        """List workers.
+
+        Each worker process: when it started, the jobs it is running and since when, its memory, and how many jobs it has finished.
+        """
+        return WorkerList(items=await health.workers(self._resources.queue))
+
+    @operation
     async def pause(self) -> None:
-        """Let workers finish what they have and claim no more, until `resume`, also when Redis forgets it."""
-        with reachable():
-            await pause.pause(self.database, self.queue)
+        """Pause the queue.
 
+        Workers finish their current jobs and start no others; submitted runs wait. A pause outlasts restarts of Redis.
+        """
+        await pause.pause(self._resources.database, self._resources.queue)
+
+    @operation
     async def resume(self) -> None:
-        with reachable():
-            await pause.resume(self.database, self.queue)
+        """Resume the queue.
+
+        Workers start jobs again.
+        """
+        await pause.resume(self._resources.database, self._resources.queue)
+
+    @operation
+    async def list_dead_letters(self, limit: int = 50, cursor: str | None = None) -> DeadLetterPage:
+        """List dead letters.
+
+        Runs that failed too often to be retried automatically, newest first.
+        """
+        return await dead_letters.page(self._resources.database, limit=limit, cursor=cursor)
+
+    @operation
+    async def get_dead_letter(self, run_id: str) -> DeadLetter:
+        """Get a dead letter.
+
+        With its request and the error of each attempt.
+        """
+        return await dead_letters.get(self._resources.database, run_id)
+
+    @operation
+    async def redrive(self, selection: DeadLetterSelection) -> AffectedRuns:
+        """Redrive dead letters.
+
+        Queues the runs again as if they had never failed; their attempts stay on record. Returns the runs that were dead.
+        """
+        affected = await dead_letters.redrive(self._resources.database, selection)
+        self._resources.relay.wake()
+        return affected
+
+    @operation
+    async def discard(self, selection: DeadLetterSelection) -> AffectedRuns:
+        """Discard dead letters.
+
+        The runs end as cancelled and keep their last error. Returns the runs that were dead.
+        """
+        return await dead_letters.discard(self._resources.database, selection)

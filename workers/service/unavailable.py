@@ -13,7 +13,7 @@ from workers.queue.queue import RedisError
 
 
 @contextmanager
-def reachable() -> Iterator[None]:
+def translate_connection_errors() -> Iterator[None]:
     """
     Raises:
         Unavailable: the database or Redis could not be reached within the block.

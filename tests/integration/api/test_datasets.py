@@ -134,9 +134,9 @@ async def main():
             print("written", flush=True)
             sys.stdin.read()
     async with workers.open_service(workers.Settings.from_env()) as service:
-        service.data.store = Stopped(service.settings.folder / "artifacts")
+        service.resources.data.store = Stopped(service.resources.settings.folder / "artifacts")
         with open(sys.argv[1], "rb") as file:
-            await service.create_dataset("d", file)
+            await service.datasets.create("d", file)
 asyncio.run(main())
 """
 
@@ -154,8 +154,8 @@ async def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_p
     folders = [settings.folder / "artifacts", settings.folder / "scratch"]
     assert [path for folder in folders for path in folder.rglob("*") if path.is_file()] == []
     async with workers.open_service(settings) as service:
-        assert await service.list_datasets() == ()
-        assert (await service.create_dataset("d", tmp_path / "bars.csv")).fingerprint == bars.fingerprint
+        assert (await service.datasets.list()).items == ()
+        assert (await service.datasets.create("d", tmp_path / "bars.csv")).fingerprint == bars.fingerprint
 
 
 def test_every_public_file_goes_in_and_comes_out_with_equal_values(client: httpx.Client, market_data: Path) -> None:

@@ -20,14 +20,16 @@ pytestmark = pytest.mark.anyio
 
 
 async def kept(service: workers.Service, name: str, bars: bt.Bars) -> tuple[workers.Dataset, list[Part]]:
-    dataset = await service.data.create(name, bars)
-    async with service.database.read() as session:
+    dataset = await service.resources.data.create(name, bars)
+    async with service.resources.database.read() as session:
         return dataset, await catalog.parts(session, dataset)
 
 
 def cache(service: workers.Service, most_file_bytes: int = 10**9) -> BarsCache:
     """As in a process that has just started."""
-    return BarsCache(service.artifacts, 10**9, folder=service.settings.folder / "columns", most_file_bytes=most_file_bytes)
+    return BarsCache(
+        service.resources.artifacts, 10**9, folder=service.resources.settings.folder / "columns", most_file_bytes=most_file_bytes
+    )
 
 
 def with_all(bars: bt.Bars) -> bt.Bars:
@@ -42,7 +44,7 @@ async def test_bars_come_from_the_disk_with_the_same_bits(service: workers.Servi
     first = cache(service)
     assert first.load(dataset, of).fingerprint == wanted.fingerprint
     first.settle()
-    service.artifacts.delete([part.hash for part in of])
+    service.resources.artifacts.delete([part.hash for part in of])
     loaded = cache(service).load(dataset, of)
     again = bt.Bars(*(getattr(loaded, name) for name in parts.SERIES["bars"]), timeframe="1h", funding=loaded.funding, mark=loaded.mark)
     assert again.fingerprint == loaded.fingerprint == wanted.fingerprint
@@ -75,7 +77,7 @@ async def test_a_range_is_a_view_whose_fingerprint_is_remembered(
 @pytest.mark.parametrize("damage", [b"", b"x", b"barstorm columns 1\n{}\n", None])
 async def test_a_damaged_file_is_made_anew(service: workers.Service, bars: bt.Bars, damage: bytes | None) -> None:
     dataset, of = await kept(service, "d", bars)
-    path = service.settings.folder / "columns" / f"{dataset.fingerprint}.columns"
+    path = service.resources.settings.folder / "columns" / f"{dataset.fingerprint}.columns"
     first = cache(service)
     first.load(dataset, of)
     first.settle()
@@ -92,7 +94,7 @@ async def test_the_disk_is_bounded_and_the_file_used_longest_ago_goes(service: w
     for dataset, of in sets[:2]:
         small.load(dataset, of)
         small.settle()
-    folder = service.settings.folder / "columns"
+    folder = service.resources.settings.folder / "columns"
     os.utime(folder / f"{sets[1][0].fingerprint}.columns", (1, 1))
     small.load(*sets[2])
     small.settle()
@@ -113,4 +115,4 @@ async def test_a_disk_that_takes_no_files_only_makes_it_slower(
     chosen = cache(service)
     assert chosen.load(dataset, of).fingerprint == bars.fingerprint
     chosen.settle()
-    assert list(Path(service.settings.folder / "columns").glob("*.columns")) == []
+    assert list(Path(service.resources.settings.folder / "columns").glob("*.columns")) == []

@@ -32,12 +32,14 @@ def without(bars: bt.Bars, begin: int, end: int) -> bt.Bars:
 
 
 async def files(service: workers.Service, dataset: workers.Dataset) -> list[Part]:
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         return await catalog.parts(session, dataset)
 
 
 async def load(service: workers.Service, dataset: workers.Dataset) -> bt.Bars:
-    return BarsCache(service.artifacts, 0, folder=service.settings.folder / "columns").load(dataset, await files(service, dataset))
+    return BarsCache(service.resources.artifacts, 0, folder=service.resources.settings.folder / "columns").load(
+        dataset, await files(service, dataset)
+    )
 
 
 @pytest.fixture
@@ -46,65 +48,65 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_append_makes_a_version_and_leaves_the_one_before(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
-    first = await service.data.create("d", bars[:1500])
-    second = await service.data.append("d", of_bars(bars[1500:]), source="more")
+    first = await service.resources.data.create("d", bars[:1500])
+    second = await service.resources.data.append("d", of_bars(bars[1500:]), source="more")
     assert (second.id, second.version, second.rows, second.source) == (first.id, 2, 2000, "more")
     assert second.fingerprint == bars.fingerprint
     assert (await load(service, second)).fingerprint == bars.fingerprint
     assert (await load(service, first)).fingerprint == bars[:1500].fingerprint
-    assert await service.get_dataset("d") == await service.get_dataset(f"{first.id}@2") == second
-    assert await service.get_dataset("d@1") == first
+    assert await service.datasets.get("d") == await service.datasets.get(f"{first.id}@2") == second
+    assert await service.datasets.get("d@1") == first
     shared = set(await files(service, first)) & set(await files(service, second))
     assert len(shared) == 3
     with pytest.raises(workers.NotFound, match="no version 3"):
-        await service.get_dataset("d@3")
+        await service.datasets.get("d@3")
 
 
 async def test_rows_that_are_there_are_kept_once_and_other_values_are_refused(service: workers.Service, bars: bt.Bars) -> None:
-    first = await service.data.create("d", bars)
-    assert await service.data.append("d", of_bars(bars[100:300])) == first
+    first = await service.resources.data.create("d", bars)
+    assert await service.resources.data.append("d", of_bars(bars[100:300])) == first
     changed = {name: column.copy() for name, column in columns(bars[100:300]).items()}
     changed["volume"][7] += 1
     with pytest.raises(workers.Conflict, match="volume") as error:
-        await service.data.append("d", {"bars": changed})
+        await service.resources.data.append("d", {"bars": changed})
     assert error.value.code == "bars_differ"
-    assert await service.get_dataset("d") == first
+    assert await service.datasets.get("d") == first
 
 
 async def test_a_gap_is_filled_and_only_its_part_written_anew(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
-    first = await service.data.create("d", without(bars, 700, 800))
+    first = await service.resources.data.create("d", without(bars, 700, 800))
     assert (first.gaps, first.rows) == (1, 1900)
-    second = await service.data.append("d", of_bars(bars[650:850]))
+    second = await service.resources.data.append("d", of_bars(bars[650:850]))
     assert (second.gaps, second.fingerprint) == (0, bars.fingerprint)
     assert len(set(await files(service, first)) & set(await files(service, second))) == 3
 
 
 async def test_bars_before_the_first_are_put_there(service: workers.Service, bars: bt.Bars) -> None:
-    await service.data.create("d", bars[1000:])
-    assert (await service.data.append("d", of_bars(bars[:1000]))).fingerprint == bars.fingerprint
+    await service.resources.data.create("d", bars[1000:])
+    assert (await service.resources.data.append("d", of_bars(bars[:1000]))).fingerprint == bars.fingerprint
 
 
 async def test_many_small_appends_leave_few_files(service: workers.Service, bars: bt.Bars) -> None:
-    dataset = await service.data.create("d", bars[:1900])
+    dataset = await service.resources.data.create("d", bars[:1900])
     for i in range(1900, 2000):
-        dataset = await service.data.append("d", of_bars(bars[i : i + 1]))
+        dataset = await service.resources.data.append("d", of_bars(bars[i : i + 1]))
     assert (dataset.version, dataset.fingerprint) == (101, bars.fingerprint)
     assert len(await files(service, dataset)) <= 5
 
 
 async def test_appends_at_the_same_time_are_all_kept(service: workers.Service, bars: bt.Bars) -> None:
-    await service.data.create("d", bars[:1000])
-    await asyncio.gather(*(service.data.append("d", of_bars(bars[i : i + 250])) for i in range(1000, 2000, 250)))
-    newest = await service.get_dataset("d")
+    await service.resources.data.create("d", bars[:1000])
+    await asyncio.gather(*(service.resources.data.append("d", of_bars(bars[i : i + 250])) for i in range(1000, 2000, 250)))
+    newest = await service.datasets.get("d")
     assert (newest.version, newest.fingerprint) == (5, bars.fingerprint)
 
 
 async def test_funding_and_mark_price_belong_to_the_data(service: workers.Service, bars: bt.Bars) -> None:
-    plain = await service.data.create("d", bars)
+    plain = await service.resources.data.create("d", bars)
     funding = {"time": bars.time[::8], "rate": np.full(len(bars.time[::8]), 0.0001)}
-    paid = await service.data.append("d", {"funding": funding})
+    paid = await service.resources.data.append("d", {"funding": funding})
     assert paid.fingerprint != plain.fingerprint
-    marked = await service.data.append("d", {"mark": {"time": bars.time[5:], "low": bars.low[5:] - 0.001, "high": bars.high[5:]}})
+    marked = await service.resources.data.append("d", {"mark": {"time": bars.time[5:], "low": bars.low[5:] - 0.001, "high": bars.high[5:]}})
     loaded = await load(service, marked)
     assert loaded.fingerprint == marked.fingerprint
     assert loaded.funding is not None
@@ -112,7 +114,7 @@ async def test_funding_and_mark_price_belong_to_the_data(service: workers.Servic
     assert (loaded.funding[1] == 0.0001).all()
     assert (loaded.mark[0][:5] == bars.low[:5]).all(), "a bar without a mark price has its own"
     assert (loaded.mark[0][5:] == bars.low[5:] - 0.001).all()
-    again = await service.data.create("again", loaded)
+    again = await service.resources.data.create("again", loaded)
     assert again.fingerprint == marked.fingerprint
 
 
@@ -126,23 +128,23 @@ async def test_funding_and_mark_price_belong_to_the_data(service: workers.Servic
     ],
 )
 async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars: bt.Bars, series: Any, words: str) -> None:
-    first = await service.data.create("d", bars)
+    first = await service.resources.data.create("d", bars)
     with pytest.raises(workers.Invalid, match=words):
-        await service.data.append("d", series)
+        await service.resources.data.append("d", series)
     with pytest.raises(workers.Invalid, match="sooner than one 1h bar"):
-        await service.data.append("d", of_bars(bt.synthetic(100, timeframe="1m")))
-    assert await service.get_dataset("d") == first
-    assert len(list(service.artifacts.every())) == 1
+        await service.resources.data.append("d", of_bars(bt.synthetic(100, timeframe="1m")))
+    assert await service.datasets.get("d") == first
+    assert len(list(service.resources.artifacts.every())) == 1
 
 
 async def test_a_run_keeps_the_version_it_was_accepted_with(
     service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
-    await service.data.create("d", bars[:1000])
-    first = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))
-    await service.data.append("d", of_bars(bars[1000:]))
-    second = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))
-    old = await service.submit_backtest(workers.BacktestRequest(dataset="d@1", strategy=cross))
+    await service.resources.data.create("d", bars[:1000])
+    first = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))
+    await service.resources.data.append("d", of_bars(bars[1000:]))
+    second = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))
+    old = await service.backtests.submit(workers.BacktestRequest(dataset="d@1", strategy=cross))
     runs = [await finished(run.id) for run in (first, second, old)]
     assert [(run.dataset_version, run.result.bars) for run in runs] == [(1, 1000), (2, 2000), (1, 1000)]
     assert runs[0].request.dataset == f"{runs[0].dataset_id}@1"
@@ -151,51 +153,57 @@ async def test_a_run_keeps_the_version_it_was_accepted_with(
 async def test_an_append_that_another_overtakes_is_made_again(
     service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await service.data.create("d", bars[:1000])
+    await service.resources.data.create("d", bars[:1000])
     find = catalog.find
 
     async def overtaken(*arguments: Any) -> workers.Dataset:
         found = await find(*arguments)
         monkeypatch.setattr(catalog, "find", find)
-        await service.data.append("d", of_bars(bars[1000:1500]))
+        await service.resources.data.append("d", of_bars(bars[1000:1500]))
         return found
 
     monkeypatch.setattr(catalog, "find", overtaken)
-    newest = await service.data.append("d", of_bars(bars[1500:]))
+    newest = await service.resources.data.append("d", of_bars(bars[1500:]))
     assert (newest.version, newest.fingerprint) == (3, bars.fingerprint)
 
 
 async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     for end in (500, 1000, 2000):
-        await (service.data.create("d", bars[:end]) if end == 500 else service.data.append("d", of_bars(bars[:end])))
-    await service.submit_backtest(workers.BacktestRequest(dataset="d@1", strategy=cross))
+        await (service.resources.data.create("d", bars[:end]) if end == 500 else service.resources.data.append("d", of_bars(bars[:end])))
+    await service.backtests.submit(workers.BacktestRequest(dataset="d@1", strategy=cross))
     for reference, words in (("d", "1 run refers"), ("d@1", "1 run refers"), ("d@3", "newest version")):
         with pytest.raises(workers.Conflict, match=words) as error:
-            await service.data.delete(reference)
+            await service.resources.data.delete(reference)
         assert error.value.code == "in_use"
-    await service.data.delete("d@2")
+    await service.resources.data.delete("d@2")
     with pytest.raises(workers.NotFound):
-        await service.get_dataset("d@2")
-    await service.data.create("other", bars)
-    await service.data.delete("other")
-    assert [dataset.name for dataset in await service.list_datasets()] == ["d"]
+        await service.datasets.get("d@2")
+    await service.resources.data.create("other", bars)
+    await service.resources.data.delete("other")
+    assert [dataset.name for dataset in (await service.datasets.list()).items] == ["d"]
 
 
 async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bars: bt.Bars) -> None:
     async with workers.open_service(settings) as service:
-        small = type(service.data)(service.database, service.artifacts, scratch=service.data.scratch, most_bytes=150_000)
+        small = type(service.resources.data)(
+            service.resources.database, service.resources.artifacts, scratch=service.resources.data.scratch, most_bytes=150_000
+        )
         await small.create("a", bars)
         with pytest.raises(workers.Invalid, match="would pass") as error:
             await small.create("b", bt.synthetic(2000, seed=8))
         assert error.value.code == "too_much_data"
-        assert len(list(service.artifacts.every())) == 1
+        assert len(list(service.resources.artifacts.every())) == 1
 
 
 async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars: bt.Bars) -> None:
     other = bt.synthetic(2000, seed=8)
     async with workers.open_service(settings) as service:
-        data = type(service.data)(
-            service.database, service.artifacts, scratch=service.data.scratch, most_bytes=10**9, most_owner_bytes=150_000
+        data = type(service.resources.data)(
+            service.resources.database,
+            service.resources.artifacts,
+            scratch=service.resources.data.scratch,
+            most_bytes=10**9,
+            most_owner_bytes=150_000,
         )
         first = await data.create("a", bars[:1500], owner="anna")
         assert first.owner == "anna"
@@ -210,7 +218,7 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
             await data.append("a", of_bars(bars[1500:]), source="whoever")
         assert await data.append("a", of_bars(bars[:100])) == first
         with pytest.raises(workers.NotFound):
-            await service.get_dataset("more")
+            await service.datasets.get("more")
         await data.delete("a")
         assert (await data.create("more", other, owner="anna")).owner == "anna"
         with pytest.raises(workers.Invalid, match="is no owner"):
@@ -218,7 +226,7 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
 
 
 async def test_inverse_contracts_are_kept_but_not_backtested(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
-    await service.data.create("inverse", bars, workers.Instrument(symbol="BTCUSD", kind="inverse"))
+    await service.resources.data.create("inverse", bars, workers.Instrument(symbol="BTCUSD", kind="inverse"))
     with pytest.raises(workers.Invalid, match="in the coin itself") as error:
-        await service.submit_backtest(workers.BacktestRequest(dataset="inverse", strategy=cross))
+        await service.backtests.submit(workers.BacktestRequest(dataset="inverse", strategy=cross))
     assert error.value.code == "unsupported_kind"

@@ -50,7 +50,7 @@ def instrument(symbol: str, **values: Any) -> workers.Instrument:
 
 async def refused(service: workers.Service, kind: type[workers.WorkersError], request: workers.BacktestRequest) -> str:
     with pytest.raises(kind) as caught:
-        await service.submit_backtest(request)
+        await service.backtests.submit(request)
     return str(caught.value)
 
 
@@ -66,7 +66,7 @@ async def test_a_range_gives_what_a_dataset_of_just_these_bars_gives(
 ) -> None:
     whole = with_all(bars)
     wanted = alone(whole, 500, 1500)
-    dataset = await service.data.create("whole", whole)
+    dataset = await service.resources.data.create("whole", whole)
     execution = bt.Execution(leverage=2)
     request = workers.BacktestRequest(
         dataset="whole",
@@ -76,7 +76,7 @@ async def test_a_range_gives_what_a_dataset_of_just_these_bars_gives(
         end=int(bars.time[1500]),
         engine="python" if isolated else "auto",
     )
-    accepted = await service.submit_backtest(request)
+    accepted = await service.backtests.submit(request)
     assert (accepted.request.dataset, accepted.request.start, accepted.request.end) == (dataset.reference, request.start, request.end)
     async with start_worker(msgspec.structs.replace(settings, isolate_python=isolated)):
         run = await finished(accepted.id)
@@ -84,10 +84,10 @@ async def test_a_range_gives_what_a_dataset_of_just_these_bars_gives(
     assert run.result is not None, run.error
     assert run.result.fingerprint == run.fingerprint == accepted.fingerprint == expected.fingerprint
     assert (run.result.digest, run.result.bars, run.dataset_version) == (expected.digest, 1000, 1)
-    assert (await service.equity(run.id)).time == tuple(wanted.time.tolist())
+    assert (await service.backtests.get_equity(run.id)).time == tuple(wanted.time.tolist())
 
-    await service.data.create("part", wanted)
-    again = await service.submit_backtest(msgspec.structs.replace(request, dataset="part", start=None, end=None))
+    await service.resources.data.create("part", wanted)
+    again = await service.backtests.submit(msgspec.structs.replace(request, dataset="part", start=None, end=None))
     assert (again.state, again.cached, again.result) == (RunState.SUCCEEDED, True, run.result)
 
 
@@ -96,26 +96,26 @@ async def test_a_range_may_reach_beyond_the_bars_and_none_is_the_same_as_all(
 ) -> None:
     first, last = int(bars.time[0]), int(bars.time[-1])
     ranges = [(None, None), (first, None), (None, last + 1), (0, 2**53), (first - HOUR + 1, last + HOUR)]
-    runs = [await service.submit_backtest(msgspec.structs.replace(request_, start=start, end=end)) for start, end in ranges]
+    runs = [await service.backtests.submit(msgspec.structs.replace(request_, start=start, end=end)) for start, end in ranges]
     assert len({run.fingerprint for run in runs}) == 1
     assert {run.follows for run in runs} == {None, runs[0].id}
     late = msgspec.structs.replace(request_, start=first + 1)
-    assert (await service.submit_backtest(late)).fingerprint != runs[0].fingerprint
+    assert (await service.backtests.submit(late)).fingerprint != runs[0].fingerprint
     open_ended = msgspec.structs.replace(request_, start=first + HOUR, end=2**53)
-    assert (await service.submit_backtest(open_ended)).fingerprint == (await service.submit_backtest(late)).fingerprint
+    assert (await service.backtests.submit(open_ended)).fingerprint == (await service.backtests.submit(late)).fingerprint
 
 
 async def test_a_range_without_bars_is_refused_with_what_there_is(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     times = np.concatenate([bars.time[:100], bars.time[100:] + 50 * HOUR])
     gapped = bt.Bars(times, *(getattr(bars, name) for name in SERIES["bars"][1:]), timeframe="1h")
-    await service.data.create("gapped", gapped)
+    await service.resources.data.create("gapped", gapped)
     first, last = int(times[0]), int(times[-1])
     gap = int(times[99])
     for start, end in ((last + 1, None), (None, first), (gap + 1, gap + 50 * HOUR), (first + 1, first + 2)):
         text = await refused(service, workers.Invalid, workers.BacktestRequest(dataset="gapped", strategy=cross, start=start, end=end))
         assert str(first) in text
         assert str(last) in text
-    assert (await service.list_runs()).items == ()
+    assert (await service.backtests.list()).items == ()
     for start, end in ((5, 5), (6, 5), (-1, None), (None, 2**53 + 1), (True, None), (1.5, None)):
         with pytest.raises(ValueError, match=r"start|end"):
             workers.BacktestRequest(dataset="gapped", strategy=cross, start=start, end=end)  # type: ignore[arg-type]
@@ -134,8 +134,8 @@ async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_ev
     counting.__set_name__(bt.Bars, "fingerprint")
     monkeypatch.setattr(bt.Bars, "fingerprint", counting)
     ranged = msgspec.structs.replace(request_, start=int(bars.time[10]))
-    runs = await asyncio.gather(*(service.submit_backtest(ranged) for _ in range(100)))
-    runs.append(await service.submit_backtest(msgspec.structs.replace(ranged, execution=bt.Execution(slippage=0.01))))
+    runs = await asyncio.gather(*(service.backtests.submit(ranged) for _ in range(100)))
+    runs.append(await service.backtests.submit(msgspec.structs.replace(ranged, execution=bt.Execution(slippage=0.01))))
     assert len(hashed) == 1
     assert hashed[0] is not threading.current_thread()
     assert len({run.follows for run in runs}) == 2
@@ -144,25 +144,25 @@ async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_ev
 async def test_a_market_in_a_timeframe_is_its_one_dataset(
     service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Finished
 ) -> None:
-    dataset = await service.data.create("d", bars[:1500], instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
-    await service.data.create("other", bt.synthetic(500), instrument("ETH/USDT", exchange="bybit"))
+    dataset = await service.resources.data.create("d", bars[:1500], instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
+    await service.resources.data.create("other", bt.synthetic(500), instrument("ETH/USDT", exchange="bybit"))
     request = workers.BacktestRequest(symbol="btcusdt", timeframe="60", strategy=cross, start=int(bars.time[100]))
     key = RunOptions(key="k")
-    first = await service.submit_backtest(request, key)
+    first = await service.backtests.submit(request, key)
     assert (first.dataset_id, first.dataset_version, first.request.dataset) == (dataset.id, 1, f"{dataset.id}@1")
     assert (first.request.symbol, first.request.timeframe, first.request.start) == (None, None, request.start)
-    named = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross, start=request.start))
+    named = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross, start=request.start))
     assert named.fingerprint == first.fingerprint
 
-    grown = await service.data.append("d", {"bars": {name: getattr(bars, name)[1500:] for name in SERIES["bars"]}})
-    second = await service.submit_backtest(
+    grown = await service.resources.data.append("d", {"bars": {name: getattr(bars, name)[1500:] for name in SERIES["bars"]}})
+    second = await service.backtests.submit(
         msgspec.structs.replace(request, exchange="Bybit", kind="linear", symbol="BTC/USDT:USDT", end=2**53)
     )
     assert (second.dataset_version, grown.version) == (2, 2)
-    assert (await service.submit_backtest(request, key)).id == first.id, "a key gives what it gave before"
-    again = await service.run_again(first.id)
+    assert (await service.backtests.submit(request, key)).id == first.id, "a key gives what it gave before"
+    again = await service.backtests.rerun(first.id)
     assert (again.dataset_version, again.fingerprint) == (1, first.fingerprint)
-    created = await service.create_and_run(
+    created = await service.backtests.create_and_run(
         workers.CreateAndRunRequest(name="s", strategy=cross, symbol="BTCUSDT", timeframe="1h", start=request.start)
     )
     assert (created.dataset_version, created.fingerprint) == (2, second.fingerprint)
@@ -179,9 +179,9 @@ async def test_a_market_without_a_dataset_is_not_found_and_near_ones_are_told(
 ) -> None:
     request = workers.BacktestRequest(symbol="BTCUSDT", timeframe="1h", strategy=cross)
     assert "upload" in await refused(service, workers.NotFound, request)
-    await service.data.create("minutes", bt.synthetic(300, timeframe="1m"), instrument("BTC/USDT", exchange="bybit"))
-    await service.data.create("quarters", bt.synthetic(300, timeframe="15m"), instrument("BTC/USDT", exchange="bybit"))
-    await service.data.create("days", bt.synthetic(300, timeframe="1d"), instrument("BTC/USDT", exchange="bybit"))
+    await service.resources.data.create("minutes", bt.synthetic(300, timeframe="1m"), instrument("BTC/USDT", exchange="bybit"))
+    await service.resources.data.create("quarters", bt.synthetic(300, timeframe="15m"), instrument("BTC/USDT", exchange="bybit"))
+    await service.resources.data.create("days", bt.synthetic(300, timeframe="1d"), instrument("BTC/USDT", exchange="bybit"))
     text = await refused(service, workers.NotFound, request)
     assert "'quarters' has its 15m bars" in text
     assert "timeframe 1h" in text
@@ -190,28 +190,28 @@ async def test_a_market_without_a_dataset_is_not_found_and_near_ones_are_told(
     for other in ({"exchange": "okx"}, {"kind": "linear"}, {"symbol": "BTC/USDT:USDT"}):
         text = await refused(service, workers.NotFound, msgspec.structs.replace(request, timeframe="1d", **other))
         assert "'days'" in text, other
-    assert (await service.list_runs()).items == ()
+    assert (await service.backtests.list()).items == ()
 
 
 async def test_a_market_with_several_datasets_is_a_conflict_that_lists_them(
     service: workers.Service, bars: bt.Bars, cross: bt.Strategy
 ) -> None:
-    await service.data.create("spot", bars, instrument("BTC/USDT", exchange="bybit"))
-    linear = await service.data.create("perpetual", bars, instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
-    other = await service.data.create("other", bars, instrument("BTCUSDT", exchange="okx"))
+    await service.resources.data.create("spot", bars, instrument("BTC/USDT", exchange="bybit"))
+    linear = await service.resources.data.create("perpetual", bars, instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
+    other = await service.resources.data.create("other", bars, instrument("BTCUSDT", exchange="okx"))
     request = workers.BacktestRequest(symbol="BTC/USDT", timeframe="1h", strategy=cross)
     text = await refused(service, workers.Conflict, request)
     assert all(name in text for name in ("'spot'", "'perpetual'", "'other'", "exchange"))
     assert "3 datasets" in text
     assert "2 datasets" in await refused(service, workers.Conflict, msgspec.structs.replace(request, exchange="bybit"))
     for values, found in (({"kind": "linear"}, linear), ({"symbol": "BTC/USDT:USDT"}, linear), ({"exchange": "OKX"}, other)):
-        assert (await service.submit_backtest(msgspec.structs.replace(request, **values))).dataset_id == found.id
+        assert (await service.backtests.submit(msgspec.structs.replace(request, **values))).dataset_id == found.id
 
 
 async def test_a_strategy_is_not_kept_when_its_range_holds_no_bars(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
     with pytest.raises(workers.Invalid, match="no bar opens"):
-        await service.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name, end=1))
+        await service.backtests.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name, end=1))
     with pytest.raises(workers.NotFound):
-        await service.get_strategy("a")
+        await service.strategies.get("a")

@@ -92,10 +92,10 @@ def ended(service: workers.Service, until: Until) -> Callable[..., Awaitable[wor
 
     async def wait(fetch_id: str, within_s: float = 30) -> workers.Fetch:
         async def done() -> bool:
-            return (await service.get_fetch(fetch_id)).state in DONE
+            return (await service.fetches.get(fetch_id)).state in DONE
 
         await until(done, within_s)
-        return await service.get_fetch(fetch_id)
+        return await service.fetches.get(fetch_id)
 
     return wait
 
@@ -104,10 +104,10 @@ Ended = Callable[..., Awaitable[workers.Fetch]]
 
 
 async def stored(service: workers.Service, reference: str, series: str = "bars") -> np.ndarray:
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         dataset = await catalog.find(session, reference)
         of = [part for part in await catalog.parts(session, dataset) if part.series == series]
-    columns = parts.read(service.artifacts, of)
+    columns = parts.read(service.resources.artifacts, of)
     return np.column_stack(list(columns.values()))
 
 
@@ -165,9 +165,9 @@ async def test_a_fetch_becomes_a_dataset(
 ) -> None:
     server.faults = Faults.all(3, 0.02, too_many=0)
     request = workers.FetchRequest(exchange="bybit", symbol="btc/usdt", timeframe="1m", kind="linear", since=BEGIN, funding=True)
-    done = await ended((await service.fetch_dataset(request)).id)
+    done = await ended((await service.fetches.create(request)).id)
     assert done.state == RunState.SUCCEEDED, done.error
-    dataset = await service.get_dataset("bybit-btcusdt-linear-1m")
+    dataset = await service.datasets.get("bybit-btcusdt-linear-1m")
     assert (dataset.symbol, dataset.exchange, dataset.kind, dataset.tick_size) == ("BTC/USDT:USDT", "bybit", "linear", 0.01)
     assert np.array_equal(await stored(service, dataset.id), market.rows[:-100])
     last = market.rows[-101, 0]
@@ -176,7 +176,7 @@ async def test_a_fetch_becomes_a_dataset(
     assert report is not None
     assert (report.dataset, report.bars, report.gaps) == (dataset.reference, dataset.rows, dataset.gaps)
     assert report.funding == (market.funding[:, 0] <= last).sum()
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         rows = await session.scalars(sa.select(DatasetGapRow).order_by(DatasetGapRow.start))
         assert [Gap(row.start, row.end) for row in rows] == true_gaps(market.rows[:-100])
 
@@ -185,15 +185,15 @@ async def test_an_update_asks_only_for_what_came_since(
     service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
 ) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
-    await ended((await service.fetch_dataset(request)).id)
-    before = await service.get_dataset("bybit-btcusdt-1m")
+    await ended((await service.fetches.create(request)).id)
+    before = await service.datasets.get("bybit-btcusdt-1m")
     asked: list[int] = []
     server.on_candles = lambda minutes, since: asked.append(since)
-    await ended((await service.fetch_dataset(request)).id)
+    await ended((await service.fetches.create(request)).id)
     assert asked == [], "nothing is new, and the gaps are known"
     server.now_ms = just_after(market.rows, bars=len(market.rows) - 50)
-    await ended((await service.fetch_dataset(request)).id)
-    after = await service.get_dataset("bybit-btcusdt-1m")
+    await ended((await service.fetches.create(request)).id)
+    after = await service.datasets.get("bybit-btcusdt-1m")
     assert min(asked) > before.end
     assert after.version == before.version + 1
     assert np.array_equal(await stored(service, after.id), market.rows[:-50])
@@ -206,7 +206,7 @@ async def test_a_long_fetch_gives_way_to_others_and_goes_on(
 ) -> None:
     monkeypatch.setattr(fetching, "SLICE_S", 0.0)
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
-    done = await ended((await service.fetch_dataset(request)).id)
+    done = await ended((await service.fetches.create(request)).id)
     assert (done.state, done.attempt > 2) == (RunState.SUCCEEDED, True)
     assert done.report is not None
     assert done.report.bars == len(market.rows) - 100
@@ -221,9 +221,9 @@ async def test_what_is_missing_before_and_between_is_fetched(
     for begin, end in spans:
         since, until = int(market.rows[begin, 0]), int(market.rows[end, 0])
         request = workers.FetchRequest(exchange="binance", symbol="BTCUSDT", timeframe="1m", since=since, until=until, dataset="some")
-        assert (await ended((await service.fetch_dataset(request)).id)).state == RunState.SUCCEEDED
+        assert (await ended((await service.fetches.create(request)).id)).state == RunState.SUCCEEDED
     whole = workers.FetchRequest(exchange="binance", symbol="BTCUSDT", timeframe="1m", since=BEGIN, dataset="some")
-    assert (await ended((await service.fetch_dataset(whole)).id)).state == RunState.SUCCEEDED
+    assert (await ended((await service.fetches.create(whole)).id)).state == RunState.SUCCEEDED
     assert np.array_equal(await stored(service, "some"), market.rows[:-100])
 
 
@@ -242,7 +242,7 @@ async def test_a_killed_worker_costs_no_bar(
             loop.call_soon_threadsafe(far.set)
 
     server.on_candles = watch
-    accepted = await service.fetch_dataset(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
+    accepted = await service.fetches.create(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
     processes = []
 
     def start() -> None:
@@ -254,7 +254,7 @@ async def test_a_killed_worker_costs_no_bar(
         await asyncio.wait_for(far.wait(), 60)
         processes[0].send_signal(signal.SIGKILL)
         processes[0].wait()
-        half = await service.get_dataset("bybit-btcusdt-1m")
+        half = await service.datasets.get("bybit-btcusdt-1m")
         asked: list[int] = []
         server.on_candles = lambda minutes, since: asked.append(since)
         start()
@@ -277,20 +277,20 @@ async def test_a_cancelled_fetch_keeps_what_it_has_stored(
     service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended, until: Until
 ) -> None:
     server.page = 100
-    accepted = await service.fetch_dataset(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
+    accepted = await service.fetches.create(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
 
     async def some() -> bool:
-        report = (await service.get_fetch(accepted.id)).report
+        report = (await service.fetches.get(accepted.id)).report
         return report is not None and report.bars >= 1000
 
     await until(some)
-    await service.cancel_fetch(accepted.id)
+    await service.fetches.cancel(accepted.id)
     done = await ended(accepted.id)
     assert done.state == RunState.CANCELLED
     rows = await stored(service, "bybit-btcusdt-1m")
     assert np.array_equal(rows, market.rows[: len(rows)])
     with pytest.raises(workers.Conflict, match="is done"):
-        await service.cancel_fetch(accepted.id)
+        await service.fetches.cancel(accepted.id)
 
 
 @on_sqlite
@@ -299,7 +299,7 @@ async def test_what_an_exchange_has_not_fails_with_a_hint(
 ) -> None:
     async def error(**values: object) -> tuple[str, str]:
         request = workers.FetchRequest(**{"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": BEGIN} | values)  # type: ignore[arg-type]
-        done = await ended((await service.fetch_dataset(request)).id)
+        done = await ended((await service.fetches.create(request)).id)
         assert done.state == RunState.FAILED
         assert done.error is not None
         return done.error.code, done.error.hint
@@ -308,7 +308,7 @@ async def test_what_an_exchange_has_not_fails_with_a_hint(
     assert (await error(kind="inverse"))[0] == "unknown_symbol"
     assert await error(dataset=dataset.name) == ("other_market", "give the fetch another dataset")
     with pytest.raises(workers.Invalid, match="use binance"):
-        await service.fetch_dataset(workers.FetchRequest(exchange="binanse", symbol="BTCUSDT", timeframe="1m"))
+        await service.fetches.create(workers.FetchRequest(exchange="binanse", symbol="BTCUSDT", timeframe="1m"))
 
 
 @on_sqlite
@@ -325,7 +325,7 @@ async def test_an_exchange_that_stays_away_ends_dead(
     monkeypatch.setattr(Faults, "transport", lambda self: "reset")
     async with start_worker(msgspec.structs.replace(settings, max_failures=2)):
         request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
-        done = await ended((await service.fetch_dataset(request)).id)
+        done = await ended((await service.fetches.create(request)).id)
     assert (done.state, done.attempt) == (RunState.DEAD, 2)
     assert done.error is not None
     assert done.error.code == "exchange_down"
@@ -333,55 +333,55 @@ async def test_an_exchange_that_stays_away_ends_dead(
 
 async def test_equal_fetches_on_their_way_are_one(service: workers.Service) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
-    first = await service.fetch_dataset(request)
-    assert (await service.fetch_dataset(request)).id == first.id
-    await service.cancel_fetch(first.id)
-    assert (await service.fetch_dataset(request)).id != first.id
+    first = await service.fetches.create(request)
+    assert (await service.fetches.create(request)).id == first.id
+    await service.fetches.cancel(first.id)
+    assert (await service.fetches.create(request)).id != first.id
     keyed = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="5m")
-    second = await service.fetch_dataset(keyed, workers.RunOptions(key="mine"))
-    await service.cancel_fetch(second.id)
-    assert (await service.fetch_dataset(keyed, workers.RunOptions(key="mine"))).id == second.id
-    assert len((await service.list_fetches()).items) == 3
+    second = await service.fetches.create(keyed, workers.RunOptions(key="mine"))
+    await service.fetches.cancel(second.id)
+    assert (await service.fetches.create(keyed, workers.RunOptions(key="mine"))).id == second.id
+    assert len((await service.fetches.list()).items) == 3
 
 
 async def test_a_schedule_keeps_a_dataset_fresh(
     service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, until: Until
 ) -> None:
     request = workers.ScheduleRequest(fetch=workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
-    schedule = await service.create_schedule(request)
+    schedule = await service.fetches.create_schedule(request)
 
     async def holds(bars: int) -> bool:
-        return any(dataset.rows == bars for dataset in await service.list_datasets())
+        return any(dataset.rows == bars for dataset in (await service.datasets.list()).items)
 
     await until(lambda: holds(len(market.rows) - 100))
     server.now_ms = just_after(market.rows)
-    async with service.database.write() as session:
+    async with service.resources.database.write() as session:
         await session.execute(sa.update(ScheduleRow).values(next_at=0))
     await until(lambda: holds(len(market.rows)))
-    assert (await service.get_schedule(schedule.id)).next_at > schedule.next_at
+    assert (await service.fetches.get_schedule(schedule.id)).next_at > schedule.next_at
     with pytest.raises(workers.Conflict, match="has a schedule"):
-        await service.create_schedule(request)
-    await service.delete_schedule(schedule.id)
-    assert await service.list_schedules() == ()
+        await service.fetches.create_schedule(request)
+    await service.fetches.delete_schedule(schedule.id)
+    assert (await service.fetches.list_schedules()).items == ()
 
 
 async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(service: workers.Service) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
-    schedule = await service.create_schedule(workers.ScheduleRequest(fetch=request))
-    assert sum(await asyncio.gather(*(schedules.ask_due(service.database) for _ in range(5)))) == 1
+    schedule = await service.fetches.create_schedule(workers.ScheduleRequest(fetch=request))
+    assert sum(await asyncio.gather(*(schedules.ask_due(service.resources.database) for _ in range(5)))) == 1
     for _ in range(3):
-        async with service.database.write() as session:
+        async with service.resources.database.write() as session:
             await session.execute(sa.update(ScheduleRow).values(next_at=0))
-        assert await schedules.ask_due(service.database) == 0, "the one before has not ended"
-    async with service.database.read() as session:
+        assert await schedules.ask_due(service.resources.database) == 0, "the one before has not ended"
+    async with service.resources.database.read() as session:
         assert await session.scalar(sa.select(sa.func.count()).select_from(RunRow)) == 1
-    first = (await service.get_schedule(schedule.id)).last_fetch
+    first = (await service.fetches.get_schedule(schedule.id)).last_fetch
     assert first is not None
-    await service.cancel_fetch(first)
-    async with service.database.write() as session:
+    await service.fetches.cancel(first)
+    async with service.resources.database.write() as session:
         await session.execute(sa.update(ScheduleRow).values(next_at=0))
-    assert await schedules.ask_due(service.database) == 1
-    again = await service.get_schedule(schedule.id)
+    assert await schedules.ask_due(service.resources.database) == 1
+    again = await service.fetches.get_schedule(schedule.id)
     assert again.last_fetch != first
     assert again.next_at % MINUTE >= candles.SETTLE_MS, "an exchange is asked when the candle is closed for good"
 
@@ -396,7 +396,7 @@ async def test_a_million_bars_of_a_misbehaving_exchange_are_exactly_its_true_ser
     with ExchangeServer({"linear": truth}, now_ms=just_after(truth.rows), faults=Faults.all(7, 0.02, too_many=0.005)) as server:
         async with start_worker(msgspec.structs.replace(settings, exchange_proxy_url=server.url)):
             request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", kind="linear", since=BEGIN, funding=True)
-            done = await ended((await service.fetch_dataset(request)).id, 1200)
+            done = await ended((await service.fetches.create(request)).id, 1200)
     assert done.state == RunState.SUCCEEDED, done.error
     assert np.array_equal(await stored(service, done.dataset), truth.rows)
     assert np.array_equal(await stored(service, done.dataset, "funding"), truth.funding)

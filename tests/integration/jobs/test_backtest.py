@@ -62,7 +62,7 @@ def processes(settings: workers.Settings) -> Iterator[Processes]:
 
 def running(service: workers.Service, run_id: str) -> Callable[[], Awaitable[bool]]:
     async def condition() -> bool:
-        return (await service.get_run(run_id)).state == RunState.RUNNING
+        return (await service.backtests.get(run_id)).state == RunState.RUNNING
 
     return condition
 
@@ -75,7 +75,7 @@ async def test_a_run_gives_what_the_library_gives(
     cross: bt.Strategy,
     finished: Finished,
 ) -> None:
-    accepted = await service.submit_backtest(request_)
+    accepted = await service.backtests.submit(request_)
     assert accepted.state == RunState.QUEUED
     run = await finished(accepted.id)
     expected = bt.backtest(bars, cross)
@@ -85,20 +85,20 @@ async def test_a_run_gives_what_the_library_gives(
     assert run.stages.kernel_ms > 0
     assert (run.result.digest, run.result.metrics) == (expected.digest, expected.metrics)
     assert run.fingerprint == run.result.fingerprint == expected.fingerprint
-    page = await service.trades(run.id, offset=1, limit=3)
+    page = await service.backtests.get_trades(run.id, offset=1, limit=3)
     assert page.items == tuple(expected.trades)[1:4]
     assert page.total == len(expected.trades)
-    equity = await service.equity(run.id)
+    equity = await service.backtests.get_equity(run.id)
     assert (list(equity.time), list(equity.equity)) == (expected.time.tolist(), expected.equity.tolist())
 
 
 async def test_thinned_equity_keeps_its_ends_and_its_extremes(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
-    run = await finished((await service.submit_backtest(request_)).id)
-    whole = await service.equity(run.id)
+    run = await finished((await service.backtests.submit(request_)).id)
+    whole = await service.backtests.get_equity(run.id)
     for points in (2, 3, 50, 1999):
-        thin = await service.equity(run.id, points=points)
+        thin = await service.backtests.get_equity(run.id, points=points)
         assert len(thin.time) <= points
         assert thin.total == len(whole.time)
         assert set(zip(thin.time, thin.equity, strict=True)) <= set(zip(whole.time, whole.equity, strict=True))
@@ -110,22 +110,22 @@ async def test_thinned_equity_keeps_its_ends_and_its_extremes(
 async def test_an_equal_submission_is_answered_without_a_job(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
-    first = await finished((await service.submit_backtest(request_)).id)
-    again = await service.submit_backtest(request_)
+    first = await finished((await service.backtests.submit(request_)).id)
+    again = await service.backtests.submit(request_)
     assert (again.state, again.cached) == (RunState.SUCCEEDED, True)
     assert again.result == first.result
-    await service.queue.redis.flushall()
-    assert (await service.submit_backtest(request_)).result == first.result, "a Redis without the cache is merely slower"
+    await service.resources.queue.redis.flushall()
+    assert (await service.backtests.submit(request_)).result == first.result, "a Redis without the cache is merely slower"
 
 
 async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_digest(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
-    first = await finished((await service.submit_backtest(request_)).id)
+    first = await finished((await service.backtests.submit(request_)).id)
     assert first.result is not None
     if first.result.engine == "python":
         pytest.skip("the compiled kernel is not installed")
-    other = await finished((await service.submit_backtest(msgspec.structs.replace(request_, engine="python"))).id)
+    other = await finished((await service.backtests.submit(msgspec.structs.replace(request_, engine="python"))).id)
     assert other.result is not None
     assert (other.cached, other.result.engine, other.result.digest) == (False, "python", first.result.digest)
 
@@ -133,28 +133,28 @@ async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_dig
 async def test_a_result_whose_files_are_gone_is_computed_again(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, settings: workers.Settings, finished: Finished
 ) -> None:
-    first = await finished((await service.submit_backtest(request_)).id)
-    found = await service.results.load(first.fingerprint)
+    first = await finished((await service.backtests.submit(request_)).id)
+    found = await service.resources.results.load(first.fingerprint)
     assert found is not None
-    service.artifacts.delete([found.trades or ""])
+    service.resources.artifacts.delete([found.trades or ""])
     with pytest.raises(workers.Conflict, match="run it again"):
-        await service.trades(first.id)
-    again = await finished((await service.submit_backtest(request_)).id)
+        await service.backtests.get_trades(first.id)
+    again = await finished((await service.backtests.submit(request_)).id)
     assert (again.state, again.cached) == (RunState.SUCCEEDED, False)
-    assert (await service.trades(first.id)).total > 0
+    assert (await service.backtests.get_trades(first.id)).total > 0
 
 
 async def test_a_failing_run_keeps_its_reason_and_is_not_tried_again(
     service: workers.Service, worker: lease.LeaseWorker, dataset: workers.Dataset, finished: Finished
 ) -> None:
     finer_than_the_bars = bt.Strategy(entry_long="close > open", timeframe="1m")
-    accepted = await service.submit_backtest(workers.BacktestRequest(dataset=dataset.id, strategy=finer_than_the_bars))
+    accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=finer_than_the_bars))
     run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.FAILED, 1)
     assert run.error is not None
     assert (run.error.code, run.error.where) == ("invalid_strategy", "timeframe")
     with pytest.raises(workers.Conflict, match="has failed"):
-        await service.trades(run.id)
+        await service.backtests.get_trades(run.id)
 
 
 async def test_a_run_whose_bars_are_gone_fails_and_says_so(
@@ -165,9 +165,9 @@ async def test_a_run_whose_bars_are_gone_fails_and_says_so(
     settings: workers.Settings,
     finished: Finished,
 ) -> None:
-    (stored,) = service.artifacts.every()
+    (stored,) = service.resources.artifacts.every()
     artifacts.Folder(settings.folder / "artifacts").path(stored.hash).write_bytes(b"PAR1 no more")
-    run = await finished((await service.submit_backtest(request_)).id)
+    run = await finished((await service.backtests.submit(request_)).id)
     assert run.state == RunState.FAILED
     assert run.error is not None
     assert run.error.code == "dataset_damaged"
@@ -189,11 +189,11 @@ async def test_a_run_is_tried_again_when_the_machine_fails_and_dead_when_it_keep
         return save(folder, result)
 
     monkeypatch.setattr(results, "save", full_disk)
-    run = await finished((await service.submit_backtest(request_)).id)
+    run = await finished((await service.backtests.submit(request_)).id)
     assert (run.state, run.attempt, run.error) == (RunState.SUCCEEDED, 3, None)
     failures += [OSError(28, "No space left on device")] * 100
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
-    dead = await finished((await service.submit_backtest(other)).id)
+    dead = await finished((await service.backtests.submit(other)).id)
     assert (dead.state, dead.attempt) == (RunState.DEAD, settings.max_failures)
     assert dead.error is not None
     assert dead.error.code == "machine"
@@ -210,7 +210,7 @@ async def test_a_fault_of_ours_fails_the_run_without_telling_its_insides(
         raise type("PanicException", (BaseException,), {})("secret insides")
 
     monkeypatch.setattr(bt, "backtest", panic)
-    run = await finished((await service.submit_backtest(request_)).id)
+    run = await finished((await service.backtests.submit(request_)).id)
     assert run.state == RunState.FAILED
     assert run.error is not None
     assert run.error.code == "internal"
@@ -225,53 +225,53 @@ async def test_a_run_that_takes_too_long_fails(
     finished: Finished,
 ) -> None:
     async with start_worker(msgspec.structs.replace(settings, job_timeout_s=0.1)):
-        run = await finished((await service.submit_backtest(slow_request)).id)
+        run = await finished((await service.backtests.submit(slow_request)).id)
     assert run.state == RunState.FAILED
     assert run.error is not None
     assert run.error.code == "timeout"
 
 
 async def test_a_waiting_run_is_cancelled_at_once(service: workers.Service, request_: workers.BacktestRequest, until: Until) -> None:
-    run = await service.submit_backtest(request_)
+    run = await service.backtests.submit(request_)
 
     async def sent() -> bool:
-        return (await service.queue_metrics()).ready == 1
+        return (await service.queue.get_metrics()).ready == 1
 
     await until(sent)
-    assert (await service.cancel_run(run.id)).state == RunState.CANCELLED
-    assert (await service.queue_metrics()).ready == 0
+    assert (await service.backtests.cancel(run.id)).state == RunState.CANCELLED
+    assert (await service.queue.get_metrics()).ready == 0
     with pytest.raises(workers.Conflict, match="cancelled"):
-        await service.cancel_run(run.id)
+        await service.backtests.cancel(run.id)
 
 
 async def test_a_running_run_is_cancelled_in_the_kernel(
     service: workers.Service, worker: lease.LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
-    accepted = await service.submit_backtest(slow_request)
+    accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
-    assert (await service.cancel_run(accepted.id)).cancel_requested
+    assert (await service.backtests.cancel(accepted.id)).cancel_requested
     run = await finished(accepted.id)
     assert (run.state, run.result) == (RunState.CANCELLED, None)
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         assert await store.result(session, run.fingerprint) is None
 
 
 async def test_a_job_delivered_twice_runs_once(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished, until: Until
 ) -> None:
-    accepted = await service.submit_backtest(request_)
+    accepted = await service.backtests.submit(request_)
     job = QueuedJob("backtest", accepted.id, 1)
-    await service.queue.enqueue([job, job])
+    await service.resources.queue.enqueue([job, job])
     await finished(accepted.id)
 
     async def settled() -> bool:
-        metrics = await service.queue_metrics()
+        metrics = await service.queue.get_metrics()
         return (metrics.ready, metrics.running) == (0, 0)
 
     await until(settled)
-    await service.queue.enqueue([job])
+    await service.resources.queue.enqueue([job])
     await until(settled)
-    run = await service.get_run(accepted.id)
+    run = await service.backtests.get(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
 
 
@@ -288,9 +288,9 @@ async def test_a_relay_that_died_between_commit_and_sending_is_mended(
 
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "send", dies)
-        accepted = await service.submit_backtest(request_)
+        accepted = await service.backtests.submit(request_)
         await asyncio.sleep(0)
-    assert await service.queue.missing([(accepted.id, 1)])
+    assert await service.resources.queue.missing([(accepted.id, 1)])
     async with start_worker(settings):  # its relay finds what is left in the outbox
         assert (await finished(accepted.id)).state == RunState.SUCCEEDED
 
@@ -298,8 +298,8 @@ async def test_a_relay_that_died_between_commit_and_sending_is_mended(
 async def test_a_relay_that_died_between_sending_and_marking_does_no_harm(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
-    accepted = await service.submit_backtest(request_)
-    await service.queue.enqueue([QueuedJob("backtest", accepted.id, 1)])
+    accepted = await service.backtests.submit(request_)
+    await service.resources.queue.enqueue([QueuedJob("backtest", accepted.id, 1)])
     async with start_worker(settings):
         run = await finished(accepted.id)
         assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
@@ -313,15 +313,15 @@ async def test_a_relay_whose_clock_is_behind_delays_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "send", dies)
-        await service.submit_backtest(request_)
+        await service.backtests.submit(request_)
         await asyncio.sleep(0)
     monkeypatch.setattr(outbox, "now_ms", lambda: now_ms() - 30_000)
-    await outbox.send(service.database, service.queue)
-    assert (await service.queue.figures())[:2] == (1, 0)
-    await service.queue.redis.flushall()
+    await outbox.send(service.resources.database, service.resources.queue)
+    assert (await service.resources.queue.figures())[:2] == (1, 0)
+    await service.resources.queue.redis.flushall()
     monkeypatch.setattr(outbox, "GRACE_MS", -40_000)
-    assert await outbox.reconcile(service.database, service.queue, lease_ms=1000, now=lambda: now_ms() - 30_000) == 1
-    assert (await service.queue.figures())[:2] == (1, 0)
+    assert await outbox.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() - 30_000) == 1
+    assert (await service.resources.queue.figures())[:2] == (1, 0)
 
 
 async def test_the_reconciler_brings_back_what_redis_lost(
@@ -333,13 +333,13 @@ async def test_the_reconciler_brings_back_what_redis_lost(
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    accepted = await service.submit_backtest(request_)
+    accepted = await service.backtests.submit(request_)
 
     async def sent() -> bool:
-        return not await service.queue.missing([(accepted.id, 1)])
+        return not await service.resources.queue.missing([(accepted.id, 1)])
 
     await until(sent)
-    await service.queue.redis.flushall()
+    await service.resources.queue.redis.flushall()
     monkeypatch.setattr(outbox, "GRACE_MS", 0)
     async with start_worker(settings):
         run = await finished(accepted.id)
@@ -349,9 +349,9 @@ async def test_the_reconciler_brings_back_what_redis_lost(
 async def test_a_running_job_survives_an_emptied_redis(
     service: workers.Service, worker: lease.LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
-    accepted = await service.submit_backtest(slow_request)
+    accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
-    await service.queue.redis.flushall()
+    await service.resources.queue.redis.flushall()
     run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
 
@@ -364,9 +364,9 @@ async def test_a_killed_worker_s_run_is_taken_over(
     finished: Finished,
 ) -> None:
     first = processes.start()
-    accepted = await service.submit_backtest(slow_request)
+    accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
-    killed = (await service.get_run(accepted.id)).worker
+    killed = (await service.backtests.get(accepted.id)).worker
     first.kill()
     first.wait()
     processes.start()
@@ -379,7 +379,7 @@ async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
     service: workers.Service, processes: Processes, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     first = processes.start()
-    accepted = await service.submit_backtest(slow_request)
+    accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
     first.send_signal(signal.SIGSTOP)
     processes.start()
@@ -388,20 +388,20 @@ async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
     first.send_signal(signal.SIGCONT)
     first.terminate()
     assert await asyncio.to_thread(first.wait, 30) == 0
-    assert await service.get_run(accepted.id) == run
+    assert await service.backtests.get(accepted.id) == run
 
 
 async def test_a_terminated_worker_hands_its_run_over(
     service: workers.Service, processes: Processes, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     first = processes.start()
-    accepted = await service.submit_backtest(slow_request)
+    accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
     first.terminate()
     assert await asyncio.to_thread(first.wait, 30) == 0
-    waiting = await service.get_run(accepted.id)
+    waiting = await service.backtests.get(accepted.id)
     assert waiting.state == RunState.QUEUED
-    assert not await service.queue.missing([(accepted.id, 2)]), job_id(accepted.id, 2)
+    assert not await service.resources.queue.missing([(accepted.id, 2)]), job_id(accepted.id, 2)
     processes.start()
     run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
@@ -410,8 +410,8 @@ async def test_a_terminated_worker_hands_its_run_over(
 async def test_a_run_that_kills_every_worker_ends_dead(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
-    accepted = await service.submit_backtest(request_)
-    async with service.database.write() as session:
+    accepted = await service.backtests.submit(request_)
+    async with service.resources.database.write() as session:
         for i in range(settings.max_failures):
             assert await store.start(session, accepted.id, 1, worker=f"killed-{i}")
     async with start_worker(settings):
@@ -430,14 +430,14 @@ async def test_a_killed_worker_s_run_that_redis_lost_as_well_is_mended(
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    accepted = await service.submit_backtest(request_)
+    accepted = await service.backtests.submit(request_)
 
     async def sent() -> bool:
-        return (await service.queue_metrics()).outbox == 0
+        return (await service.queue.get_metrics()).outbox == 0
 
     await until(sent)
-    await service.queue.redis.flushall()
-    async with service.database.write() as session:
+    await service.resources.queue.redis.flushall()
+    async with service.resources.database.write() as session:
         assert await store.start(session, accepted.id, 1, worker="killed")
     monkeypatch.setattr(outbox, "GRACE_MS", 0)
     async with start_worker(settings):
@@ -448,10 +448,10 @@ async def test_a_killed_worker_s_run_that_redis_lost_as_well_is_mended(
 async def test_a_cancelled_run_whose_worker_died_ends_cancelled(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
-    accepted = await service.submit_backtest(request_)
-    async with service.database.write() as session:
+    accepted = await service.backtests.submit(request_)
+    async with service.resources.database.write() as session:
         assert await store.start(session, accepted.id, 1, worker="killed")
-    assert (await service.cancel_run(accepted.id)).state == RunState.RUNNING
+    assert (await service.backtests.cancel(accepted.id)).state == RunState.RUNNING
     async with start_worker(settings):
         assert (await finished(accepted.id)).state == RunState.CANCELLED
 
@@ -459,22 +459,22 @@ async def test_a_cancelled_run_whose_worker_died_ends_cancelled(
 async def test_a_run_that_ends_while_the_reconciler_looks_is_not_sent_again(
     service: workers.Service, request_: workers.BacktestRequest, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accepted = await service.submit_backtest(request_)
+    accepted = await service.backtests.submit(request_)
 
     async def sent() -> bool:
-        return (await service.queue_metrics()).outbox == 0
+        return (await service.queue.get_metrics()).outbox == 0
 
     await until(sent)
-    missing = service.queue.missing
+    missing = service.resources.queue.missing
 
     async def ends_meanwhile(jobs: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        await service.cancel_run(accepted.id)
+        await service.backtests.cancel(accepted.id)
         return await missing(jobs)
 
-    monkeypatch.setattr(service.queue, "missing", ends_meanwhile)
+    monkeypatch.setattr(service.resources.queue, "missing", ends_meanwhile)
     monkeypatch.setattr(outbox, "GRACE_MS", -1000)
-    assert await outbox.reconcile(service.database, service.queue, lease_ms=1000) == 0
-    assert (await service.queue_metrics()).ready == 0
+    assert await outbox.reconcile(service.resources.database, service.resources.queue, lease_ms=1000) == 0
+    assert (await service.queue.get_metrics()).ready == 0
 
 
 async def test_a_run_outlives_a_restart_of_redis(
@@ -489,15 +489,15 @@ async def test_a_run_outlives_a_restart_of_redis(
     path = tmp_path / "bars.parquet"
     bt.synthetic(40_000).to_polars().write_parquet(path)
     async with workers.open_service(named) as service, start_worker(named):
-        dataset = await service.create_dataset("d", path)
-        accepted = await service.submit_backtest(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
+        dataset = await service.datasets.create("d", path)
+        accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
         async with asyncio.timeout(60):
             while not await running(service, accepted.id)():
                 await asyncio.sleep(0.005)
             await asyncio.to_thread(own_valkey.stop)
             await asyncio.to_thread(own_valkey.start)
-            while (run := await service.get_run(accepted.id)).finished_at is None:
+            while (run := await service.backtests.get(accepted.id)).finished_at is None:
                 await asyncio.sleep(0.01)
-            while sum((await service.queue.figures())[:3]):
+            while sum((await service.resources.queue.figures())[:3]):
                 await asyncio.sleep(0.01)
     assert run.state == RunState.SUCCEEDED

@@ -47,10 +47,10 @@ async def test_a_run_apart_gives_the_same(
     service: workers.Service, isolated: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     async with start_worker(isolated):
-        run = await finished((await service.submit_backtest(msgspec.structs.replace(request_, engine="python"))).id)
+        run = await finished((await service.backtests.submit(msgspec.structs.replace(request_, engine="python"))).id)
         wrong = bt.Strategy(entry_long="close > open", timeframe="1m")
         bad = msgspec.structs.replace(request_, strategy=wrong, engine="python")
-        failed = await finished((await service.submit_backtest(bad)).id)
+        failed = await finished((await service.backtests.submit(bad)).id)
     bars = bt.synthetic(2000)
     assert isinstance(request_.strategy, bt.Strategy)
     expected = bt.backtest(bars, request_.strategy)
@@ -70,15 +70,15 @@ async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
 ) -> None:
     path = tmp_path / "long.parquet"
     bt.synthetic(1_000_000, timeframe="1m").to_polars().write_parquet(path)
-    dataset = await service.create_dataset("very long", path)
+    dataset = await service.datasets.create("very long", path)
     async with start_worker(isolated):
-        accepted = await service.submit_backtest(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
-        async for told in await service.follow_run(accepted.id):
+        accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
+        async for told in await service.backtests.follow(accepted.id):
             if told.event and told.event.fraction:
                 break
         assert len(kernels()) == 1
         began = time.monotonic()
-        await service.cancel_run(accepted.id)
+        await service.backtests.cancel(accepted.id)
         assert (await finished(accepted.id)).state == RunState.CANCELLED
         assert time.monotonic() - began < 10
         assert kernels() == []
@@ -94,7 +94,7 @@ async def test_a_kernel_that_dies_is_tried_again_and_dead_when_it_keeps_dying(
 ) -> None:
     monkeypatch.setattr(isolated_kernel.sys, "executable", "/bin/false")
     async with start_worker(msgspec.structs.replace(isolated, max_failures=2)):
-        run = await finished((await service.submit_backtest(msgspec.structs.replace(request_, engine="python"))).id)
+        run = await finished((await service.backtests.submit(msgspec.structs.replace(request_, engine="python"))).id)
     assert run.error is not None
     assert (run.state, run.attempt, run.error.code) == (RunState.DEAD, 2, "machine")
 

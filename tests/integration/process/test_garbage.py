@@ -32,38 +32,40 @@ def orphan(kept_in: artifacts.Artifacts, content: bytes = b"of nobody") -> str:
 async def test_files_that_nothing_names_are_deleted_and_others_stay(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
-    run = await finished((await service.submit_backtest(request_)).id)
-    names = {kept.hash for kept in service.artifacts.every()}
+    run = await finished((await service.backtests.submit(request_)).id)
+    names = {kept.hash for kept in service.resources.artifacts.every()}
     assert len(names) >= 3, "bars, trades and equity"
-    orphan(service.artifacts)
-    assert await sweep(service.database, service.artifacts, older_than_s=3600) == 0, "it may belong to a row that is not committed yet"
-    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
-    assert {kept.hash for kept in service.artifacts.every()} == names
-    assert (await service.trades(run.id)).total > 0
+    orphan(service.resources.artifacts)
+    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0, (
+        "it may belong to a row that is not committed yet"
+    )
+    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
+    assert {kept.hash for kept in service.resources.artifacts.every()} == names
+    assert (await service.backtests.get_trades(run.id)).total > 0
 
 
 async def test_a_clock_that_is_ahead_makes_no_file_old(service: workers.Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    orphan(service.artifacts)
+    orphan(service.resources.artifacts)
     honest = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: honest() + 7200 * 10**9)
-    assert await sweep(service.database, service.artifacts, older_than_s=3600) == 0
-    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
+    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0
+    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
 
 
 async def test_the_files_of_a_forgotten_dataset_go(service: workers.Service, dataset: workers.Dataset) -> None:
-    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 0
-    await service.data.delete(dataset.id)
-    assert await sweep(service.database, service.artifacts, older_than_s=-1) == 1
-    assert list(service.artifacts.every()) == []
+    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 0
+    await service.resources.data.delete(dataset.id)
+    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
+    assert list(service.resources.artifacts.every()) == []
 
 
 async def test_a_worker_sweeps_by_itself(
     service: workers.Service, settings: workers.Settings, start_worker: StartWorker, until: Until
 ) -> None:
-    orphan(service.artifacts)
+    orphan(service.resources.artifacts)
 
     async def gone() -> bool:
-        return not list(service.artifacts.every())
+        return not list(service.resources.artifacts.every())
 
     async with start_worker(msgspec.structs.replace(settings, sweep_s=0.1)):
         await until(gone)

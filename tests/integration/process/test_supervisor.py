@@ -118,10 +118,10 @@ import python_core as bt, workers
 
 async def main():
     async with workers.open_service(workers.Settings.from_env()) as service:
-        await service.create_dataset("d", pathlib.Path(sys.argv[1]))
+        await service.datasets.create("d", pathlib.Path(sys.argv[1]))
         for i in range(20):
             strategy = bt.Strategy(entry_long="crossover(close, sma(close, n))", params={"n": 2 + i})
-            await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=strategy))
+            await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=strategy))
 
 asyncio.run(main())
 """
@@ -134,7 +134,7 @@ asyncio.run(main())
         "import asyncio, workers\n"
         "async def main():\n"
         "    async with workers.open_service(workers.Settings.from_env()) as service:\n"
-        "        print((await service.queue_metrics()).runs[workers.RunState.SUCCEEDED])\n"
+        "        print((await service.queue.get_metrics()).runs[workers.RunState.SUCCEEDED])\n"
         "asyncio.run(main())\n"
     )
     counted = subprocess.run([sys.executable, "-c", count], env=environ, check=True, timeout=60, capture_output=True, text=True)
@@ -151,9 +151,9 @@ def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port:
         eventually(lambda: answers(port), within_s=40)
         client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
 
-        def submit(i: int, **terms: str) -> str:
+        def submit(i: int, **options: str) -> str:
             body = {"dataset": "d", "strategy": {"entry_long": f"close > sma(close, {i + 5})"}, "engine": "python"}
-            return str(client.post("/backtests", json=body, params=terms).raise_for_status().json()["id"])
+            return str(client.post("/backtests", json=body, params=options).raise_for_status().json()["id"])
 
         urgent = submit(0, priority="high")
         runs = [submit(i) for i in range(1, 7)]

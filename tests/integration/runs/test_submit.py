@@ -28,42 +28,42 @@ pytestmark = pytest.mark.anyio
 
 
 async def count(service: workers.Service, table: type) -> int:
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         return await session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
 
 async def test_a_key_gives_the_same_run_and_refuses_another_request(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    terms = RunOptions(key="monday")
-    first = await service.submit_backtest(request_, terms)
-    assert (await service.submit_backtest(request_, terms)).id == first.id
+    options = RunOptions(key="monday")
+    first = await service.backtests.submit(request_, options)
+    assert (await service.backtests.submit(request_, options)).id == first.id
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
     with pytest.raises(workers.Conflict, match="another request"):
-        await service.submit_backtest(other, terms)
-    assert (await service.submit_backtest(other, RunOptions(key="tuesday"))).id != first.id
-    assert (await service.submit_backtest(other, RunOptions(key="monday", owner="another"))).id != first.id, (
+        await service.backtests.submit(other, options)
+    assert (await service.backtests.submit(other, RunOptions(key="tuesday"))).id != first.id
+    assert (await service.backtests.submit(other, RunOptions(key="monday", owner="another"))).id != first.id, (
         "each owner has keys of his own"
     )
 
 
 async def test_one_key_used_by_many_at_once_gives_one_run(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    runs = await asyncio.gather(*(service.submit_backtest(request_, RunOptions(key="k")) for _ in range(20)))
+    runs = await asyncio.gather(*(service.backtests.submit(request_, RunOptions(key="k")) for _ in range(20)))
     assert len({run.id for run in runs}) == 1
-    assert len((await service.list_runs()).items) == 1
+    assert len((await service.backtests.list()).items) == 1
 
 
 async def test_a_key_of_a_refused_request_is_not_used_up(service: workers.Service, request_: workers.BacktestRequest) -> None:
     with pytest.raises(workers.NotFound):
-        await service.submit_backtest(msgspec.structs.replace(request_, dataset="none"), RunOptions(key="k"))
-    await service.submit_backtest(request_, RunOptions(key="k"))
+        await service.backtests.submit(msgspec.structs.replace(request_, dataset="none"), RunOptions(key="k"))
+    await service.backtests.submit(request_, RunOptions(key="k"))
 
 
 async def test_a_key_is_forgotten_in_time(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await service.submit_backtest(request_, RunOptions(key="k"))
+    first = await service.backtests.submit(request_, RunOptions(key="k"))
     monkeypatch.setattr(idempotency, "KEPT_MS", -1)
-    assert (await service.submit_backtest(request_, RunOptions(key="k"))).id != first.id
-    async with service.database.write() as session:
+    assert (await service.backtests.submit(request_, RunOptions(key="k"))).id != first.id
+    async with service.resources.database.write() as session:
         await idempotency.forget_old(session)
     assert await count(service, KeyRow) == 0
 
@@ -71,60 +71,60 @@ async def test_a_key_is_forgotten_in_time(
 FETCH = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=0)
 
 
-@pytest.mark.parametrize("terms", [RunOptions(), RunOptions(key="k"), RunOptions(key="k", run_at=now_ms() + 3_600_000)])
-async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service, terms: RunOptions) -> None:
-    asked = await asyncio.gather(*(service.fetch_dataset(FETCH, terms) for _ in range(20)))
+@pytest.mark.parametrize("options", [RunOptions(), RunOptions(key="k"), RunOptions(key="k", run_at=now_ms() + 3_600_000)])
+async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service, options: RunOptions) -> None:
+    asked = await asyncio.gather(*(service.fetches.create(FETCH, options) for _ in range(20)))
     assert len({fetch.id for fetch in asked}) == 1
-    assert len((await service.list_fetches()).items) == 1
+    assert len((await service.fetches.list()).items) == 1
 
 
 async def test_of_two_fetches_under_one_key_at_once_one_is_refused(service: workers.Service) -> None:
     other = msgspec.structs.replace(FETCH, symbol="ETHUSDT")
-    asks = [service.fetch_dataset(request, RunOptions(key="k")) for request in (FETCH, other) * 10]
+    asks = [service.fetches.create(request, RunOptions(key="k")) for request in (FETCH, other) * 10]
     asked = await asyncio.gather(*asks, return_exceptions=True)
     kinds = Counter(type(answer) for answer in asked)
     assert kinds == {workers.Fetch: 10, workers.Conflict: 10}
-    assert len((await service.list_fetches()).items) == 1
+    assert len((await service.fetches.list()).items) == 1
 
 
 async def test_a_hundred_equal_submissions_at_once_run_one_job(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
-    accepted = await asyncio.gather(*(service.submit_backtest(request_) for _ in range(100)))
+    accepted = await asyncio.gather(*(service.backtests.submit(request_) for _ in range(100)))
     ended = [await finished(run.id) for run in accepted]
     assert {run.state for run in ended} == {RunState.SUCCEEDED}
     assert len({run.result.digest for run in ended if run.result}) == 1
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         started = (await session.execute(sa.select(AttemptRow.run_id, AttemptRow.attempt, AttemptRow.outcome))).all()
     assert len(started) == 1, started
     assert Counter(run.cached for run in ended) == {True: 99, False: 1}
 
 
 async def test_followers_go_with_their_leader_and_end_as_it_does(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    leader, follower = [await service.submit_backtest(request_) for _ in range(2)]
+    leader, follower = [await service.backtests.submit(request_) for _ in range(2)]
     assert (leader.follows, follower.follows) == (None, leader.id)
     assert await count(service, OutboxRow) <= 1
 
     async def state() -> RunState:
-        return (await service.get_run(follower.id)).state
+        return (await service.backtests.get(follower.id)).state
 
     error = workers.RunError(code="machine", message="it broke")
-    async with service.database.write() as session:
+    async with service.resources.database.write() as session:
         started = await store.start(session, leader.id, 1, worker="w")
     assert started is not None
     assert await state() == RunState.RUNNING
-    late = await service.submit_backtest(request_)
+    late = await service.backtests.submit(request_)
     assert (late.follows, late.state) == (leader.id, RunState.RUNNING)
-    async with service.database.write() as session:
+    async with service.resources.database.write() as session:
         await store.requeue(session, started, RunState.RETRYING, error=error)
     assert await state() == RunState.RETRYING
-    async with service.database.write() as session:
+    async with service.resources.database.write() as session:
         started = await store.start(session, leader.id, 2, worker="w")
         assert started is not None
         await store.finish(session, started, RunState.FAILED, error=error)
     for run in (leader, follower, late):
-        assert ((await service.get_run(run.id)).state, (await service.get_run(run.id)).error) == (RunState.FAILED, error)
-    assert (await service.submit_backtest(request_)).follows is None, "what has ended leads nobody"
+        assert ((await service.backtests.get(run.id)).state, (await service.backtests.get(run.id)).error) == (RunState.FAILED, error)
+    assert (await service.backtests.submit(request_)).follows is None, "what has ended leads nobody"
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -137,17 +137,17 @@ async def test_when_the_leader_is_cancelled_another_leads_on(
     until: Until,
     running: bool,
 ) -> None:
-    leader, second, third = [await service.submit_backtest(slow_request) for _ in range(3)]
+    leader, second, third = [await service.backtests.submit(slow_request) for _ in range(3)]
 
     async def is_running() -> bool:
-        return (await service.get_run(leader.id)).state == RunState.RUNNING
+        return (await service.backtests.get(leader.id)).state == RunState.RUNNING
 
     if not running:
-        await service.cancel_run(leader.id)
+        await service.backtests.cancel(leader.id)
     async with start_worker(settings):
         if running:
             await until(is_running)
-            await service.cancel_run(leader.id)
+            await service.backtests.cancel(leader.id)
         ended = [await finished(run.id) for run in (leader, second, third)]
     assert [run.state for run in ended] == [RunState.CANCELLED, RunState.SUCCEEDED, RunState.SUCCEEDED]
     assert [run.cached for run in ended] == [False, False, True]
@@ -156,21 +156,21 @@ async def test_when_the_leader_is_cancelled_another_leads_on(
 async def test_a_cancelled_follower_leaves_the_others_alone(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
-    runs = [await service.submit_backtest(request_) for _ in range(3)]
-    assert (await service.cancel_run(runs[1].id)).state == RunState.CANCELLED
+    runs = [await service.backtests.submit(request_) for _ in range(3)]
+    assert (await service.backtests.cancel(runs[1].id)).state == RunState.CANCELLED
     async with start_worker(settings):
         states = [(await finished(run.id)).state for run in runs]
     assert states == [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SUCCEEDED]
 
 
 async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: workers.Service, request_: workers.BacktestRequest) -> None:
-    low = await service.submit_backtest(request_, RunOptions(priority=workers.Priority.LOW))
-    high = await service.submit_backtest(request_, RunOptions(priority=workers.Priority.HIGH))
-    normal = await service.submit_backtest(request_)
+    low = await service.backtests.submit(request_, RunOptions(priority=workers.Priority.LOW))
+    high = await service.backtests.submit(request_, RunOptions(priority=workers.Priority.HIGH))
+    normal = await service.backtests.submit(request_)
     assert (high.follows, normal.follows) == (None, high.id)
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
-    later = await service.submit_backtest(other, RunOptions(run_at=now_ms() + 60_000))
-    assert (await service.submit_backtest(other)).follows is None
+    later = await service.backtests.submit(other, RunOptions(run_at=now_ms() + 60_000))
+    assert (await service.backtests.submit(other)).follows is None
     assert later.follows is low.follows is None
 
 
@@ -179,26 +179,26 @@ async def test_a_run_due_at_once_is_followed_though_the_clock_of_who_accepted_it
 ) -> None:
     with monkeypatch.context() as ahead:
         ahead.setattr(submit, "now_ms", lambda: now_ms() + 30_000)
-        leader = await service.submit_backtest(request_)
+        leader = await service.backtests.submit(request_)
     assert leader.due_at > now_ms()
-    assert (await service.submit_backtest(request_)).follows == leader.id
+    assert (await service.backtests.submit(request_)).follows == leader.id
 
 
 async def test_a_scheduled_run_waits_for_its_time(
     service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     at = now_ms() + 1000
-    accepted = await service.submit_backtest(request_, RunOptions(run_at=at))
+    accepted = await service.backtests.submit(request_, RunOptions(run_at=at))
     assert accepted.due_at == at
     run = await finished(accepted.id)
     assert run.started_at is not None
     assert run.started_at >= at - 50
 
 
-@pytest.mark.parametrize("terms", [{"owner": "a\nb"}, {"owner": " "}, {"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
-def test_terms_that_make_no_sense_are_refused(terms: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{"owner": "a\nb"}, {"owner": " "}, {"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
+def test_terms_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(workers.Invalid):
-        RunOptions(**terms)
+        RunOptions(**options)
 
 
 async def test_a_result_of_another_contract_is_not_used(
@@ -208,11 +208,11 @@ async def test_a_result_of_another_contract_is_not_used(
     finished: Finished,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = await finished((await service.submit_backtest(request_)).id)
+    first = await finished((await service.backtests.submit(request_)).id)
     from python_core.engine import result
 
     monkeypatch.setattr(result, "CONTRACT", result.CONTRACT + 1)
-    again = await service.submit_backtest(request_)
+    again = await service.backtests.submit(request_)
     assert (again.cached, again.state) == (False, RunState.QUEUED)
     assert again.fingerprint != first.fingerprint
 
@@ -223,11 +223,18 @@ async def test_the_cache_of_results_is_bounded(
     async with start_worker(msgspec.structs.replace(settings, cache_entries=3)):
         for i in range(6):
             other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001 * i))
-            await finished((await service.submit_backtest(other)).id)
-        found = results.Results(service.database, service.queue, service.artifacts, msgspec.structs.replace(settings, cache_entries=3))
-        for run in (await service.list_runs()).items:
+            await finished((await service.backtests.submit(other)).id)
+        found = results.Results(
+            service.resources.database,
+            service.resources.queue,
+            service.resources.artifacts,
+            msgspec.structs.replace(settings, cache_entries=3),
+        )
+        for run in (await service.backtests.list()).items:
             await found.load(run.fingerprint)
-    assert len(await service.queue.redis.keys(results.CACHE + "*")) == await service.queue.redis.zcard(results.CACHED) == 3
+    assert (
+        len(await service.resources.queue.redis.keys(results.CACHE + "*")) == await service.resources.queue.redis.zcard(results.CACHED) == 3
+    )
 
 
 async def test_attempts_are_told(
@@ -245,11 +252,11 @@ async def test_attempts_are_told(
         return save(*given)
 
     monkeypatch.setattr(results, "save", full_disk)
-    run = await finished((await service.submit_backtest(request_)).id)
-    attempts = await service.attempts(run.id)
+    run = await finished((await service.backtests.submit(request_)).id)
+    attempts = await service.backtests.list_attempts(run.id)
     assert [(attempt.attempt, attempt.outcome, attempt.error and attempt.error.code) for attempt in attempts] == [
         (1, "failed", "machine"),
         (2, "succeeded", None),
     ]
     with pytest.raises(workers.NotFound):
-        await service.attempts("none")
+        await service.backtests.list_attempts("none")

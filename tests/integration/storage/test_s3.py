@@ -81,12 +81,12 @@ def test_a_store_that_is_not_there_is_an_error_of_the_machine(bucket_url: str, t
 async def test_the_whole_way_through_a_bucket(
     service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
-    await service.data.create("d", bars)
-    run = await finished((await service.submit_backtest(workers.BacktestRequest(dataset="d", strategy=cross))).id)
+    await service.resources.data.create("d", bars)
+    run = await finished((await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))).id)
     assert run.result is not None
     assert run.result.digest == bt.backtest(bars, cross).digest
-    assert (await service.trades(run.id)).total == run.result.trades
-    artifacts.write(service.artifacts, lambda file: file.write(b"nobody's"))
-    assert len(list(service.artifacts.every())) == 4
-    assert await garbage.sweep(service.database, service.artifacts, older_than_s=-1000) == 1
-    assert len(list(service.artifacts.every())) == 3
+    assert (await service.backtests.get_trades(run.id)).total == run.result.trades
+    artifacts.write(service.resources.artifacts, lambda file: file.write(b"nobody's"))
+    assert len(list(service.resources.artifacts.every())) == 4
+    assert await garbage.sweep(service.resources.database, service.resources.artifacts, older_than_s=-1000) == 1
+    assert len(list(service.resources.artifacts.every())) == 3

@@ -13,8 +13,7 @@ from litestar.serialization import encode_json
 from litestar.testing import TestClient
 
 import workers
-from api import create_app
-from api.app import STRUCTS
+from api import app, create_app
 
 
 @cache
@@ -49,7 +48,7 @@ def test_every_error_of_an_operation_is_a_problem() -> None:
 
 
 def test_the_schemas_are_those_that_check_the_bodies() -> None:
-    _, written = msgspec.json.schema_components(STRUCTS, ref_template="#/components/schemas/{name}")
+    _, written = msgspec.json.schema_components(app.schemas(), ref_template="#/components/schemas/{name}")
     schemas = document()["components"]["schemas"]
     assert set(schemas) == set(written)
     assert schemas["BacktestRequest"]["additionalProperties"] is False
@@ -65,7 +64,7 @@ def test_the_examples_of_bodies_are_taken() -> None:
     assert len(bodies) == 12
     for schema in bodies.values():
         name = schema["allOf"][0]["$ref"].rpartition("/")[2]
-        struct = next(struct for struct in STRUCTS if struct.__name__ == name)
+        struct = next(struct for struct in app.schemas() if struct.__name__ == name)
         for example in schema["examples"]:
             msgspec.json.decode(json.dumps(example), type=struct)
 

@@ -1,0 +1,130 @@
+"""Backtests: submit, follow, cancel, and read results."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+from workers.model.runs import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, RunState, TradePage
+from workers.runs import create_and_run, follow, submit
+from workers.runs.create_and_run import CreateAndRunRequest
+from workers.runs.follow import RunUpdate
+from workers.runs.submit import NOW
+from workers.service.part import Part, operation
+
+
+class Backtests(Part):
+    name: ClassVar[str] = "backtests"
+
+    @operation
+    async def submit(self, request: BacktestRequest, options: RunOptions = NOW) -> Run:
+        """Submit a backtest.
+
+        The run is stored and queued before the answer is sent. If an equal run has finished, its result is returned at once; if one is in
+        progress, this run follows it and gets the same result.
+
+        The bars are those of `dataset`, or of the one dataset of a `symbol` and `timeframe`, in their newest version. `start` and `end`
+        restrict the run to that range.
+
+        Raises:
+            NotFound: unknown dataset or strategy.
+            Invalid: strategy and execution don't fit together, or there are no bars in the range.
+            Conflict: the idempotency key was used for another request, or several datasets match.
+        """
+        there = self._resources
+        run = await submit.submit(there.database, there.results, there.bars, request, options)
+        there.relay.wake()
+        return run
+
+    @operation
+    async def get(self, run_id: str) -> Run:
+        """Get a backtest.
+
+        Its state and, when it has finished, its result or error.
+        """
+        return await submit.get(self._resources.database, self._resources.results, run_id)
+
+    @operation
+    async def list(self, state: RunState | None = None, limit: int = 50, cursor: str | None = None) -> RunPage:
+        """List backtests.
+
+        Newest first, without results.
+        """
+        return await submit.page(self._resources.database, state=state, limit=limit, cursor=cursor)
+
+    @operation
+    async def cancel(self, run_id: str) -> Run:
+        """Cancel a backtest.
+
+        A queued run is cancelled at once, a running one within a moment. A finished run can't be cancelled.
+
+        Raises:
+            Conflict: the run has finished.
+        """
+        run = await submit.cancel(self._resources.database, self._resources.queue, run_id)
+        self._resources.relay.wake()  # a run that followed this one may now run itself
+        return run
+
+    @operation
+    async def list_attempts(self, run_id: str) -> tuple[Attempt, ...]:
+        """List the attempts of a backtest.
+
+        Each start by a worker, in order: which worker, when it started and ended, and why it ended.
+        """
+        return await submit.attempts(self._resources.database, run_id)
+
+    @operation
+    async def follow(self, run_id: str, after: str = "") -> AsyncIterator[RunUpdate]:
+        """Stream the progress of a backtest.
+
+        `progress` events (state, fraction, message, estimated time left) as they happen, then `end` with the run. A client that reconnects
+        continues after the last event it received.
+        """
+        there = self._resources
+        return await follow.follow(there.database, there.results, there.queue, run_id, after)
+
+    @operation
+    async def rerun(self, run_id: str, options: RunOptions = NOW) -> Run:
+        """Run a backtest again.
+
+        A new run with the request of an earlier one. If that result is still stored, it is returned at once.
+        """
+        there = self._resources
+        run = await submit.again(there.database, there.results, there.bars, run_id, options)
+        there.relay.wake()
+        return run
+
+    @operation
+    async def create_and_run(self, request: CreateAndRunRequest, options: RunOptions = NOW) -> Run:
+        """Create a strategy and run it.
+
+        Both or neither: if the run can't be accepted, the strategy is not stored.
+        """
+        there = self._resources
+        run = await create_and_run.create_and_run(there.database, there.results, there.bars, request, options)
+        there.relay.wake()
+        return run
+
+    @operation
+    async def get_trades(self, run_id: str, offset: int = 0, limit: int = 100) -> TradePage:
+        """Get the trades of a backtest.
+
+        In the order of their exits. Times are UTC epoch milliseconds.
+
+        Raises:
+            Conflict: the run has not succeeded.
+        """
+        run = await submit.succeeded(self._resources.database, run_id)
+        return await self._resources.results.trades(run.fingerprint, offset=offset, limit=limit)
+
+    @operation
+    async def get_equity(self, run_id: str, points: int | None = None) -> EquityCurve:
+        """Get the equity curve of a backtest.
+
+        One value a bar or, with `points`, a sample of at most that many: the first, the last, and lows and highs between them.
+
+        Raises:
+            Conflict: the run has not succeeded.
+        """
+        run = await submit.succeeded(self._resources.database, run_id)
+        return await self._resources.results.equity(run.fingerprint, points=points)

@@ -1,0 +1,162 @@
+"""Datasets: upload, append, read, export and delete market data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import BinaryIO, ClassVar, Final, TypeVar
+
+import msgspec
+
+import python_core as bt
+from python_core.files.cleaning import ImportReport
+from workers.data import catalog, export, imports
+from workers.data.catalog import Dataset, Instrument
+from workers.data.datasets import as_client_error
+from workers.data.export import BarsPage, Format
+from workers.data.imports import ImportOptions, Source
+from workers.data.parts import Series
+from workers.service.part import Part, Resources, operation
+
+NO_INSTRUMENT: Final = catalog.instrument()
+T = TypeVar("T")
+
+
+class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of datasets; `total` counts all of them."""
+
+    items: tuple[Dataset, ...]
+    offset: int
+    total: int
+
+
+class Datasets(Part):
+    name: ClassVar[str] = "datasets"
+
+    @operation
+    async def create(
+        self, name: str, source: Source, instrument: Instrument = NO_INSTRUMENT, options: ImportOptions = imports.DEFAULT, owner: str = ""
+    ) -> Dataset:
+        """Upload a dataset.
+
+        The body is a CSV, JSON lines, Parquet or Arrow file, recognized by its content, or a multipart form with one such file. It needs the
+        columns time, open, high, low, close and volume. Uploading the same bars under the same name again changes nothing.
+
+        Raises:
+            Invalid: the bars break a rule; says which.
+            Conflict: the name is used by other bars.
+        """
+        return await imports.create(self._resources.data, name, source, instrument, options, owner=owner)
+
+    @operation
+    async def append(self, reference: str, source: Source, series: Series = "bars", options: ImportOptions = imports.DEFAULT) -> Dataset:
+        """Append to a dataset.
+
+        Creates a new version; earlier versions don't change. Rows may follow the last bar or fill gaps. Rows that are already there are
+        skipped if they are equal and refused if they differ.
+
+        Raises:
+            Invalid: the rows break a rule; says which.
+            Conflict: the dataset has other values at a time of these rows.
+        """
+        return await imports.append(self._resources.data, reference, source, series, options)
+
+    @operation
+    async def get(self, reference: str) -> Dataset:
+        """Get a dataset.
+
+        By id or name, in its newest version; `name@version` selects an older one.
+        """
+        async with self._resources.database.read() as session:
+            return await catalog.find(session, reference)
+
+    @operation
+    async def list(self, offset: int = 0, limit: int = 100) -> DatasetPage:
+        """List datasets.
+
+        Sorted by name.
+        """
+        async with self._resources.database.read() as session:
+            return _page(await catalog.every(session), offset, limit)
+
+    @operation
+    async def list_versions(self, reference: str, offset: int = 0, limit: int = 100) -> DatasetPage:
+        """List the versions of a dataset.
+
+        Newest first.
+        """
+        async with self._resources.database.read() as session:
+            return _page(await catalog.versions(session, reference), offset, limit)
+
+    @operation
+    async def get_report(self, reference: str) -> ImportReport:
+        """Get the import report of a dataset.
+
+        What was found in the file of this version: gaps, spikes, bars without volume, frozen prices, and rows that were dropped or repaired.
+        """
+        return await imports.report(self._resources.data, reference)
+
+    @operation
+    async def delete(self, reference: str) -> None:
+        """Delete a dataset.
+
+        By id or name, with all its versions; `name@version` deletes one version that is not the newest.
+
+        Raises:
+            Conflict: a run refers to it.
+        """
+        await self._resources.data.delete(reference)
+
+    @operation
+    async def get_bars(
+        self,
+        reference: str,
+        start: int | None = None,
+        end: int | None = None,
+        timeframe: str | None = None,
+        offset: int = 0,
+        limit: int = 1_000,
+        points: int | None = None,
+    ) -> BarsPage:
+        """Get the bars of a dataset.
+
+        A page of bars, one array a column or, with `points`, all bars merged into at most that many for a chart.
+        """
+
+        def page(bars: bt.Bars) -> BarsPage:
+            return export.page(_resample(bars, timeframe).between(start, end), offset=offset, limit=limit, points=points)
+
+        return await on_bars(self._resources, reference, page)
+
+    @operation
+    async def export(
+        self,
+        reference: str,
+        file: BinaryIO,
+        format: Format = "parquet",
+        start: int | None = None,
+        end: int | None = None,
+        timeframe: str | None = None,
+    ) -> None:
+        """Download a dataset.
+
+        All bars or those of a range, resampled if a timeframe is given.
+        """
+        await on_bars(self._resources, reference, lambda bars: export.export(_resample(bars, timeframe).between(start, end), format, file))
+
+
+async def on_bars(resources: Resources, reference: str, read: Callable[[bt.Bars], T]) -> T:
+    """Call `read` in a thread with the bars of a dataset; what is wrong with the request is raised as `Invalid`."""
+    async with resources.database.read() as session:
+        dataset = await catalog.find(session, reference)
+        parts = await catalog.parts(session, dataset)
+    with as_client_error():
+        return await asyncio.to_thread(lambda: read(resources.bars.load(dataset, parts)))
+
+
+def _resample(bars: bt.Bars, timeframe: str | None) -> bt.Bars:
+    return bars.resample(timeframe) if timeframe else bars
+
+
+def _page(datasets: tuple[Dataset, ...], offset: int, limit: int) -> DatasetPage:
+    return DatasetPage(items=datasets[offset : offset + limit], offset=offset, total=len(datasets))

@@ -1,0 +1,104 @@
+"""Fetches and schedules: market data from exchanges, once or regularly."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from workers.fetch import requests, schedules
+from workers.fetch.requests import Fetch, FetchPage, FetchRequest
+from workers.fetch.schedules import Schedule, ScheduleRequest
+from workers.model.runs import RunOptions
+from workers.runs.submit import NOW
+from workers.service.part import Part, operation
+
+
+class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of schedules, sorted by dataset; `total` counts all of them."""
+
+    items: tuple[Schedule, ...]
+    offset: int
+    total: int
+
+
+class Fetches(Part):
+    name: ClassVar[str] = "fetches"
+
+    @operation
+    async def create(self, request: FetchRequest, options: RunOptions = NOW) -> Fetch:
+        """Fetch market data from an exchange.
+
+        Stores the candles that the dataset lacks, in chunks, and continues where it stopped after an interruption. If an equal fetch is in
+        progress, it is returned instead.
+
+        Raises:
+            Invalid: unknown exchange.
+            Unavailable: the package ccxt is not installed.
+        """
+        fetch = await requests.ask(self._resources.database, request, options)
+        self._resources.relay.wake()
+        return fetch
+
+    @operation
+    async def get(self, fetch_id: str) -> Fetch:
+        """Get a fetch.
+
+        Its state, what it has stored so far, and the problems it met.
+        """
+        return await requests.get(self._resources.database, fetch_id)
+
+    @operation
+    async def list(self, limit: int = 50, cursor: str | None = None) -> FetchPage:
+        """List fetches.
+
+        Newest first.
+        """
+        return await requests.page(self._resources.database, limit=limit, cursor=cursor)
+
+    @operation
+    async def cancel(self, fetch_id: str) -> Fetch:
+        """Cancel a fetch.
+
+        Bars that it has stored stay. A finished fetch can't be cancelled.
+
+        Raises:
+            Conflict: the fetch has finished.
+        """
+        return await requests.cancel(self._resources.database, self._resources.queue, fetch_id)
+
+    @operation
+    async def create_schedule(self, request: ScheduleRequest, owner: str = "") -> Schedule:
+        """Schedule a fetch.
+
+        Runs the fetch now and then once a period, skipping a period while the last fetch is in progress. A dataset has at most one schedule.
+
+        Raises:
+            Conflict: the dataset has a schedule.
+        """
+        return await schedules.create(self._resources.database, request, owner)
+
+    @operation
+    async def list_schedules(self, offset: int = 0, limit: int = 100) -> SchedulePage:
+        """List schedules.
+
+        Sorted by dataset.
+        """
+        found = await schedules.every(self._resources.database)
+        return SchedulePage(items=found[offset : offset + limit], offset=offset, total=len(found))
+
+    @operation
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """Get a schedule.
+
+        When it is due next, and its last fetch.
+        """
+        return await schedules.get(self._resources.database, schedule_id)
+
+    @operation
+    async def delete_schedule(self, schedule_id: str) -> None:
+        """Delete a schedule.
+
+        A fetch of it that is in progress continues.
+        """
+        await schedules.delete(self._resources.database, schedule_id)

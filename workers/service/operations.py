@@ -1,0 +1,60 @@
+"""The table of operations: what a client can ask for, described once for every door (HTTP today)."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from workers.service.backtests import Backtests
+from workers.service.datasets import Datasets
+from workers.service.fetches import Fetches
+from workers.service.part import Part
+from workers.service.queue import QueueAdministration
+from workers.service.strategies import Strategies
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation, such as `backtests.submit`."""
+
+    name: str
+    summary: str
+    description: str
+    _method: Callable[..., Any]
+
+    @cached_property
+    def request(self) -> type[msgspec.Struct]:
+        """The parameters as a struct, from which a door can decode them by name."""
+        hints, parameters = self._hints, list(inspect.signature(self._method).parameters.values())[1:]
+        fields: list[Any] = [
+            (item.name, hints[item.name]) if item.default is item.empty else (item.name, hints[item.name], item.default)
+            for item in parameters
+        ]
+        return msgspec.defstruct(self.name, fields, kw_only=True, frozen=True, forbid_unknown_fields=True)
+
+    @cached_property
+    def answer(self) -> Any:
+        """The type of the answer."""
+        return self._hints["return"]
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return typing.get_type_hints(self._method, include_extras=True)
+
+
+def _of(part: type[Part]) -> Iterator[Operation]:
+    for name, method in vars(part).items():
+        if getattr(method, "is_operation", False):
+            text = (inspect.getdoc(method) or "").partition("Raises:")[0]
+            summary, _, description = text.partition("\n")
+            yield Operation(f"{part.name}.{name}", summary.rstrip("."), description.strip(), method)
+
+
+PARTS: Final[tuple[type[Part], ...]] = (Backtests, Datasets, Fetches, QueueAdministration, Strategies)
+OPERATIONS: Final[dict[str, Operation]] = {operation.name: operation for part in PARTS for operation in _of(part)}

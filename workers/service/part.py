@@ -1,0 +1,95 @@
+"""What the parts of the service have in common: shared resources, and methods that are operations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ClassVar, Final, TypeVar, cast
+
+import msgspec
+
+from workers.data.bars_cache import BarsCache, open_bars_cache
+from workers.data.datasets import MarketData, open_market_data
+from workers.db.database import Database, open_database
+from workers.queue.queue import Queue, open_queue
+from workers.queue.valkey import valkey
+from workers.runs.outbox import Relay, relaying
+from workers.runs.results import Results
+from workers.service.unavailable import translate_connection_errors
+from workers.settings import Settings
+from workers.storage.artifacts import Artifacts
+from workers.storage.open import open_artifacts
+
+F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+# Bars that diagnoses, charts and exports keep in memory.
+BARS_CACHE_BYTES: Final = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Connections, storage and caches, opened once and shared by all parts."""
+
+    settings: Settings
+    database: Database
+    queue: Queue
+    relay: Relay
+    artifacts: Artifacts
+    results: Results
+    data: MarketData
+    bars: BarsCache
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Open database and queue (and start an embedded Valkey if no Redis is named), migrate the schema, and relay jobs until closed."""
+    async with AsyncExitStack() as stack:
+        if not settings.redis_url:
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey(settings.folder)))
+        database = await stack.enter_async_context(open_database(settings.database_url))
+        with translate_connection_errors():
+            await database.migrate()
+        queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
+        relay = await stack.enter_async_context(relaying(database, queue))
+        artifacts = open_artifacts(settings)
+        yield Resources(
+            settings=settings,
+            database=database,
+            queue=queue,
+            relay=relay,
+            artifacts=artifacts,
+            results=Results(database, queue, artifacts, settings),
+            data=open_market_data(settings, database, artifacts),
+            bars=open_bars_cache(settings, artifacts, BARS_CACHE_BYTES),
+        )
+
+
+class Part:
+    """One part of the service. Its operations are named `<name>.<method>` in the table of operations.
+
+    Raises, in every operation:
+        Unavailable: the database or Redis can't be reached.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+
+def operation(method: F) -> F:
+    """Make a method an operation: it appears in the table of operations, and lost connections are raised as `Unavailable`.
+
+    Its parameters are the request, its return value is the answer. The first line of its docstring is the summary that every door shows, the
+    rest is the description.
+    """
+
+    @wraps(method)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        with translate_connection_errors():
+            return await method(*args, **kwargs)
+
+    call.is_operation = True  # type: ignore[attr-defined]
+    return cast(F, call)
