@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 import python_core as bt
+from python_core import diagnostics
 from python_core.diagnostics import Diagnosis, Plot
 from python_core.strategy import library
 from workers import strategies
