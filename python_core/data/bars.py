@@ -1,4 +1,4 @@
-"""Market history: one checked, immutable set of columns."""
+"""Market history as one checked, immutable set of columns."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Bars:
         time: open times, UTC epoch milliseconds, int64[n], strictly increasing.
         open, high, low, close: prices, float64[n], finite and > 0, `low <= min(open, close)`, `high >= max(open, close)`.
         volume: float64[n], finite and >= 0.
-        timeframe: `1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w`, minutes, or `D`/`W`; left out: the smallest step between bars.
+        timeframe: `1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w`, minutes, or `D`/`W`; default: the smallest step between bars.
         symbol: a label; not part of the fingerprint.
-        funding: `(time int64[k], rate float64[k])` of a perpetual; a positive rate is paid by longs.
-        mark: `(low float64[n], high float64[n])` of the mark price, which liquidations then follow.
+        funding: `(time int64[k], rate float64[k])` of a perpetual; longs pay a positive rate.
+        mark: `(low float64[n], high float64[n])` of the mark price, which then decides liquidations.
 
-    Arrays of the right dtype are used as they are (no copy) and seen read-only; others are converted when no value changes.
+    Arrays of these dtypes are not copied; the attributes are read-only views. Other arrays are converted if no value changes.
 
     Raises:
         BarsError: names the column and the first index that breaks a rule.
@@ -78,15 +78,15 @@ class Bars:
             step = np.diff(self.time)
             i = int((step < self.timeframe_ms).argmax()) + 1
             raise BarsError(
-                f"bar {i} opens {int(step[i - 1]):,} ms after the one before, sooner than one {self.timeframe} bar",
+                f"bar {i} opens {int(step[i - 1]):,} ms after the bar before, less than one {self.timeframe} bar",
                 where="time",
-                hint="give the timeframe the bars really have",
+                hint="pass the actual timeframe of the bars",
             )
-        self.funding = funding_columns(*_parts("funding", funding, "time, rate")) if funding is not None else None
-        self.mark = mark_extremes(self.time, *_parts("mark", mark, "low, high")) if mark is not None else None
+        self.funding = funding_columns(*_unpack("funding", funding, "time, rate")) if funding is not None else None
+        self.mark = mark_extremes(self.time, *_unpack("mark", mark, "low, high")) if mark is not None else None
 
     @classmethod
-    def _known(
+    def _from_checked(
         cls,
         columns: dict[str, Any],
         *,
@@ -96,7 +96,7 @@ class Bars:
         mark: tuple[Floats, Floats] | None,
         fingerprint: str | None = None,
     ) -> Bars:
-        """Bars of read-only columns that were checked before; for `column_file` and slices."""
+        """Bars of read-only columns that were checked before; for slices and `files.mapped`."""
         bars = cls.__new__(cls)
         vars(bars).update(columns)
         bars.symbol, bars.timeframe, bars.timeframe_ms = symbol, timeframe, timeframes.milliseconds(timeframe)
@@ -110,7 +110,7 @@ class Bars:
         for name in (*PRICES, "volume"):
             if len(getattr(self, name)) != n:
                 raise BarsError(
-                    f"{len(getattr(self, name)):,} values, but time has {n:,}", where=name, hint="all columns have one value for each bar"
+                    f"{len(getattr(self, name)):,} values, but time has {n:,}", where=name, hint="every column has one value for each bar"
                 )
         if n == 0:
             raise BarsError("no bars", where="time", hint="give at least one bar")
@@ -119,9 +119,9 @@ class Bars:
             raise BarsError(f"bar {i} is at {self.time[i]}", where="time", hint="times are epoch milliseconds between 1970 and 9999")
         if n > 1 and not (ordered := self.time[1:] > self.time[:-1]).all():
             i = int((~ordered).argmax()) + 1
-            what = "repeats the time of" if self.time[i] == self.time[i - 1] else "is earlier than"
+            relation = "repeats the time of" if self.time[i] == self.time[i - 1] else "is earlier than"
             raise BarsError(
-                f"bar {i} ({iso(self.time[i])}) {what} the bar before it", where="time", hint="times must be strictly increasing"
+                f"bar {i} ({iso(self.time[i])}) {relation} the bar before", where="time", hint="times must be strictly increasing"
             )
         if all(self._valid(begin, begin + _BLOCK) for begin in range(0, n, _BLOCK)):
             return
@@ -133,7 +133,7 @@ class Bars:
                 raise BarsError(
                     f"bar {i} ({iso(self.time[i])}) has {values[i]!s}",
                     where=name,
-                    hint="volume is finite and not negative" if name == "volume" else "prices are finite and greater than 0",
+                    hint="volume must be finite and not negative" if name == "volume" else "prices must be finite and greater than 0",
                 )
         for name, bad in (
             ("low", self.low > np.minimum(self.open, self.close)),
@@ -144,13 +144,13 @@ class Bars:
                 raise BarsError(
                     f"bar {i} ({iso(self.time[i])}) has open {self.open[i]}, high {self.high[i]}, low {self.low[i]}, close {self.close[i]}",
                     where=name,
-                    hint="low is the lowest and high the highest of the four",
+                    hint="low must be the lowest and high the highest of the four",
                 )
 
     def _valid(self, begin: int, end: int) -> bool:
-        """Whether the values of these bars keep to the rules; of so many as stay in the cache."""
+        """Whether the values of bars `begin` to `end` are valid."""
         open_, high, low, close, volume = (getattr(self, name)[begin:end] for name in (*PRICES, "volume"))
-        # NaN fails any comparison, and prices between 0 and a finite high are finite.
+        # NaN fails every comparison, and prices between 0 and a finite high are finite.
         return bool(
             low.min() > 0
             and high.max() < np.inf
@@ -166,28 +166,28 @@ class Bars:
         return len(self.time)
 
     def __getitem__(self, key: slice) -> Bars:
-        """The same columns between two positions, without a copy; the funding series stays whole, its times decide."""
+        """Bars between two positions, without a copy. The funding series is not cut, as its times decide when it applies."""
         if not isinstance(key, slice) or key.step not in (None, 1):
-            raise BarsError(f"can't take {key!r}", hint="take a slice without a step, as in bars[100:200]")
+            raise BarsError(f"expected a slice, got {key!r}", hint="use a slice without a step, as in bars[100:200]")
         columns = {name: getattr(self, name)[key] for name in COLUMNS}
         if not len(columns["time"]):
             raise BarsError("no bars", where="time", hint="give at least one bar")
         mark = None if self.mark is None else (self.mark[0][key], self.mark[1][key])
-        return Bars._known(columns, timeframe=self.timeframe, symbol=self.symbol, funding=self.funding, mark=mark)
+        return Bars._from_checked(columns, timeframe=self.timeframe, symbol=self.symbol, funding=self.funding, mark=mark)
 
     def between(self, start: int | None = None, end: int | None = None) -> Bars:
         """The bars that open at or after `start` and before `end` (epoch milliseconds), without a copy, with the funding of their time only.
 
-        Where that is all of them, the bars as they are.
+        Returns the same object if that is all of them.
 
         Raises:
-            BarsError: there is none.
+            BarsError: there are no such bars.
         """
         begin = 0 if start is None else int(np.searchsorted(self.time, start))
         stop = len(self) if end is None else int(np.searchsorted(self.time, end))
         if begin >= stop:
             raise BarsError(
-                f"no bar opens from {'the first' if start is None else start} up to {'the last' if end is None else end}",
+                f"no bar opens between {'the first' if start is None else start} and {'the last' if end is None else end}",
                 where="end" if start is None else "start",
                 hint=f"the bars run from {self.time[0]} ({iso(self.time[0])}) to {self.time[-1]} ({iso(self.time[-1])}), epoch milliseconds",
                 code="empty_range",
@@ -202,24 +202,24 @@ class Bars:
         return part
 
     def resample(self, timeframe: str | int) -> Bars:
-        """Bars of a longer timeframe, aligned as SEMANTICS says: first open, highest high, lowest low, last close, sum of volume.
+        """Bars of a longer timeframe, aligned to the UTC epoch (weeks to Monday): first open, highest high, lowest low, last close, sum of volume.
 
-        A last bar that is not over with the last of these is left out. Funding stays; the mark price has its extremes of each bar.
+        An unfinished last bar is dropped. Funding is unchanged; mark prices are the lowest low and highest high of each bar.
 
         Raises:
-            BarsError: the timeframe is no multiple of this one, or no bar of it is whole.
+            BarsError: the timeframe is not a multiple of this one, or none of its bars is complete.
         """
         name = timeframes.parse(timeframe)
         length = timeframes.milliseconds(name)
         if length % self.timeframe_ms:
-            raise BarsError(f"{name} is no multiple of {self.timeframe}", where="timeframe", hint="resample to a longer timeframe")
+            raise BarsError(f"{name} is not a multiple of {self.timeframe}", where="timeframe", hint="resample to a longer timeframe")
         opens = timeframes.bucket_start(self.time, length)
         starts = np.flatnonzero(np.diff(opens, prepend=opens[0] - 1))
         end = len(self)
         if self.time[-1] + self.timeframe_ms < opens[-1] + length:
             starts, end = starts[:-1], int(starts[-1])
         if not len(starts):
-            raise BarsError(f"no {name} bar is whole", where="timeframe", hint="use more bars or a shorter timeframe")
+            raise BarsError(f"no {name} bar is complete", where="timeframe", hint="use more bars or a shorter timeframe")
         low, high = (np.minimum.reduceat(self.low[:end], starts), np.maximum.reduceat(self.high[:end], starts))
         mark = None
         if self.mark is not None:
@@ -237,23 +237,23 @@ class Bars:
             mark=mark,
         )
 
-    def joined(
+    def with_series(
         self,
         *,
         funding: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         mark: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike] | None = None,
     ) -> Bars:
-        """The same bars with a funding series (times, rates) and a mark price (open times, lows, highs of its bars), each whole and of any range.
+        """The same bars with a funding series `(times, rates)` and mark prices `(open times, lows, highs)`, each covering any range of time.
 
-        Where a bar has no mark price, its own low and high stand for it.
+        A bar without a mark price gets its own low and high.
         """
         pair = self.mark
         if mark is not None:
-            times, lows, highs = mark_columns(*_parts("mark", mark, "time, low, high"))
+            times, lows, highs = mark_columns(*_unpack("mark", mark, "time, low, high"))
             low, high = self.low.copy(), self.high.copy()
             at = np.searchsorted(self.time, times)
-            known = (at < len(self)) & (self.time[np.minimum(at, len(self) - 1)] == times)
-            low[at[known]], high[at[known]] = lows[known], highs[known]
+            matched = (at < len(self)) & (self.time[np.minimum(at, len(self) - 1)] == times)
+            low[at[matched]], high[at[matched]] = lows[matched], highs[matched]
             pair = (low, high)
         return Bars(
             *(getattr(self, name) for name in COLUMNS),
@@ -268,7 +268,7 @@ class Bars:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the timeframe and the bytes of all columns, little-endian; two Bars with one fingerprint hold the same values."""
+        """SHA-256 (hex) of the timeframe and the little-endian bytes of all columns; equal fingerprints mean equal values."""
         digest = hashlib.sha256(f"bars 1 {self.timeframe} {len(self)}\n".encode())
         for name in COLUMNS:
             digest.update(_little_endian(getattr(self, name)))
@@ -280,7 +280,7 @@ class Bars:
         return digest.hexdigest()
 
     def to_polars(self) -> polars.DataFrame:
-        """The six columns as a polars frame."""
+        """The six columns as a polars DataFrame: time int64, the others float64."""
         import polars
 
         return polars.DataFrame({name: getattr(self, name) for name in COLUMNS})
@@ -290,8 +290,9 @@ def _little_endian(values: np.ndarray) -> memoryview:
     return values.astype(values.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
-def _parts(name: str, arrays: Any, parts: str) -> tuple[Any, ...]:
-    found = tuple(arrays) if isinstance(arrays, Iterable) else ()
-    if len(found) != len(parts.split(", ")):
-        raise BarsError(f"{type(arrays).__name__} is no ({parts})", where=name, hint="give a tuple of these arrays")
-    return found
+def _unpack(name: str, value: Any, parts: str) -> tuple[Any, ...]:
+    arrays = tuple(value) if isinstance(value, Iterable) else ()
+    if len(arrays) != len(parts.split(", ")):
+        got = type(value).__name__ + (f" of {len(arrays)}" if arrays else "")
+        raise BarsError(f"expected ({parts}), got {got}", where=name, hint="pass a tuple of these arrays")
+    return arrays

@@ -1,4 +1,4 @@
-"""Which bars are missing: by the clock or, for an exchange that closes, within the sessions of its calendar."""
+"""Gaps between bars: measured by the clock or, for an exchange that closes, within the sessions of its calendar."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from python_core.errors import BarstormError
 
 _FIRST: Final = "1970-01-01"
 _LAST: Final = "2099-12-31"
-_HINT: Final = "without a calendar gaps are counted by the clock; an exchange that is not in capitals names none"
+_HINT: Final = "without a calendar, or with an exchange name in lower case, gaps are measured by the clock"
 
 
 class Sessions(NamedTuple):
-    """Times, epoch milliseconds, increasing: the days with a session, and from when to when there is trading, on either side of a break."""
+    """Epoch milliseconds, increasing: the days with a session, and the start and end of each stretch of trading between breaks."""
 
     days: Integers
     opens: Integers
@@ -28,34 +28,34 @@ class Sessions(NamedTuple):
 
 
 def gaps(time: Integers, length_ms: int, calendar: str = "") -> tuple[Integers, Integers]:
-    """Positions of bars after which bars are missing, and how many there are, both int64[k].
+    """Positions of bars after which bars are missing, and how many are missing there, both int64[k].
 
-    `time` are the open times of bars of `length_ms`, epoch milliseconds. With a calendar, a code of exchange_calendars such as `XNYS`, only
-    its sessions count: a daily bar is missing if its day has a session, a weekly one if any of its days has, a shorter one if there is
-    trading in its time. Their number is that of bars that begin with the session. A daily bar at 00:00 UTC is of that date, another one of
-    its date at the exchange. Beyond the years that the calendar knows, the clock counts.
+    `time` holds the open times of bars of `length_ms`, epoch milliseconds. With a calendar (a code of exchange_calendars, such as `XNYS`) only
+    its sessions count: a daily bar is missing if its day has a session, a weekly one if any of its days has one, an intraday one if there is
+    trading during it. Intraday bars are counted from the start of the session. A daily bar at 00:00 UTC belongs to that date, any other to
+    its local date at the exchange. Outside the years that the calendar covers, gaps are measured by the clock.
 
     Raises:
-        BarstormError: there is no such calendar, or exchange_calendars is not installed.
+        BarstormError: unknown calendar, or exchange_calendars is not installed.
     """
     at = timeframes.gaps(time, length_ms)
     before, after = time[at], time[at + 1]
     missing: Integers = (after - before) // length_ms - 1
     if calendar:
         sessions = _sessions(calendar)
-        within = _days if length_ms >= DAY_MS else _stretches
-        known = (before >= sessions.days[0]) & (after < sessions.days[-1] + DAY_MS)
-        missing = np.where(known, within(sessions, before, after, length_ms), missing)
+        count = _missing_days if length_ms >= DAY_MS else _missing_intraday
+        covered = (before >= sessions.days[0]) & (after < sessions.days[-1] + DAY_MS)
+        missing = np.where(covered, count(sessions, before, after, length_ms), missing)
     return at[missing > 0], missing[missing > 0]
 
 
 def check(calendar: str) -> None:
-    """Raises what `gaps` would."""
-    _known(calendar)
+    """Raise what `gaps` would raise for this calendar."""
+    _calendar_class(calendar)
 
 
-def _days(sessions: Sessions, before: Integers, after: Integers, length_ms: int) -> Integers:
-    """How many sessions lie between the days of two bars, or weeks with any."""
+def _missing_days(sessions: Sessions, before: Integers, after: Integers, length_ms: int) -> Integers:
+    """Number of sessions between the days of two bars, or of weeks that have any."""
     days = sessions.days
     first, last = (_date(time, sessions.zone) for time in (before, after))
     if length_ms == WEEK_MS:
@@ -64,13 +64,13 @@ def _days(sessions: Sessions, before: Integers, after: Integers, length_ms: int)
     return np.searchsorted(days, last) - np.searchsorted(days, first, side="right")
 
 
-def _stretches(sessions: Sessions, before: Integers, after: Integers, length_ms: int) -> Integers:
-    """How many bars it takes to cover the trading between the end of one bar and the begin of another."""
+def _missing_intraday(sessions: Sessions, before: Integers, after: Integers, length_ms: int) -> Integers:
+    """Number of bars needed to cover the trading between the end of one bar and the start of another."""
     opens, closes = sessions.opens, sessions.closes
     begin = before + length_ms
     first, last = np.searchsorted(closes, begin, side="right"), np.searchsorted(opens, after) - 1
     covered = np.concatenate(([0], np.cumsum(-((opens - closes) // length_ms))))
-    # Of the first and the last stretch only a part may be between them.
+    # The first and the last stretch may be covered only in part.
     ends = [np.minimum(i, len(opens) - 1) for i in (first, last)]
     spans = [np.minimum(closes[i], after) - np.maximum(opens[i], begin) for i in ends]
     several = -(-spans[0] // length_ms) - (-spans[1] // length_ms) + covered[ends[1]] - covered[np.minimum(ends[0] + 1, ends[1])]
@@ -78,7 +78,7 @@ def _stretches(sessions: Sessions, before: Integers, after: Integers, length_ms:
 
 
 def _date(time: Integers, zone: str) -> Integers:
-    """Midnight of the dates that bars of a day or longer are of."""
+    """Midnight of the dates to which daily or longer bars belong."""
     import pandas
 
     local = pandas.DatetimeIndex(time.astype("datetime64[ms]"), tz="UTC").tz_convert(zone).tz_localize(None)
@@ -87,39 +87,37 @@ def _date(time: Integers, zone: str) -> Integers:
 
 @lru_cache(maxsize=16)
 def _sessions(calendar: str) -> Sessions:
-    library, kind = _known(calendar)
+    library, kind = _calendar_class(calendar)
     start, end = str(kind.bound_min() or _FIRST)[:10], str(kind.bound_max() or _LAST)[:10]
-    made = library.get_calendar(calendar, start=max(start, _FIRST), end=min(end, _LAST))
-    schedule = made.schedule
+    sessions = library.get_calendar(calendar, start=max(start, _FIRST), end=min(end, _LAST))
+    schedule = sessions.schedule
     has_break = schedule["break_start"].notna().to_numpy()
     opens, closes, pauses, resumes = (_milliseconds(schedule[name]) for name in ("open", "close", "break_start", "break_end"))
     return Sessions(
         days=_milliseconds(schedule.index),
         opens=np.sort(np.concatenate([opens, resumes[has_break]])),
         closes=np.sort(np.concatenate([closes, pauses[has_break]])),
-        zone=str(made.tz),
+        zone=str(sessions.tz),
     )
 
 
-def _known(calendar: str) -> tuple[Any, Any]:
-    """exchange_calendars, and its class of this calendar."""
+def _calendar_class(calendar: str) -> tuple[Any, Any]:
+    """The module exchange_calendars, and its class for this calendar."""
     try:
         import exchange_calendars
     except ImportError as error:
-        hint = f"pip install barstorm[calendars]; {_HINT}"
+        hint = f"run `make install` or `pip install '.[calendars]'` in the checkout; {_HINT}"
         raise BarstormError(
-            f"sessions of {calendar!r:.40} need exchange_calendars", where="calendar", hint=hint, code="no_calendars"
+            f"sessions of {calendar!r:.40} need the package exchange_calendars", where="calendar", hint=hint, code="no_calendars"
         ) from error
     names = exchange_calendars.get_calendar_names(include_aliases=True)
     if calendar not in names:
-        near = ", ".join(get_close_matches(calendar.upper(), names, n=3, cutoff=0.5)) or "a code such as XNYS"
-        raise BarstormError(
-            f"there is no calendar {calendar!r:.40}", where="calendar", hint=f"use {near}; {_HINT}", code="unknown_calendar"
-        )
+        similar = ", ".join(get_close_matches(calendar.upper(), names, n=3, cutoff=0.5)) or "a code such as XNYS"
+        raise BarstormError(f"unknown calendar {calendar!r:.40}", where="calendar", hint=f"use {similar}; {_HINT}", code="unknown_calendar")
     return exchange_calendars, type(exchange_calendars.get_calendar(calendar))
 
 
 def _milliseconds(times: Any) -> Integers:
-    """pandas' times as epoch milliseconds."""
+    """pandas timestamps as epoch milliseconds."""
     milliseconds: Integers = times.to_numpy("datetime64[ms]").astype(np.int64)
     return milliseconds

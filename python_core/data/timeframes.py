@@ -1,4 +1,4 @@
-"""Names of timeframes, their length, and their alignment to the UTC epoch."""
+"""Timeframes: names, lengths, and alignment to the UTC epoch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXCHANGE_CODES: Final = {"D": "1d", "W": "1w", "1D": "1d", "1W": "1w", "H": "1h
 
 
 def parse(value: str | int) -> str:
-    """The stored name of a timeframe given as a name (`"4h"`), as minutes (`240`, `"240"`) or as an exchange's code (`"D"`)."""
+    """The canonical name of a timeframe given as a name (`"4h"`), in minutes (`240`, `"240"`) or as an exchange code (`"D"`)."""
     text = str(value).strip()
     if text in MILLISECONDS:
         return text
@@ -57,18 +57,18 @@ def milliseconds(name: str) -> int:
 
 
 def name(length_ms: int) -> str:
-    """The stored name of the timeframe of this length."""
+    """The canonical name of the timeframe of this length."""
     return _NAMES[length_ms]
 
 
 def infer(time: np.ndarray) -> str:
-    """The timeframe of bars whose open times (int64, epoch milliseconds, increasing) are given: their smallest step."""
+    """The timeframe of bars with these open times (int64, epoch milliseconds, increasing): their smallest step."""
     if len(time) < 2:
-        raise BarstormError("one bar has no timeframe of its own", where="timeframe", hint="pass timeframe=", code="unknown_timeframe")
+        raise BarstormError("the timeframe of a single bar is unknown", where="timeframe", hint="pass timeframe=", code="unknown_timeframe")
     step = smallest_step(time)
     if step not in _NAMES:
         raise BarstormError(
-            f"the smallest step between bars is {step:,} ms, which is no known timeframe",
+            f"the smallest step between bars is {step:,} ms, which is not a known timeframe",
             where="time",
             hint=f"use bars of one of {' '.join(MILLISECONDS)}",
             code="unknown_timeframe",
@@ -77,18 +77,18 @@ def infer(time: np.ndarray) -> str:
 
 
 def smallest_step(time: np.ndarray) -> int:
-    """The least difference between neighbours of two or more times; in blocks that stay in the cache."""
+    """The smallest difference between neighbours of two or more times, computed in blocks that fit the cache."""
     return min(int(np.diff(time[begin : begin + _BLOCK + 1]).min()) for begin in range(0, len(time) - 1, _BLOCK))
 
 
 def gaps(time: np.ndarray, length_ms: int) -> np.ndarray:
-    """Positions of bars after which at least one of `length_ms` is missing."""
+    """Positions of bars after which at least one bar of `length_ms` is missing."""
     blocks = range(0, len(time) - 1, _BLOCK)
     found = [np.flatnonzero(np.diff(time[begin : begin + _BLOCK + 1]) >= 2 * length_ms) + begin for begin in blocks]
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def bucket_start(time: np.ndarray, length_ms: int) -> np.ndarray:
-    """Start (epoch milliseconds) of the bar of `length_ms` that each time lies in; weeks start on Monday."""
+    """Start (epoch milliseconds) of the bar of `length_ms` that contains each time; weeks start on Monday."""
     offset = MONDAY_OFFSET_MS if length_ms == WEEK_MS else 0
     return (time - offset) // length_ms * length_ms + offset

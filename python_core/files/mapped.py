@@ -80,7 +80,7 @@ def read(path: Path) -> Bars:
         columns.append(np.frombuffer(data, kind, size, at))
         at += 8 * size + -8 * size % PAGE
     rest = columns[len(COLUMNS) :]
-    return Bars._known(
+    return Bars._from_checked(
         dict(zip(COLUMNS, columns, strict=False)),
         timeframe=header.timeframe,
         symbol=header.symbol,

@@ -194,7 +194,7 @@ def bars_of(series: Mapping[Series, Columns], *, timeframe: str, symbol: str) ->
     funding, mark = series.get("funding"), series.get("mark")
     if funding is None and mark is None:
         return bars
-    return bars.joined(
+    return bars.with_series(
         funding=None if funding is None else (funding["time"], funding["rate"]),
         mark=None if mark is None else (mark["time"], mark["low"], mark["high"]),
     )

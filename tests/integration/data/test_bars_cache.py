@@ -34,7 +34,7 @@ def cache(service: workers.Service, most_file_bytes: int = 10**9) -> BarsCache:
 
 def with_all(bars: bt.Bars) -> bt.Bars:
     rates = (bars.time[::8], np.linspace(-0.001, 0.001, len(bars.time[::8])))
-    return bars.joined(funding=rates, mark=(bars.time, bars.low - 0.001, bars.high + 0.001))
+    return bars.with_series(funding=rates, mark=(bars.time, bars.low - 0.001, bars.high + 0.001))
 
 
 @pytest.mark.parametrize("joined", [False, True])

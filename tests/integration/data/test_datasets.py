@@ -131,7 +131,7 @@ async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars
     first = await service.resources.data.create("d", bars)
     with pytest.raises(workers.Invalid, match=words):
         await service.resources.data.append("d", series)
-    with pytest.raises(workers.Invalid, match="sooner than one 1h bar"):
+    with pytest.raises(workers.Invalid, match="less than one 1h bar"):
         await service.resources.data.append("d", of_bars(bt.synthetic(100, timeframe="1m")))
     assert await service.datasets.get("d") == first
     assert len(list(service.resources.artifacts.every())) == 1

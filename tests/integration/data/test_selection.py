@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 def with_all(bars: bt.Bars) -> bt.Bars:
     rates = (bars.time[::8], np.linspace(-0.001, 0.001, len(bars.time[::8])))
-    return bars.joined(funding=rates, mark=(bars.time, bars.low * 0.999, bars.high * 1.001))
+    return bars.with_series(funding=rates, mark=(bars.time, bars.low * 0.999, bars.high * 1.001))
 
 
 def alone(bars: bt.Bars, begin: int, end: int) -> bt.Bars:

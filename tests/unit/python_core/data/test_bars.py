@@ -1,4 +1,4 @@
-"""Bars hold what they promise: checked columns, read-only, one fingerprint for one content."""
+"""Bars have checked, read-only columns and a fingerprint of their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from python_core.files.read import from_arrow
 MINUTE = 60_000
 
 
-class Unwilling:
+class Unconvertible:
     def __repr__(self) -> str:
         return "Unwilling"
 
@@ -34,7 +34,7 @@ def columns(n: int = 4) -> dict[str, Any]:
     return {"time": np.arange(n) * MINUTE, **{name: np.full(n, value) for name, value in rows.items()}}
 
 
-def refusal(**changes: Any) -> BarsError:
+def rejection(**changes: Any) -> BarsError:
     with pytest.raises(BarsError) as caught:
         Bars(**{**columns(), **changes})
     return caught.value
@@ -49,24 +49,24 @@ def with_value(name: str, index: int, value: float) -> dict[str, Any]:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
 @pytest.mark.parametrize("name", [*PRICES, "volume"])
 @pytest.mark.parametrize("index", [0, 2, 3])
-def test_a_value_that_is_none_is_named_with_its_column_and_bar(name: str, index: int, value: float) -> None:
-    error = refusal(**with_value(name, index, value))
+def test_an_invalid_value_is_reported_with_its_column_and_bar(name: str, index: int, value: float) -> None:
+    error = rejection(**with_value(name, index, value))
     assert error.where == name
     assert f"bar {index} (1970-01-01T00:0{index}Z) has {value}" in str(error)
 
 
-def test_zero_is_a_volume_but_no_price() -> None:
+def test_zero_is_a_valid_volume_but_not_a_valid_price() -> None:
     assert Bars(**{**columns(), **with_value("volume", 1, 0.0)}).volume[1] == 0
     for name in PRICES:
-        assert refusal(**with_value(name, 1, 0.0)).where == name
+        assert rejection(**with_value(name, 1, 0.0)).where == name
 
 
 @pytest.mark.parametrize(
     ("name", "value", "where"),
     [("low", 10.5, "low"), ("high", 10.5, "high"), ("open", 12.5, "high"), ("open", 8.5, "low"), ("close", 8.5, "low")],
 )
-def test_low_is_the_lowest_and_high_the_highest(name: str, value: float, where: str) -> None:
-    error = refusal(**with_value(name, 2, value))
+def test_low_must_be_the_lowest_and_high_the_highest(name: str, value: float, where: str) -> None:
+    error = rejection(**with_value(name, 2, value))
     assert error.where == where
     assert "bar 2" in str(error)
 
@@ -80,8 +80,8 @@ def test_low_is_the_lowest_and_high_the_highest(name: str, value: float, where: 
         ([0, 1, 2, 5 * 10**9], "bar 3 is at 300000000000000"),
     ],
 )
-def test_times_increase_and_lie_between_1970_and_9999(time: list[int], words: str) -> None:
-    error = refusal(time=np.array(time) * MINUTE)
+def test_times_must_increase_between_1970_and_9999(time: list[int], words: str) -> None:
+    error = rejection(time=np.array(time) * MINUTE)
     assert error.where == "time"
     assert words in str(error)
 
@@ -101,36 +101,36 @@ def test_times_increase_and_lie_between_1970_and_9999(time: list[int], words: st
         np.array([1, 2, 3, 4], object),
         np.ones(4, np.longdouble),
         np.array([10**9, 10**9 + 1, 10**9 + 2, 10**9 + 3]).astype("M8[Y]"),
-        Unwilling(),
+        Unconvertible(),
     ],
     ids=str,
 )
-def test_what_is_no_column_of_numbers_is_refused_by_name(name: str, values: Any) -> None:
+def test_anything_but_a_column_of_numbers_is_rejected_by_name(name: str, values: Any) -> None:
     if name == "time" and getattr(values, "dtype", None) == np.longdouble:
         values = values * 0.5
-    assert refusal(**{name: values}).where == name
+    assert rejection(**{name: values}).where == name
 
 
 @pytest.mark.parametrize("name", [*PRICES, "volume"])
-def test_columns_of_unequal_length_are_refused(name: str) -> None:
-    error = refusal(**{name: columns(3)[name]})
+def test_columns_of_different_lengths_are_rejected(name: str) -> None:
+    error = rejection(**{name: columns(3)[name]})
     assert "3 values, but time has 4" in str(error)
     assert error.where == name
 
 
-def test_no_bars_are_refused() -> None:
-    assert "no bars" in str(refusal(**{name: [] for name in COLUMNS}))
+def test_an_empty_history_is_rejected() -> None:
+    assert "no bars" in str(rejection(**{name: [] for name in COLUMNS}))
     with pytest.raises(BarsError, match="no bars"):
         Bars(**columns())[4:]
 
 
-def test_a_conversion_that_would_change_a_value_is_refused() -> None:
-    assert "2**53" in str(refusal(volume=np.full(4, 2**53 + 1)))
-    assert "bar 2 has 9007199254740993" in str(refusal(volume=np.array([2**53, 1, 2**53 + 1, 2], np.uint64)))
-    assert "whole" in str(refusal(time=np.arange(4) * MINUTE + 0.5))
+def test_a_conversion_that_would_change_a_value_is_rejected() -> None:
+    assert "2**53" in str(rejection(volume=np.full(4, 2**53 + 1)))
+    assert "bar 2 has 9007199254740993" in str(rejection(volume=np.array([2**53, 1, 2**53 + 1, 2], np.uint64)))
+    assert "whole" in str(rejection(time=np.arange(4) * MINUTE + 0.5))
     micro = (np.arange(4) * MINUTE * 1_000 + 1).astype("datetime64[us]")
-    assert "whole" in str(refusal(time=micro))
-    assert "NaT" in str(refusal(time=np.array(["2020-01-01", "NaT", "2020-01-03", "2020-01-04"], "M8[D]")))
+    assert "whole" in str(rejection(time=micro))
+    assert "NaT" in str(rejection(time=np.array(["2020-01-01", "NaT", "2020-01-03", "2020-01-04"], "M8[D]")))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.int8, np.uint64, ">f8", list])
@@ -173,13 +173,13 @@ def test_the_timeframe_is_the_smallest_step_unless_given() -> None:
     hourly = {**columns(), "time": np.arange(4) * 60 * MINUTE}
     assert Bars(**hourly, timeframe=30).timeframe == "30m"
     assert Bars(**columns(1), timeframe="1d").timeframe_ms == 86_400_000
-    with pytest.raises(BarsError, match="bar 1 opens 3,600,000 ms after the one before, sooner than one 4h bar"):
+    with pytest.raises(BarsError, match="bar 1 opens 3,600,000 ms after the bar before, less than one 4h bar"):
         Bars(**hourly, timeframe="4h")
     with pytest.raises(BarstormError, match="timeframe="):
         Bars(**columns(1))
 
 
-def test_a_slice_shares_the_columns_and_keeps_the_rest() -> None:
+def test_a_slice_shares_the_columns_and_copies_the_labels() -> None:
     mark = (np.full(4, 8.0), np.array([13.0, 14.0, 15.0, 16.0]))
     bars = Bars(**columns(), symbol="X", timeframe="1m", funding=([0, MINUTE], [0.1, -0.1]), mark=mark)
     part = bars[1:3]
@@ -196,7 +196,7 @@ def test_a_slice_shares_the_columns_and_keeps_the_rest() -> None:
             bars[key]  # type: ignore[index]
 
 
-def test_a_range_shares_the_columns_and_has_the_funding_of_its_time() -> None:
+def test_between_shares_the_columns_and_cuts_the_funding() -> None:
     funding = (np.array([0, MINUTE, 2 * MINUTE + 30_000, 3 * MINUTE]), np.array([0.1, -0.1, 0.2, 0.3]))
     bars = Bars(**columns(), timeframe="1m", funding=funding, mark=(np.full(4, 8.0), np.array([13.0, 14.0, 15.0, 16.0])))
     part = bars.between(MINUTE - 5, 3 * MINUTE)
@@ -220,7 +220,7 @@ def test_a_range_shares_the_columns_and_has_the_funding_of_its_time() -> None:
             bars.between(start, end)
 
 
-def test_the_fingerprint_is_of_the_content_alone() -> None:
+def test_the_fingerprint_depends_on_the_content_only() -> None:
     bars = Bars(**columns())
     assert bars.fingerprint == Bars(**columns(), symbol="other").fingerprint == Bars(**columns(8))[:4].fingerprint
     assert len(bars.fingerprint) == 64
@@ -252,12 +252,12 @@ def test_a_fingerprint_is_the_same_on_every_machine() -> None:
         (([0], [np.nan]), "row 0 is nan"),
         (([0.5], [0.1]), "not a whole number"),
         ((np.array([10**9], "M8[Y]"), [0.1]), "row 0 is 1000001970, which int64 milliseconds can't hold"),
-        (([0], [0.1], [0.1]), "tuple is no (time, rate)"),
-        (5, "int is no (time, rate)"),
+        (([0], [0.1], [0.1]), "expected (time, rate), got tuple of 3"),
+        (5, "expected (time, rate), got int"),
     ],
 )
 def test_funding_is_checked(funding: Any, words: str) -> None:
-    assert words in str(refusal(funding=funding))
+    assert words in str(rejection(funding=funding))
 
 
 @pytest.mark.parametrize(
@@ -267,12 +267,12 @@ def test_funding_is_checked(funding: Any, words: str) -> None:
         (([1.0] * 4, [1.0, 1.0, np.nan, 1.0]), "mark high: bar 2 has nan"),
         (([1.0] * 4, [1.0, 0.5, 1.0, 1.0]), "bar 1 has 1.0 above the mark high 0.5"),
         (([0.0] * 4, [1.0] * 4), "mark low: bar 0 has 0.0"),
-        (([1.0] * 4,), "tuple is no (low, high)"),
-        (7, "int is no (low, high)"),
+        (([1.0] * 4,), "expected (low, high), got tuple of 1"),
+        (7, "expected (low, high), got int"),
     ],
 )
 def test_mark_prices_are_checked(mark: Any, words: str) -> None:
-    assert words in str(refusal(mark=mark))
+    assert words in str(rejection(mark=mark))
 
 
 def test_bars_become_a_polars_frame_and_back() -> None:
@@ -283,7 +283,7 @@ def test_bars_become_a_polars_frame_and_back() -> None:
 
 
 @given(st.lists(st.tuples(*[st.floats(width=64)] * 5), min_size=1, max_size=6))
-def test_a_bar_is_taken_exactly_when_the_contract_calls_it_valid(rows: list[tuple[float, ...]]) -> None:
+def test_bars_are_accepted_exactly_if_every_value_is_valid(rows: list[tuple[float, ...]]) -> None:
     valid = all(
         all(np.isfinite(row)) and min(row[:4]) > 0 and row[4] >= 0 and row[2] <= min(row[0], row[3]) and row[1] >= max(row[0], row[3])
         for row in rows
@@ -291,24 +291,24 @@ def test_a_bar_is_taken_exactly_when_the_contract_calls_it_valid(rows: list[tupl
     values = dict(zip((*PRICES, "volume"), np.array(rows).T, strict=True))
     try:
         Bars(np.arange(len(rows)) * MINUTE, **values, timeframe="1m")
-        taken = True
+        accepted = True
     except BarsError:
-        taken = False
-    assert taken == valid
+        accepted = False
+    assert accepted == valid
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=4, max_size=4), st.floats(0, 1))
-def test_valid_bars_are_taken(prices: list[float], volume: float) -> None:
+def test_valid_bars_are_accepted(prices: list[float], volume: float) -> None:
     low, one, two, high = sorted(prices)
     assert Bars([0], [one], [high], [low], [two], [volume], timeframe="1m").high[0] == high
 
 
-def test_the_library_needs_no_polars_until_a_file_is_read() -> None:
+def test_importing_the_library_does_not_import_polars() -> None:
     code = "import sys, python_core; sys.exit(any(name.split('.')[0] == 'polars' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_resampled_bars_are_aligned_and_whole() -> None:
+def test_resampled_bars_are_aligned_and_complete() -> None:
     bars = synthetic(400, timeframe="1m", start="2024-01-01T00:30")
     hours = bars.resample("1h")
     assert hours.time.tolist() == [bars.time[0] - 1_800_000 + 3_600_000 * i for i in range(7)]
@@ -316,32 +316,32 @@ def test_resampled_bars_are_aligned_and_whole() -> None:
     assert (hours.high[1], hours.low[1]) == (bars.high[30:90].max(), bars.low[30:90].min())
     assert hours.volume[1] == pytest.approx(bars.volume[30:90].sum())
     assert len(bars[:390].resample("1h")) == 7
-    assert len(bars[:389].resample("1h")) == 6, "a bar that is not over is left out"
+    assert len(bars[:389].resample("1h")) == 6, "an unfinished bar is dropped"
     assert bars.resample("1m").fingerprint == bars.fingerprint
     week = synthetic(20, timeframe="1d", start="2024-01-01").resample("1w")
     assert [iso(time) for time in week.time] == ["2024-01-01T00:00Z", "2024-01-08T00:00Z"]
 
 
-def test_resampling_to_what_there_is_no_bar_of_is_refused() -> None:
+def test_resampling_to_an_unsuitable_timeframe_is_rejected() -> None:
     bars = synthetic(50, timeframe="15m")
-    for timeframe, words in (("5m", "no multiple"), ("1w", "no 1w bar is whole"), ("7m", "unknown timeframe")):
+    for timeframe, words in (("5m", "not a multiple"), ("1w", "no 1w bar is complete"), ("7m", "unknown timeframe")):
         with pytest.raises(BarstormError, match=words):
             bars.resample(timeframe)
 
 
-def test_resampling_keeps_funding_and_the_extremes_of_the_mark_price() -> None:
+def test_resampling_keeps_funding_and_combines_mark_prices() -> None:
     bars = synthetic(120, timeframe="1m")
-    joined = bars.joined(funding=(bars.time[::60], [0.1, 0.2]), mark=(bars.time, bars.low * 0.5, bars.high * 2)).resample("1h")
+    joined = bars.with_series(funding=(bars.time[::60], [0.1, 0.2]), mark=(bars.time, bars.low * 0.5, bars.high * 2)).resample("1h")
     assert joined.funding is not None
     assert joined.mark is not None
     assert joined.funding[1].tolist() == [0.1, 0.2]
     assert joined.mark[0].tolist() == [bars.low[:60].min() * 0.5, bars.low[60:].min() * 0.5]
 
 
-def test_a_bar_without_mark_price_has_its_own_extremes() -> None:
+def test_a_bar_without_a_mark_price_gets_its_own_low_and_high() -> None:
     bars = synthetic(10, timeframe="1h")
-    joined = bars.joined(mark=(bars.time[4:] + 0, bars.low[4:] * 0.5, bars.high[4:] * 2))
+    joined = bars.with_series(mark=(bars.time[4:] + 0, bars.low[4:] * 0.5, bars.high[4:] * 2))
     assert joined.mark is not None
     assert joined.mark[0].tolist() == [*bars.low[:4], *(bars.low[4:] * 0.5)]
     with pytest.raises(BarsError, match="not after the row before"):
-        bars.joined(mark=([5, 5], [1.0, 1.0], [1.0, 1.0]))
+        bars.with_series(mark=([5, 5], [1.0, 1.0], [1.0, 1.0]))

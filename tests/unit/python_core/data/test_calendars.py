@@ -1,4 +1,4 @@
-"""Which bars of an exchange that closes are missing, and which never were to be."""
+"""Gaps of an exchange that closes: only bars within its sessions are missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ms(text: str) -> int:
 
 
 def opening(*stretches: tuple[str, str], every: int = MINUTE) -> np.ndarray:
-    """The open times of bars that begin in these stretches of UTC, from and to before."""
+    """Open times of bars that start in these half-open ranges of UTC."""
     return np.concatenate([np.arange(ms(begin), ms(end), every) for begin, end in stretches])
 
 
@@ -38,13 +38,13 @@ THANKSGIVING = [
 SPRING = [("2024-03-08T14:30", "2024-03-08T21:00"), ("2024-03-11T13:30", "2024-03-11T20:00")]
 
 
-def found(time: np.ndarray, length_ms: int, calendar: str) -> list[tuple[int, int]]:
+def find_gaps(time: np.ndarray, length_ms: int, calendar: str) -> list[tuple[int, int]]:
     at, missing = calendars.gaps(time, length_ms, calendar)
     return list(zip(at.tolist(), missing.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("calendar", ["XNYS", "XNAS", "NASDAQ"])
-def test_real_daily_bars_lack_no_session(market_data: Path, calendar: str) -> None:
+def test_real_daily_bars_have_every_session(market_data: Path, calendar: str) -> None:
     bars, report = read.read_with_report(market_data / "goog-1d.csv", calendar=calendar)
     assert (report.count("gap"), report.calendar) == (0, calendar)
     # Another exchange has other holidays.
@@ -52,7 +52,7 @@ def test_real_daily_bars_lack_no_session(market_data: Path, calendar: str) -> No
     assert len(bars) == len(exchange_calendars.get_calendar("XNYS", start="2004-08-19", end="2013-03-01").sessions)
 
 
-def test_a_missing_session_is_a_gap_and_weekends_holidays_and_a_storm_are_none(market_data: Path) -> None:
+def test_a_missing_session_is_a_gap_but_weekends_holidays_and_closures_are_not(market_data: Path) -> None:
     time = read.read_bars(market_data / "goog-1d.csv").time
     days = (time // DAY).tolist()
     epoch = date(1970, 1, 1)
@@ -60,88 +60,88 @@ def test_a_missing_session_is_a_gap_and_weekends_holidays_and_a_storm_are_none(m
     storm = days.index((date(2012, 10, 31) - epoch).days)
     assert days[storm - 1] == (date(2012, 10, 26) - epoch).days
     monday = days.index((date(2012, 11, 5) - epoch).days)
-    assert found(np.delete(time, [storm, storm + 1, monday]), DAY, "XNYS") == [(storm - 1, 2), (monday - 3, 1)]
+    assert find_gaps(np.delete(time, [storm, storm + 1, monday]), DAY, "XNYS") == [(storm - 1, 2), (monday - 3, 1)]
 
 
 @pytest.mark.parametrize("hour", ["T00:00", "T05:00", "T14:30", "T21:00"])
-def test_a_daily_bar_is_of_its_date_whichever_hour_stands_for_it(hour: str) -> None:
+def test_a_daily_bar_belongs_to_its_date_at_any_hour(hour: str) -> None:
     days = [ms(f"2023-11-{day}{hour}") for day in (21, 22, 24, 27, 28, 30)]
-    assert found(np.array(days), DAY, "XNYS") == [(4, 1)]
+    assert find_gaps(np.array(days), DAY, "XNYS") == [(4, 1)]
     # In Tokyo the same date begins at 15:00 UTC of the day before; the 23rd is a holiday there, the 24th isn't.
     tokyo = [ms(f"2023-11-{day}T15:00") for day in (20, 21, 23, 26)]
-    assert found(np.array(tokyo), DAY, "XTKS") == []
-    assert found(np.array([tokyo[0], *tokyo[2:]]), DAY, "XTKS") == [(0, 1)]
+    assert find_gaps(np.array(tokyo), DAY, "XTKS") == []
+    assert find_gaps(np.array([tokyo[0], *tokyo[2:]]), DAY, "XTKS") == [(0, 1)]
 
 
 def test_a_week_is_missing_if_any_of_its_days_has_a_session() -> None:
     monday = ms("2024-01-01")
     weeks = monday + WEEK * np.array([0, 1, 4, 5])
-    assert found(weeks, WEEK, "XNYS") == [(1, 2)]
+    assert find_gaps(weeks, WEEK, "XNYS") == [(1, 2)]
     # Shanghai rests for a whole week, from 2024-02-12 on.
-    assert found(ms("2024-02-05") + WEEK * np.array([0, 2]), WEEK, "XSHG") == []
-    assert found(ms("2024-02-05") + WEEK * np.array([0, 2]), WEEK, "XNYS") == [(0, 1)]
+    assert find_gaps(ms("2024-02-05") + WEEK * np.array([0, 2]), WEEK, "XSHG") == []
+    assert find_gaps(ms("2024-02-05") + WEEK * np.array([0, 2]), WEEK, "XNYS") == [(0, 1)]
 
 
 @pytest.mark.parametrize("stretches", [THANKSGIVING, SPRING])
 @pytest.mark.parametrize("name", ["1m", "5m", "30m", "1h"])
-def test_nights_weekends_holidays_and_an_early_close_are_no_gaps(stretches: list[tuple[str, str]], name: str) -> None:
+def test_nights_weekends_holidays_and_early_closes_are_not_gaps(stretches: list[tuple[str, str]], name: str) -> None:
     length = MILLISECONDS[name]
-    assert found(opening(*stretches, every=length), length, "XNYS") == []
+    assert find_gaps(opening(*stretches, every=length), length, "XNYS") == []
     # Bars may be aligned to the full hour instead, and there may be bars outside of the session.
     hours = opening(*((begin[:11] + "08:00", end[:11] + "23:00") for begin, end in stretches), every=length)
-    assert found(hours, length, "XNYS") == []
+    assert find_gaps(hours, length, "XNYS") == []
 
 
-def test_minutes_within_sessions_are_missing_by_their_number() -> None:
+def test_missing_minutes_within_sessions_are_counted() -> None:
     time = opening(*THANKSGIVING)
-    assert found(np.delete(time, slice(100, 107)), MINUTE, "XNYS") == [(99, 7)]
+    assert find_gaps(np.delete(time, slice(100, 107)), MINUTE, "XNYS") == [(99, 7)]
     # The last of Wednesday, and the first of Friday.
-    assert found(np.delete(time, [388, 389, 390]), MINUTE, "XNYS") == [(387, 3)]
+    assert find_gaps(np.delete(time, [388, 389, 390]), MINUTE, "XNYS") == [(387, 3)]
     friday = slice(390, 390 + 210)
-    assert found(np.delete(time, friday), MINUTE, "XNYS") == [(389, 210)]
-    assert found(np.array([time[0], time[-1]]), MINUTE, "XNYS") == [(0, 390 + 210 + 390 - 2)]
+    assert find_gaps(np.delete(time, friday), MINUTE, "XNYS") == [(389, 210)]
+    assert find_gaps(np.array([time[0], time[-1]]), MINUTE, "XNYS") == [(0, 390 + 210 + 390 - 2)]
     # On a common Friday the time up to 21:00 would be missing.
     common = opening(("2023-11-17T14:30", "2023-11-17T18:00"), THANKSGIVING[2])
-    assert found(common, MINUTE, "XNYS") == [(209, 180 + 3 * 390 + 210)]
+    assert find_gaps(common, MINUTE, "XNYS") == [(209, 180 + 3 * 390 + 210)]
 
 
-def test_a_break_at_noon_is_no_gap() -> None:
+def test_a_lunch_break_is_not_a_gap() -> None:
     halves = [("2023-11-22T00:00", "2023-11-22T02:30"), ("2023-11-22T03:30", "2023-11-22T06:00")]
     time = opening(*halves)
-    assert found(time, MINUTE, "XTKS") == []
-    assert found(np.delete(time, [149, 150]), MINUTE, "XTKS") == [(148, 2)]
+    assert find_gaps(time, MINUTE, "XTKS") == []
+    assert find_gaps(np.delete(time, [149, 150]), MINUTE, "XTKS") == [(148, 2)]
 
 
 @pytest.mark.parametrize("calendar", ["XNYS", "XHKG", "XLON"])
-def test_minutes_left_out_at_random_are_found_one_by_one(calendar: str) -> None:
+def test_randomly_removed_minutes_are_all_found(calendar: str) -> None:
     rng = np.random.default_rng(7)
     minutes = exchange_calendars.get_calendar(calendar, start="2023-11-01", end="2024-04-30", side="left").minutes
     expected = minutes.tz_localize(None).to_numpy("datetime64[ms]").astype(np.int64)
     for share in (0.001, 0.2, 0.99):
         kept = np.flatnonzero(rng.random(len(expected)) > share)
         holes = np.flatnonzero(np.diff(kept) > 1)
-        assert found(expected[kept], MINUTE, calendar) == [(int(i), int(kept[i + 1] - kept[i] - 1)) for i in holes]
+        assert find_gaps(expected[kept], MINUTE, calendar) == [(int(i), int(kept[i + 1] - kept[i] - 1)) for i in holes]
 
 
-def test_beyond_the_years_that_a_calendar_knows_the_clock_counts() -> None:
+def test_outside_the_years_of_a_calendar_the_clock_counts() -> None:
     for year, calendar in ((1990, "XTKS"), (2060, "XHKG"), (2150, "XNYS"), (9990, "XNYS")):
         days = [ms(f"{year}-03-01") + day * DAY for day in (0, 1, 4)]
-        assert found(np.array(days), DAY, calendar) == [(1, 2)]
-    assert found(np.array([ms("2024-03-01")]), DAY, "XNYS") == []
+        assert find_gaps(np.array(days), DAY, calendar) == [(1, 2)]
+    assert find_gaps(np.array([ms("2024-03-01")]), DAY, "XNYS") == []
 
 
 @pytest.mark.parametrize(("calendar", "near"), [("XNYX", "XNYS"), ("nyse", "NYSE"), ("Ω", "a code such as"), ("x" * 10_000, "a code")])
-def test_an_unknown_calendar_is_refused_with_one_like_it(market_data: Path, calendar: str, near: str) -> None:
-    with pytest.raises(BarstormError, match="there is no calendar") as error:
+def test_an_unknown_calendar_is_rejected_with_a_similar_one(market_data: Path, calendar: str, near: str) -> None:
+    with pytest.raises(BarstormError, match="unknown calendar") as error:
         read.read_with_report(market_data / "goog-1d.csv", calendar=calendar)
     assert error.value.code == "unknown_calendar"
     assert near in error.value.hint
     assert len(str(error.value)) < 300
 
 
-def test_without_the_package_the_refusal_names_what_to_install(market_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_says_how_to_install_it(market_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
-    with pytest.raises(BarstormError, match=r"pip install barstorm\[calendars\]") as error:
+    with pytest.raises(BarstormError, match=r"make install.*pip install '.\[calendars\]'") as error:
         read.read_with_report(market_data / "goog-1d.csv", calendar="XNYS")
     assert error.value.code == "no_calendars"
     assert read.read_with_report(market_data / "goog-1d.csv")[1].count("gap") == 463

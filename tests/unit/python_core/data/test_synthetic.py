@@ -1,4 +1,4 @@
-"""The made-up market is the same everywhere, always valid, and moves like one."""
+"""Synthetic bars are the same everywhere, always valid, and move like a market."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from python_core.errors import BarsError, BarstormError
 
 
 def content(**arguments: Any) -> str:
-    """A hash of the bytes alone, whatever a fingerprint is made of."""
+    """A hash of the bytes, independent of the definition of fingerprints."""
     made = synthetic(**arguments)
     return hashlib.sha256(
         b"".join(getattr(made, name).astype(getattr(made, name).dtype.newbyteorder("<")).tobytes() for name in COLUMNS)
     ).hexdigest()
 
 
-def test_a_seed_gives_these_bytes_on_every_machine() -> None:
+def test_a_seed_gives_the_same_bytes_on_every_machine() -> None:
     assert content() == "eac59b413e405917c103e9db9e31b8fa2f759dfcae8b405a133f9b3edb68b95b"
     assert (
         content(bars=50_000, seed=2**64 - 1, timeframe="1m", tick=0.25, price=4_000)
@@ -34,7 +34,7 @@ def test_a_seed_gives_these_bytes_on_every_machine() -> None:
     )
 
 
-def test_the_first_bars_of_the_default_seed_are_these() -> None:
+def test_the_default_seed_starts_with_these_bars() -> None:
     made = synthetic(3)
     assert made.time.tolist() == [1_577_836_800_000 + 3_600_000 * i for i in range(3)]
     rows = [[float(getattr(made, name)[i]) for name in (*PRICES, "volume")] for i in range(3)]
@@ -61,33 +61,33 @@ def test_any_arguments_give_valid_bars_of_whole_ticks(bars: int, seed: int, name
     assert made.close.min() >= max(tick * size / 8 * 0.99 - tick, tick * 0.999)
 
 
-def test_prices_are_the_nearest_numbers_to_their_decimals() -> None:
+def test_prices_are_the_doubles_closest_to_their_decimals() -> None:
     for tick, places in ((0.01, 2), (0.00001, 5)):
         made = synthetic(5_000, tick=tick)
         assert all(value == round(value, places) for name in PRICES for value in getattr(made, name).tolist())
 
 
-def test_more_bars_go_on_where_fewer_stop() -> None:
+def test_a_longer_history_starts_with_the_shorter_one() -> None:
     assert synthetic(100_000)[:70_000].fingerprint == synthetic(70_000).fingerprint
 
 
-def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = synthetic(10_000)
+def test_the_block_size_does_not_affect_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = synthetic(10_000)
     monkeypatch.setattr(sys.modules["python_core.data.synthetic"], "_BLOCK", 77)
-    assert synthetic(10_000).fingerprint == whole.fingerprint
+    assert synthetic(10_000).fingerprint == expected.fingerprint
 
 
-def test_another_seed_gives_another_market() -> None:
+def test_different_seeds_give_different_markets() -> None:
     assert len({synthetic(100, seed=seed).fingerprint for seed in range(50)}) == 50
 
 
-def test_the_market_has_trends_ranges_and_storms() -> None:
+def test_the_market_has_trends_ranges_and_volatile_periods() -> None:
     made = synthetic(200_000)
     returns = np.diff(np.log(made.close))
     assert 0.004 < returns.std() < 0.012
-    assert np.mean((returns / returns.std()) ** 4) > 4  # fat tails: calm and storm take turns
+    assert np.mean((returns / returns.std()) ** 4) > 4  # fat tails: calm and volatile periods alternate
     size = np.abs(returns)
-    assert np.corrcoef(size[:-50], size[50:])[0, 1] > 0.1  # and last
+    assert np.corrcoef(size[:-50], size[50:])[0, 1] > 0.1  # and persist
     days = np.log(made.close[::100])
     weekly = np.diff(days)
     assert (weekly > 0.1).sum() > 50
@@ -102,7 +102,7 @@ def test_volatility_grows_with_the_root_of_the_timeframe() -> None:
     assert hour / minute == pytest.approx(60**0.5, rel=0.02)
 
 
-def test_the_start_is_utc_and_moved_to_the_beginning_of_its_bar() -> None:
+def test_the_start_is_utc_and_rounded_down_to_its_bar() -> None:
     def first(start: Any, name: str = "1h") -> int:
         return int(synthetic(2, start=start, timeframe=name).time[0])
 
@@ -132,7 +132,7 @@ def test_the_start_is_utc_and_moved_to_the_beginning_of_its_bar() -> None:
         ({"timeframe": "7m"}, "timeframe"),
     ],
 )
-def test_an_argument_out_of_range_is_named(arguments: dict[str, Any], where: str) -> None:
+def test_an_argument_out_of_range_is_reported_by_name(arguments: dict[str, Any], where: str) -> None:
     with pytest.raises(BarstormError) as caught:
         synthetic(**arguments)
     assert caught.value.where == where

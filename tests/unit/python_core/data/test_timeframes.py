@@ -1,4 +1,4 @@
-"""Names of timeframes, and the bars of a coarser one that times lie in."""
+"""Names of timeframes, and the alignment of their bars."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from python_core.errors import BarstormError
         *((text, name) for text, name in (("60", "1h"), (" 5 ", "5m"), ("720", "12h"), ("D", "1d"), ("W", "1w"))),
     ],
 )
-def test_a_timeframe_is_stored_in_its_first_form(given: str | int, name: str) -> None:
+def test_every_way_to_write_a_timeframe_gives_its_canonical_name(given: str | int, name: str) -> None:
     assert timeframes.parse(given) == name
 
 
 @pytest.mark.parametrize("given", ["", "7m", "1M", "1s", 0, -60, 7, "60m", "٦٠", "1e2", None, 1.5, True, "x" * 10_000, 10**30])
-def test_an_unknown_timeframe_is_refused_with_the_known_ones(given: Any) -> None:
+def test_an_unknown_timeframe_is_rejected_with_the_known_ones(given: Any) -> None:
     with pytest.raises(BarstormError) as caught:
         timeframes.parse(given)
     assert caught.value.code == "unknown_timeframe"
@@ -50,7 +50,7 @@ def test_the_smallest_step_is_the_timeframe() -> None:
 
 
 @given(st.integers(0, 253_402_300_799_999), st.sampled_from(list(timeframes.MILLISECONDS)))
-def test_a_time_lies_in_the_bar_that_starts_last_before_it(time_ms: int, name: str) -> None:
+def test_a_time_belongs_to_the_last_bar_that_starts_before_it(time_ms: int, name: str) -> None:
     length = timeframes.milliseconds(name)
     start = int(timeframes.bucket_start(np.array([time_ms]), length)[0])
     assert start <= time_ms < start + length

@@ -507,7 +507,7 @@ def test_repair_sorts_and_the_last_row_of_a_time_wins(hours: list[int], spread: 
         (b"ARROW1\0\0", "not a whole Arrow file"),
         (b"\xff\xff\xff\xff\x10\0\0\0", "not a whole Arrow file"),
         (b"time,open,high,low,close,close,volume\n1,1,1,1,1,1,1\n", "two columns are named close"),
-        (b"time,open,high,low,close,volume\n1637110800000,1,1,1,1,1\n", "one bar has no timeframe"),
+        (b"time,open,high,low,close,volume\n1637110800000,1,1,1,1,1\n", "the timeframe of a single bar is unknown"),
         (b"time,open,high,low,close,volume\nyesterday,1,1,1,1,1\n", "line 2, time: 'yesterday' is no time"),
         (b"time,open,high,low,close,volume\n-5,1,1,1,1,1\n", "line 2, time: '-5' is no time"),
     ],
@@ -526,7 +526,7 @@ def test_a_wrong_argument_is_refused_with_the_right_one(tmp_path: Path) -> None:
     assert "path, bytes or an open binary file" in str(refusal(7))
     with pytest.raises(BarstormError, match="unknown timeframe"):
         files.read_bars(good, timeframe="7m")
-    with pytest.raises(BarsError, match="sooner than one 4h bar"):
+    with pytest.raises(BarsError, match="less than one 4h bar"):
         files.read_bars(good, timeframe="4h")
     assert files.read_bars(good, timeframe="30m").timeframe == "30m"
 
