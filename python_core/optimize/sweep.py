@@ -17,7 +17,7 @@ from python_core.engine.control import Control
 from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
-from python_core.metrics import NAMES, Metrics
+from python_core.metrics import NAMES, RUN_NAMES, Metrics
 from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, allowed
 from python_core.strategy.strategy import Strategy
@@ -148,7 +148,7 @@ def sweep(
 def _metric(name: str) -> int:
     if name not in NAMES:
         raise StrategyError(
-            f"unknown metric {name!r:.60}", where="objective", hint=f"use one of {', '.join(NAMES[:43])}", code="unknown_name"
+            f"unknown metric {name!r:.60}", where="objective", hint=f"use one of {', '.join(RUN_NAMES)}", code="unknown_name"
         )
     return NAMES.index(name)
 

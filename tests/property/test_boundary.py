@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core.engine import kernel
 from python_core.language.plan import CONDITIONS
+from python_core.metrics import NAMES
 
 MINUTE = 60_000
 NUMBERS = (0.0, -0.0, 1.0, 2.0, 3.0, 14.0, 200.0, 2.5, -1.0, 1e4, 1e9, 1e300, 5e-324, 2.0**63, float("inf"), float("-inf"), float("nan"))
@@ -132,7 +133,7 @@ def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
     plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
     with suppress(ValueError):
         words, pending, known, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, rules, equity, None)
-        assert (len(words) % 15, len(known)) == (0, 85)
+        assert (len(words) % 15, len(known)) == (0, len(NAMES))
         if pending:
             core_rs.excursions(words, history[0][3], history[0][2])
         core_rs.values(history[0], base_ms, plan, [0, 1], strategy_ms)
@@ -141,4 +142,4 @@ def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
     )
     lengths = hostile.arrays.choice(np.array(NUMBERS if hostile.random.random() < 0.3 else (1.0, 2.0, 50.0, 1e4)), 3)
     with suppress(ValueError):
-        core_rs.sweep(*history, base_ms, template, lengths, strategy_ms, rules, hostile.random.random() < 0.5, 2, np.empty(3 * 85), None)
+        core_rs.sweep(*history, base_ms, template, lengths, strategy_ms, rules, hostile.random.random() < 0.5, 2, np.empty(3 * len(NAMES)), None)

@@ -17,7 +17,7 @@ import pytest
 
 import python_core as bt
 from python_core.engine import kernel
-from python_core.metrics import COUNTS
+from python_core.metrics import COUNTS, NAMES, RUN_NAMES, TRADE_NAMES
 
 BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 BARS = 50
@@ -122,10 +122,11 @@ def test_one_bar_and_two_are_enough(engine: str) -> None:
 
 def test_metrics_are_none_floats_and_whole_numbers_in_both_engines(engine: Any) -> None:
     result = bt.simulate(bt.Bars(**columns()), bt.Signals(entry_long=masks()["entry_long"]), engine=engine)
+    long, short = len(RUN_NAMES), len(RUN_NAMES) + len(TRADE_NAMES)
     for metrics, floats in (
-        (result.metrics, result.values[:43]),
-        (result.metrics.long, result.values[43:64]),
-        (result.metrics.short, result.values[64:]),
+        (result.metrics, result.values[:long]),
+        (result.metrics.long, result.values[long:short]),
+        (result.metrics.short, result.values[short:]),
     ):
         for name, value in zip(metrics.__struct_fields__, floats, strict=False):
             kind = int if name in COUNTS else float if value == value else type(None)
@@ -223,7 +224,7 @@ def test_a_sweep_of_a_template_on_no_timeframe_is_refused() -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
     template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 3, 1)
-    rules, values = kernel._native_rules(bt.Execution()), np.empty(85)
+    rules, values = kernel._native_rules(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
         core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, rules, True, 1, values, None)
 
