@@ -142,4 +142,6 @@ def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
     )
     lengths = hostile.arrays.choice(np.array(NUMBERS if hostile.random.random() < 0.3 else (1.0, 2.0, 50.0, 1e4)), 3)
     with suppress(ValueError):
-        core_rs.sweep(*history, base_ms, template, lengths, strategy_ms, rules, hostile.random.random() < 0.5, 2, np.empty(3 * len(NAMES)), None)
+        core_rs.sweep(
+            *history, base_ms, template, lengths, strategy_ms, rules, hostile.random.random() < 0.5, 2, np.empty(3 * len(NAMES)), None
+        )
