@@ -1,5 +1,6 @@
 """Barstorm's library: backtests over market history, by a compiled engine or a pure-Python one with the same bits."""
 
+from python_core import diagnostics
 from python_core.data.bars import Bars
 from python_core.data.synthetic import synthetic
 from python_core.engine.control import Control
@@ -9,6 +10,7 @@ from python_core.errors import BarsError, BarstormError, Cancelled, EngineError,
 from python_core.execution import Atr, Execution
 from python_core.files.read import from_arrow, read_bars
 from python_core.optimize.sweep import SweepResult, sweep
+from python_core.strategy import builder, library
 from python_core.strategy.params import Param
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
@@ -36,10 +38,13 @@ __all__ = [
     "Trade",
     "__version__",
     "backtest",
+    "builder",
+    "diagnostics",
     "engine",
     "engine_reason",
     "fingerprint",
     "from_arrow",
+    "library",
     "read_bars",
     "simulate",
     "sweep",

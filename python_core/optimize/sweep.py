@@ -19,7 +19,7 @@ from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.metrics import NAMES, RUN_NAMES, Metrics
 from python_core.strategy.compile import compile_template, series_levels
-from python_core.strategy.params import Param, allowed
+from python_core.strategy.params import Param, meet_constraints
 from python_core.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
     params = dict(zip(grid, (axis.reshape(-1) for axis in np.meshgrid(*axes, indexing="ij")), strict=True))
     if not strategy.constraints:
         return params
-    keep = allowed(strategy.constraints, strategy.values, params)
+    keep = meet_constraints(strategy.constraints, strategy.values, params)
     if not keep.any():
         texts = ", ".join(strategy.constraints)
         raise StrategyError(f"no combination keeps {texts}", where="grid", hint="use other values", code="constraint")

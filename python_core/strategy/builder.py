@@ -1,6 +1,7 @@
-"""Conditions written with Python's operators; they become the text that a `Strategy` holds.
+"""Conditions written with Python's operators, which become the text of a `Strategy`.
 
-    from python_core.builder import close, crossover, param, sma, strategy
+Example:
+    from python_core.strategy.builder import close, crossover, param, sma, strategy
 
     fast, slow = param("fast", 10, min=5, max=50), param("slow", 30, min=20, max=200, step=10)
     cross = strategy(
@@ -9,9 +10,9 @@
         constraints=[fast < slow],
     )
 
-Functions take their arguments by position or by name, and `tf="4h"` for a higher timeframe; `at("4h", close > open)` is for whole conditions.
-`& | ~` stand for and, or, not, `where(a, x, y)` for x if a else y; put brackets round comparisons. The series and functions are those of the language:
-`from python_core.strategy.builder import ...` knows every one of them.
+All series and functions of the language can be imported from this module. Functions take arguments by position or by name, and `tf="4h"`
+for a higher timeframe; `at("4h", close > open)` is for whole conditions. Write `& | ~` for and, or, not, with brackets round comparisons,
+and `where(a, x, y)` for x if a else y.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Operand: TypeAlias = "Expression | int | float"
 
 
 class Expression:
-    """A series, a number or a condition. `str()` gives its text in the language; `params` and `define` are what it uses."""
+    """A series, a number or a condition. `str()` gives its text in the language; `params` and `define` hold the names that it uses."""
 
     def __init__(self, node: ast.expr, params: dict[str, Value | Param] | None = None, define: dict[str, str] | None = None) -> None:
         self.node = node
@@ -46,7 +47,9 @@ class Expression:
         try:
             return ast.unparse(self.node)
         except RecursionError:
-            raise StrategyError("the expression is nested too deep", where="expression", hint="make it smaller", code="too_large") from None
+            raise StrategyError(
+                "the expression is nested too deeply", where="expression", hint="make it smaller", code="too_large"
+            ) from None
 
     def __repr__(self) -> str:
         return f"<Expression {self}>"
@@ -55,7 +58,7 @@ class Expression:
         hint = "use & | ~ for and, or, not, and write (a < b) & (b < c) for a < b < c"
         raise StrategyError(f"{self} is neither true nor false before a run", where="expression", hint=hint)
 
-    # Without these, Python would try x[0], x[1], ... for ever.
+    # Without these, Python would call x[0], x[1], ... endlessly.
     __iter__ = None
     __contains__ = None
     __hash__ = None  # type: ignore[assignment]
@@ -121,7 +124,7 @@ class Expression:
         return _joined(ast.UnaryOp(ast.Not(), self.node), self)
 
     def __getattr__(self, name: str) -> Expression:
-        """An output of a function that has several, as in `macd(close).hist`."""
+        """One output of a function that has several, as in `macd(close).hist`."""
         call = self.node
         function = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
         outputs = INDICATORS[function].outputs if function in INDICATORS else ()
@@ -130,13 +133,13 @@ class Expression:
         return _joined(ast.Attribute(call, name, ast.Load()), self)
 
     def __getitem__(self, bars: Operand) -> Expression:
-        """The value some bars earlier."""
+        """The value a number of bars earlier, as in `close[1]`."""
         index = expression(bars)
         return _joined(ast.Subscript(self.node, index.node, ast.Load()), self, index)
 
 
 class Function:
-    """A function of the language; calling it gives the expression of the call."""
+    """A function of the language; a call of it returns an expression."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -156,18 +159,24 @@ class Function:
 
 
 def expression(value: Any) -> Expression:
-    """An expression as it is, or the constant that a number, bool or text stands for."""
+    """The value itself if it is an expression; otherwise a constant.
+
+    Raises:
+        StrategyError: neither an expression nor a number, bool or text.
+    """
     if isinstance(value, Expression):
         return value
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bool | int | float | str):
         return Expression(ast.Constant(value))
-    raise StrategyError(f"{value!r:.40} is no part of an expression", where="expression", hint="use series, numbers, params and functions")
+    raise StrategyError(
+        f"{value!r:.40} can't be part of an expression", where="expression", hint="use series, numbers, params and functions"
+    )
 
 
 def param(name: str, default: Value, **fields: Any) -> Expression:
-    """A parameter: plain, or with the fields of `Param` (`min`, `max`, `step`, `choices`); the type is that of the default if not given."""
+    """A parameter: plain, or with fields of `Param` (`min`, `max`, `step`, `choices`), of the type of its default unless `type` is given."""
     if not fields:
         return Expression(_name(name), params={name: default})
     kind = "choice" if "choices" in fields else "bool" if isinstance(default, bool) else "int" if isinstance(default, int) else "float"
@@ -176,15 +185,15 @@ def param(name: str, default: Value, **fields: Any) -> Expression:
 
 
 def where(condition: Expression | bool, value: Operand, otherwise: Operand) -> Expression:
-    """`value if condition else otherwise`, bar by bar."""
+    """`value if condition else otherwise`, on each bar."""
     parts = [expression(part) for part in (condition, value, otherwise)]
     return _joined(ast.IfExp(*(part.node for part in parts)), *parts)
 
 
 def named(name: str, value: Expression) -> Expression:
-    """`value` under a name of its own: an entry of the strategy's `define`."""
-    whole = expression(value)
-    return _joined(_name(name), whole, define={name: str(whole)})
+    """Give `value` a name, under which it becomes an entry of the strategy's `define`."""
+    defined = expression(value)
+    return _joined(_name(name), defined, define={name: str(defined)})
 
 
 def strategy(
@@ -196,10 +205,10 @@ def strategy(
     constraints: Sequence[Expression | str] = (),
     timeframe: str | None = None,
 ) -> Strategy:
-    """The strategy of these conditions, with the params and definitions that they use.
+    """A strategy of these conditions, with the params and definitions that they use.
 
     Raises:
-        StrategyError: as `Strategy`; or one name stands for two things.
+        StrategyError: as `bt.Strategy`, or a name with two meanings.
     """
     conditions = dict(zip(CONDITIONS, (entry_long, exit_long, entry_short, exit_short), strict=True))
     parts = [part for part in (*conditions.values(), *constraints) if isinstance(part, Expression)]
@@ -216,7 +225,7 @@ def strategy(
 
 def _name(name: str) -> ast.Name:
     if not isinstance(parsed := parse("name", name), ast.Name):
-        raise StrategyError(f"{name!r:.60} is no name", where="name", hint="use letters, digits and _, such as fast")
+        raise StrategyError(f"{name!r:.60} is not a valid name", where="name", hint="use letters, digits and _, such as fast")
     return parsed
 
 
@@ -231,7 +240,7 @@ def _joined(node: ast.expr, *parts: Expression, define: dict[str, str] | None = 
 def _merge(names: dict[str, Any], more: dict[str, Any]) -> None:
     for name, value in more.items():
         if name in names and (names[name], type(names[name])) != (value, type(value)):
-            raise StrategyError(f"{name!r} stands for {names[name]} and for {value}", where=name, hint="use two names")
+            raise StrategyError(f"{name!r} means both {names[name]} and {value}", where=name, hint="use different names")
         names[name] = value
 
 

@@ -23,10 +23,13 @@ _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Plan(NamedTuple):
-    """A strategy and the levels of an execution, compiled: operations in an order that can be run from first to last.
+    """A strategy and the stop levels of an execution, compiled to nodes in the order of evaluation.
 
-    `conditions` are positions of the four signals' nodes (-1: never), `levels` of the stop, target and trailing distance (-1: not
-    from a series). `warm_up` bars pass before every signal is known. `higher`: whether some operations run on higher timeframes.
+    Attributes:
+        conditions: positions of the nodes of the four signals; -1 for a signal that never comes.
+        levels: positions of the nodes of stop-loss, take-profit and trailing distance; -1 for those that need no series.
+        warm_up: strategy bars before every signal is known.
+        higher: whether some nodes are evaluated on higher timeframes.
     """
 
     nodes: tuple[Node, ...]
@@ -37,9 +40,12 @@ class Plan(NamedTuple):
 
 
 def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...], bars_timeframe: str | None = None) -> Plan:
-    """The plan of a strategy and of the stop levels that are ATR distances or expressions; equal ones are compiled once.
+    """Compile a strategy, and the stop levels that are ATR distances or expressions. Equal inputs are compiled once.
 
-    `bars_timeframe` stands in where the strategy has no timeframe of its own; it matters to a plan with higher timeframes only.
+    `bars_timeframe` is used if the strategy sets no timeframe; only plans with higher timeframes depend on it.
+
+    Raises:
+        StrategyError: names the expression, the column and the nearest known name.
     """
     if strategy is None:
         return _compile((), (), (), levels, bars_timeframe, (), ())
@@ -56,12 +62,12 @@ def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]
 
 @lru_cache(maxsize=256)
 def series_levels(execution: Execution) -> tuple[Atr | str | None, ...]:
-    """The levels of an execution that need a series: ATR distances and expressions; None for plain fractions."""
+    """The stop levels that need a series (ATR distances and expressions), None for the others."""
     return tuple(level if isinstance(level, Atr | str) else None for level in (getattr(execution, name) for name in LEVELS))
 
 
 def compile_template(strategy: Strategy, levels: tuple[Atr | str | None, ...], open: tuple[str, ...], bars_timeframe: str) -> Plan:
-    """As `compile_plan`, with the parameters in `open` left to be filled in by a sweep."""
+    """As `compile_plan`, but the parameters in `open` stay open, for a sweep to fill in."""
     return _build(
         PlanBuilder(open, timeframes.milliseconds(strategy.timeframe or bars_timeframe)),
         tuple(getattr(strategy, name) for name in CONDITIONS),
@@ -97,14 +103,14 @@ def _build(
     filters: Filters,
 ) -> Plan:
     compiler = Compiler(builder, params, define, additional_timeframes)
-    for name in _by_use(define):
+    for name in _in_order_of_use(define):
         compiler.definition(name, define[name])
     conditions = []
     for name, text in zip(CONDITIONS, texts, strict=False):
         conditions.append(compiler.condition(name, text) if text.strip() else -1)
         for i, each in enumerate(filters.get(ENTRY_SIDES[name], ()) if name in ENTRY_SIDES else ()):
-            seen = compiler.condition(f"htf_filters.{ENTRY_SIDES[name]}[{i}]", each.condition, each.timeframe)
-            conditions[-1] = builder.add("and", (conditions[-1], seen))
+            filtered = compiler.condition(f"htf_filters.{ENTRY_SIDES[name]}[{i}]", each.condition, each.timeframe)
+            conditions[-1] = builder.add("and", (conditions[-1], filtered))
     numbers = []
     for name, level in zip(LEVELS, levels, strict=False):
         if isinstance(level, Atr):
@@ -117,8 +123,8 @@ def _build(
     return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
 
 
-def _by_use(define: dict[str, str]) -> list[str]:
-    """The names of definitions, each after those that it uses, so that a long chain is no deep nesting."""
+def _in_order_of_use(define: dict[str, str]) -> list[str]:
+    """Names of definitions in the order of use: compiled so, a long chain of them needs no deep recursion."""
     words = {name: set(_WORD.findall(text)) & define.keys() for name, text in define.items() if isinstance(text, str)}
     done: dict[str, None] = {}
     while ready := [name for name in define if name not in done and words.get(name, set()) <= done.keys()]:

@@ -43,7 +43,7 @@ NAMES: Final = {
     "weekday": "the weekday (UTC, 0 is Monday)",
     "minute": "the minute of the hour",
 }
-# {0} is the first argument; other functions are named by the first words of their description.
+# {0} is the first argument. Functions that are not listed are named by the first words of their description.
 PHRASES: Final = {
     "crossover": "{0} crosses above {1}",
     "crossunder": "{0} crosses below {1}",
@@ -64,7 +64,7 @@ TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, 
 
 
 def explain(strategy: Strategy) -> str:
-    """What the strategy does, one sentence a line: when it acts, its names, parameters, constraints and warm-up."""
+    """Describe what the strategy does, one sentence a line: its signals, names, parameters, constraints and warm-up."""
     frame = "every bar" if strategy.timeframe is None else f"every {strategy.timeframe} bar"
     lines = [f"At the close of {frame}:"]
     for name, action in ACTIONS.items():
@@ -83,7 +83,7 @@ def explain(strategy: Strategy) -> str:
 
 
 def phrase(text: str, where: str = "expression") -> str:
-    """One expression in plain words."""
+    """Describe one expression in plain words."""
     return _words(desugar(where, text))
 
 
@@ -150,7 +150,7 @@ def _attribute(node: ast.Attribute) -> str:
 
 
 def title(function: str) -> str:
-    """The name of a function in words: the first words of its indicator's description, or else its own name."""
+    """A function's name in words: the first words of its description, or else its own name."""
     doc = INDICATORS[function].description if function in INDICATORS else None
     words = re.split(r"[.,:;(]", doc.strip())[0].strip() if doc else ""
     short = words and len(words) <= 60

@@ -1,4 +1,4 @@
-"""The multi-timeframe fields of a strategy, each short for calls of `at` in its expressions."""
+"""The multi-timeframe fields of a strategy, which are short for calls of `at` in its expressions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Side = Literal["long", "short"]
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What must be true on a higher timeframe for entries of a side: as `and at(timeframe, condition)` in the entry."""
+    """A condition on a higher timeframe that must be true for entries of a side: short for `and at(timeframe, condition)`."""
 
     timeframe: str
     condition: Condition
@@ -32,47 +32,51 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 Filters = dict[Side, tuple[Filter, ...]]
 
 
-def checked_timeframes(given: Any) -> tuple[str, ...]:
-    """Stored names of additional timeframes, each once.
+def parse_timeframes(given: Any) -> tuple[str, ...]:
+    """Canonical names of additional timeframes, without duplicates.
 
     Raises:
-        StrategyError: no list, or an unknown one.
+        StrategyError: not a list, or an unknown timeframe.
     """
     if isinstance(given, str) or not isinstance(given, tuple | list) or len(given) > 2 * len(timeframes.MILLISECONDS):
-        raise StrategyError(f"{given!r:.60} is no list, or too long", where="additional_timeframes", hint='as in ["4h", "1d"]')
+        raise StrategyError(
+            f"not a list, or too long: {given!r:.60}", where="additional_timeframes", hint='use a list such as ["4h", "1d"]'
+        )
     try:
         return tuple(dict.fromkeys(timeframes.parse(value) for value in given))
     except BarstormError as error:
         raise StrategyError(error.message, where="additional_timeframes", hint=error.hint, code=error.code) from None
 
 
-def checked_filters(given: Any) -> Filters:
+def parse_filters(given: Any) -> Filters:
     """Filters of each side, from structs or from mappings.
 
     Raises:
         StrategyError: names the side, the filter and the field.
     """
     if not isinstance(given, Mapping) or any(side not in ("long", "short") for side in given):
-        raise StrategyError(f"{given!r:.60} is no mapping of sides", where="htf_filters", hint='as in {"long": [...], "short": [...]}')
+        raise StrategyError(
+            f"expected a mapping of sides, got {given!r:.60}", where="htf_filters", hint='use {"long": [...], "short": [...]}'
+        )
     result: Filters = {}
     for side, filters in given.items():
         where = f"htf_filters.{side}"
-        hint = 'as in [{"timeframe": "4h", "condition": "close > ema(close, 50)"}]'
+        hint = 'use a list such as [{"timeframe": "4h", "condition": "close > ema(close, 50)"}]'
         if not isinstance(filters, tuple | list):
-            raise StrategyError(f"{filters!r:.60} is no list", where=where, hint=hint)
+            raise StrategyError(f"expected a list, got {filters!r:.60}", where=where, hint=hint)
         if len(filters) > MAX_FILTERS:
             raise StrategyError(f"{len(filters):,} filters", where=where, hint=f"use at most {MAX_FILTERS}", code="too_large")
         try:
             result[side] = tuple(each if isinstance(each, Filter) else msgspec.convert(each, Filter) for each in filters)
-        except (msgspec.ValidationError, UnicodeError) as error:  # the latter for half a character
+        except (msgspec.ValidationError, UnicodeError) as error:  # a lone surrogate
             raise StrategyError(str(error), where=where, hint=hint) from None
         except BarstormError as error:
             raise StrategyError(error.message, where=where, hint=error.hint, code=error.code) from None
     return {side: filters for side, filters in result.items() if filters}
 
 
-def filtered(where: str, text: str, filters: tuple[Filter, ...], timeframes: tuple[str, ...], define: Mapping[str, str]) -> str:
-    """The canonical spelling of a condition together with its filters."""
+def join_filters(where: str, text: str, filters: tuple[Filter, ...], timeframes: tuple[str, ...], define: Mapping[str, str]) -> str:
+    """A condition joined with its filters, in canonical form."""
     if not text.strip():
         return ""
     tree = desugar(where, text, timeframes, define)

@@ -10,7 +10,15 @@ from python_core.strategy.compile import CONDITIONS
 
 
 class Signals:
-    """Your own signals: boolean arrays, one value for each bar; left out means never. A signal of bar i becomes an order for bar i + 1."""
+    """Ready-made signals, bool[bars] each; one that is left out never comes. A signal on bar i becomes an order for bar i + 1.
+
+    Raises:
+        StrategyError: no array, arrays of different lengths, or values that are not booleans.
+
+    Example:
+        bars = bt.synthetic(1_000)
+        bt.Signals(entry_long=bars.close > bars.open, exit_long=bars.close < bars.open)
+    """
 
     def __init__(
         self,
@@ -25,11 +33,11 @@ class Signals:
         )
         lengths = {name: len(mask) for name, mask in zip(CONDITIONS, self.masks, strict=True) if mask is not None}
         if not lengths:
-            raise StrategyError("there are no signals", where="signals", hint="give at least one boolean array")
+            raise StrategyError("no signals", where="signals", hint="give at least one boolean array")
         if len(set(lengths.values())) > 1:
             raise StrategyError(f"the arrays differ in length: {lengths}", where="signals", hint="give one value for each bar")
         self.length = next(iter(lengths.values()))
-        # As the compiled engine takes them: any byte but 0 is true.
+        # For the compiled engine, to which any byte but 0 is true.
         self.bytes = tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks)
 
 
@@ -38,12 +46,12 @@ def _mask(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         raise StrategyError(f"bar {int(np.ma.getmaskarray(values).argmax())} is masked", where=name, hint="give true or false for each bar")
     try:
         array = np.asarray(values)
-    except Exception as error:  # whatever an object's own conversion raises
+    except Exception as error:  # an object's own conversion may raise anything
         raise StrategyError(f"not an array ({error})", where=name, hint="give true or false for each bar") from error
     if array.ndim != 1:
         raise StrategyError(f"the shape is {array.shape}", where=name, hint="give one dimension, one value for each bar")
     if array.dtype != np.bool_:
         raise StrategyError(f"the dtype is {array.dtype}", where=name, hint="give booleans, as in close > average")
     array = np.ascontiguousarray(array)
-    # A view of other bytes as booleans may hold more than 0 and 1, which NumPy's operators don't agree about.
+    # Booleans that are a view of other bytes may hold more than 0 and 1, which NumPy's operators treat differently.
     return array if array.view(np.uint8).max(initial=0) <= 1 else array.view(np.uint8) != 0

@@ -14,106 +14,116 @@ from python_core.language.normalize import canonical
 from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.strategy.compile import CONDITIONS, ENTRY_SIDES, compile_plan
 from python_core.strategy.explain import explain
-from python_core.strategy.filters import MAX_FILTERS, Condition, Filter, Side, checked_filters, checked_timeframes, filtered
-from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, checked, replaced, value_of
+from python_core.strategy.filters import MAX_FILTERS, Condition, Filter, Side, join_filters, parse_filters, parse_timeframes
+from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, parse_param, replaced, value_of
 
 MAX_NAMES: Final = 100
 
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When to be long, short or out, as expressions over a bar's series.
+    """Conditions for being long, short or out of the market, as expressions over the series of a bar.
 
-    Series: `open high low close volume hl2 hlc3 ohlc4 hour weekday minute`, `x[1]` for the bar before; functions such as `sma(close, 20)`;
-    comparisons, arithmetic, `and or not`, `a if condition else b`; names from `params` and `define`. docs/strategies.md lists them all.
-    A parameter is a plain value, or a `Param` with type, default and range; `constraints` such as `fast < slow` must hold for every run
-    and are kept by a search.
+    Expressions use the series `open high low close volume hl2 hlc3 ohlc4 hour weekday minute`, `x[1]` for the bar before, functions such
+    as `sma(close, 20)`, comparisons, arithmetic, `and or not`, `a if condition else b`, and the names in `params` and `define`.
+    docs/strategies.md lists them all. A parameter is a plain value, or a `Param` with type, default and range; `constraints` such as
+    `fast < slow` must hold for every run, and a search skips combinations that break them.
 
-    Higher timeframes: `at('4h', condition)` or `ema(close, 50, tf="4h")`. With "4h" among `additional_timeframes`, a series, definition
-    or function with `_4h` behind its name is the same on it: `close_4h`, `ema_4h(close, 50)`. `htf_filters` must be true on a higher
+    On a higher timeframe, write `at('4h', condition)` or `ema(close, 50, tf="4h")`. With "4h" in `additional_timeframes`, `_4h` can be
+    appended to the name of a series, definition or function: `close_4h`, `ema_4h(close, 50)`. `htf_filters` must be true on a higher
     timeframe for entries of their side.
 
     Raises:
         StrategyError: names the expression, the column and the nearest known name.
+
+    Example:
+        bt.Strategy(entry_long="crossover(sma(close, 10), slow)", exit_long="close < slow", define={"slow": "sma(close, n)"}, params={"n": 30})
     """
 
     entry_long: Condition = ""
     exit_long: Condition = ""
     entry_short: Condition = ""
     exit_short: Condition = ""
-    define: Annotated[dict[str, str], Meta(max_length=MAX_NAMES, description="Named expressions that the others may use.")] = {}
+    define: Annotated[dict[str, str], Meta(max_length=MAX_NAMES, description="Named expressions for use in the others.")] = {}
     params: Annotated[
         dict[str, Value | Param],
-        Meta(max_length=MAX_NAMES, description="Named numbers that the expressions may use: plain, or with a range."),
+        Meta(max_length=MAX_NAMES, description="Named values for use in expressions: plain, or with a range for a search."),
     ] = {}
     constraints: Annotated[
         tuple[Annotated[str, Meta(max_length=2_000)], ...],
-        Meta(max_length=MAX_CONSTRAINTS, description="What must hold among the params, such as fast < slow."),
+        Meta(max_length=MAX_CONSTRAINTS, description="Conditions that the params must meet, such as fast < slow."),
     ] = ()
     timeframe: Annotated[
-        str | None, Meta(description="Timeframe of the signals; none: that of the bars. Orders fill and stops are checked on the bars.")
+        str | None,
+        Meta(description="Timeframe of the signals; null: that of the bars. Orders fill and stops are checked on the bars themselves."),
     ] = None
     additional_timeframes: Annotated[
-        tuple[str, ...], Meta(max_length=24, description="Timeframes that may stand behind a name, as in close_4h and ema_4h(close, 50).")
+        tuple[str, ...], Meta(max_length=24, description="Timeframes that can be appended to names, as in close_4h and ema_4h(close, 50).")
     ] = ()
     htf_filters: Annotated[
         dict[Side, Annotated[tuple[Filter, ...], Meta(max_length=MAX_FILTERS)]],
-        Meta(description="What must be true on higher timeframes for entries of each side."),
+        Meta(description="Conditions on higher timeframes that must be true for entries of each side."),
     ] = {}
 
     def __post_init__(self) -> None:
         if self.timeframe is not None:
             msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
-        msgspec.structs.force_setattr(self, "additional_timeframes", checked_timeframes(self.additional_timeframes))
-        msgspec.structs.force_setattr(self, "htf_filters", checked_filters(self.htf_filters))
+        msgspec.structs.force_setattr(self, "additional_timeframes", parse_timeframes(self.additional_timeframes))
+        msgspec.structs.force_setattr(self, "htf_filters", parse_filters(self.htf_filters))
         for kind in ("define", "params"):
             names = getattr(self, kind)
             if not isinstance(names, dict) or len(names) > MAX_NAMES:
-                raise StrategyError("too many names or no mapping", where=kind, hint=f"use at most {MAX_NAMES} names")
+                raise StrategyError("too many names, or not a mapping", where=kind, hint=f"use at most {MAX_NAMES} names")
             for name in names:
                 _check_name(kind, name, self.additional_timeframes)
             msgspec.structs.force_setattr(self, kind, dict(names))
         for name in self.params:
             if name in self.define:
-                raise StrategyError(f"{name!r} is a definition, too", where="params", hint="use two names")
-            self.params[name] = checked(name, self.params[name])
+                raise StrategyError(f"{name!r} is also a definition", where="params", hint="use different names")
+            self.params[name] = parse_param(name, self.params[name])
         constraints = self.constraints
         if not isinstance(constraints, tuple | list) or len(constraints) > MAX_CONSTRAINTS:
             hint = f'use a list of at most {MAX_CONSTRAINTS}, such as ["fast < slow"]'
-            raise StrategyError("no list, or too long", where="constraints", hint=hint)
+            raise StrategyError("not a list, or too long", where="constraints", hint=hint)
         msgspec.structs.force_setattr(self, "constraints", tuple(constraints))
         for name in CONDITIONS:
             if not isinstance(text := getattr(self, name), str):
-                raise StrategyError(f"{text!r:.60} is no text", where=name, hint="give an expression such as 'close > sma(close, 20)'")
+                raise StrategyError(
+                    f"expected text, got {text!r:.60}", where=name, hint="give an expression such as 'close > sma(close, 20)'"
+                )
         if not self.entry_long.strip() and not self.entry_short.strip():
-            raise StrategyError("there is no entry", where="entry_long", hint="give entry_long, entry_short or both")
+            raise StrategyError("the strategy has no entry", where="entry_long", hint="give entry_long, entry_short or both")
         for side in self.htf_filters:
             if not getattr(self, f"entry_{side}").strip():
                 raise StrategyError(
-                    f"there is no entry_{side} to filter", where=f"htf_filters.{side}", hint="give one, or leave the filters out"
+                    f"the strategy has no entry_{side} to filter", where=f"htf_filters.{side}", hint="give one, or leave the filters out"
                 )
         compile_plan(self, ())
         check_constraints(self.constraints, self.values)
 
     @property
     def values(self) -> dict[str, Value]:
-        """The parameters' values in a single run."""
+        """Values of the parameters in a single run."""
         return {name: value_of(param) for name, param in self.params.items()}
 
     @property
     def warm_up_bars(self) -> int:
-        """Bars of the strategy's timeframe that pass before every signal is known.
+        """Bars of the strategy's timeframe before every signal is known.
 
-        Where it uses higher timeframes and has none of its own, the most it can be: reckoned in minutes.
+        A strategy that uses higher timeframes but sets no `timeframe` could run on any bars: its warm-up is given in minutes, an upper bound.
         """
         return compile_plan(self, ()).warm_up
 
     def condition(self, name: str) -> str:
-        """A condition (`entry_long`) in its one spelling, together with its filters; empty if there is none."""
+        """A condition such as `entry_long` in canonical form, joined with its filters; empty if there is none."""
         filters = self.htf_filters.get(ENTRY_SIDES[name], ()) if name in ENTRY_SIDES else ()
-        return filtered(name, getattr(self, name), filters, self.additional_timeframes, self.define)
+        return join_filters(name, getattr(self, name), filters, self.additional_timeframes, self.define)
 
     def with_params(self, **params: Value) -> Strategy:
-        """The same strategy with other values of its parameters; ranges stay, and must hold."""
+        """A copy with other values of its parameters, which must be within their ranges.
+
+        Raises:
+            StrategyError: an unknown parameter, a value out of range or a broken constraint.
+        """
         for name in params:
             if name not in self.params:
                 known = ", ".join(self.params) or "none"
@@ -122,14 +132,14 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return msgspec.structs.replace(self, params={**self.params, **changed})
 
     def explain(self) -> str:
-        """What the strategy does, in plain words."""
+        """Describe in plain words what the strategy does, one sentence a line."""
         return explain(self)
 
     def canonical(self) -> dict[str, Any]:
-        """What decides the results, in one spelling.
+        """The parts that decide results, in canonical form.
 
-        Spacing, needless brackets, the order of `define` and `params`, the way of writing a number (10, 10.0, 1e1), ranges and
-        constraints make no difference; names and the order of terms do.
+        Spacing, redundant brackets, the order of `define` and `params`, the spelling of a number (10, 10.0, 1e1), ranges and constraints
+        make no difference. Names and the order of terms do.
         """
         return {
             **{name: self.condition(name) for name in CONDITIONS},
@@ -143,7 +153,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of `canonical()`: strategies with one hash give one result on any bars."""
+        """SHA-256 (hex) of `canonical()`. Strategies with equal hashes give equal results on any bars."""
         return hashlib.sha256(msgspec.json.encode(self.canonical(), order="deterministic")).hexdigest()
 
 
@@ -151,5 +161,5 @@ def _check_name(kind: str, name: str, additional_timeframes: tuple[str, ...]) ->
     taken = {*SERIES, *FUNCTIONS}
     taken |= {f"{word}_{timeframe}" for timeframe in additional_timeframes for word in taken}
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or len(name) > 60 or name in taken:
-        why = "is a name of the language" if name in taken else "is no name"
+        why = "is reserved by the language" if name in taken else "is not a valid name"
         raise StrategyError(f"{name!r:.60} {why}", where=kind, hint="use letters, digits and _, such as fast")

@@ -26,7 +26,7 @@ BARS = bt.synthetic(150)
 thorough = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 whole_strategies = settings(thorough, max_examples=min(CASES, 20_000))
 
-RECIPES = [recipe.strategy for recipe in library.every()]
+RECIPES = [recipe.strategy for recipe in library.load_all()]
 CONDITIONS = sorted({text for recipe in RECIPES for name in compile.CONDITIONS if (text := getattr(recipe, name))})
 DEFINE = {name: text for recipe in RECIPES for name, text in recipe.define.items()}
 PARAMS = {name: value for recipe in RECIPES for name, value in recipe.values.items() if name not in DEFINE}
@@ -249,11 +249,11 @@ LIMITS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"entry_long": "close > 1", "define": {f"d{i}": "close" for i in range(101)}},
-        "define: too many names or no mapping; use at most 100 names",
+        "define: too many names, or not a mapping; use at most 100 names",
     ),
     (
         {"entry_long": "close > 1", "params": {f"d{i}": 1 for i in range(101)}},
-        "params: too many names or no mapping; use at most 100 names",
+        "params: too many names, or not a mapping; use at most 100 names",
     ),
 ]
 

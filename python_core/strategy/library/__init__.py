@@ -1,9 +1,10 @@
-"""Well-known strategies, one JSON file each: the idea, where it comes from, params with ranges, and rules that suit it.
+"""Well-known strategies, one JSON file each: idea, source, params with ranges, and a suitable execution.
 
-from python_core import library
+Example:
+    import python_core as bt
 
-turtle = library.load("donchian-turtle")
-result = bt.backtest(bars, turtle.strategy, turtle.execution)
+    turtle = bt.library.load("donchian-turtle")
+    bt.backtest(bt.synthetic(1_000), turtle.strategy, turtle.execution)
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from python_core.strategy.strategy import Strategy
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A strategy to start from. It shows how an idea is written down; that it ever made money is not implied."""
+    """A strategy to start from. It shows how an idea is written down; it doesn't claim to make money."""
 
     name: str
     title: str
     idea: Annotated[str, Meta(description="Why it might work, and how it trades.")]
     source: Annotated[str, Meta(description="Who described it, and where.")]
     strategy: Strategy
-    execution: Annotated[Execution, Meta(description="Rules that suit it: stops, size, pyramiding.")]
+    execution: Annotated[Execution, Meta(description="Stops, size and pyramiding that suit it.")]
 
 
 @lru_cache(maxsize=1)
 def names() -> tuple[str, ...]:
-    """The names of all strategies of the library, sorted."""
+    """Names of the library's strategies, sorted."""
     return tuple(sorted(file.name.removesuffix(".json") for file in files(__name__).iterdir() if file.name.endswith(".json")))
 
 
@@ -43,15 +44,15 @@ def load(name: str) -> Recipe:
     """One strategy of the library.
 
     Raises:
-        StrategyError: there is none of this name.
+        StrategyError: unknown name.
     """
     if name not in names():
         nearest = difflib.get_close_matches(str(name)[:60], names(), n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(names())}"
-        raise StrategyError(f"the library has no {name!r:.60}", where="library", hint=hint, code="unknown_name")
+        raise StrategyError(f"the library has no strategy {name!r:.60}", where="library", hint=hint, code="unknown_name")
     return msgspec.json.decode(files(__name__).joinpath(f"{name}.json").read_bytes(), type=Recipe)
 
 
-def every() -> tuple[Recipe, ...]:
-    """All strategies of the library, by name."""
+def load_all() -> tuple[Recipe, ...]:
+    """All strategies of the library, sorted by name."""
     return tuple(map(load, names()))

@@ -70,24 +70,24 @@ def test_a_filter_is_swept_with_the_strategy() -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"additional_timeframes": "4h"}, 'additional_timeframes: \'4h\' is no list, or too long; as in ["4h", "1d"]'),
+    ({"additional_timeframes": "4h"}, 'additional_timeframes: not a list, or too long: \'4h\'; use a list such as ["4h", "1d"]'),
     ({"additional_timeframes": ["4x"]}, "additional_timeframes: unknown timeframe '4x'; use one of 1m 3m "),
-    ({"additional_timeframes": ["4h"], "define": {"close_4h": "close"}}, "define: 'close_4h' is a name of the language; "),
-    ({"additional_timeframes": ["4h"], "params": {"sma_4h": 3}}, "params: 'sma_4h' is a name of the language; "),
+    ({"additional_timeframes": ["4h"], "define": {"close_4h": "close"}}, "define: 'close_4h' is reserved by the language; "),
+    ({"additional_timeframes": ["4h"], "params": {"sma_4h": 3}}, "params: 'sma_4h' is reserved by the language; "),
     ({"entry_long": "close_4h > 1"}, "entry_long, column 1: unknown name 'close_4h'; did you mean 'close'?"),
     (
         {"entry_long": "clos_4h > 1", "additional_timeframes": ["4h"]},
         "entry_long, column 1: unknown name 'clos_4h'; did you mean 'close_4h'?",
     ),
-    ({"htf_filters": [1]}, "htf_filters: [1] is no mapping of sides; "),
-    ({"htf_filters": {"both": []}}, "htf_filters: {'both': []} is no mapping of sides; "),
-    ({"htf_filters": {"long": {"timeframe": "4h"}}}, "htf_filters.long: {'timeframe': '4h'} is no list; "),
+    ({"htf_filters": [1]}, "htf_filters: expected a mapping of sides, got [1]; "),
+    ({"htf_filters": {"both": []}}, "htf_filters: expected a mapping of sides, got {'both': []}; "),
+    ({"htf_filters": {"long": {"timeframe": "4h"}}}, "htf_filters.long: expected a list, got {'timeframe': '4h'}; "),
     ({"htf_filters": {"long": [{"timeframe": "4h"}]}}, "htf_filters.long: Object missing required field `condition`; "),
     ({"htf_filters": {"long": [{"timeframe": "4x", "condition": "True"}]}}, "htf_filters.long: "),
     ({"htf_filters": {"long": [{"timeframe": "4h", "condition": "True"}] * 21}}, "htf_filters.long: 21 filters; use at most 20"),
     (
         {"htf_filters": {"short": [{"timeframe": "4h", "condition": "True"}]}},
-        "htf_filters.short: there is no entry_short to filter; give one, or leave the filters out",
+        "htf_filters.short: the strategy has no entry_short to filter; give one, or leave the filters out",
     ),
     (
         {"htf_filters": {"long": [{"timeframe": "4h", "condition": "True"}, {"timeframe": "4h", "condition": "close > clse"}]}},

@@ -80,11 +80,11 @@ def test_every_recipe_trades_on_some_real_market(market_data: Path) -> None:
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
-    with pytest.raises(bt.StrategyError, match=r"library: the library has no 'sma-kross'; did you mean 'sma-cross'\?"):
+    with pytest.raises(bt.StrategyError, match=r"library: the library has no strategy 'sma-kross'; did you mean 'sma-cross'\?"):
         library.load("sma-kross")
     with pytest.raises(bt.StrategyError, match="it has bollinger-breakout, bollinger-reversion, "):
         library.load("../../etc/passwd")
 
 
 def test_the_library_is_listed_by_name() -> None:
-    assert [recipe.name for recipe in library.every()] == sorted(library.names())
+    assert [recipe.name for recipe in library.load_all()] == sorted(library.names())

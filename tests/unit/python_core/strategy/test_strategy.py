@@ -11,11 +11,14 @@ import pytest
 import python_core as bt
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({}, "entry_long: there is no entry; give entry_long, entry_short or both"),
-    ({"entry_long": "  \n "}, "entry_long: there is no entry; give entry_long, entry_short or both"),
-    ({"exit_long": "close > 1"}, "entry_long: there is no entry; give entry_long, entry_short or both"),
-    ({"entry_long": 5}, "entry_long: 5 is no text; give an expression such as 'close > sma(close, 20)'"),
-    ({"entry_long": "close > 1", "exit_long": None}, "exit_long: None is no text; give an expression such as 'close > sma(close, 20)'"),
+    ({}, "entry_long: the strategy has no entry; give entry_long, entry_short or both"),
+    ({"entry_long": "  \n "}, "entry_long: the strategy has no entry; give entry_long, entry_short or both"),
+    ({"exit_long": "close > 1"}, "entry_long: the strategy has no entry; give entry_long, entry_short or both"),
+    ({"entry_long": 5}, "entry_long: expected text, got 5; give an expression such as 'close > sma(close, 20)'"),
+    (
+        {"entry_long": "close > 1", "exit_long": None},
+        "exit_long: expected text, got None; give an expression such as 'close > sma(close, 20)'",
+    ),
     ({"entry_long": "close > 1", "exit_short": "clos > 1"}, "exit_short, column 1: unknown name 'clos'; did you mean 'close'?"),
     ({"entry_long": "close > fast"}, "entry_long, column 9: unknown name 'fast'; ..."),
     ({"entry_long": "close > fats", "params": {"fast": 1}}, "entry_long, column 9: unknown name 'fats'; did you mean 'fast'?"),
@@ -29,26 +32,26 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"entry_long": "a > 1", "define": {"a": "b", "b": "a"}},
         "define.b, column 1: 'a' is defined in terms of itself; remove the circular definition",
     ),
-    ({"entry_long": "a", "define": {"a": "close > 1"}, "params": {"a": 1}}, "params: 'a' is a definition, too; use two names"),
+    ({"entry_long": "a", "define": {"a": "close > 1"}, "params": {"a": 1}}, "params: 'a' is also a definition; use different names"),
     (
         {"entry_long": "close > 1", "params": {"close": 1}},
-        "params: 'close' is a name of the language; use letters, digits and _, such as fast",
+        "params: 'close' is reserved by the language; use letters, digits and _, such as fast",
     ),
     (
         {"entry_long": "close > 1", "define": {"sma": "close"}},
-        "define: 'sma' is a name of the language; use letters, digits and _, such as fast",
+        "define: 'sma' is reserved by the language; use letters, digits and _, such as fast",
     ),
-    ({"entry_long": "close > 1", "params": {"1st": 1}}, "params: '1st' is no name; use letters, digits and _, such as fast"),
-    ({"entry_long": "close > 1", "params": {5: 1}}, "params: 5 is no name; use letters, digits and _, such as fast"),
-    ({"entry_long": "close > 1", "params": {"é": 1}}, "params: 'é' is no name; use letters, digits and _, such as fast"),
-    ({"entry_long": "close > 1", "params": [("a", 1)]}, "params: too many names or no mapping; use at most 100 names"),
+    ({"entry_long": "close > 1", "params": {"1st": 1}}, "params: '1st' is not a valid name; use letters, digits and _, such as fast"),
+    ({"entry_long": "close > 1", "params": {5: 1}}, "params: 5 is not a valid name; use letters, digits and _, such as fast"),
+    ({"entry_long": "close > 1", "params": {"é": 1}}, "params: 'é' is not a valid name; use letters, digits and _, such as fast"),
+    ({"entry_long": "close > 1", "params": [("a", 1)]}, "params: too many names, or not a mapping; use at most 100 names"),
     (
         {"entry_long": "close > 1", "define": {f"d{i}": "close" for i in range(101)}},
-        "define: too many names or no mapping; use at most 100 names",
+        "define: too many names, or not a mapping; use at most 100 names",
     ),
     ({"entry_long": "close > 1", "params": {"a": float("nan")}}, "params.a: the number is not finite or too large; use a finite number"),
     ({"entry_long": "close > 1", "params": {"a": 10**400}}, "params.a: the number is not finite or too large; use a finite number"),
-    ({"entry_long": "close > 1", "params": {"a": None}}, "params.a: None is no number; use a number, true or false"),
+    ({"entry_long": "close > 1", "params": {"a": None}}, "params.a: expected a plain value, got None; use a number, text, true or false"),
     ({"entry_long": "close > a", "params": {"a": "x"}}, "entry_long, column 9: parameter 'a' is text; ..."),
     ({"entry_long": "sma(close, n) > 1", "params": {"n": 2.5}}, "entry_long, column 12: the length of sma is 2.5; ..."),
     ({"entry_long": "close > 1", "timeframe": "7m"}, "timeframe: unknown timeframe '7m'; ..."),
@@ -151,7 +154,7 @@ def test_the_order_of_definitions_does_not_matter() -> None:
 
 
 SIGNALS: list[tuple[dict[str, Any], str]] = [
-    ({}, "signals: there are no signals; give at least one boolean array"),
+    ({}, "signals: no signals; give at least one boolean array"),
     ({"entry_long": [1, 0, 1]}, "entry_long: the dtype is int64; give booleans, as in close > average"),
     ({"entry_long": [0.0, float("nan")]}, "entry_long: the dtype is float64; give booleans, as in close > average"),
     ({"exit_long": ["yes", "no"]}, "exit_long: the dtype is <U3; give booleans, as in close > average"),
