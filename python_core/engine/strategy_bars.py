@@ -76,7 +76,7 @@ def check_timeframe(bars: Bars, timeframe: str | None) -> None:
     length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
     if length % bars.timeframe_ms:
         raise StrategyError(
-            f"{timeframe} is not a whole multiple of the bars' {bars.timeframe}",
+            f"{timeframe} is not a multiple of the bars' {bars.timeframe}",
             where="timeframe",
             hint="use a longer timeframe or shorter bars",
         )

@@ -153,7 +153,7 @@ def outcome(made: bt.Strategy) -> str:
     try:
         return bt.backtest(BARS, made).digest
     except bt.StrategyError as error:
-        if "whole multiple of" not in str(error):
+        if "is not a multiple of" not in str(error):
             raise
         return "no whole multiple"
 

@@ -118,7 +118,7 @@ class Strategies(Part):
 
         Well-known strategies, each with its idea, source, parameter ranges and suggested execution rules. They can be submitted as they are.
         """
-        return StrategyLibrary(items=library.every())
+        return StrategyLibrary(items=library.load_all())
 
     @operation
     async def diagnose(self, dataset: str, strategy: bt.Strategy, execution: bt.Execution = DEFAULT_EXECUTION) -> Diagnosis:
