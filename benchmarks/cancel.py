@@ -23,7 +23,7 @@ from report import table
 
 import python_core as bt
 import workers
-from workers.model.runs import DONE, RunState
+from workers.model.states import DONE, RunState
 
 WAIT_S = 60.0
 STRATEGY = bt.Strategy(

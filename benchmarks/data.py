@@ -21,6 +21,7 @@ from workers.data.bars_cache import BarsCache
 from workers.data.datasets import MarketData
 from workers.data.imports import ImportOptions, create
 from workers.db.database import open_database
+from workers.model.datasets import Dataset, Instrument
 from workers.settings import Settings
 from workers.storage import open as storage
 
@@ -65,7 +66,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await database.migrate()
                 data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
                 begin = time.perf_counter()
-                await create(data, "bars", folder / "bars.csv", catalog.Instrument(), ImportOptions())
+                await create(data, "bars", folder / "bars.csv", Instrument(), ImportOptions())
                 return time.perf_counter() - begin
 
     _ = read.read_bars(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
@@ -85,7 +86,7 @@ def load(folder: Path) -> dict[str, float]:
     """Seconds to load bars from the store, from the local disk, and again."""
     settings = Settings(data_dir=str(folder / "loaded"))
 
-    async def find() -> tuple[catalog.Dataset, list[parts.Part]]:
+    async def find() -> tuple[Dataset, list[parts.Part]]:
         async with open_database(settings.database_url) as database, database.read() as session:
             dataset = await catalog.find(session, "bars")
             return dataset, await catalog.parts(session, dataset)

@@ -26,7 +26,7 @@ from report import number, table
 import python_core as bt
 import workers
 from workers.db.tables import RunRow
-from workers.model.runs import OPEN, RunState
+from workers.model.states import OPEN, RunState
 from workers.runs import store
 
 BARS = 10_000

@@ -6,34 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from workers.data.catalog import Dataset, Instrument, instrument
     from workers.data.export import BarsPage
     from workers.data.imports import ImportOptions
     from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
     from workers.fetch.candles import FetchReport
     from workers.fetch.requests import Fetch, FetchPage, FetchRequest
     from workers.fetch.schedules import Schedule, ScheduleRequest
+    from workers.model.datasets import Dataset, Instrument, instrument
     from workers.model.runs import (
         Attempt,
         BacktestRequest,
         EquityCurve,
-        Priority,
         Run,
         RunError,
         RunOptions,
         RunPage,
         RunResult,
-        RunState,
         Stages,
         TradePage,
     )
+    from workers.model.states import Priority, RunState
     from workers.queue.events import RunEvent
+    from workers.queue.heartbeat import RunningJob, WorkerInfo
     from workers.runs.create_and_run import CreateAndRunRequest
     from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
     from workers.runs.follow import RunUpdate
     from workers.service.datasets import DatasetPage
     from workers.service.fetches import SchedulePage
-    from workers.service.health import ComponentCheck, Health, QueueMetrics, RunningJob, WorkerInfo
+    from workers.service.health import ComponentCheck, Health, QueueMetrics
     from workers.service.queue import WorkerList
     from workers.service.service import Service, open_service
     from workers.service.strategies import StrategyCheck, StrategyLibrary, StrategyPage
@@ -42,11 +42,6 @@ if TYPE_CHECKING:
 
 # Imported when first used: all of them together take half a second, which no command should wait for.
 _NAMES: Final = {
-    "workers.data.catalog": (
-        "Dataset",
-        "Instrument",
-        "instrument",
-    ),
     "workers.data.export": ("BarsPage",),
     "workers.data.imports": ("ImportOptions",),
     "workers.errors": (
@@ -66,21 +61,32 @@ _NAMES: Final = {
         "Schedule",
         "ScheduleRequest",
     ),
+    "workers.model.datasets": (
+        "Dataset",
+        "Instrument",
+        "instrument",
+    ),
     "workers.model.runs": (
         "Attempt",
         "BacktestRequest",
         "EquityCurve",
-        "Priority",
         "Run",
         "RunError",
         "RunOptions",
         "RunPage",
         "RunResult",
-        "RunState",
         "Stages",
         "TradePage",
     ),
+    "workers.model.states": (
+        "Priority",
+        "RunState",
+    ),
     "workers.queue.events": ("RunEvent",),
+    "workers.queue.heartbeat": (
+        "RunningJob",
+        "WorkerInfo",
+    ),
     "workers.runs.create_and_run": ("CreateAndRunRequest",),
     "workers.runs.dead_letters": (
         "AffectedRuns",
@@ -95,8 +101,6 @@ _NAMES: Final = {
         "ComponentCheck",
         "Health",
         "QueueMetrics",
-        "RunningJob",
-        "WorkerInfo",
     ),
     "workers.service.queue": ("WorkerList",),
     "workers.service.service": (

@@ -14,7 +14,9 @@ import python_core as bt
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
 from workers.errors import Conflict, NotFound
-from workers.model.runs import TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.model.clock import TimeMs, now_ms
+from workers.model.names import check_name, is_reference, new_id
+from workers.model.runs import encode
 
 
 class StoredStrategy(msgspec.Struct, frozen=True, kw_only=True):

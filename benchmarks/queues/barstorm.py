@@ -24,7 +24,7 @@ class Barstorm(Contender):
         self._queue = await self.stack.enter_async_context(open_queue(self.redis_url))
 
     async def send(self, count: int) -> None:
-        from workers.model.runs import new_id
+        from workers.model.names import new_id
         from workers.queue.queue import QueuedJob
 
         await self._queue.enqueue([QueuedJob("nothing", new_id(), 1) for _ in range(count)])

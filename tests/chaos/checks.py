@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 import workers
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, PartRow, RunRow
-from workers.model.runs import DONE, RunState
+from workers.model.states import DONE, RunState
 from workers.process.garbage import sweep
 
 # Names that stand for the whole queue, however many jobs went through it; others must expire by themselves.

@@ -12,7 +12,7 @@ import pytest
 import python_core as bt
 import workers
 from tests.chaos.stage import Stage
-from workers.model.runs import DONE, RunState
+from workers.model.states import DONE, RunState
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ import pytest
 
 import python_core as bt
 import workers
-from workers.model.runs import DONE
+from workers.model.states import DONE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

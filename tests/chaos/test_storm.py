@@ -22,7 +22,8 @@ import workers
 from tests.chaos import checks
 from tests.chaos.stage import Stage, wait
 from workers.db.tables import RunRow
-from workers.model.runs import OPEN, RunOptions, RunState
+from workers.model.runs import RunOptions
+from workers.model.states import OPEN, RunState
 from workers.queue.queue import QueuedJob
 
 pytestmark = pytest.mark.anyio

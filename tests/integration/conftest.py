@@ -14,7 +14,7 @@ import structlog
 
 import python_core as bt
 import workers
-from workers.model.runs import DONE
+from workers.model.states import DONE
 from workers.process import worker as lease
 
 Until = Callable[..., Awaitable[None]]

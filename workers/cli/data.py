@@ -13,11 +13,11 @@ from typing import get_args
 from python_core.data.columns import iso
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
-from workers.data.catalog import Dataset, instrument
 from workers.data.datasets import MarketData, as_client_error, open_market_data
 from workers.data.imports import ImportOptions
 from workers.db.database import open_database
 from workers.errors import Invalid
+from workers.model.datasets import Dataset, instrument
 from workers.model.selection import MarketKind
 from workers.settings import Settings
 from workers.storage import artifacts

@@ -17,7 +17,8 @@ import msgspec
 
 import python_core as bt
 from workers.errors import Invalid, Unavailable
-from workers.model.runs import BacktestRequest, Run, RunState
+from workers.model.runs import BacktestRequest, Run
+from workers.model.states import RunState
 from workers.process.supervisor import Child, Supervisor, shared_queue
 from workers.settings import Settings
 

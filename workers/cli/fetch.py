@@ -12,7 +12,7 @@ from typing import Final
 from workers.errors import Invalid, WorkersError
 from workers.fetch.requests import Fetch, FetchRequest
 from workers.fetch.schedules import ScheduleRequest
-from workers.model.runs import DONE, RunState
+from workers.model.states import DONE, RunState
 from workers.process import worker as lease
 from workers.process.supervisor import shared_queue
 from workers.service.service import Service, open_service

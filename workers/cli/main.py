@@ -24,7 +24,7 @@ from workers.cli.dead_letters import ACTIONS, dead_lines
 from workers.data import samples
 from workers.db.database import open_database
 from workers.errors import Unavailable, WorkersError
-from workers.model.runs import Priority
+from workers.model.states import Priority
 from workers.process import worker as lease
 from workers.process.scaling import Scaling
 from workers.process.supervisor import Child, Scaled, end_with_parent, shared_queue, supervise

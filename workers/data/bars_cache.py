@@ -16,8 +16,8 @@ import structlog
 import python_core as bt
 from python_core.files import mapped
 from workers.data import parts
-from workers.data.catalog import Dataset
 from workers.data.parts import Part
+from workers.model.datasets import Dataset
 from workers.model.selection import Selection
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts, give_name, nameless

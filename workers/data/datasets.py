@@ -17,12 +17,13 @@ import python_core as bt
 from python_core.data.calendars import gaps
 from python_core.data.columns import funding_columns, mark_columns
 from workers.data import catalog, parts
-from workers.data.catalog import Dataset, Instrument
 from workers.data.parts import Columns, Drafts, Part, Series
 from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
-from workers.model.runs import check_name, check_owner, new_id, now_ms
+from workers.model.clock import now_ms
+from workers.model.datasets import Dataset, Instrument
+from workers.model.names import check_name, check_owner, new_id
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
 

@@ -12,11 +12,12 @@ import python_core as bt
 from python_core.files import read
 from python_core.files.cleaning import ImportReport, Policy
 from workers.data import catalog, parts
-from workers.data.catalog import Dataset, Instrument
 from workers.data.datasets import MarketData, as_client_error
 from workers.data.parts import SERIES, Series
 from workers.errors import NotFound
-from workers.model.runs import check_name, check_owner, encode
+from workers.model.datasets import Dataset, Instrument
+from workers.model.names import check_name, check_owner
+from workers.model.runs import encode
 
 Source = Path | bytes | BinaryIO
 

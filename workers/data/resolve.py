@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from python_core.data import timeframes
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
-from workers.data.catalog import Dataset
 from workers.data.datasets import as_client_error
 from workers.db.database import Database
 from workers.db.tables import DatasetRow
 from workers.errors import Conflict, Invalid, NotFound
+from workers.model.datasets import Dataset
 from workers.model.selection import MARKET, Selection
 
 # So many datasets are named in an error.

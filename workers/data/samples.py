@@ -6,8 +6,8 @@ from typing import Final
 
 import python_core as bt
 from workers.data import catalog
-from workers.data.catalog import Dataset, Instrument
 from workers.data.datasets import MarketData
+from workers.model.datasets import Dataset, Instrument
 
 SAMPLES: Final = {
     "synthetic-1m": {"bars": 100_000, "seed": 1, "timeframe": "1m"},

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.tables import KeyRow
 from workers.errors import Conflict
-from workers.model.runs import RunOptions, now_ms
+from workers.model.clock import now_ms
+from workers.model.runs import RunOptions
 
 # So long a key is known; later it is a new one.
 KEPT_MS: Final = 86_400_000

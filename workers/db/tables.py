@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, I
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from python_core.metrics import COUNTS, RUN_NAMES
-from workers.model.runs import OPEN, Priority
+from workers.model.states import OPEN, Priority
 
 _ID = String(36)
 _HASH = String(64)

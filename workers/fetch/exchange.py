@@ -17,9 +17,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import structlog
 
-from workers.data.catalog import Instrument
 from workers.errors import Invalid, Unavailable
-from workers.model.runs import now_ms
+from workers.model.clock import now_ms
+from workers.model.datasets import Instrument
 from workers.model.selection import MarketKind
 
 T = TypeVar("T")

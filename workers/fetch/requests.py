@@ -17,8 +17,11 @@ from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.fetch.candles import FetchReport
 from workers.fetch.exchange import check_exchange
-from workers.model.runs import OPEN, Priority, RunError, RunOptions, RunState, TimeMs, check_name, encode, is_reference, new_id, now_ms
+from workers.model.clock import TimeMs, now_ms
+from workers.model.names import check_name, is_reference, new_id
+from workers.model.runs import RunError, RunOptions, encode
 from workers.model.selection import MarketKind
+from workers.model.states import OPEN, Priority, RunState
 from workers.queue.queue import Queue
 from workers.runs import store, submit
 

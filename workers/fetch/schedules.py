@@ -20,7 +20,10 @@ from workers.fetch import requests
 from workers.fetch.candles import SETTLE_MS
 from workers.fetch.exchange import check_exchange
 from workers.fetch.requests import FetchRequest
-from workers.model.runs import OPEN, TimeMs, encode, is_reference, new_id, now_ms
+from workers.model.clock import TimeMs, now_ms
+from workers.model.names import is_reference, new_id
+from workers.model.runs import encode
+from workers.model.states import OPEN
 from workers.queue.queue import Queue, RedisError
 from workers.runs import outbox
 

@@ -18,7 +18,8 @@ from workers.data.bars_cache import open_bars_cache
 from workers.db.database import Database, is_unreachable
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
-from workers.model.runs import DONE, RunError, RunState
+from workers.model.runs import RunError
+from workers.model.states import DONE, RunState
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
 from workers.runs import outbox, store

@@ -12,7 +12,8 @@ from workers.errors import WorkersError
 from workers.jobs.attempt import Executor, Job, contained
 from workers.jobs.compute import Computed, compute
 from workers.jobs.isolated import compute_apart
-from workers.model.runs import RunState, Stages, decode_request
+from workers.model.runs import Stages, decode_request
+from workers.model.states import RunState
 from workers.runs import results, store
 from workers.runs.store import StartedRun
 

@@ -11,8 +11,8 @@ import msgspec
 
 import python_core as bt
 from workers.data.bars_cache import BarsCache
-from workers.data.catalog import Dataset
 from workers.data.parts import Part
+from workers.model.datasets import Dataset
 from workers.model.runs import BacktestRequest
 from workers.runs import results
 from workers.storage.artifacts import Artifacts

@@ -19,7 +19,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 import python_core as bt
 from python_core.data import timeframes
 from workers.data import catalog, parts
-from workers.data.catalog import Dataset
 from workers.data.datasets import open_market_data
 from workers.db.tables import DatasetGapRow
 from workers.errors import Conflict, NotFound, Unavailable
@@ -28,7 +27,9 @@ from workers.fetch.candles import Chunk, FetchReport, Gap
 from workers.fetch.exchange import Exchange
 from workers.fetch.requests import FetchRequest
 from workers.jobs.attempt import Executor, Job, Stop
-from workers.model.runs import RunState, encode
+from workers.model.datasets import Dataset
+from workers.model.runs import encode
+from workers.model.states import RunState
 from workers.runs import store
 from workers.runs.store import StartedRun
 

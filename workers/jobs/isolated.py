@@ -18,11 +18,11 @@ import msgspec
 
 import python_core as bt
 from workers.data.bars_cache import open_bars_cache
-from workers.data.catalog import Dataset
 from workers.data.parts import Part
 from workers.errors import WorkersError
 from workers.jobs.attempt import Job
 from workers.jobs.compute import Computed, compute
+from workers.model.datasets import Dataset
 from workers.model.runs import BacktestRequest, RunError
 from workers.settings import Settings
 from workers.storage.open import open_artifacts

@@ -1,12 +1,8 @@
-"""Runs: what a client asks for, the states a run goes through, and what it gets back."""
+"""Backtests as clients see them: requests, runs and results."""
 
 from __future__ import annotations
 
-import os
-import time
-from enum import StrEnum
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -15,51 +11,12 @@ import python_core as bt
 from python_core.engine.kernel import Engine
 from python_core.metrics import Metrics
 from workers.errors import Invalid
+from workers.model.clock import TimeMs, now_ms
+from workers.model.names import check_name, check_owner
 from workers.model.selection import Reference, Selection
+from workers.model.states import Priority, RunState
 
-LATEST_MS: Final = 366 * 86_400_000
-TimeMs = Annotated[int, Meta(description="UTC epoch milliseconds.")]
-
-
-class RunState(StrEnum):
-    """Where a run is; `MOVES` says where it may go."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    DEAD = "dead"
-
-
-class Priority(StrEnum):
-    """How urgent a run is. Who waits long goes before who is more urgent, so that nothing waits for ever."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-
-# running -> running is a takeover from a worker that fell silent, running -> queued a hand-over by one that stops.
-# dead -> queued is a dead letter sent again, dead -> cancelled one that is discarded.
-MOVES: Final = {
-    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
-    RunState.RUNNING: frozenset(RunState),
-    RunState.RETRYING: frozenset({RunState.RUNNING, RunState.CANCELLED}),
-    RunState.SUCCEEDED: frozenset[RunState](),
-    RunState.FAILED: frozenset[RunState](),
-    RunState.CANCELLED: frozenset[RunState](),
-    RunState.DEAD: frozenset({RunState.QUEUED, RunState.CANCELLED}),
-}
-WAITING: Final = frozenset({RunState.QUEUED, RunState.RETRYING})
-OPEN: Final = WAITING | {RunState.RUNNING}
-DONE: Final = frozenset(RunState) - OPEN
-
-
-def before(state: RunState) -> frozenset[RunState]:
-    """The states from which a run may go to `state`."""
-    return frozenset(origin for origin, targets in MOVES.items() if state in targets)
+MAX_AHEAD_MS: Final = 366 * 86_400_000
 
 
 class BacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,8 +48,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         check_owner(self.owner)
         if self.key:
-            check_name(self.key, where="key", most=200)
-        if self.run_at is not None and not 0 <= self.run_at <= now_ms() + LATEST_MS:
+            check_name(self.key, where="key", max_length=200)
+        if self.run_at is not None and not 0 <= self.run_at <= now_ms() + MAX_AHEAD_MS:
             raise Invalid(f"{self.run_at} is no time to start", where="run_at", hint="use UTC epoch milliseconds, at most a year ahead")
 
 
@@ -187,37 +144,6 @@ class EquityCurve(msgspec.Struct, frozen=True, kw_only=True):
     time: tuple[int, ...]
     equity: tuple[float, ...]
     total: int
-
-
-def check_name(name: str, *, where: str = "name", most: int = 120) -> None:
-    """Names are short, printable and not blank at either end.
-
-    Raises:
-        Invalid: says what is wrong with it.
-    """
-    if not 0 < len(name) <= most or not name.isprintable() or name != name.strip():
-        raise Invalid(f"{name!r:.60} is no {where}", where=where, hint=f"use 1 to {most} printable characters, no blanks at the ends")
-
-
-def check_owner(owner: str) -> None:
-    """Owners are named as other things are, or not at all."""
-    if owner:
-        check_name(owner, where="owner")
-
-
-def is_reference(text: str) -> bool:
-    """Whether it can be an id or a name at all; databases differ in what they make of other text."""
-    return 0 < len(text) <= 120 and text.isprintable()
-
-
-def new_id() -> str:
-    """A UUID (version 7) that sorts by the time it was made."""
-    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
-    return str(UUID(int=bits & ~(0xF << 76) & ~(3 << 62) | 7 << 76 | 2 << 62))
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def decode_request(raw: str) -> BacktestRequest:

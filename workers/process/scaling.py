@@ -15,9 +15,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.db.database import open_database
+from workers.queue.heartbeat import live_workers
 from workers.queue.queue import QueueStats, RedisError, open_queue
 from workers.runs import outbox
-from workers.service import health
 from workers.settings import Settings
 
 LOOK_S: Final = 0.5
@@ -71,7 +71,7 @@ async def scale(
                 await asyncio.sleep(LOOK_S)
                 try:
                     figures, running = await queue.figures(), workers()
-                    busy = {info.pid for info in await health.workers(queue) if info.running}
+                    busy = {info.pid for info in await live_workers(queue) if info.running}
                 except (RedisError, SQLAlchemyError, OSError) as error:
                     _log.warning("the queue can't be looked at", reason=str(error))
                     continue

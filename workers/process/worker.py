@@ -27,13 +27,13 @@ from workers.db.database import open_database
 from workers.fetch import schedules
 from workers.jobs.attempt import Executor, Job, Stop
 from workers.jobs.registry import FUNCTIONS, Function
-from workers.model.runs import now_ms
+from workers.model.clock import now_ms
 from workers.process import garbage
-from workers.queue import events, valkey
+from workers.queue import events, heartbeat, valkey
+from workers.queue.heartbeat import RunningJob, WorkerInfo, memory_mb
 from workers.queue.queue import ALL_LEVELS, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func, open_queue
 from workers.queue.wakeups import Wakeups
 from workers.runs import create_and_run, outbox, saga
-from workers.service.health import RunningJob, WorkerInfo, memory_mb
 from workers.settings import Settings
 
 IDLE_S: Final = 5.0
@@ -98,7 +98,7 @@ class LeaseWorker(ArqWorker):
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             with suppress(RedisError, OSError):
-                await self._queue.forget([self.id])
+                await heartbeat.delete(self._queue, self.id)
                 await self._queue.wake(self._levels)  # this worker may have taken a wake-up that it no longer follows
 
     async def _claim_jobs(self) -> None:
@@ -226,7 +226,7 @@ class LeaseWorker(ArqWorker):
                 memory_mb=memory_mb(),
             )
             with suppress(RedisError, OSError):
-                await self._queue.report(self.id, msgspec.json.encode(info))
+                await heartbeat.report(self._queue, info)
             await asyncio.sleep(REPORT_S)
 
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol, cast
 import msgspec
 from msgspec import Meta
 
-from workers.model.runs import RunState, TimeMs, now_ms
+from workers.model.clock import TimeMs, now_ms
+from workers.model.states import RunState
 from workers.queue.queue import Queue, RedisError
 
 STREAM: Final = "barstorm:events:"

@@ -10,7 +10,7 @@ from typing import Final
 from workers.db import locks
 from workers.db.database import Database
 from workers.db.tables import PauseRow
-from workers.model.runs import now_ms
+from workers.model.clock import now_ms
 from workers.queue.queue import Queue
 
 _QUEUE: Final = "queue"

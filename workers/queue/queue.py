@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry as Reconnect
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
 
-from workers.model.runs import Priority
+from workers.model.states import Priority
 
 __all__ = [
     "ArqRedis",
@@ -216,18 +216,6 @@ class Queue:
     async def my_turn(self, what: str, every_s: float) -> bool:
         """True for one caller in each period, whoever comes first."""
         return bool(await self.redis.set(TURN + what, b"1", nx=True, px=int(every_s * 1000)))
-
-    async def report(self, worker: str, state: bytes) -> None:
-        """Note what a worker is doing."""
-        await cast(Awaitable[int], self.redis.hset(WORKERS, worker, cast(str, state)))
-
-    async def reports(self) -> dict[str, bytes]:
-        raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(WORKERS))
-        return {worker.decode(): state for worker, state in raw.items()}
-
-    async def forget(self, workers: Sequence[str]) -> None:
-        if workers:
-            await cast(Awaitable[int], self.redis.hdel(WORKERS, *workers))
 
 
 def _claimed(identifier: str, payload: bytes | None, lost: int) -> ClaimedJob:

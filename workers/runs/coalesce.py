@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db import locks
 from workers.db.tables import OutboxRow, RunRow
-from workers.model.runs import DONE, OPEN, Priority, RunState, before, now_ms
+from workers.model.clock import now_ms
+from workers.model.states import DONE, OPEN, Priority, RunState, predecessors
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
 
@@ -52,7 +53,7 @@ async def move_followers(session: AsyncSession, leader: RunRow) -> None:
         values["cached"] = True
     await session.execute(
         sa.update(RunRow)
-        .where(RunRow.leader_id == leader.id, RunRow.state.in_(before(state) if state in DONE else OPEN))
+        .where(RunRow.leader_id == leader.id, RunRow.state.in_(predecessors(state) if state in DONE else OPEN))
         .values(**values)
         .execution_options(synchronize_session=False)
     )

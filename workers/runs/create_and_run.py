@@ -21,7 +21,9 @@ from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
 from workers.errors import WorkersError
-from workers.model.runs import BacktestRequest, Run, RunOptions, check_name, encode, new_id, now_ms
+from workers.model.clock import now_ms
+from workers.model.names import check_name, new_id
+from workers.model.runs import BacktestRequest, Run, RunOptions, encode
 from workers.model.selection import Selection
 from workers.runs import saga, submit
 from workers.runs.results import Results

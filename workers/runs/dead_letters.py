@@ -12,7 +12,10 @@ from msgspec import Meta
 from workers.db.database import Database
 from workers.db.tables import OutboxRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
-from workers.model.runs import Attempt, Priority, RunError, RunState, TimeMs, before, is_reference, now_ms
+from workers.model.clock import TimeMs, now_ms
+from workers.model.names import is_reference
+from workers.model.runs import Attempt, RunError
+from workers.model.states import Priority, RunState, predecessors
 from workers.runs import store
 
 BATCH: Final = 500
@@ -102,7 +105,7 @@ async def _each(database: Database, choice: DeadLetterSelection, state: RunState
     done: list[str] = []
     wanted = sorted(filter(is_reference, choice.ids))
     while True:
-        query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(before(state)))
+        query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(predecessors(state)))
         if not choice.all:
             query = query.where(RunRow.id.in_(wanted))
         async with database.write() as session:

@@ -11,7 +11,8 @@ import msgspec
 
 from workers.db.database import Database
 from workers.errors import Invalid
-from workers.model.runs import DONE, Run
+from workers.model.runs import Run
+from workers.model.states import DONE
 from workers.queue import events
 from workers.queue.events import RunEvent
 from workers.queue.queue import Queue, RedisError

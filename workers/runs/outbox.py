@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers.db import idempotency
 from workers.db.database import Database
-from workers.model.runs import RunState, now_ms
+from workers.model.clock import now_ms
+from workers.model.states import RunState
 from workers.queue import pause
 from workers.queue.queue import Queue, QueuedJob, RedisError
 from workers.runs import store

@@ -20,7 +20,8 @@ from python_core.metrics import RUN_NAMES, Metrics
 from python_core.trades import REASONS
 from workers.db.database import Database
 from workers.errors import Conflict
-from workers.model.runs import EquityCurve, RunResult, TradePage, encode, now_ms
+from workers.model.clock import now_ms
+from workers.model.runs import EquityCurve, RunResult, TradePage, encode
 from workers.queue.queue import Queue, RedisError
 from workers.runs import store
 from workers.settings import Settings

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.database import Database, is_unreachable
 from workers.db.tables import SagaRow
-from workers.model.runs import RunError, encode, now_ms
+from workers.model.clock import now_ms
+from workers.model.runs import RunError, encode
 
 # Who has not moved for so long has been left by its process.
 GRACE_MS: Final = 15_000

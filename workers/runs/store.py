@@ -14,7 +14,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
-from workers.model.runs import OPEN, WAITING, Attempt, Priority, Run, RunError, RunState, Stages, before, decode_request, encode, now_ms
+from workers.model.clock import now_ms
+from workers.model.runs import Attempt, Run, RunError, Stages, decode_request, encode
+from workers.model.states import OPEN, WAITING, Priority, RunState, predecessors
 from workers.runs import coalesce
 
 
@@ -74,7 +76,7 @@ async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) ->
     now = now_ms()
     row = await session.scalar(
         sa.update(RunRow)
-        .where(RunRow.id == run_id, RunRow.job == job, RunRow.state.in_(before(RunState.RUNNING)))
+        .where(RunRow.id == run_id, RunRow.job == job, RunRow.state.in_(predecessors(RunState.RUNNING)))
         .values(
             # A run found running has lost its worker.
             failures=sa.case((RunRow.state == RunState.RUNNING, RunRow.failures + 1), else_=RunRow.failures),
@@ -153,7 +155,7 @@ async def _leave(
     run_id, attempt = started.row.id, started.attempt
     changed = await session.scalar(
         sa.update(RunRow)
-        .where(RunRow.id == run_id, RunRow.attempt == attempt, RunRow.state.in_(before(RunState(values["state"]))))
+        .where(RunRow.id == run_id, RunRow.attempt == attempt, RunRow.state.in_(predecessors(RunState(values["state"]))))
         .where(RunRow.state == RunState.RUNNING)
         .values(**values, updated_at=now)
         .returning(RunRow)

@@ -16,20 +16,10 @@ from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
-from workers.model.runs import (
-    Attempt,
-    BacktestRequest,
-    Run,
-    RunOptions,
-    RunPage,
-    RunResult,
-    RunState,
-    decode_request,
-    encode,
-    is_reference,
-    new_id,
-    now_ms,
-)
+from workers.model.clock import now_ms
+from workers.model.names import is_reference, new_id
+from workers.model.runs import Attempt, BacktestRequest, Run, RunOptions, RunPage, RunResult, decode_request, encode
+from workers.model.states import RunState
 from workers.queue.queue import Queue, RedisError
 from workers.runs import coalesce, store
 from workers.runs.results import Results

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
-from workers.model.runs import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, RunState, TradePage
+from workers.model.runs import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, TradePage
+from workers.model.states import RunState
 from workers.runs import create_and_run, follow, submit
 from workers.runs.create_and_run import CreateAndRunRequest
 from workers.runs.follow import RunUpdate

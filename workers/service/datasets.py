@@ -11,14 +11,14 @@ import msgspec
 import python_core as bt
 from python_core.files.cleaning import ImportReport
 from workers.data import catalog, export, imports
-from workers.data.catalog import Dataset, Instrument
 from workers.data.datasets import as_client_error
 from workers.data.export import BarsPage, Format
 from workers.data.imports import ImportOptions, Source
 from workers.data.parts import Series
+from workers.model.datasets import Dataset, Instrument
 from workers.service.part import Part, Resources, operation
 
-NO_INSTRUMENT: Final = catalog.instrument()
+NO_INSTRUMENT: Final = Instrument()
 T = TypeVar("T")
 
 

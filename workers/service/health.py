@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -16,14 +14,12 @@ from msgspec import Meta
 import python_core as bt
 from workers.cache import cache_with_key
 from workers.db.database import Database
-from workers.model.runs import RunState, TimeMs, now_ms
+from workers.model.states import RunState
+from workers.queue.heartbeat import WorkerInfo, live_workers
 from workers.queue.queue import Queue
 from workers.runs import store
 
 TIMEOUT_S: Final = 3.0
-# A worker that has not reported for so long is not counted, then forgotten.
-SILENT_MS: Final = 10_000
-FORGOTTEN_MS: Final = 300_000
 
 
 class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,29 +44,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     contract: Annotated[int, Meta(description="Version of the kernel's contract; part of every fingerprint.")]
 
 
-class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that a worker has."""
-
-    run_id: str
-    kind: str
-    since: TimeMs
-
-
-class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker process last said of itself."""
-
-    id: str
-    host: str
-    pid: int
-    engine: str
-    started_at: TimeMs
-    seen_at: TimeMs
-    running: tuple[RunningJob, ...]
-    done: Annotated[int, Meta(description="Jobs it has ended, well or not.")]
-    failed: Annotated[int, Meta(description="Those of them that did not end well.")]
-    memory_mb: Annotated[float, Meta(description="Memory it holds.")]
-
-
 class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of the queue and of all runs."""
 
@@ -91,7 +64,7 @@ async def health(database: Database, queue: Queue) -> Health:
 
     async def redis() -> str:
         server = await queue.redis.info("server")
-        alive.extend(await workers(queue))
+        alive.extend(await live_workers(queue))
         return str(server.get("server_name", "redis"))
 
     async def sql() -> str:
@@ -124,7 +97,7 @@ async def metrics(database: Database, queue: Queue) -> QueueMetrics:
         paused=figures.paused,
         oldest_ready_s=None if figures.age_ms < 0 else figures.age_ms / 1000,
         runs=await _counts(database),
-        workers=await workers(queue),
+        workers=await live_workers(queue),
     )
 
 
@@ -133,31 +106,6 @@ async def metrics(database: Database, queue: Queue) -> QueueMetrics:
 async def _counts(database: Database) -> dict[RunState, int]:
     async with database.read() as session:
         return await store.counts(session)
-
-
-async def workers(queue: Queue) -> tuple[WorkerInfo, ...]:
-    """The workers that reported lately; those long silent are forgotten."""
-    found, forgotten, now = [], [], now_ms()
-    for identifier, raw in sorted((await queue.reports()).items()):
-        try:
-            worker = msgspec.json.decode(raw, type=WorkerInfo)
-        except msgspec.ValidationError:
-            continue  # of another version
-        if now - worker.seen_at <= SILENT_MS:
-            found.append(worker)
-        elif now - worker.seen_at > FORGOTTEN_MS:
-            forgotten.append(identifier)
-    await queue.forget(forgotten)
-    return tuple(found)
-
-
-def memory_mb() -> float:
-    """What this process holds in memory, or has held at most where the system doesn't tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return round(pages * resource.getpagesize() / 1e6, 1)
-    except OSError:
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
 
 
 async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> ComponentCheck:

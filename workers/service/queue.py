@@ -7,10 +7,11 @@ from typing import ClassVar
 import msgspec
 
 from workers.queue import pause
+from workers.queue.heartbeat import WorkerInfo, live_workers
 from workers.runs import dead_letters
 from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
 from workers.service import health
-from workers.service.health import Health, QueueMetrics, WorkerInfo
+from workers.service.health import Health, QueueMetrics
 from workers.service.part import Part, operation
 
 
@@ -45,7 +46,7 @@ class QueueAdministration(Part):
 
         Each worker process: when it started, the jobs it is running and since when, its memory, and how many jobs it has finished.
         """
-        return WorkerList(items=await health.workers(self._resources.queue))
+        return WorkerList(items=await live_workers(self._resources.queue))
 
     @operation
     async def pause(self) -> None:

@@ -18,7 +18,7 @@ import python_core as bt
 import workers
 from api import create_app
 from workers.cli import demo
-from workers.model.runs import now_ms
+from workers.model.clock import now_ms
 
 STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}
 WORK = "import workers.process.worker, workers; workers.process.worker.run(workers.Settings.from_env())"

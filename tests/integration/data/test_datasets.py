@@ -221,7 +221,7 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
             await service.datasets.get("more")
         await data.delete("a")
         assert (await data.create("more", other, owner="anna")).owner == "anna"
-        with pytest.raises(workers.Invalid, match="is no owner"):
+        with pytest.raises(workers.Invalid, match="not a valid owner"):
             await data.create("wrong", other, owner=" anna")
 
 

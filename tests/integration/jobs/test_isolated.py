@@ -16,7 +16,7 @@ import pytest
 import python_core as bt
 import workers
 from workers.jobs import isolated as isolated_kernel
-from workers.model.runs import RunState
+from workers.model.states import RunState
 from workers.process import worker
 
 Finished = Callable[..., Awaitable[workers.Run]]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import workers
-from workers.model.runs import now_ms
+from workers.model.clock import now_ms
 from workers.process import worker as lease
 from workers.process.garbage import sweep
 from workers.storage import artifacts

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from workers.model.runs import Priority
+from workers.model.states import Priority
 from workers.queue.queue import LEVELS, Queue, QueuedJob, open_queue
 
 pytestmark = pytest.mark.anyio

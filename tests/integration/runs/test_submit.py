@@ -16,7 +16,9 @@ import python_core as bt
 import workers
 from workers.db import idempotency
 from workers.db.tables import AttemptRow, KeyRow, OutboxRow
-from workers.model.runs import RunOptions, RunState, now_ms
+from workers.model.clock import now_ms
+from workers.model.runs import RunOptions
+from workers.model.states import RunState
 from workers.process import worker as lease
 from workers.runs import results, store, submit
 

@@ -18,7 +18,9 @@ import workers
 from workers.cli.dead_letters import dead_lines
 from workers.db.tables import SagaRow
 from workers.jobs import attempt as attempts
-from workers.model.runs import RunOptions, RunState, now_ms
+from workers.model.clock import now_ms
+from workers.model.runs import RunOptions
+from workers.model.states import RunState
 from workers.process import worker as lease
 from workers.queue import events
 from workers.runs import create_and_run, follow, outbox, saga, store

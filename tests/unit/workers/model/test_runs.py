@@ -9,7 +9,9 @@ import pytest
 
 import python_core as bt
 import workers
-from workers.model.runs import BacktestRequest, before, check_name, decode_request, encode, is_reference, new_id
+from workers.model.names import check_name, is_reference, new_id
+from workers.model.runs import BacktestRequest, decode_request, encode
+from workers.model.states import predecessors
 
 STRATEGY = bt.Strategy(entry_long="close > sma(close, n)", params={"n": 5})
 
@@ -77,8 +79,8 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 
 
 def test_only_a_running_run_can_succeed() -> None:
-    assert before(workers.RunState.SUCCEEDED) == {workers.RunState.RUNNING}
-    assert before(workers.RunState.RUNNING) == {workers.RunState.QUEUED, workers.RunState.RETRYING, workers.RunState.RUNNING}
+    assert predecessors(workers.RunState.SUCCEEDED) == {workers.RunState.RUNNING}
+    assert predecessors(workers.RunState.RUNNING) == {workers.RunState.QUEUED, workers.RunState.RETRYING, workers.RunState.RUNNING}
 
 
 @pytest.mark.parametrize("name", ["", " ", "a ", "tab\there", "x" * 121, "\ud800", "nul\0"])

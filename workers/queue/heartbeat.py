@@ -1,0 +1,78 @@
+"""Heartbeats: what each worker process reports about itself, in one Redis hash."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Annotated, Final, cast
+
+import msgspec
+from msgspec import Meta
+
+from workers.model.clock import TimeMs, now_ms
+from workers.queue.queue import WORKERS, Queue
+
+# A worker counts as gone after the first, and its report is deleted after the second.
+SILENT_MS: Final = 10_000
+DELETE_MS: Final = 300_000
+
+
+class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that a worker is running."""
+
+    run_id: str
+    kind: str
+    since: TimeMs
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest report of a worker process."""
+
+    id: str
+    host: str
+    pid: int
+    engine: str
+    started_at: TimeMs
+    seen_at: TimeMs
+    running: tuple[RunningJob, ...]
+    done: Annotated[int, Meta(description="Jobs that it has ended, successful or not.")]
+    failed: Annotated[int, Meta(description="Jobs that failed.")]
+    memory_mb: Annotated[float, Meta(description="Resident memory.")]
+
+
+async def report(queue: Queue, info: WorkerInfo) -> None:
+    """Publish a worker's report."""
+    await cast(Awaitable[int], queue.redis.hset(WORKERS, info.id, cast(str, msgspec.json.encode(info))))
+
+
+async def delete(queue: Queue, *worker_ids: str) -> None:
+    """Delete the reports of workers that are gone."""
+    await cast(Awaitable[int], queue.redis.hdel(WORKERS, *worker_ids))
+
+
+async def live_workers(queue: Queue) -> tuple[WorkerInfo, ...]:
+    """The workers that reported lately, by id; deletes the reports of those long silent."""
+    raw = await cast(Awaitable[dict[bytes, bytes]], queue.redis.hgetall(WORKERS))
+    live, expired, now = [], [], now_ms()
+    for _, report in sorted(raw.items()):
+        try:
+            info = msgspec.json.decode(report, type=WorkerInfo)
+        except msgspec.ValidationError:
+            continue  # written by another version
+        if now - info.seen_at <= SILENT_MS:
+            live.append(info)
+        elif now - info.seen_at > DELETE_MS:
+            expired.append(info.id)
+    if expired:
+        await delete(queue, *expired)
+    return tuple(live)
+
+
+def memory_mb() -> float:
+    """Resident memory of this process; its peak on systems without /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return round(pages * resource.getpagesize() / 1e6, 1)
+    except OSError:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
