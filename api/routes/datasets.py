@@ -18,7 +18,8 @@ from api.http.problems import problem_answers
 from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
 from api.http.run_options import Owner
 from api.http.uploads import received
-from python_core.files.cleaning import ImportReport, Policy
+from python_core.files.cleaning import Policy
+from python_core.files.report import ImportReport
 from workers import BarsPage, Dataset, DatasetPage, ImportOptions, Service, instrument
 from workers.data.export import MOST_POINTS, Format
 from workers.data.parts import Series

@@ -1,4 +1,4 @@
-"""Columns that grow block by block, in memory or, where there may be more than memory holds, in files."""
+"""Columns that grow block by block, in memory or, if they may exceed it, in files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from python_core.data.columns import COLUMNS
 
 
 class ColumnBuffer:
-    """The six columns of bars while they are read. With `scratch`, a folder, they grow in files there that have no name, so that nothing
-    is left of them when the process ends, and that the system moves out of memory when it needs room."""
+    """The six columns of bars while they are being read. With a folder `scratch` they are kept in nameless files there, which vanish with
+    the process and which the system can move out of memory."""
 
     def __init__(self, scratch: Path | None = None) -> None:
         self.rows = 0
@@ -44,13 +44,13 @@ class ColumnBuffer:
                 self._pieces[name].append(columns[name])
 
     def finish(self) -> dict[str, Any]:
-        """The columns, of all rows."""
+        """The complete columns."""
         if self._files and self.rows:
-            return {name: self._mapped(name, file) for name, file in self._files.items()}
-        # One by one, so that the pieces of a column are gone before those of the next are put together.
+            return {name: self._map(name, file) for name, file in self._files.items()}
+        # One at a time, so that the pieces of a column are freed before the next is joined.
         return {name: np.concatenate(self._pieces.pop(name) or [np.empty(0)]) for name in COLUMNS}
 
-    def _mapped(self, name: str, file: IO[bytes]) -> np.ndarray:
+    def _map(self, name: str, file: IO[bytes]) -> np.ndarray:
         file.flush()
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return np.frombuffer(mapped, np.int64 if name == "time" else np.float64)

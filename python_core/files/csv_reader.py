@@ -1,4 +1,4 @@
-"""CSV: header, separator, decimal mark and kind of time are found in the first lines; polars reads the rest."""
+"""CSV: the header, separator, decimal mark and kind of times are detected in the first lines; polars reads the rest."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ from python_core.files.timestamps import EPOCH
 if TYPE_CHECKING:
     import polars
 
-# A line this long is no line of bars, and polars needs minutes for one of gigabytes.
+# No line of bars is this long, and polars takes minutes for one of gigabytes.
 MAX_LINE_BYTES: Final = 1 << 16
-# What is read at a time: enough for all cores to have a share, and no burden to memory.
+# Read at a time: enough to keep all cores busy, and little memory.
 BLOCK_BYTES: Final = 16 << 20
-# Lines before the header that are passed over, such as a title or the address of a source.
+# Lines that may come before the header, such as a title or the address of a source.
 PREAMBLE_LINES: Final = 10
 SAMPLE_LINES: Final = 200
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
-_UNKNOWN_HINT: Final = "give CSV, Parquet or Arrow"
+_UNKNOWN_HINT: Final = "use CSV, JSON lines, Parquet or Arrow"
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How a text is cut into cells."""
+    """How lines are split into cells."""
 
     start: int
     """Index of the first line of values."""
     separator: str
     titles: list[str]
-    found: dict[str, int]
-    """Positions of our columns; `clock`, too, where date and time of day are two columns."""
+    positions: dict[str, int]
+    """Positions of our columns, and of `clock` if date and time of day are two columns."""
 
 
-def read_blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "", wanted: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
-    """The wanted columns of a CSV file, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
+def read_blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "", columns: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
+    """The given columns of a CSV file, in blocks of tens of thousands of lines; `file` is at its first byte."""
     head = file.read(MAX_LINE_BYTES)
     end = "\r" if b"\n" not in head and b"\r" in head else "\n"
     rest = file.read(BLOCK_BYTES)
-    sheet = _sheet(name, head, end, whole=not rest, header=header, compression=compression, wanted=wanted)
+    dialect = _detect(name, head, end, whole=not rest, header=header, compression=compression, columns=columns)
     line, at = 1, 0
     for block in lines_of(file, head + rest, end.encode(), name):
         lines = count_lines(block, end.encode())
-        yield sheet.read(block, line, at, lines)
+        yield dialect.read(block, line, at, lines)
         line, at = line + lines, at + len(block)
 
 
 def lines_of(file: BinaryIO, begun: bytes, end: bytes, name: str) -> Iterator[bytes]:
-    """A text in blocks of whole lines; `begun` was read from it already."""
+    """A text in blocks of complete lines; `begun` is the part that was already read."""
     rest = begun
     while more := file.read(BLOCK_BYTES):
         if not (cut := rest.rfind(end) + 1):
-            raise _no_line(name, 0)
+            raise _endless_line(name, 0)
         yield rest[:cut]
         rest = rest[cut:] + more
     yield rest
 
 
-class _Sheet(msgspec.Struct, frozen=True, kw_only=True):
-    """How the blocks of a file are read."""
+class _Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How the blocks of a file are parsed."""
 
     name: str
     layout: Layout
@@ -78,10 +78,10 @@ class _Sheet(msgspec.Struct, frozen=True, kw_only=True):
     quoted: bool
     compression: str
     header: bool
-    wanted: Sequence[str]
+    columns: Sequence[str]
 
     def read(self, block: bytes, line: int, at: int, lines: int) -> RawTable:
-        """The cells of a block whose first line has the number `line`; `at` is its place in the file."""
+        """The cells of a block that starts at byte `at` of the file, in line `line`."""
         _check_text(self.name, block, self.end.encode(), at)
         layout = self.layout
         skipped = layout.start if line == 1 else 0
@@ -97,26 +97,26 @@ class _Sheet(msgspec.Struct, frozen=True, kw_only=True):
             "n_rows": lines,
             "glob": False,
         }
-        with headers.reading(self.name, "readable CSV"):
+        with headers.translate_errors(self.name, "readable CSV"):
             import polars
 
             try:
-                frame = _frame(block, layout, self.wanted, self.width, self.epoch, options)
-                # As text the cells that are no numbers can be named, and those in blanks or quotes read.
+                frame = _frame(block, layout, self.columns, self.width, self.epoch, options)
+                # Read as text, invalid cells can be shown in messages, and numbers in blanks or quotes be parsed.
                 if sum(frame.null_count().row(0)):
-                    frame = _frame(block, layout, self.wanted, self.width, None, options)
+                    frame = _frame(block, layout, self.columns, self.width, None, options)
             except polars.exceptions.NoDataError:
-                frame = polars.DataFrame(schema=dict.fromkeys(self.wanted, polars.String))
+                frame = polars.DataFrame(schema=dict.fromkeys(self.columns, polars.String))
             except polars.exceptions.ComputeError as error:
                 if "more fields" in str(error) and (wide := _wide_line(block, skipped, layout.separator, self.width)):
                     raise _too_wide(self.name, line - 1 + wide, len(layout.titles)) from None
                 raise
         if self.quoted and len(frame) != lines - skipped:
             what = f"{lines - skipped:,} lines hold {len(frame):,} rows"
-            raise FileError(what, where=self.name, hint="close each quote in the line in which it opens", code="unclosed_quote")
+            raise FileError(what, where=self.name, hint="close each quote in the line where it opens", code="unclosed_quote")
         return RawTable(
             frame=frame,
-            names={column: layout.titles[layout.found[column]] or column for column in self.wanted},
+            names={column: layout.titles[layout.positions[column]] or column for column in self.columns},
             file=self.name,
             unit="line",
             first=line + skipped,
@@ -128,83 +128,83 @@ class _Sheet(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _sheet(name: str, head: bytes, end: str, *, whole: bool, header: bool, compression: str, wanted: Sequence[str]) -> _Sheet:
-    """What the first lines tell of a file; they are the `whole` of it or end in the middle of a line."""
+def _detect(name: str, head: bytes, end: str, *, whole: bool, header: bool, compression: str, columns: Sequence[str]) -> _Dialect:
+    """Detect the dialect from the first lines, which are the `whole` file or end in the middle of a line."""
     _check_text(name, head, end.encode(), 0)
     lines = [line.rstrip("\r") for line in head.decode("utf-8-sig", "replace").split(end)]
     if not whole:
         lines.pop()
-    layout = _layout(name, lines, wanted) if header else _layout_without_header(name, lines)
+    layout = _layout(name, lines, columns) if header else _layout_without_header(name, lines)
     sampled = lines[layout.start : layout.start + SAMPLE_LINES]
     sample = [_cells(line, layout.separator) for line in sampled]
-    titles, found = layout.titles, layout.found
+    titles, positions = layout.titles, layout.positions
     for number, row in enumerate(sample, layout.start + 1):
         if any(cell.strip() for cell in row[len(titles) :]):
             raise _too_wide(name, number, len(titles))
 
     def cells(column: str) -> list[str]:
-        return [cell for row in sample if len(row) > found[column] and (cell := row[found[column]].strip())]
+        return [cell for row in sample if len(row) > positions[column] and (cell := row[positions[column]].strip())]
 
-    numbers = [cell for column in wanted[1:] for cell in cells(column)]
-    return _Sheet(
+    numbers = [cell for column in columns[1:] for cell in cells(column)]
+    return _Dialect(
         name=name,
         layout=layout,
         end=end,
-        # Empty cells may follow the named ones, where each line ends in a separator.
+        # Empty cells may follow the named ones if each line ends in a separator.
         width=max([len(titles), *map(len, sample)]),
-        epoch="clock" not in found and all(EPOCH.fullmatch(cell) for cell in cells("time")),
+        epoch="clock" not in positions and all(EPOCH.fullmatch(cell) for cell in cells("time")),
         comma=layout.separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cell in numbers) and not any("." in n for n in numbers),
-        # Elsewhere quotes are stripped with blanks: one that is never closed would swallow the rest of the file.
+        # If not, quotes are stripped like blanks: an unclosed one would swallow the rest of the file.
         quoted=any(line.count(layout.separator) >= len(row) > 0 for line, row in zip(sampled, sample, strict=True)),
         compression=compression,
         header=header,
-        wanted=wanted,
+        columns=columns,
     )
 
 
 def _frame(
-    block: bytes, layout: Layout, wanted: Sequence[str], width: int, epoch: bool | None, options: dict[str, Any]
+    block: bytes, layout: Layout, columns: Sequence[str], width: int, epoch: bool | None, options: dict[str, Any]
 ) -> polars.DataFrame:
-    """The columns: numbers as numbers and times as integers if `epoch`; all as text if it is None."""
+    """The columns: numbers as floats, and times as integers if `epoch`; all as text if it is None."""
     import polars
 
-    found = {column: f"column_{position + 1}" for column, position in layout.found.items()}
+    sources = {column: f"column_{position + 1}" for column, position in layout.positions.items()}
     schema: dict[str, Any] = {f"column_{i + 1}": polars.String for i in range(width)}
     if epoch is not None:
-        schema |= {found[column]: polars.Float64 for column in wanted[1:]}
+        schema |= {sources[column]: polars.Float64 for column in columns[1:]}
     if epoch:
-        schema[found["time"]] = polars.Int64
-    frame = polars.read_csv(block, schema=schema, columns=list(found.values()), ignore_errors=epoch is not None, **options)
-    frame = frame.select(polars.col(title).alias(column) for column, title in found.items())
-    if "clock" in found:
+        schema[sources["time"]] = polars.Int64
+    frame = polars.read_csv(block, schema=schema, columns=list(sources.values()), ignore_errors=epoch is not None, **options)
+    frame = frame.select(polars.col(title).alias(column) for column, title in sources.items())
+    if "clock" in sources:
         frame = frame.with_columns(time=polars.concat_str("time", "clock", separator=" ")).drop("clock")
     return frame
 
 
-def _layout(name: str, lines: Sequence[str], wanted: Sequence[str]) -> Layout:
-    """The first line, and the separator, under which all columns are named."""
+def _layout(name: str, lines: Sequence[str], columns: Sequence[str]) -> Layout:
+    """The header line and separator for which all columns are found."""
     best = Layout(0, ",", [], {})
     for i, line in enumerate(lines[: PREAMBLE_LINES + 1]):
         for separator in ";\t|,":
             titles = [title.strip() for title in _cells(line, separator)]
-            found = headers.find(titles, wanted)
-            if all(column in found for column in wanted):
-                headers.check(titles, found, name, wanted)
+            positions = headers.find(titles, columns)
+            if all(column in positions for column in columns):
+                headers.check(titles, positions, name, columns)
                 following = next((_cells(row, separator) for row in lines[i + 1 :] if row.strip()), [])
-                plain = [headers.plain(title) for title in titles]
+                plain = [headers.normalize(title) for title in titles]
                 clock = plain.index("time") if "date" in plain and "time" in plain else len(titles)
                 if clock < len(following) and _CLOCK.fullmatch(following[clock].strip()):
-                    found |= {"time": plain.index("date"), "clock": clock}
-                return Layout(i + 1, separator, titles, found)
-            if len(titles) > 1 and len(found) > len(best.found):
-                best = Layout(i + 1, separator, titles, found)
+                    positions |= {"time": plain.index("date"), "clock": clock}
+                return Layout(i + 1, separator, titles, positions)
+            if len(titles) > 1 and len(positions) > len(best.positions):
+                best = Layout(i + 1, separator, titles, positions)
     first = next((line for line in lines if line.strip()), "")
     if len(_cells(first, _separator(first))) >= len(COLUMNS) and not re.search("[A-Za-z]{2}", first):
-        hint = f"add a header, or read with header=False if the columns are {', '.join(COLUMNS)}"
-        raise FileError("line 1 holds values, not names of columns", where=name, hint=hint, code="no_header")
-    if not best.found:
-        raise FileError(f"no table of bars; it begins with {first[:40]!r}", where=name, hint=_UNKNOWN_HINT, code="unknown_format")
-    headers.check(best.titles, best.found, name, wanted)
+        hint = f"add a header line, or read with header=False if the columns are {', '.join(COLUMNS)}"
+        raise FileError("line 1 holds values, not column names", where=name, hint=hint, code="no_header")
+    if not best.positions:
+        raise FileError(f"not a table of bars; the file starts with {first[:40]!r}", where=name, hint=_UNKNOWN_HINT, code="unknown_format")
+    headers.check(best.titles, best.positions, name, columns)
     return best
 
 
@@ -213,14 +213,14 @@ def _layout_without_header(name: str, lines: Sequence[str]) -> Layout:
     separator = _separator(first)
     row = _cells(first, separator)
     if all(column in headers.find(row) for column in COLUMNS):
-        raise FileError("line 1 holds the names of the columns", where=name, hint="read without header=False", code="header")
+        raise FileError("line 1 holds column names", where=name, hint="read without header=False", code="header")
     clock = len(row) > len(COLUMNS) and _CLOCK.fullmatch(row[1].strip()) is not None
     titles = ["date", *COLUMNS] if clock else list(COLUMNS)
     if len(row) < len(titles):
         hint = f"without a header the columns are {', '.join(COLUMNS)}"
         raise BarsError(f"{len(row)} cells", where=f"{name}, line 1" if name else "line 1", hint=hint, code="missing_column")
-    found = {column: titles.index(column) for column in COLUMNS} | ({"time": 0, "clock": 1} if clock else {})
-    return Layout(0, separator, titles + [""] * (len(row) - len(titles)), found)
+    positions = {column: titles.index(column) for column in COLUMNS} | ({"time": 0, "clock": 1} if clock else {})
+    return Layout(0, separator, titles + [""] * (len(row) - len(titles)), positions)
 
 
 def _separator(line: str) -> str:
@@ -236,29 +236,29 @@ def _cells(line: str, separator: str) -> list[str]:
 
 def _check_text(name: str, data: bytes, end: bytes, base: int) -> None:
     if (at := data.find(b"\0")) >= 0:
-        what = f"byte {base + at:,} is zero: it is binary, or a part was never written"
+        what = f"byte {base + at:,} is zero: the file is binary, or part of it was never written"
         raise FileError(what, where=name, hint=_UNKNOWN_HINT, code="unknown_format")
     for at in range(0, len(data) - MAX_LINE_BYTES, MAX_LINE_BYTES):
         if data.find(end, at, at + MAX_LINE_BYTES) < 0:
-            raise _no_line(name, base + at)
+            raise _endless_line(name, base + at)
 
 
-def _no_line(name: str, at: int) -> FileError:
-    what = f"no line ends in the {MAX_LINE_BYTES:,} bytes from byte {at:,} on"
+def _endless_line(name: str, at: int) -> FileError:
+    what = f"no line ends within {MAX_LINE_BYTES:,} bytes of byte {at:,}"
     return FileError(what, where=name, hint=_UNKNOWN_HINT, code="unknown_format")
 
 
 def count_lines(data: bytes, end: bytes) -> int:
-    """Number of lines, the last one with or without an end."""
+    """Number of lines, counting a last one without a line end."""
     return data.count(end) + (not data.endswith(end))
 
 
 def _wide_line(data: bytes, skipped: int, separator: str, width: int) -> int:
-    """Number of the first line with more than `width` cells; 0 when it can't be told."""
+    """Number of the first line with more than `width` cells; 0 if none is found."""
     lines = enumerate(io.BytesIO(data), 1)
     return next((number for number, line in lines if number > skipped and line.count(separator.encode()) >= width), 0)
 
 
 def _too_wide(name: str, line: int, expected: int) -> BarsError:
     place = f"{name}, line {line}" if name else f"line {line}"
-    return BarsError("more cells than the header has names", where=place, hint=f"give {expected} cells in each line", code="ragged_line")
+    return BarsError("more cells than the header has names", where=place, hint=f"each line must have {expected} cells", code="ragged_line")

@@ -1,4 +1,4 @@
-"""The columns of a file before anything in them is believed: how they are found, and how a place in them is named."""
+"""The columns of a file before their values are checked: how they are found by name, and how a cell is located in messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 50_000_000
 
-# Header names, lower case and without punctuation; the earlier is taken when a file has several.
+# Header names, lower case and without punctuation; the first one found is used.
 NAMES: Final[dict[str, tuple[str, ...]]] = {
     "time": (
         "opentime", "timestamp", "unix", "unixtime", "epoch", "time", "datetime", "date", "ts", "t",
@@ -33,15 +33,15 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
 
 
 class RawTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A file's cells, and where they came from."""
+    """Cells of a file, and where they came from."""
 
     frame: polars.DataFrame
-    """Columns named as ours, of whatever type they have in the file."""
+    """Columns with our names and the types of the file."""
     names: dict[str, str]
-    """Ours to the file's; those that were wanted."""
+    """The file's name of each of our columns."""
     file: str
     unit: str
-    """What a row is called: `line` of a text, else `row`."""
+    """What a row is called in messages: `line` for text files, else `row`."""
     first: int
     """Number of the first row."""
     format: str
@@ -50,37 +50,39 @@ class RawTable(msgspec.Struct, frozen=True, kw_only=True):
     decimal_mark: str = ""
     header: bool = True
 
-    def place(self, row: int, column: str) -> str:
+    def location(self, row: int, column: str) -> str:
         return ", ".join(part for part in (self.file, f"{self.unit} {row + self.first}", self.names[column]) if part)
 
 
-def plain(title: str) -> str:
-    """A title without case and punctuation, as in NAMES."""
+def normalize(title: str) -> str:
+    """A title in lower case and without punctuation, as in NAMES."""
     return re.sub("[^a-z0-9]", "", title.lower())
 
 
-def find(titles: Sequence[str], wanted: Sequence[str] = COLUMNS) -> dict[str, int]:
-    """Position of each wanted column among a file's titles, as far as they are there."""
-    names = [plain(title) for title in titles]
-    found = {column: names.index(name) for column in wanted if (name := next((n for n in NAMES[column] if n in names), None)) is not None}
-    # Such as «Volume BTC, Volume USDT»: the first counts the thing traded.
+def find(titles: Sequence[str], columns: Sequence[str] = COLUMNS) -> dict[str, int]:
+    """Position of each column among a file's titles; columns that are missing are left out."""
+    names = [normalize(title) for title in titles]
+    positions = {
+        column: names.index(name) for column in columns if (name := next((n for n in NAMES[column] if n in names), None)) is not None
+    }
+    # Such as «Volume BTC, Volume USDT»: the first is in units of the base asset.
     volumes = [i for i, name in enumerate(names) if name.startswith("volume")]
-    if volumes and "volume" in wanted:
-        found.setdefault("volume", volumes[0])
-    return found
+    if volumes and "volume" in columns:
+        positions.setdefault("volume", volumes[0])
+    return positions
 
 
-def check(titles: Sequence[str], found: dict[str, int], file: str, wanted: Sequence[str] = COLUMNS) -> None:
-    """BarsError if a column is missing, or there twice."""
-    if missing := [column for column in wanted if column not in found]:
+def check(titles: Sequence[str], positions: dict[str, int], file: str, columns: Sequence[str] = COLUMNS) -> None:
+    """Raise BarsError if a column is missing, or if two columns have its name."""
+    if missing := [column for column in columns if column not in positions]:
         raise BarsError(
             f"no column {', '.join(missing)} among {', '.join(title or '(unnamed)' for title in titles[:20])}",
             where=file,
-            hint=f"{'bars have' if tuple(wanted) == COLUMNS else 'give'} the columns {', '.join(wanted)}",
+            hint=f"{'bars need' if tuple(columns) == COLUMNS else 'the file needs'} the columns {', '.join(columns)}",
             code="missing_column",
         )
-    names = [plain(title) for title in titles]
-    for column, position in found.items():
+    names = [normalize(title) for title in titles]
+    for column, position in positions.items():
         if names[position] and names.count(names[position]) > 1:
             raise BarsError(f"two columns are named {titles[position]}", where=file or column, hint="keep one of them", code="two_columns")
 
@@ -91,16 +93,17 @@ def check_rows(rows: int, file: str) -> None:
 
 
 @contextmanager
-def reading(file: str, what: str) -> Iterator[None]:
-    """Turns whatever polars says of a broken file into a FileError, its panics included."""
+def translate_errors(file: str, expected: str) -> Iterator[None]:
+    """Turn any error of polars about a broken file, even a panic, into a FileError."""
     try:
         from polars.exceptions import PanicException
     except ImportError as error:
-        raise FileError("polars is not installed", hint="pip install barstorm[files]", code="no_polars") from error
+        hint = "run `make install` or `pip install '.[files]'` in the checkout"
+        raise FileError("reading files needs the package polars", hint=hint, code="no_polars") from error
     try:
         yield
     except BarstormError:
         raise
     except (Exception, PanicException) as error:
         detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FileError(f"not {what} ({detail:.200})", where=file, hint="copy or export it again", code="unreadable_file") from error
+        raise FileError(f"not {expected} ({detail:.200})", where=file, hint="copy or export it again", code="unreadable_file") from error

@@ -1,4 +1,4 @@
-"""JSON lines: one object in each line, whose keys are the names of columns; polars reads them."""
+"""JSON lines: one object on each line, whose keys are the column names; polars reads them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     import polars
 
 
-def read_blocks(name: str, file: BinaryIO, *, compression: str = "", wanted: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
-    """The wanted columns, some ten thousands of lines at a time; `file` gives its bytes from the first on."""
+def read_blocks(name: str, file: BinaryIO, *, compression: str = "", columns: Sequence[str] = COLUMNS) -> Iterator[RawTable]:
+    """The given columns, in blocks of tens of thousands of lines; `file` is at its first byte."""
     head = file.read(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf")
     first = _object(head.lstrip().split(b"\n", 1)[0])
     if first is None:
-        hint = "give JSON lines, one object in each line, CSV, Parquet or Arrow"
-        raise FileError("the first line is no JSON object", where=name, hint=hint, code="unknown_format")
+        hint = "use JSON lines (one object on each line), CSV, Parquet or Arrow"
+        raise FileError("the first line is not a JSON object", where=name, hint=hint, code="unknown_format")
     titles = list(first)
-    found = headers.find(titles, wanted)
-    headers.check(titles, found, name, wanted)
-    names = {column: titles[found[column]] for column in wanted}
+    positions = headers.find(titles, columns)
+    headers.check(titles, positions, name, columns)
+    names = {column: titles[positions[column]] for column in columns}
     line = 1
     for block in lines_of(file, head, b"\n", name):
-        with headers.reading(name, "readable JSON lines"):
+        with headers.translate_errors(name, "readable JSON lines"):
             frame = _frame(block, names, first, line, name)
         yield RawTable(frame=frame, names=names, file=name, unit="line", first=line, format="json lines", compression=compression)
         line += count_lines(block, b"\n")
@@ -45,16 +45,16 @@ def _frame(block: bytes, names: dict[str, str], first: dict[str, Any], line: int
         kinds[names["time"]] = polars.Int64
     try:
         frame = polars.read_ndjson(block, schema=kinds)
-        # polars passes blank lines over; their numbers would be lost.
+        # polars skips blank lines, which would shift the line numbers.
         if len(frame) == count_lines(block, b"\n"):
             return frame.select(polars.col(title).alias(column) for column, title in names.items())
     except polars.exceptions.PolarsError:
         pass
-    return _slowly(block, names, line, name)
+    return _parse_lines(block, names, line, name)
 
 
-def _slowly(block: bytes, names: dict[str, str], line: int, name: str) -> polars.DataFrame:
-    """The cells as text, of lines that are not all alike; a line that is no object is named."""
+def _parse_lines(block: bytes, names: dict[str, str], line: int, name: str) -> polars.DataFrame:
+    """The cells as text, for lines that differ in form; BarsError names a line that is not an object."""
     import polars
 
     cells: dict[str, list[str | None]] = {column: [] for column in names}
@@ -63,7 +63,10 @@ def _slowly(block: bytes, names: dict[str, str], line: int, name: str) -> polars
         if values is None:
             place = f"{name}, line {number}" if name else f"line {number}"
             raise BarsError(
-                f"{text[:40].decode(errors='replace')!r} is no JSON object", where=place, hint="give one in each line", code="ragged_line"
+                f"{text[:40].decode(errors='replace')!r} is not a JSON object",
+                where=place,
+                hint="put one object on each line",
+                code="ragged_line",
             )
         for column, title in names.items():
             value = values.get(title)

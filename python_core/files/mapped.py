@@ -1,4 +1,4 @@
-"""Bars as a file that is mapped into memory as it stands: a header, then each column, uncompressed, for caches on a local disk."""
+"""A cache file of bars that is mapped into memory: a header, then each column uncompressed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from python_core.data.columns import COLUMNS
 from python_core.errors import FileError
 
 MAGIC: Final = b"barstorm columns 1\n"
-# Columns begin at whole pages, so that each can be mapped and moved out of memory by itself.
+# Columns start at page boundaries, so that each can be paged out separately.
 PAGE: Final = 4096
 
 
@@ -30,7 +30,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(file: BinaryIO, bars: Bars) -> None:
-    """Write bars; `read` gives them back without checking their values again."""
+    """Write bars, for `read` on the same machine."""
     header = Header(
         fingerprint=bars.fingerprint,
         timeframe=bars.timeframe,
@@ -50,13 +50,13 @@ def write(file: BinaryIO, bars: Bars) -> None:
 
 
 def read(path: Path) -> Bars:
-    """The bars of a file that `write` wrote on this machine, mapped: in microseconds, whatever their number.
+    """The bars of a file that `write` wrote on this machine, mapped into memory: takes microseconds for any number of bars.
 
-    Their values were checked when the bars were made and are not looked at again: read only files that nobody else can write.
+    The values are not checked again, so read only files that nobody else can write.
 
     Raises:
-        FileError: it is not such a file, or not a whole one.
-        OSError: it can't be opened.
+        FileError: not such a file, or incomplete.
+        OSError: the file can't be opened.
     """
     with path.open("rb") as file:
         try:
@@ -69,10 +69,10 @@ def read(path: Path) -> Bars:
     try:
         header = msgspec.json.decode(begin[len(MAGIC) : end] if end > 0 else b"", type=Header)
     except msgspec.MsgspecError:
-        raise FileError("not a file of columns", where=path.name) from None
+        raise FileError("not a mapped file of bars", where=path.name) from None
     sizes = [header.rows] * len(COLUMNS) + [header.funding or 0] * 2 * (header.funding is not None) + [header.rows] * 2 * header.mark
     if len(data) != PAGE + sum(8 * size + -8 * size % PAGE for size in sizes) or header.byteorder != sys.byteorder:
-        raise FileError("not a whole file of columns", where=path.name)
+        raise FileError("an incomplete mapped file of bars, or from another machine", where=path.name)
     columns: list[Any] = []
     at = PAGE
     for i, size in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""Open times as files write them: epoch numbers of any unit, date-time types, and texts with or without an offset."""
+"""Parses open times: epoch numbers of any unit, date-time types, and texts with or without an offset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars
 
 EPOCH: Final = re.compile(r"[+-]?(?!(?:19|20)\d{6}$)\d+(\.0*)?")
-# Unit, times below this are in it (until the year 5138), and units in a millisecond; seconds are 1000 ms.
+# Unit, the number below which times are in it (until the year 5138), and units per millisecond (0: seconds).
 _UNITS: Final = (("s", 10**11, 0), ("ms", 10**14, 1), ("us", 10**17, 1_000), ("ns", 2**64, 1_000_000))
 _DATES: Final = (
     (r"\d{4}-\d{1,2}-\d{1,2}", ("%Y-%m-%d",)),
@@ -38,78 +38,81 @@ MAX_INTEGER: Final = 2**63 - 1
 
 
 class TimeReader:
-    """Reads the times of a file block by block; the first block decides the unit of epoch times."""
+    """Parses the times of a file block by block; the first block decides the unit of epoch times."""
 
     def __init__(self) -> None:
         self._unit: tuple[str, int] | None = None
-        self._seen: dict[str, None] = {}
+        self._formats: dict[str, None] = {}
         self._zones: dict[str, None] = {}
 
     @property
     def format(self) -> str:
         """`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the patterns of a text."""
-        return " or ".join(self._seen)
+        return " or ".join(self._formats)
 
     @property
     def zone(self) -> str:
         return " or ".join(sorted(self._zones))
 
     def read(self, raw: RawTable) -> Integers:
-        """Open times in epoch milliseconds, `MISSING` where a cell holds none."""
+        """Open times in epoch milliseconds, `MISSING` where a cell is not a time."""
         import polars
 
         series = raw.frame["time"]
         if series.dtype.is_temporal() and series.dtype not in (polars.Duration, polars.Time):
             zone = getattr(series.dtype, "time_zone", None)
-            self._note(str(series.dtype), "UTC" if zone == "UTC" else f"{zone}, converted to UTC" if zone else NAIVE)
+            self._record(str(series.dtype), "UTC" if zone == "UTC" else f"{zone}, converted to UTC" if zone else NAIVE)
             if series.dtype == polars.Date:
                 series = series.cast(polars.Datetime("ms"))
-            return _whole(series.to_physical(), {"ms": 1, "us": 1_000, "ns": 1_000_000}[getattr(series.dtype, "time_unit", "ms")])
+            return _to_milliseconds(series.to_physical(), {"ms": 1, "us": 1_000, "ns": 1_000_000}[getattr(series.dtype, "time_unit", "ms")])
         if series.dtype == polars.Categorical:
             series = series.cast(polars.String)
         if series.dtype == polars.String:
             series = series.str.strip_chars(" \t\r\"'")
-            cell = _first(series)
+            cell = _first_cell(series)
             if cell is None or not EPOCH.fullmatch(cell):
                 times, formats, zones = _dates(raw, series)
-                for form in formats:
-                    self._seen.setdefault(form)
+                for pattern in formats:
+                    self._formats.setdefault(pattern)
                 for zone in zones:
                     self._zones.setdefault(zone)
                 return times
-            series = series.cast(polars.Int64, strict=False).fill_null(_integers(series.cast(polars.Float64, strict=False)))
+            series = series.cast(polars.Int64, strict=False).fill_null(_to_integers(series.cast(polars.Float64, strict=False)))
         elif series.dtype.is_float():
-            series = _integers(series)
+            series = _to_integers(series)
         elif not series.dtype.is_integer():
             raise BarsError(
-                f"column {raw.names['time']} holds {series.dtype}", where=raw.file or "time", hint="give times", code="unreadable_column"
+                f"column {raw.names['time']} has the type {series.dtype}",
+                where=raw.file or "time",
+                hint="use times",
+                code="unreadable_column",
             )
         series = series.cast(polars.Int64, strict=False)
         self._unit = self._unit or _unit(series)
         unit, per_ms = self._unit
-        self._note(f"epoch {unit}", "UTC")
-        return _whole(series, per_ms)
+        self._record(f"epoch {unit}", "UTC")
+        return _to_milliseconds(series, per_ms)
 
-    def _note(self, form: str, zone: str) -> None:
-        self._seen.setdefault(form)
+    def _record(self, pattern: str, zone: str) -> None:
+        self._formats.setdefault(pattern)
         self._zones.setdefault(zone)
 
 
-def _first(series: polars.Series) -> str | None:
+def _first_cell(series: polars.Series) -> str | None:
     filled = series.drop_nulls().head(1)
     return str(filled[0]) if len(filled) else None
 
 
-def _integers(series: polars.Series) -> polars.Series:
-    """The whole numbers among floats; null elsewhere, and beyond 2**53, where floats skip integers."""
+def _to_integers(series: polars.Series) -> polars.Series:
+    """Floats as integers; null where not a whole number, and beyond 2**53, where floats skip integers."""
     import polars
 
-    whole = (series.abs() <= 2**53) & (series.floor() == series)
-    return polars.select(polars.when(whole).then(series.cast(polars.Int64, strict=False))).to_series()
+    integral = (series.abs() <= 2**53) & (series.floor() == series)
+    return polars.select(polars.when(integral).then(series.cast(polars.Int64, strict=False))).to_series()
 
 
 def _unit(series: polars.Series) -> tuple[str, int]:
-    """Unit of epoch times by their size; times of 1970-73 are seconds, unless their step is a timeframe only in milliseconds."""
+    """The unit of epoch times, judged by their size. Times of 1970-73 are ambiguous: seconds, unless only milliseconds make the step a timeframe."""
     middle = series.median()
     size = abs(float(middle)) if isinstance(middle, int | float) else 0.0
     unit, _, per_ms = next(entry for entry in _UNITS if size < entry[1])
@@ -118,10 +121,10 @@ def _unit(series: polars.Series) -> tuple[str, int]:
     return unit, per_ms
 
 
-def _whole(series: polars.Series, per_ms: int) -> Integers:
-    """Milliseconds of integers with so many units in one (0: seconds); `MISSING` where there is none between 1970 and 9999."""
+def _to_milliseconds(series: polars.Series, per_ms: int) -> Integers:
+    """Integers with `per_ms` units per millisecond (0: seconds) as milliseconds; `MISSING` outside 1970 to 9999 or if not whole."""
     values: Integers = series.fill_null(MISSING).to_numpy()
-    # Compared before they are scaled, as scaling might overflow.
+    # Compared before scaling, which might overflow.
     last = LAST_TIME_MS // 1000 if per_ms == 0 else min(LAST_TIME_MS * per_ms, MAX_INTEGER)
     good = (values >= 0) & (values <= last)
     if per_ms > 1:
@@ -131,43 +134,44 @@ def _whole(series: polars.Series, per_ms: int) -> Integers:
 
 
 def _dates(raw: RawTable, series: polars.Series) -> tuple[Integers, list[str], set[str]]:
-    """Times of a column of text; a few formats may be mixed, such as times with and without seconds."""
+    """Times of a text column, which may mix a few formats, such as times with and without seconds."""
     import polars
 
     parsed = polars.Series("time", [None] * len(series), polars.Datetime("us"))
     formats: list[str] = []
     tried: set[str] = set()
-    while len(formats) < MAX_FORMATS and (cell := _first(series.filter(parsed.is_null()))) is not None:
-        readings = [(form, _parse(series, form)) for form in _formats(cell) if form not in tried]
-        if not readings:
+    while len(formats) < MAX_FORMATS and (cell := _first_cell(series.filter(parsed.is_null()))) is not None:
+        candidates = [(pattern, _parse_dates(series, pattern)) for pattern in _formats(cell) if pattern not in tried]
+        if not candidates:
             break
-        tried |= {form for form, _ in readings}
-        # Day or month first: the one that reads more cells, unless both read as many and differ.
-        (form, reading), *others = sorted(readings, key=lambda candidate: candidate[1].null_count())
-        if any(other.null_count() == reading.null_count() and not (other == reading).all() for _, other in others):
+        tried |= {pattern for pattern, _ in candidates}
+        # Day or month first: whichever parses more cells; ambiguous if both parse the same number and differ.
+        (pattern, times), *others = sorted(candidates, key=lambda candidate: candidate[1].null_count())
+        if any(other.null_count() == times.null_count() and not (other == times).all() for _, other in others):
             raise BarsError(
-                f"{cell} may have the day or the month first",
+                f"{cell} may start with the day or the month",
                 where=", ".join(part for part in (raw.file, raw.names["time"]) if part),
-                hint="write dates as 2024-03-01",
+                hint="write dates like 2024-03-01",
                 code="ambiguous_time",
             )
-        formats.append(form)
-        parsed = parsed.fill_null(reading)
+        formats.append(pattern)
+        parsed = parsed.fill_null(times)
     zones = {
-        "UTC" if form.endswith(("Z", "UTC", "GMT")) else "offsets, converted to UTC" if form.endswith("%#z") else NAIVE for form in formats
+        "UTC" if pattern.endswith(("Z", "UTC", "GMT")) else "offsets, converted to UTC" if pattern.endswith("%#z") else NAIVE
+        for pattern in formats
     }
-    return _whole(parsed.to_physical(), 1_000), formats, zones
+    return _to_milliseconds(parsed.to_physical(), 1_000), formats, zones
 
 
-def _parse(series: polars.Series, form: str) -> polars.Series:
-    zone = "UTC" if form.endswith("%#z") else None
-    return series.str.to_datetime(form, time_unit="us", time_zone=zone, strict=False).dt.replace_time_zone(None)
+def _parse_dates(series: polars.Series, pattern: str) -> polars.Series:
+    zone = "UTC" if pattern.endswith("%#z") else None
+    return series.str.to_datetime(pattern, time_unit="us", time_zone=zone, strict=False).dt.replace_time_zone(None)
 
 
 def _formats(cell: str) -> list[str]:
-    """Patterns (of chrono's strftime) that a text may be meant in."""
-    for pattern, dates in _DATES:
-        if not (date := re.match(pattern, cell)) or not (rest := _REST.fullmatch(cell[date.end() :])):
+    """Patterns (chrono's strftime) that fit a text."""
+    for date_regex, dates in _DATES:
+        if not (date := re.match(date_regex, cell)) or not (rest := _REST.fullmatch(cell[date.end() :])):
             continue
         clock = ""
         if rest[1]:
@@ -176,6 +180,6 @@ def _formats(cell: str) -> list[str]:
             )
         elif rest["zone"] or rest["offset"]:
             return []
-        # A date alone is read with a time, as midnight.
-        return [date_form + clock + (rest["zone"] or "") + ("%#z" if rest["offset"] else "") for date_form in dates]
+        # A date alone means midnight.
+        return [date_pattern + clock + (rest["zone"] or "") + ("%#z" if rest["offset"] else "") for date_pattern in dates]
     return []

@@ -10,7 +10,8 @@ import msgspec
 
 import python_core as bt
 from python_core.files import read
-from python_core.files.cleaning import ImportReport, Policy
+from python_core.files.cleaning import Policy
+from python_core.files.report import ImportReport
 from workers.data import catalog, parts
 from workers.data.datasets import MarketData, as_client_error
 from workers.data.parts import SERIES, Series

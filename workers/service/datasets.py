@@ -9,7 +9,7 @@ from typing import BinaryIO, ClassVar, Final, TypeVar
 import msgspec
 
 import python_core as bt
-from python_core.files.cleaning import ImportReport
+from python_core.files.report import ImportReport
 from workers.data import catalog, export, imports
 from workers.data.datasets import as_client_error
 from workers.data.export import BarsPage, Format

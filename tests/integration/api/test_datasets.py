@@ -19,7 +19,7 @@ import python_core as bt
 import workers
 from api import create_app
 from python_core.files import read
-from python_core.files.cleaning import ImportReport
+from python_core.files.report import ImportReport
 
 Serve = Callable[[Any], AbstractContextManager[str]]
 RAW = {"content-type": "application/octet-stream"}
@@ -111,7 +111,7 @@ def test_bars_and_funding_are_appended_and_old_versions_stay(client: httpx.Clien
     assert clash.status_code in (400, 409)
     text = client.post(address, params={"series": "funding"}, content=b"time,rate\n0,x\n", headers=RAW)
     assert text.status_code == 400
-    assert "line 2, rate: 'x' is no number" in text.json()["detail"]
+    assert "line 2, rate: 'x' is not a number" in text.json()["detail"]
     assert client.get("/datasets/xrp@3/report").status_code == 404
 
 

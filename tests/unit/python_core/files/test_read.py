@@ -1,4 +1,4 @@
-"""Files come in as bars with the same bits, or are refused with a reason that names the place."""
+"""Files are read as bars with the same bits, or rejected with an error that names the place."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from python_core.data.bars import Bars
 from python_core.data.columns import COLUMNS
 from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError, FileError
-from python_core.files import csv_reader
-from python_core.files import headers as columns
+from python_core.files import compression, csv_reader, headers
 from python_core.files import read as files
+from python_core.files.report import ImportReport
 
 FEWER = max(settings().max_examples // 5, 1)
 HOURS = np.array([1_637_110_800_000 + 3_600_000 * i for i in range(6)])
@@ -45,7 +45,7 @@ def with_times(times: list[str]) -> bytes:
     return text([list(COLUMNS), *([time, "1.5", "2.25", "1.25", "1.75", "10"] for time in times)])
 
 
-def refusal(source: Any, **options: Any) -> BarstormError:
+def rejection(source: Any, **options: Any) -> BarstormError:
     with pytest.raises((FileError, BarsError)) as caught:
         files.read_bars(source, **options)
     error = caught.value
@@ -54,7 +54,7 @@ def refusal(source: Any, **options: Any) -> BarstormError:
     return error
 
 
-# The table of data/dirty/README.md. A refusal is given as what its text must name, a success as what is counted.
+# The table of data/dirty/README.md: the words of the error, or the counts of the report.
 Expected = dict[str, int] | list[str]
 DIRTY: dict[tuple[str, str], Expected] = {
     ("duplicate-same.csv", "reject"): ["line 12, time", "2021-11-17T10:00Z", "line 11", "same values", "policy='drop'"],
@@ -87,17 +87,17 @@ DIRTY: dict[tuple[str, str], Expected] = {
     ("iso-offset.csv", "reject"): {"bars": 60},
     ("seconds.csv", "reject"): {"bars": 60},
     ("bom-crlf.csv", "reject"): {"bars": 60},
-    ("truncated.parquet", "reject"): ["not a whole Parquet file"],
+    ("truncated.parquet", "reject"): ["not a complete Parquet file"],
     ("no-header.csv", "reject"): ["line 1", "header=False", "time, open, high, low, close, volume"],
     ("spike.csv", "reject"): {"bars": 60, "outlier": 1},
 }
 
 
 @pytest.mark.parametrize(("name", "policy"), DIRTY, ids=lambda value: value)
-def test_a_dirty_file_does_what_its_table_says(market_data: Path, name: str, policy: Any) -> None:
+def test_a_dirty_file_gives_the_result_in_the_table(market_data: Path, name: str, policy: Any) -> None:
     path, expected = market_data / "dirty" / name, DIRTY[name, policy]
     if isinstance(expected, list):
-        error = refusal(path, policy=policy)
+        error = rejection(path, policy=policy)
         for words in (name, *expected):
             assert words in str(error)
         return
@@ -111,7 +111,7 @@ def test_every_dirty_file_is_in_the_table(market_data: Path) -> None:
     assert {path.name for path in (market_data / "dirty").iterdir()} - {"README.md"} == {name for name, _ in DIRTY}
 
 
-def test_what_was_noticed_names_its_lines(market_data: Path) -> None:
+def test_notices_name_their_lines(market_data: Path) -> None:
     def notices(name: str, policy: Any = "reject") -> list[tuple[str, tuple[int, ...]]]:
         report = files.read_with_report(market_data / "dirty" / name, policy=policy)[1]
         return [(notice.kind, notice.lines) for notice in report.notices]
@@ -123,7 +123,7 @@ def test_what_was_noticed_names_its_lines(market_data: Path) -> None:
     assert notices("duplicate-conflict.csv", "repair") == [("replaced", (12,))]
 
 
-def test_dirty_files_that_only_look_different_hold_the_same_bars(market_data: Path) -> None:
+def test_differences_in_form_do_not_change_the_bars(market_data: Path) -> None:
     clean = files.read_bars(market_data / "xrpusdt-perp-1h.parquet")[:60]
     for name in ("titled-header.csv", "compressed.csv.gz", "semicolon-comma.csv", "iso-offset.csv", "seconds.csv", "bom-crlf.csv"):
         assert files.read_bars(market_data / "dirty" / name).fingerprint == clean.fingerprint
@@ -132,13 +132,13 @@ def test_dirty_files_that_only_look_different_hold_the_same_bars(market_data: Pa
         assert files.read_bars(market_data / "dirty" / name, policy=policy).fingerprint == clean.fingerprint
 
 
-def test_the_last_of_two_rows_of_one_time_wins_when_repaired(market_data: Path) -> None:
+def test_repair_keeps_the_last_of_two_rows_of_the_same_time(market_data: Path) -> None:
     bars = files.read_bars(market_data / "dirty/duplicate-conflict.csv", policy="repair")
     assert bars.close[9] == 1.10394284
 
 
-def test_the_report_says_how_a_file_was_read(market_data: Path) -> None:
-    def report(name: str) -> files.ImportReport:
+def test_the_report_states_how_a_file_was_read(market_data: Path) -> None:
+    def report(name: str) -> ImportReport:
         return files.read_with_report(market_data / "dirty" / name)[1]
 
     assert report("seconds.csv").time_format == "epoch s"
@@ -180,13 +180,13 @@ def test_a_real_file_reads_with_equal_bits(market_data: Path, name: str) -> None
         assert getattr(bars, column).tobytes() == source[column].to_numpy().tobytes()
 
 
-def test_a_file_of_funding_rates_is_refused_by_its_columns(market_data: Path) -> None:
-    error = refusal(market_data / "xrpusdt-perp-funding-8h.parquet")
+def test_a_file_of_funding_rates_is_rejected_by_its_columns(market_data: Path) -> None:
+    error = rejection(market_data / "xrpusdt-perp-funding-8h.parquet")
     assert error.code == "missing_column"
     assert "no column open, high, low, close, volume among time, rate" in str(error)
 
 
-def test_a_path_bytes_and_an_open_file_are_read_alike(market_data: Path) -> None:
+def test_a_path_bytes_and_an_open_file_give_the_same_bars(market_data: Path) -> None:
     for name in ("goog-1d.csv", "goog-1d.parquet", "dirty/compressed.csv.gz"):
         path = market_data / name
         with path.open("rb") as opened:
@@ -195,7 +195,7 @@ def test_a_path_bytes_and_an_open_file_are_read_alike(market_data: Path) -> None
 
 
 def zstd(data: bytes) -> bytes:
-    packed: bytes = files._zstd().compress(data)
+    packed: bytes = compression._zstd().compress(data)
     return packed
 
 
@@ -255,29 +255,29 @@ def test_bars_written_and_read_have_the_same_bits(kind: str) -> None:
         (",open,high,low,close,volume", ",", "\n"),
     ],
 )
-def test_headers_separators_and_line_ends_are_found(header: str, separator: str, end: str) -> None:
+def test_headers_separators_and_line_ends_are_detected(header: str, separator: str, end: str) -> None:
     rows = [header.split(separator), *table()[1:]]
     bars, report = files.read_with_report(text(rows, separator, end))
     assert bars.time.tolist() == HOURS.tolist()
     assert report.separator == separator
 
 
-def test_other_columns_blank_lines_and_a_title_are_passed_over() -> None:
+def test_other_columns_blank_lines_and_a_title_are_skipped() -> None:
     rows = table()
     data = b"https://example.org/history\n" + text([[*row[:1], "caf\xe9", *row[1:], "0"] for row in rows]).replace(b"\xc3\xa9", b"\xe9")
     data = data.replace(b"time,caf\xe9", b"time,name").replace(b"volume,0", b"volume,trades") + b"\n\n"
     bars = files.read_bars(data)
     assert bars.time.tolist() == HOURS.tolist()
     broken = data.replace(b"1.75", b"x", 1)
-    assert "line 3, close: 'x' is not a number" in str(refusal(broken))
+    assert "line 3, close: 'x' is not a number" in str(rejection(broken))
 
 
-def test_a_trailing_separator_in_each_line_is_no_column() -> None:
+def test_a_trailing_separator_is_not_a_column() -> None:
     rows = [table()[0], *([*row, ""] for row in table()[1:])]
     assert len(files.read_bars(text(rows))) == 6
 
 
-def test_blanks_and_quotes_around_numbers_are_passed_over() -> None:
+def test_blanks_and_quotes_around_numbers_are_ignored() -> None:
     rows = [[f" {cell} " for cell in row] for row in table()]
     assert files.read_bars(text(rows)).close.tolist() == [1.75] * 6
 
@@ -305,17 +305,17 @@ def test_date_and_time_of_day_may_be_two_columns() -> None:
         "%m/%d/%Y %H:%M",
     ],
 )
-def test_a_time_may_be_written_as(form: str) -> None:
+def test_times_are_read_in_every_supported_format(form: str) -> None:
     times = [datetime.fromtimestamp(time / 1000, UTC).strftime(form) for time in HOURS.tolist()]
     assert files.read_bars(with_times(times)).time.tolist() == HOURS.tolist()
 
 
 @pytest.mark.parametrize("per_second", [1, 1_000, 1_000_000, 1_000_000_000])
 @pytest.mark.parametrize("suffix", ["", ".0"])
-def test_the_unit_of_epoch_times_is_found(per_second: int, suffix: str) -> None:
+def test_the_unit_of_epoch_times_is_detected(per_second: int, suffix: str) -> None:
     times = [f"{time // 1000 * per_second}{suffix}" for time in HOURS.tolist()]
     if suffix and per_second == 1_000_000_000:
-        assert "whole milliseconds" in str(refusal(with_times(times)))  # floats of that size skip most integers
+        assert "whole milliseconds" in str(rejection(with_times(times)))  # floats of that size skip most integers
     else:
         assert files.read_bars(with_times(times)).time.tolist() == HOURS.tolist()
     frame = polars.DataFrame(table()[1:], schema=list(COLUMNS), orient="row").with_columns(polars.all().cast(polars.Float64))
@@ -336,8 +336,8 @@ def test_times_with_and_without_seconds_or_fractions_may_be_mixed() -> None:
     assert report.time_zone == "none given, taken as UTC or offsets, converted to UTC"
 
 
-def test_a_date_that_may_have_day_or_month_first_is_refused() -> None:
-    error = refusal(with_times(["01/02/2021", "02/02/2021", "03/02/2021"]))
+def test_an_ambiguous_order_of_day_and_month_is_rejected() -> None:
+    error = rejection(with_times(["01/02/2021", "02/02/2021", "03/02/2021"]))
     assert error.code == "ambiguous_time"
     assert "2024-03-01" in error.hint
 
@@ -345,7 +345,7 @@ def test_a_date_that_may_have_day_or_month_first_is_refused() -> None:
 def test_a_bad_day_does_not_turn_day_first_into_month_first() -> None:
     times = [f"{day}/01/2021" for day in range(10, 20)]
     times[5] = "01/15/2021"
-    assert "line 7, time: '01/15/2021'" in str(refusal(with_times(times)))
+    assert "line 7, time: '01/15/2021'" in str(rejection(with_times(times)))
 
 
 @pytest.mark.parametrize(
@@ -383,12 +383,12 @@ def test_dates_integers_decimals_and_texts_of_parquet_are_read() -> None:
     bars = files.read_bars(buffer.getvalue())
     assert bars.timeframe == "1d"
     assert bars.high.tolist() == [2.5] * 3
-    assert "row 2, High: 'x' is not a number" in str(refusal_of_frame(frame.with_columns(High=polars.Series(["2.5", "x", "2"]))))
-    assert "row 3, Volume: the cell is empty" in str(refusal_of_frame(frame.with_columns(Volume=polars.Series([0, 1, None]))))
-    assert "holds Boolean" in str(refusal_of_frame(frame.with_columns(Volume=polars.Series([True, False, True]))))
+    assert "row 2, High: 'x' is not a number" in str(rejection_of_frame(frame.with_columns(High=polars.Series(["2.5", "x", "2"]))))
+    assert "row 3, Volume: the cell is empty" in str(rejection_of_frame(frame.with_columns(Volume=polars.Series([0, 1, None]))))
+    assert "has the type Boolean" in str(rejection_of_frame(frame.with_columns(Volume=polars.Series([True, False, True]))))
 
 
-def refusal_of_frame(frame: Any) -> BarstormError:
+def rejection_of_frame(frame: Any) -> BarstormError:
     with pytest.raises((BarsError, FileError)) as caught:
         files.from_arrow(frame)
     return caught.value
@@ -403,12 +403,12 @@ def test_anything_with_an_arrow_stream_becomes_bars() -> None:
 
     assert files.from_arrow(Table()).fingerprint == made.fingerprint
     assert files.from_arrow(made.to_polars(), timeframe="1h", symbol="X").symbol == "X"
-    assert "__arrow_c_stream__" in str(refusal_of_frame({"time": [1]}))
+    assert "__arrow_c_stream__" in str(rejection_of_frame({"time": [1]}))
 
 
 @pytest.mark.parametrize("line", [2, 3, 150, 5_000])
 @pytest.mark.parametrize("names", [False, True])
-def test_an_unclosed_quote_swallows_no_rows(line: int, names: bool) -> None:
+def test_an_unclosed_quote_does_not_swallow_rows(line: int, names: bool) -> None:
     rows = [[*row, '"Alphabet, Inc."'] if names else row for row in table(6_000)]
     for i, row in enumerate(rows[1:]):
         row[0] = str(HOURS[0] + 60_000 * i)
@@ -422,7 +422,7 @@ def test_an_unclosed_quote_swallows_no_rows(line: int, names: bool) -> None:
     assert outcome == files.read_bars(good).fingerprint or "close each quote" in outcome or f"line {line}, open" in outcome
 
 
-def test_columns_are_found_in_the_files_of_well_known_sources() -> None:
+def test_files_of_well_known_sources_are_read() -> None:
     def rows(header: str, form: str) -> bytes:
         return (header + "\n" + "".join(form.format(t, t // 1000, i + 1) + "\n" for i, t in enumerate(HOURS.tolist()))).encode()
 
@@ -440,14 +440,14 @@ def test_columns_are_found_in_the_files_of_well_known_sources() -> None:
     assert files.read_with_report(exchange)[1].time_format == "epoch s"
     headless = klines.partition(b"\n")[2]
     assert files.read_bars(headless, header=False).fingerprint == files.read_bars(klines).fingerprint
-    assert "without header=False" in str(refusal(klines, header=False))
+    assert "without header=False" in str(rejection(klines, header=False))
 
 
 @pytest.mark.parametrize("line", [2, 150, 5_000, 19_999])
 def test_a_line_with_too_many_cells_is_named(line: int) -> None:
     lines = WRITERS["csv"](synthetic(20_000)).split(b"\n")
     lines[line - 1] += b",1"
-    error = refusal(b"\n".join(lines))
+    error = rejection(b"\n".join(lines))
     assert f"line {line}" in error.where
 
 
@@ -455,28 +455,28 @@ def test_a_line_with_too_many_cells_is_named(line: int) -> None:
 def test_a_line_with_too_few_cells_is_named(line: int) -> None:
     lines = WRITERS["csv"](synthetic(20_000)).split(b"\n")
     lines[line - 1] = lines[line - 1].rpartition(b",")[0]
-    assert f"line {line}, volume: the cell is empty" in str(refusal(b"\n".join(lines)))
+    assert f"line {line}, volume: the cell is empty" in str(rejection(b"\n".join(lines)))
 
 
-def test_many_bad_rows_are_counted_and_the_first_named() -> None:
+def test_invalid_rows_are_counted_and_the_first_are_named() -> None:
     frame = synthetic(100_000, timeframe="1m").to_polars().with_columns(volume=-polars.col("volume"))
-    error = refusal(frame.write_csv().encode())
+    error = rejection(frame.write_csv().encode())
     assert error.where == "line 2, volume"
     assert "100,000 of 100,000 rows" in str(error)
     assert str(error).count("line ") == 5
-    assert "none of 100,000 rows" in str(refusal(frame.write_csv().encode(), policy="drop"))
+    assert "none of 100,000 rows" in str(rejection(frame.write_csv().encode(), policy="drop"))
 
 
-def test_a_file_from_new_to_old_is_refused_or_turned_round() -> None:
+def test_a_file_with_the_newest_row_first_is_rejected_or_sorted() -> None:
     made = synthetic(500)
     data = made.to_polars().reverse().write_csv().encode()
-    assert "from new to old" in str(refusal(data))
+    assert "the newest row comes first" in str(rejection(data))
     assert files.read_bars(data, policy="repair").fingerprint == made.fingerprint
 
 
 @given(st.lists(st.integers(0, 30), min_size=2, max_size=40), st.integers(0, 3))
 @settings(max_examples=FEWER)
-def test_repair_sorts_and_the_last_row_of_a_time_wins(hours: list[int], spread: int) -> None:
+def test_repair_sorts_and_keeps_the_last_row_of_each_time(hours: list[int], spread: int) -> None:
     hours = [0, 1, *hours]
     rows = [[str(HOURS[0] + 3_600_000 * hour), "1", "9", "1", str(1 + i % (spread + 1)), str(i)] for i, hour in enumerate(hours)]
     bars, report = files.read_with_report(text([list(COLUMNS), *rows]), policy="repair")
@@ -490,10 +490,10 @@ def test_repair_sorts_and_the_last_row_of_a_time_wins(hours: list[int], spread: 
     ("data", "words"),
     [
         (b"", "empty"),
-        (b"\n\n\n", "no table of bars"),
-        (b"hello", "begins with 'hello'"),
+        (b"\n\n\n", "not a table of bars"),
+        (b"hello", "the file starts with 'hello'"),
         (b'{"time": 1, "open": 2}', "no column high, low, close, volume among time, open"),
-        (b'{\n  "time": 1\n}', "no JSON object"),
+        (b'{\n  "time": 1\n}', "not a JSON object"),
         (b"[[1, 2]]", "JSON lines"),
         (b"PK\x03\x04rest", "zip"),
         (b"BZh91AY", "bzip2"),
@@ -501,29 +501,29 @@ def test_repair_sorts_and_the_last_row_of_a_time_wins(hours: list[int], spread: 
         (b"time,open,high,low,close,volume\n1,2,3\0", "zero"),
         (b"time,open,high,low,close,volume\n" + b"1" * 200_000, "no line ends"),
         (gzip.compress(gzip.compress(b"time", mtime=0), mtime=0), "compressed twice"),
-        (gzip.compress(b"time,open" * 1000, mtime=0)[:-20], "not a whole gzip file"),
-        (b"PAR1", "not a whole Parquet file"),
-        (b"PAR1" + bytes(50) + b"PAR1", "not a whole Parquet file"),
-        (b"ARROW1\0\0", "not a whole Arrow file"),
-        (b"\xff\xff\xff\xff\x10\0\0\0", "not a whole Arrow file"),
+        (gzip.compress(b"time,open" * 1000, mtime=0)[:-20], "not a complete gzip file"),
+        (b"PAR1", "not a complete Parquet file"),
+        (b"PAR1" + bytes(50) + b"PAR1", "not a complete Parquet file"),
+        (b"ARROW1\0\0", "not a complete Arrow file"),
+        (b"\xff\xff\xff\xff\x10\0\0\0", "not a complete Arrow file"),
         (b"time,open,high,low,close,close,volume\n1,1,1,1,1,1,1\n", "two columns are named close"),
         (b"time,open,high,low,close,volume\n1637110800000,1,1,1,1,1\n", "the timeframe of a single bar is unknown"),
-        (b"time,open,high,low,close,volume\nyesterday,1,1,1,1,1\n", "line 2, time: 'yesterday' is no time"),
-        (b"time,open,high,low,close,volume\n-5,1,1,1,1,1\n", "line 2, time: '-5' is no time"),
+        (b"time,open,high,low,close,volume\nyesterday,1,1,1,1,1\n", "line 2, time: 'yesterday' is not a time"),
+        (b"time,open,high,low,close,volume\n-5,1,1,1,1,1\n", "line 2, time: '-5' is not a time"),
     ],
 )
-def test_what_is_no_file_of_bars_is_refused_with_the_reason(data: bytes, words: str) -> None:
-    assert words in str(refusal(data))
+def test_a_file_without_bars_is_rejected_with_the_reason(data: bytes, words: str) -> None:
+    assert words in str(rejection(data))
 
 
-def test_a_wrong_argument_is_refused_with_the_right_one(tmp_path: Path) -> None:
+def test_a_wrong_argument_is_rejected_with_the_right_one(tmp_path: Path) -> None:
     good = text(table())
-    assert "reject, drop or repair" in str(refusal(good, policy="mend"))
-    assert "no such file" in str(refusal(tmp_path / "absent.csv"))
-    assert "directory" in str(refusal(tmp_path))
-    assert "no such file" in str(refusal("https://example.org/bars.parquet"))
-    assert "binary mode" in str(refusal(io.StringIO("time")))
-    assert "path, bytes or an open binary file" in str(refusal(7))
+    assert "reject, drop or repair" in str(rejection(good, policy="mend"))
+    assert "no such file" in str(rejection(tmp_path / "absent.csv"))
+    assert "directory" in str(rejection(tmp_path))
+    assert "no such file" in str(rejection("https://example.org/bars.parquet"))
+    assert "binary mode" in str(rejection(io.StringIO("time")))
+    assert "path, bytes or an open binary file" in str(rejection(7))
     with pytest.raises(BarstormError, match="unknown timeframe"):
         files.read_bars(good, timeframe="7m")
     with pytest.raises(BarsError, match="less than one 4h bar"):
@@ -531,49 +531,49 @@ def test_a_wrong_argument_is_refused_with_the_right_one(tmp_path: Path) -> None:
     assert files.read_bars(good, timeframe="30m").timeframe == "30m"
 
 
-def test_a_file_of_more_rows_than_allowed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "MAX_ROWS", 99)
+def test_a_file_with_too_many_rows_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "MAX_ROWS", 99)
     for kind in ("csv", "parquet", "arrow"):
-        assert refusal(WRITERS[kind](synthetic(100))).code == "file_too_large"
+        assert rejection(WRITERS[kind](synthetic(100))).code == "file_too_large"
         assert len(files.read_bars(WRITERS[kind](synthetic(99)))) == 99
 
 
-def test_a_bomb_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
+def test_a_decompression_bomb_is_rejected_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "MAX_BYTES", 1 << 20)
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = packer.compress(bytes(1 << 24)) + packer.flush()
-    assert refusal(bomb).code == "file_too_large"
+    assert rejection(bomb).code == "file_too_large"
 
 
 def test_a_zstd_file_is_bounded_and_checked_like_a_gzip_file(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = zstd(text(table()))
-    assert "not a whole zstd file" in str(refusal(packed[:-5]))
-    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 1 << 20)
+    assert "not a complete zstd file" in str(rejection(packed[:-5]))
+    monkeypatch.setattr(compression, "MAX_BYTES", 1 << 20)
     assert len(files.read_bars(packed)) == 6
-    assert refusal(zstd(bytes(1 << 24))).code == "file_too_large"
+    assert rejection(zstd(bytes(1 << 24))).code == "file_too_large"
 
 
-def test_without_a_zstd_module_the_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_zstd", lambda: None)
-    assert "backports.zstd" in str(refusal(b"\x28\xb5\x2f\xfd"))
+def test_without_a_zstd_module_the_error_says_how_to_install_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "_zstd", lambda: None)
+    assert "backports.zstd" in str(rejection(b"\x28\xb5\x2f\xfd"))
 
 
-def test_a_text_part_of_which_was_never_written_is_refused() -> None:
+def test_a_text_with_unwritten_parts_is_rejected() -> None:
     made = WRITERS["csv"](synthetic(5_000))
-    assert "zero" in str(refusal(made[:100_000] + bytes(100_000) + made[200_000:]))
+    assert "zero" in str(rejection(made[:100_000] + bytes(100_000) + made[200_000:]))
     assert len(made) > 2 * csv_reader.MAX_LINE_BYTES
 
 
 VALID = {kind: WRITERS[kind](synthetic(300)) for kind in ("csv", "gzip", "parquet", "arrow", "arrow stream")}
 
 
-def read_or_refuse(data: bytes) -> None:
+def read_or_reject(data: bytes) -> None:
     for policy in ("reject", "drop", "repair"):
         try:
             outcome = f"{len(files.read_bars(data, policy=policy))} bars"
         except (FileError, BarsError) as error:
             outcome = str(error)
-        assert "not a readable file" not in outcome  # the last net, for what nobody thought of
+        assert "not a readable file" not in outcome  # the last resort for unforeseen errors
 
 
 @given(
@@ -583,30 +583,30 @@ def read_or_refuse(data: bytes) -> None:
     ),
 )
 @example(b"\r\r\r", b"")
-def test_random_bytes_are_refused_and_nothing_worse(data: bytes, start: bytes) -> None:
-    read_or_refuse(start + data)
+def test_random_bytes_raise_only_library_errors(data: bytes, start: bytes) -> None:
+    read_or_reject(start + data)
 
 
 @settings(max_examples=FEWER)
 @given(st.text(alphabet=",;\t|\n\r\"'.-+eE0123456789 :TZNaninf/éx", max_size=300))
-def test_random_cells_are_read_or_refused_and_nothing_worse(cells: str) -> None:
-    read_or_refuse(b"time,open,high,low,close,volume\n" + cells.encode())
-    read_or_refuse(text(table()) + cells.encode())
+def test_random_cells_are_read_or_rejectd_and_nothing_worse(cells: str) -> None:
+    read_or_reject(b"time,open,high,low,close,volume\n" + cells.encode())
+    read_or_reject(text(table()) + cells.encode())
 
 
 @pytest.mark.parametrize("kind", VALID)
 @given(st.data())
 @settings(max_examples=FEWER)
-def test_a_damaged_file_is_read_or_refused_and_nothing_worse(kind: str, data: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_rejectd_and_nothing_worse(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(VALID[kind])
     for position in data.draw(st.lists(st.integers(0, len(damaged) - 1), max_size=4)):
         damaged[position] = data.draw(st.integers(0, 255))
-    read_or_refuse(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
-    read_or_refuse(bytes(damaged))
+    read_or_reject(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
+    read_or_reject(bytes(damaged))
 
 
 @pytest.mark.long
-def test_two_million_rows_of_csv_are_read_in_a_second_or_so(tmp_path: Path) -> None:
+def test_two_million_rows_of_csv_are_read_within_seconds(tmp_path: Path) -> None:
     path = tmp_path / "big.csv"
     made = synthetic(2_000_000, timeframe="1m")
     made.to_polars().write_csv(path)
@@ -628,11 +628,11 @@ def test_random_damage_at_a_line_names_that_line() -> None:
         lines[line - 1] = b",".join(cells)
         if cells[column] == b"1.5":
             continue  # a price, perhaps a valid one
-        error = refusal(b"\n".join(lines))
+        error = rejection(b"\n".join(lines))
         assert re.search(rf"line {line}\b", error.where), str(error)
 
 
-def test_json_lines_are_read_with_equal_bits_and_faults_are_named() -> None:
+def test_json_lines_are_read_with_the_same_bits_and_errors_name_the_line() -> None:
     bars = synthetic(2_000, timeframe="1m")
     text = bars.to_polars().write_ndjson()
     assert files.read_bars(text.encode()).fingerprint == bars.fingerprint
@@ -642,9 +642,9 @@ def test_json_lines_are_read_with_equal_bits_and_faults_are_named() -> None:
     assert files.read_bars("\n".join(strings).encode()).fingerprint == bars.fingerprint
     assert files.read_bars("\n\n".join(lines).encode()).fingerprint == bars.fingerprint
     lines[1200] = lines[1200].replace('"high":', '"hi":')
-    assert "line 1201, high: the cell is empty" in str(refusal("\n".join(lines).encode()))
+    assert "line 1201, high: the cell is empty" in str(rejection("\n".join(lines).encode()))
     lines[1200] = '{"time": oops'
-    assert "line 1201" in str(refusal("\n".join(lines).encode()))
+    assert "line 1201" in str(rejection("\n".join(lines).encode()))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -654,7 +654,7 @@ def test_a_file_of_many_blocks_is_read_as_one(monkeypatch: pytest.MonkeyPatch, t
     bars = synthetic(10_000, timeframe="1m")
     lines = bars.to_polars().write_csv().splitlines()
 
-    def read(rows: list[str], **options: Any) -> tuple[Bars, files.ImportReport]:
+    def read(rows: list[str], **options: Any) -> tuple[Bars, ImportReport]:
         content = "\n".join(rows).encode()
         scratch = tmp_path / "scratch" if in_files else None
         return files.read_with_report(gzip.compress(content) if packed else content, scratch=scratch, **options)
@@ -677,7 +677,7 @@ def test_a_file_of_many_blocks_is_read_as_one(monkeypatch: pytest.MonkeyPatch, t
     assert not in_files or not list((tmp_path / "scratch").iterdir())
 
 
-def test_bars_without_volume_and_at_one_price_are_reported() -> None:
+def test_missing_volume_and_frozen_prices_are_reported() -> None:
     bars = synthetic(200, timeframe="1m")
     columns = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close", "volume")}
     columns["volume"][[3, 5]] = 0
@@ -691,7 +691,7 @@ def test_bars_without_volume_and_at_one_price_are_reported() -> None:
     ]
 
 
-def test_other_series_are_read_by_their_columns(market_data: Path) -> None:
+def test_funding_rates_are_read_by_their_columns(market_data: Path) -> None:
     path = market_data / "xrpusdt-perp-funding-8h.parquet"
     read = files.read_series(path, ("time", "rate"))
     frame = polars.read_parquet(path)
