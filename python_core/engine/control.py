@@ -27,9 +27,12 @@ class Control:
     """Cancels a running `backtest`, `simulate` or `sweep` and reports its progress. Safe to use from any thread.
 
     Example:
+        from threading import Thread
+
         control = bt.Control()
-        threading.Timer(5, control.cancel).start()
-        bt.sweep(bars, strategy, control=control)  # raises bt.Cancelled after five seconds
+        strategy = bt.Strategy(entry_long="close > open")
+        Thread(target=bt.backtest, args=(bt.synthetic(1_000), strategy), kwargs={"control": control}).start()
+        control.progress  # or control.cancel(), which makes the call raise bt.Cancelled
     """
 
     def __init__(self) -> None:

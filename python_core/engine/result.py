@@ -1,4 +1,4 @@
-"""What a backtest gives back, and the two hashes that make it reproducible."""
+"""The result of a backtest, and the hashes that make it reproducible."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
 from python_core.trades import TRADE_DTYPE, Trades
 
-# Part of every fingerprint; raised whenever the same inputs may give other outputs than before.
+# Part of every fingerprint. Raise it when the same inputs may give other outputs than before.
 CONTRACT: Final = 1
 
 
 class Result:
-    """The outcome of one run.
+    """The result of one run.
 
     Attributes:
-        trades: every exit, in order.
-        equity: float64[n], money at each bar's close, everything paid.
-        engine: "rust" or "python".
-        rejected_orders: entries that were too large for the account or too small for the market.
-        ambiguous_bars: bars that spanned levels on both sides, so that `intrabar` decided.
-        ruined: equity reached 0 and the run ended.
+        trades: all exits, in order.
+        equity: float64[bars], account value at each bar's close after all costs, in the quote currency.
+        engine: the engine that ran it, "rust" or "python".
+        rejected_orders: number of entries that were too large for the account or too small for the market.
+        ambiguous_bars: number of bars that met levels on both sides of the open, so that `intrabar` decided which came first.
+        ruined: whether equity fell to 0 or below, which ends the run.
     """
 
     def __init__(
@@ -54,40 +54,41 @@ class Result:
         self._row = metrics
         self.engine = engine
         self.trades = Trades(trades.view(TRADE_DTYPE), complete)
-        # Not by cached_property, whose lock before Python 3.12 takes as long as all else in it.
+        # Not a cached_property: until Python 3.12 its lock takes as long as everything else here.
         self._metrics: Metrics | None = None
         self.equity = equity
         self.rejected_orders, self.ambiguous_bars, self.ruined = counts
 
     @property
     def bars(self) -> int:
-        """How many bars were run."""
+        """Number of bars."""
         return len(self.equity)
 
     @property
     def time(self) -> npt.NDArray[np.int64]:
-        """Open times of the bars, int64[n], epoch milliseconds."""
+        """Open times of the bars, int64[bars], epoch milliseconds."""
         return self._inputs[0].time
 
     @property
     def metrics(self) -> Metrics:
+        """Metrics of the run; None where undefined."""
         if self._metrics is None:
             self._metrics = Metrics.from_row(self._row)
         return self._metrics
 
     @cached_property
     def values(self) -> npt.NDArray[np.float64]:
-        """The metrics in their flat form, in the order of `metrics.NAMES`, NaN where undefined."""
+        """The metrics as float64[len(metrics.NAMES)], in that order, NaN where undefined."""
         return np.array([math.nan if value is None else value for value in self._row])
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the inputs: see `fingerprint`."""
+        """SHA-256 (hex) of the inputs; see `bt.fingerprint`."""
         return fingerprint(*self._inputs)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the outputs: trades, equity and metrics to the last bit, and the counts."""
+        """SHA-256 (hex) of the outputs: all bits of trades, equity and metrics, and the counts."""
         digest = hashlib.sha256(b"result 1\n")
         for array in (self.trades.array, self.equity, self.values):
             digest.update(f"{len(array)}\n".encode())
@@ -100,9 +101,13 @@ class Result:
 
 
 def fingerprint(bars: Bars, program: Strategy | Signals, execution: Execution) -> str:
-    """SHA-256 (hex) of the contract's version, the bars, the canonical strategy (or the signals) and the execution.
+    """SHA-256 (hex) of the inputs of a run: contract number, bars, canonical strategy (or signals) and execution.
 
-    One fingerprint always gives one digest, whatever the engine, the machine or the number of threads.
+    Runs with equal fingerprints have equal digests, whichever engine, machine or number of threads ran them.
+
+    Example:
+        bars, strategy = bt.synthetic(100), bt.Strategy(entry_long="close > open")
+        assert bt.fingerprint(bars, strategy, bt.Execution()) == bt.backtest(bars, strategy).fingerprint
     """
     digest = hashlib.sha256(f"barstorm contract {CONTRACT}\n{bars.fingerprint}\n".encode())
     if isinstance(program, Signals):
@@ -116,7 +121,7 @@ def fingerprint(bars: Bars, program: Strategy | Signals, execution: Execution) -
 
 
 def canonical_execution(execution: Execution) -> dict[str, Any]:
-    """The execution with all defaults, whole numbers as the floats they stand for, and expressions in one spelling."""
+    """The execution with all its defaults, ints as floats, and expressions in canonical form."""
     fields: dict[str, Any] = {}
     for name in execution.__struct_fields__:
         value = getattr(execution, name)

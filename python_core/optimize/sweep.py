@@ -1,4 +1,4 @@
-"""Many runs of one strategy, each with its own parameters."""
+"""Parameter sweeps: runs of one strategy over a grid of parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_COMBINATIONS: Final = 10_000_000
 MAX_THREADS: Final = 1_024
-# What can be told from a run's fills alone; all else needs its equity from bar to bar.
+# Metrics that need only a run's fills; the others need its equity on every bar.
 WITHOUT_RISK: Final = frozenset(
     name
     for name in NAMES
@@ -44,9 +44,9 @@ class SweepResult:
     """Metrics of every combination, in the order of the grid (the last parameter varies fastest).
 
     Attributes:
-        params: the parameters' values, float64[combinations] each.
+        params: values of each parameter, float64[combinations].
         values: float64[combinations, len(metrics.NAMES)], NaN where undefined.
-        objective: the metric that `best` goes by.
+        objective: the metric that `best` maximizes.
     """
 
     def __init__(
@@ -61,12 +61,18 @@ class SweepResult:
         return len(self.values)
 
     def column(self, metric: str) -> npt.NDArray[np.float64]:
-        """One metric of every combination, float64[combinations]; `long_` and `short_` go before the metrics of one side."""
-        return self.values[:, _metric(metric)]
+        """One metric of every combination, float64[combinations], NaN where undefined.
+
+        Those of one side have the prefix `long_` or `short_`, as in `long_win_rate`.
+
+        Raises:
+            StrategyError: unknown metric.
+        """
+        return self.values[:, _metric_index(metric)]
 
     @property
     def best(self) -> int:
-        """The combination with the greatest objective, the first of equals.
+        """Index of the combination with the largest objective, the first one if several are equal.
 
         Raises:
             StrategyError: the objective is undefined for all combinations.
@@ -74,12 +80,12 @@ class SweepResult:
         column = self.column(self.objective)
         if np.isnan(column).all():
             raise StrategyError(
-                f"{self.objective} is undefined for every combination", where="objective", hint="look at the number of trades"
+                f"{self.objective} is undefined for every combination", where="objective", hint="check the number of trades"
             )
         return int(np.nanargmax(column))
 
     def metrics(self, i: int) -> Metrics:
-        """The metrics of one combination; `sqn` is left out, since a sweep doesn't keep trades."""
+        """Metrics of one combination. `sqn` is None, since a sweep doesn't store trades."""
         return Metrics.from_values(self.values[i].tolist())
 
     def strategy(self, i: int) -> Strategy:
@@ -87,7 +93,7 @@ class SweepResult:
         return self._strategy.with_params(**{name: _plain(column[i]) for name, column in self.params.items()})
 
     def to_polars(self) -> polars.DataFrame:
-        """A frame with the parameters and all metrics."""
+        """A frame with one column for each parameter and metric, null where undefined. Needs polars."""
         import polars
 
         return polars.DataFrame({**self.params, **{name: self.values[:, i] for i, name in enumerate(NAMES)}}).fill_nan(None)
@@ -108,21 +114,30 @@ def sweep(
     engine: kernel.Engine = "auto",
     control: Control | None = None,
 ) -> SweepResult:
-    """Run every combination of the parameters in `grid` that keeps the strategy's constraints.
+    """Run every combination of the parameters in `grid` that meets the strategy's constraints.
 
     Args:
-        grid: values for some of the strategy's numeric parameters; the others stay as they are. None: the ranges of its typed ones.
-        objective: the metric that `SweepResult.best` goes by.
-        risk: whether to follow equity from bar to bar; without it drawdowns and the metrics of returns are NaN, and the sweep is faster.
-        threads: at most this many; none: one for each processor.
+        grid: values for some of the strategy's numeric parameters; the others keep their defaults. None: the ranges of its `Param`s.
+        execution, engine, control: as in `backtest`.
+        objective: the metric that `SweepResult.best` maximizes.
+        risk: whether to compute equity on every bar. Without it the sweep is faster, but drawdowns and metrics of returns are NaN.
+        threads: maximum number of threads; None: one for each processor.
 
     Raises:
         StrategyError: an unknown parameter or metric, or a combination that can't be run.
+        EngineError: as in `backtest`.
         Cancelled: `control.cancel()` was called.
+
+    Example:
+        strategy = bt.Strategy(entry_long="close > sma(close, n)", exit_long="close < sma(close, n)", params={"n": 10})
+        found = bt.sweep(bt.synthetic(1_000), strategy, {"n": range(5, 55, 5)}, objective="total_return")
+        found.params["n"][found.best]
     """
-    _metric(objective)
+    _metric_index(objective)
     if not risk and objective not in WITHOUT_RISK:
-        raise StrategyError(f"{objective} needs equity from bar to bar", where="objective", hint="use risk=True, or final_equity")
+        raise StrategyError(
+            f"{objective} needs equity on every bar", where="objective", hint="use risk=True, or another objective such as final_equity"
+        )
     kernel.check_strategy(strategy)
     rules = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars, strategy.timeframe)
@@ -130,12 +145,12 @@ def sweep(
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
-        raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use a whole number from 1 to {MAX_THREADS:,}")
+        raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use an integer from 1 to {MAX_THREADS:,}")
     if kernel.compiled_module(engine) is None:
-        values = _python(bars, strategy, params, rules, risk, control or Control())
+        values = _sweep_python(bars, strategy, params, rules, risk, control or Control())
     else:
         template = compile_template(strategy, series_levels(rules), tuple(params), bars.timeframe)
-        # Fails here, with the expression and the column, if the first combination can't be run.
+        # If the first combination can't be run, this fails with the expression and the column.
         strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
         values = np.empty(count * len(NAMES))
         strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
@@ -145,7 +160,7 @@ def sweep(
     return SweepResult(strategy, params, values, objective)
 
 
-def _metric(name: str) -> int:
+def _metric_index(name: str) -> int:
     if name not in NAMES:
         raise StrategyError(
             f"unknown metric {name!r:.60}", where="objective", hint=f"use one of {', '.join(RUN_NAMES)}", code="unknown_name"
@@ -159,7 +174,7 @@ def _plain(value: np.float64) -> int | float:
 
 
 def _ranges(strategy: Strategy) -> dict[str, Iterable[float]]:
-    """The numeric parameters that have a range or choices; bools and texts stay as they are."""
+    """Search values of the numeric parameters that have a range or choices; bools and texts keep their defaults."""
     grid: dict[str, Iterable[float]] = {}
     for name, param in strategy.params.items():
         values = param.search_values() if isinstance(param, Param) else None
@@ -173,9 +188,7 @@ def _ranges(strategy: Strategy) -> dict[str, Iterable[float]]:
 
 def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> dict[str, npt.NDArray[np.float64]]:
     if not isinstance(grid, Mapping) or not grid:
-        raise StrategyError(
-            "there is nothing to sweep", where="grid", hint='give values for at least one parameter: {"fast": range(5, 55)}'
-        )
+        raise StrategyError("the grid is empty", where="grid", hint='give values for at least one parameter: {"fast": range(5, 55)}')
     axes = []
     for name, values in grid.items():
         where = f"grid[{name!r}]"
@@ -183,13 +196,13 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
             known = ", ".join(strategy.params) or "none"
             raise StrategyError(f"the strategy has no parameter {name!r:.60}", where=where, hint=f"it has {known}", code="unknown_name")
         if isinstance(strategy.values[name], bool | str):
-            raise StrategyError("only numbers can be swept", where=where, hint="make one sweep for each value")
+            raise StrategyError("only numeric parameters can be swept", where=where, hint="run one sweep for each value")
         try:
             axis = np.array(list(values))
         except (TypeError, ValueError):
             axis = np.array(None)
         if axis.ndim != 1 or not len(axis) or axis.dtype.kind not in "iuf" or not np.isfinite(axis).all():
-            raise StrategyError("not a list of finite numbers", where=where, hint="give values such as range(5, 55) or [0.1, 0.2]")
+            raise StrategyError("expected a list of finite numbers", where=where, hint="give values such as range(5, 55) or [0.1, 0.2]")
         axes.append(axis.astype(np.float64))
         if isinstance(param := strategy.params[name], Param):
             for value in axes[-1]:
@@ -200,21 +213,21 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
     params = dict(zip(grid, (axis.reshape(-1) for axis in np.meshgrid(*axes, indexing="ij")), strict=True))
     if not strategy.constraints:
         return params
-    keep = meet_constraints(strategy.constraints, strategy.values, params)
-    if not keep.any():
+    meets = meet_constraints(strategy.constraints, strategy.values, params)
+    if not meets.any():
         texts = ", ".join(strategy.constraints)
-        raise StrategyError(f"no combination keeps {texts}", where="grid", hint="use other values", code="constraint")
-    return {name: column[keep] for name, column in params.items()}
+        raise StrategyError(f"no combination meets {texts}", where="grid", hint="use other values", code="constraint")
+    return {name: column[meets] for name, column in params.items()}
 
 
-def _python(
+def _sweep_python(
     bars: Bars, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], rules: Execution, risk: bool, control: Control
 ) -> npt.NDArray[np.float64]:
     values = np.empty((len(next(iter(params.values()))), len(NAMES)))
-    hidden = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
+    undefined = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
     for i in range(len(values)):
         control.check(i / len(values))
-        one = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
-        values[i] = kernel.backtest(bars, one, rules, engine="python").values
-        values[i, hidden] = np.nan
+        combination = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
+        values[i] = kernel.backtest(bars, combination, rules, engine="python").values
+        values[i, undefined] = np.nan
     return values

@@ -21,7 +21,7 @@ CROSS = bt.Strategy(
 )
 
 
-def test_values_are_those_that_the_run_goes_by() -> None:
+def test_values_are_those_of_the_run() -> None:
     found = diagnostics.values(BARS, CROSS)
     assert set(found.columns) == {"entry_long", "exit_long", "slow", "sma(close, 5)", "sma(close, length)"}
     np.testing.assert_array_equal(found.time, BARS.time)
@@ -31,7 +31,7 @@ def test_values_are_those_that_the_run_goes_by() -> None:
     assert bt.simulate(BARS, bt.Signals(**masks)).digest == bt.backtest(BARS, CROSS).digest  # type: ignore[arg-type]
 
 
-def test_values_on_demand_may_use_the_names_of_the_strategy() -> None:
+def test_expressions_may_use_the_names_of_the_strategy() -> None:
     found = diagnostics.values(BARS, CROSS, ["slow - length", "close > slow", "exit_short", "entry_long"])
     np.testing.assert_array_equal(found.columns["slow - length"], diagnostics.values(BARS, CROSS).columns["slow"] - 20.0)
     assert found.columns["close > slow"].dtype == np.bool_
@@ -39,7 +39,7 @@ def test_values_on_demand_may_use_the_names_of_the_strategy() -> None:
     assert found.columns["entry_long"].any()
 
 
-def test_values_of_a_higher_timeframe_stand_at_its_bars() -> None:
+def test_values_of_a_higher_timeframe_have_one_row_for_each_of_its_bars() -> None:
     strategy = bt.Strategy(entry_long="close > open", timeframe="4h")
     found = diagnostics.values(BARS, strategy, ["close", "high"])
     assert (np.diff(found.time) == 4 * 3_600_000).all()
@@ -48,7 +48,7 @@ def test_values_of_a_higher_timeframe_stand_at_its_bars() -> None:
     assert found.columns["high"][1] == BARS.high[first : first + 4].max()
 
 
-def test_expressions_that_make_no_sense_are_refused() -> None:
+def test_invalid_expressions_are_rejected() -> None:
     with pytest.raises(bt.StrategyError, match=r"smaa\(close, 2\), column 1: unknown function 'smaa'"):
         diagnostics.values(BARS, CROSS, ["smaa(close, 2)"])
     with pytest.raises(bt.StrategyError, match="use at most 200"):
@@ -85,13 +85,13 @@ def test_each_part_of_a_condition_is_counted() -> None:
         ),
     ],
 )
-def test_a_strategy_without_trades_is_told_why(strategy: bt.Strategy, finding: str) -> None:
+def test_a_strategy_without_trades_has_a_finding(strategy: bt.Strategy, finding: str) -> None:
     found = diagnostics.activity(BARS, strategy)
     assert found.trades == 0
     assert any(text.startswith(finding) for text in found.findings), found.findings
 
 
-def test_orders_that_are_too_small_are_found() -> None:
+def test_rejected_orders_are_a_finding() -> None:
     found = diagnostics.activity(BARS, CROSS, bt.Execution(min_notional=1e9))
     assert found.rejected_orders > 0
     assert "orders were too large for the account or too small for the market" in found.findings[0]
@@ -114,7 +114,7 @@ def test_a_function_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) 
     assert all(row.time < BARS.time[row.cut] for row in found.look_ahead)
 
 
-def test_averages_that_remember_are_told_from_those_that_forget() -> None:
+def test_recursion_is_found_in_exponential_averages_only() -> None:
     strategy = bt.Strategy(entry_long="close > sma(close, 20)", exit_long="close < ema(close, 20)")
     found = diagnostics.check(BARS, strategy)
     assert found.sound
@@ -145,7 +145,7 @@ def test_the_library_is_sound_on_real_bars(name: str, market_data: Path) -> None
 
 
 @pytest.mark.parametrize("timeframe", [None, "4h", "1w"])
-def test_a_plot_shows_the_stretch_that_was_asked_for(timeframe: str | None) -> None:
+def test_a_plot_covers_the_requested_range(timeframe: str | None) -> None:
     strategy = bt.Strategy(entry_long="close > slow", define={"slow": "sma(close, 5)"}, timeframe=timeframe)
     whole = diagnostics.values(BARS, strategy)
     last = diagnostics.plot(BARS, strategy, limit=3)
@@ -170,7 +170,7 @@ def test_a_plot_has_limits() -> None:
         diagnostics.plot(BARS, CROSS, ["close"] * 51)
 
 
-def test_long_data_is_diagnosed_by_its_end() -> None:
+def test_only_the_end_of_long_data_is_diagnosed() -> None:
     bars = bt.synthetic(diagnostics.MAX_BARS + 5_000, timeframe="5m")
     strategy = bt.Strategy(entry_long="close > open", exit_long="close < open")
     found = diagnostics.diagnose(bars, strategy)

@@ -1,13 +1,10 @@
-"""The engine port: awkward arrays, calls that are ended, memory."""
+"""The boundary of the compiled engine: unusual arrays, invalid inputs, memory."""
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,21 +95,21 @@ FAULTS: dict[str, tuple[str, Callable[[np.ndarray], Any], str]] = {
 
 
 @pytest.mark.parametrize(("name", "spoil", "words"), FAULTS.values(), ids=FAULTS)
-def test_an_array_that_is_none_of_bars_or_signals_is_named(name: str, spoil: Callable[[np.ndarray], Any], words: str) -> None:
+def test_an_invalid_array_is_named(name: str, spoil: Callable[[np.ndarray], Any], words: str) -> None:
     given = {**columns(), **masks()}
     given[name] = spoil(given[name])
     with pytest.raises(ValueError, match=words):
         bt.Signals(**{name: given[name] for name in masks()}), bt.Bars(**{name: given[name] for name in columns()})
 
 
-def test_no_bars_and_signals_for_other_bars_are_refused() -> None:
+def test_empty_bars_and_signals_of_another_length_are_rejected() -> None:
     with pytest.raises(ValueError, match="no bars"):
         bt.Bars(**columns(0))
     with pytest.raises(ValueError, match="49 values for 50 bars"):
         bt.simulate(bt.Bars(**columns()), bt.Signals(**masks(49)))
 
 
-def test_one_bar_and_two_are_enough(engine: str) -> None:
+def test_one_or_two_bars_can_be_run(engine: str) -> None:
     for n in (1, 2):
         bars = bt.Bars(**columns(n), timeframe="1m")
         always = np.ones(n, np.bool_)
@@ -120,7 +117,7 @@ def test_one_bar_and_two_are_enough(engine: str) -> None:
         assert (len(result.equity), len(result.trades)) == (n, n - 1)
 
 
-def test_metrics_are_none_floats_and_whole_numbers_in_both_engines(engine: Any) -> None:
+def test_metrics_are_none_float_or_int_in_both_engines(engine: Any) -> None:
     result = bt.simulate(bt.Bars(**columns()), bt.Signals(entry_long=masks()["entry_long"]), engine=engine)
     long, short = len(RUN_NAMES), len(RUN_NAMES) + len(TRADE_NAMES)
     for metrics, floats in (
@@ -158,7 +155,7 @@ BOUNDARY: dict[str, dict[str, Any]] = {
 
 @needs_rust
 @pytest.mark.parametrize("spoil", BOUNDARY.values(), ids=BOUNDARY)
-def test_the_compiled_module_refuses_or_runs_whatever_it_is_given(spoil: dict[str, Any]) -> None:
+def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
     given = {**columns(), "equity": np.zeros(BARS), "masks": np.ones(BARS, np.uint8)}
@@ -187,7 +184,7 @@ def test_the_compiled_module_refuses_or_runs_whatever_it_is_given(spoil: dict[st
     ],
     ids=["a number as condition", "a truth as level", "a number as truth", "on other bars", "itself as input", "none"],
 )
-def test_operations_that_do_not_fit_are_no_plan_and_no_template(nodes: Any, conditions: Any, levels: Any) -> None:
+def test_invalid_operations_make_neither_plan_nor_template(nodes: Any, conditions: Any, levels: Any) -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
     for made in (core_rs.Plan, lambda *given: core_rs.Template(*given, 0)):
@@ -196,7 +193,7 @@ def test_operations_that_do_not_fit_are_no_plan_and_no_template(nodes: Any, cond
 
 
 @pytest.mark.parametrize("value", [-(2**63), -1, 2**63 - 1])
-def test_times_changed_after_they_were_checked_do_no_harm(engine: Any, value: int) -> None:
+def test_times_changed_after_the_check_do_no_harm(engine: Any, value: int) -> None:
     given = columns()
     bars = bt.Bars(**given)
     given["time"][17:23] = value
@@ -207,7 +204,7 @@ def test_times_changed_after_they_were_checked_do_no_harm(engine: Any, value: in
 @needs_rust
 @pytest.mark.parametrize("owners", [1, 2])
 @pytest.mark.parametrize("name", [*columns(), "masks"])
-def test_an_array_that_is_filled_and_read_is_refused(name: str, owners: int) -> None:
+def test_an_output_that_shares_memory_with_an_input_is_rejected(name: str, owners: int) -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
     given = {**columns(), "masks": np.ones(BARS, np.uint8)}
@@ -220,108 +217,13 @@ def test_an_array_that_is_filled_and_read_is_refused(name: str, owners: int) -> 
 
 
 @needs_rust
-def test_a_sweep_of_a_template_on_no_timeframe_is_refused() -> None:
+def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
     template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 3, 1)
     rules, values = kernel._native_rules(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
         core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, rules, True, 1, values, None)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"bars": None}, "bars: expected Bars, got NoneType"),
-        ({"strategy": "close > open"}, "strategy: expected Strategy, got str"),
-        ({"execution": {}}, "execution: expected Execution, got dict"),
-        ({"control": True}, "control: expected Control, got bool"),
-        ({"grid": ["n"]}, "grid: there is nothing to sweep"),
-        ({"threads": 0}, "threads: 0 threads"),
-        ({"threads": 1.5}, "threads: 1.5 threads"),
-        ({"threads": 10**30}, "threads: 1000000000000000000000000000000 threads"),
-    ],
-    ids=str,
-)
-def test_what_a_sweep_cannot_use_is_named(engine: Any, changes: dict[str, Any], words: str) -> None:
-    strategy = bt.Strategy(entry_long="close > sma(close, n)", params={"n": 3})
-    given: dict[str, Any] = {"bars": bt.Bars(**columns()), "strategy": strategy, "grid": {"n": [3, 4]}}
-    with pytest.raises(bt.BarstormError, match=words):
-        bt.sweep(**{**given, **changes}, engine=engine)
-
-
-Call = Callable[[bt.Control], Any]
-
-
-@pytest.fixture(scope="module")
-def long_calls() -> dict[str, Call]:
-    """Calls that take a second or more."""
-    bars = bt.synthetic(bars=3_000_000, seed=3, timeframe="1m")
-    names = ("entry_long", "exit_long", "entry_short", "exit_short")
-    slow = bt.Strategy(
-        **{name: " and ".join(f"ema(close, {n}) > ema(open, {n})" for n in range(2 + 38 * k, 40 + 38 * k)) for k, name in enumerate(names)}
-    )
-    cross = bt.Strategy(entry_long="crossover(sma(close, a), sma(close, b))", exit_long="close < sma(close, a)", params={"a": 1, "b": 2})
-    grid = {"a": range(2, 202), "b": range(210, 710)}
-    return {
-        "run": lambda control: bt.backtest(bars, slow, control=control),
-        "sweep": lambda control: bt.sweep(bars[:100_000], cross, grid, control=control),
-    }
-
-
-@needs_rust
-@pytest.mark.parametrize("which", ["run", "sweep"])
-@pytest.mark.parametrize("how", ["cancel", "ctrl-c"])
-def test_a_call_ends_soon_after_it_is_told_to(long_calls: dict[str, Call], which: str, how: str) -> None:
-    call, control = long_calls[which], bt.Control()
-    seen = [0.0]
-
-    def stop() -> None:
-        while control.progress == 0:
-            time.sleep(0.001)
-        seen[0] = control.progress
-        if how == "cancel":
-            control.cancel()
-        else:
-            signal.raise_signal(signal.SIGINT)
-
-    thread = threading.Thread(target=stop)
-    # A shell's background jobs are started with Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        thread.start()
-        with pytest.raises(bt.Cancelled if how == "cancel" else KeyboardInterrupt):
-            call(control)
-        thread.join()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    # Of a second and more that the whole would take.
-    assert control.progress - seen[0] < 0.4
-
-
-def test_the_python_engine_looks_up_between_indicators() -> None:
-    class Impatient(bt.Control):
-        looks = 0
-
-        def check(self, progress: float) -> None:
-            self.looks += 1
-            if self.looks == 2:
-                self.cancel()
-            super().check(progress)
-
-    control = Impatient()
-    with pytest.raises(bt.Cancelled):
-        bt.backtest(bt.synthetic(100), bt.Strategy(entry_long="wma(close, 5) > wma(close, 9)"), engine="python", control=control)
-    assert (control.looks, control.progress) == (2, 0.0)
-
-
-@needs_rust
-def test_a_control_that_is_cancelled_already_ends_a_call_at_once() -> None:
-    control = bt.Control()
-    control.cancel()
-    bars = bt.Bars(**columns(), timeframe="1m")
-    with pytest.raises(bt.Cancelled):
-        bt.simulate(bars, bt.Signals(**masks()), control=control)
 
 
 def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:
@@ -343,7 +245,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 @needs_rust
 @needs_proc
-def test_a_run_takes_its_outputs_and_at_most_a_mebibyte(tmp_path: Path) -> None:
+def test_a_run_uses_the_size_of_its_outputs_and_at_most_one_mebibyte(tmp_path: Path) -> None:
     found = peak(tmp_path, "single", 1_000_000)
     assert found["outputs"] > 8_000_000
     assert found["peak"] <= found["outputs"] + (1 << 20)

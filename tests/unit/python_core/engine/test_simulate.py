@@ -277,7 +277,7 @@ TABLES = {**FILLS, **ORDER_OF_THINGS, **PYRAMIDING, **FILL_AT_CLOSE, **END_OF_DA
 
 
 @pytest.mark.parametrize("claim", TABLES)
-def test_orders_fill_as_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
+def test_orders_fill_as_worked_out_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
     check_by_hand(engine, **TABLES[claim])
 
 
@@ -326,7 +326,7 @@ EXCURSIONS: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("claim", EXCURSIONS)
-def test_excursions_are_as_by_hand(
+def test_excursions_are_as_worked_out_by_hand(
     claim: str, engine: str, make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]
 ) -> None:
     bars, orders, rules, mae, mfe = EXCURSIONS[claim]
@@ -348,7 +348,7 @@ def test_columns_of_trades_are_those_of_their_array(
         trades.column("pnl")
 
 
-def test_a_trade_tells_when_in_time_and_how_long(
+def test_a_trade_has_its_times_and_duration(
     engine: str, make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]
 ) -> None:
     bars = make_bars([100, 100, 110, 120], times=[0, 1, 5, 6])
@@ -357,7 +357,7 @@ def test_a_trade_tells_when_in_time_and_how_long(
     assert trade.bars_held == 2
 
 
-def test_signals_of_every_kind_on_every_bar_do_no_harm(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_all_signals_on_every_bar_make_no_trade(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars(np.linspace(100, 120, 500).tolist())
     always = np.ones(500, dtype=bool)
     result = bt.simulate(bars, bt.Signals(always, always, always, always), engine=engine)

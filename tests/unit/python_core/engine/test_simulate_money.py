@@ -533,5 +533,5 @@ TABLES = {
 
 
 @pytest.mark.parametrize("claim", TABLES)
-def test_money_is_as_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
+def test_money_is_as_worked_out_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
     check_by_hand(engine, **TABLES[claim])

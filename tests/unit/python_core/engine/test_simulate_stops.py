@@ -553,5 +553,5 @@ TABLES = {
 
 
 @pytest.mark.parametrize("claim", TABLES)
-def test_stops_and_targets_fill_as_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
+def test_stops_and_targets_fill_as_worked_out_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
     check_by_hand(engine, **TABLES[claim])

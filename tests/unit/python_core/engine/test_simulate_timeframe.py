@@ -163,12 +163,12 @@ TABLES = {
 
 
 @pytest.mark.parametrize("claim", TABLES)
-def test_a_coarser_strategy_trades_as_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
+def test_a_strategy_on_longer_bars_trades_as_worked_out_by_hand(claim: str, engine: str, check_by_hand: Callable[..., None]) -> None:
     check_by_hand(engine, **TABLES[claim])
 
 
 @pytest.mark.parametrize(("base", "timeframe"), [("5m", "3m"), ("3m", "5m"), ("4h", "6h"), ("1d", "12h")])
-def test_a_timeframe_that_is_no_multiple_is_refused(base: str, timeframe: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_a_timeframe_that_is_not_a_multiple_is_rejected(base: str, timeframe: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars([100, 101, 102], step=DAY, timeframe=base)
     with pytest.raises(bt.StrategyError, match=f"^timeframe: {timeframe} is not a multiple of the bars' {base}; "):
         bt.backtest(bars, strategy(timeframe, entry_long="close > open"), engine=engine)

@@ -84,7 +84,7 @@ M4 = 0.00000256 + 0.02825761 + 0.25411681 + 0.38950081 + 0.00707281
         ("alpha_over_buy_and_hold", 0.3),
     ],
 )
-def test_a_metric_of_the_equity_is_what_a_pencil_finds(name: str, expected: Any) -> None:
+def test_a_metric_of_equity_is_as_worked_out_by_hand(name: str, expected: Any) -> None:
     found = report(FIVE_DAYS, exposed_bars=2, traded_notional=450.0)
     assert getattr(found, name) == pytest.approx(expected, rel=1e-12)
 
@@ -127,11 +127,11 @@ SQUARES = 190**2 + 50**2 + 160**2 + 20**2 + 90**2 + 195**2 + 225**2
         ("kelly", 3 / 7 - 4 / 7 / (75 / 55)),
     ],
 )
-def test_a_metric_of_the_trades_is_what_a_pencil_finds(name: str, expected: Any) -> None:
+def test_a_metric_of_trades_is_as_worked_out_by_hand(name: str, expected: Any) -> None:
     assert getattr(report([120.0], TRADES), name) == pytest.approx(expected, rel=1e-14)
 
 
-def test_long_and_short_trades_are_reported_apart() -> None:
+def test_long_and_short_trades_are_reported_separately() -> None:
     found = report([120.0], TRADES)
     assert (found.long.trades, found.long.net_profit, found.long.wins, found.long.losses) == (3, 30.0, 2, 1)
     assert (found.short.trades, found.short.net_profit, found.short.wins, found.short.losses) == (4, -10.0, 1, 2)
@@ -141,7 +141,7 @@ def test_long_and_short_trades_are_reported_apart() -> None:
     assert found.short.sqn == pytest.approx(2 * -2.5 / sqrt((17.5**2 + 2.5**2 + 22.5**2 + 37.5**2) / 3))
 
 
-def test_the_side_of_all_trades_has_the_metrics_of_all_trades() -> None:
+def test_metrics_of_the_only_side_equal_those_of_all_trades() -> None:
     only_long = TRADES[TRADES["side"] > 0]
     found = report([130.0], only_long)
     whole = {name: getattr(found, name) for name in TradeMetrics.__struct_fields__ if name != "net_profit"}
@@ -190,7 +190,7 @@ def test_a_year_has_the_periods_of_its_calendar(timeframe_ms: int, calendar: str
     assert found.volatility == pytest.approx(sqrt(M2 / 4) * sqrt(periods), rel=1e-12)
 
 
-def test_returns_end_with_the_equity() -> None:
+def test_returns_end_when_equity_is_gone() -> None:
     ruined = report([50.0, 0.0, 0.0, 0.0])
     assert ruined.cagr == -1.0
     assert ruined.max_drawdown == 1.0
@@ -327,7 +327,7 @@ def test_sums_run_from_left_to_right() -> None:
     assert found.long.net_profit == 0.0
 
 
-def test_the_flat_form_names_every_metric_in_the_order_of_the_struct() -> None:
+def test_names_list_every_metric_in_the_order_of_the_struct() -> None:
     assert (len(RUN_NAMES), len(NAMES)) == (43, 85)
     assert NAMES[:4] == ("final_equity", "net_profit", "total_return", "cagr")
     assert NAMES[42:45] == ("alpha_over_buy_and_hold", "long_trades", "long_wins")
@@ -353,7 +353,7 @@ def test_metrics_survive_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Metrics) == found
 
 
-def test_values_of_another_length_are_refused() -> None:
+def test_values_of_another_length_are_rejected() -> None:
     with pytest.raises(ValueError, match="expected 85 values in the order of NAMES, got 3"):
         Metrics.from_values([1.0, 2.0, 3.0])
 

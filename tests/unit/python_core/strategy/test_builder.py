@@ -64,14 +64,14 @@ SAME: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("built", "text"), SAME, ids=[text for _, text in SAME])
-def test_a_built_condition_is_the_written_one(built: builder.Expression, text: str) -> None:
+def test_a_built_condition_equals_the_written_one(built: builder.Expression, text: str) -> None:
     one, other = strategy(entry_long=built), bt.Strategy(entry_long=text)
     assert one.canonical() == other.canonical()
     bars = bt.synthetic(300)
     assert bt.backtest(bars, one).digest == bt.backtest(bars, other).digest
 
 
-def test_params_definitions_and_constraints_come_along() -> None:
+def test_a_built_strategy_has_the_params_definitions_and_constraints_that_it_uses() -> None:
     fast, slow = param("fast", 10, min=5, max=50, step=5), param("slow", 30)
     trend = named("trend", ema(close, slow))
     built = strategy(
@@ -114,7 +114,7 @@ def test_the_builder_has_every_name_of_the_language(name: str) -> None:
         bt.Strategy(entry_long="close > 1", params={name: 1})
 
 
-def test_a_name_that_the_language_lacks_is_refused_on_import() -> None:
+def test_an_unknown_name_fails_on_import() -> None:
     with pytest.raises(AttributeError, match="the language has no 'smaa'; it has open, high"):
         builder.smaa  # noqa: B018
 
@@ -138,18 +138,18 @@ TRAPS: list[tuple[Callable[[], Any], str]] = [
 
 
 @pytest.mark.parametrize(("trap", "message"), TRAPS)
-def test_traps_of_python_are_refused(trap: Callable[[], Any], message: str) -> None:
+def test_pitfalls_of_python_operators_are_rejected(trap: Callable[[], Any], message: str) -> None:
     with pytest.raises(bt.StrategyError, match=message):
         trap()
 
 
-def test_an_expression_is_no_endless_list_and_no_key() -> None:
+def test_an_expression_is_neither_iterable_nor_hashable() -> None:
     for use in (lambda: list(close), lambda: 3 in close, lambda: {close: 1}):  # type: ignore[call-overload, operator, dict-item]
         with pytest.raises(TypeError):
             use()
 
 
-def test_an_expression_that_grew_too_deep_is_refused() -> None:
+def test_an_expression_nested_too_deeply_is_rejected() -> None:
     deep = close
     for _ in range(5_000):
         deep = deep + 1

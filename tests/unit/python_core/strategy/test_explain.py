@@ -9,7 +9,7 @@ from python_core.strategy.builder import FUNCTIONS
 from python_core.strategy.explain import phrase, title
 
 
-def test_a_strategy_is_told_in_sentences() -> None:
+def test_a_strategy_is_explained_in_sentences() -> None:
     strategy = bt.Strategy(
         entry_long="crossover(sma(close, fast), sma(close, slow)) and close > trend",
         exit_long="rsi(close, 14) > 70",
@@ -68,7 +68,7 @@ def test_every_function_has_words(function: str) -> None:
     assert "7" in words
 
 
-def test_filters_are_told_with_the_entry_and_a_warm_up_without_a_timeframe_in_minutes() -> None:
+def test_filters_are_explained_with_the_entry_and_warm_up_without_a_timeframe_in_minutes() -> None:
     told = bt.Strategy(
         entry_long="close > open",
         exit_long="close < close_4h",

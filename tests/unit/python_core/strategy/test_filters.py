@@ -31,7 +31,7 @@ FIELDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("made", [bt.Strategy(**FIELDS), msgspec.json.decode(msgspec.json.encode(FIELDS), type=bt.Strategy)])
-def test_the_fields_make_the_strategy_that_is_written_out(made: bt.Strategy, engine: str) -> None:
+def test_multi_timeframe_fields_equal_the_strategy_written_out(made: bt.Strategy, engine: str) -> None:
     assert made.canonical() == LONG.canonical()
     assert made.hash == LONG.hash
     assert made.warm_up_bars == LONG.warm_up_bars
@@ -44,7 +44,7 @@ def test_the_fields_make_the_strategy_that_is_written_out(made: bt.Strategy, eng
     assert msgspec.json.decode(msgspec.json.encode(made), type=bt.Strategy) == made
 
 
-def test_a_suffix_means_the_timeframe_for_series_functions_and_definitions() -> None:
+def test_a_suffix_sets_the_timeframe_of_series_functions_and_definitions() -> None:
     for short, long in (
         ("close_4h > 1", "at('4h', close) > 1"),
         ("sma_4h(close, 3) > 1", "at('4h', sma(close, 3)) > 1"),
@@ -105,7 +105,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "message"), BAD, ids=[message for _, message in BAD])
-def test_a_bad_field_is_refused_with_its_place(fields: dict[str, Any], message: str) -> None:
+def test_an_invalid_field_is_rejected_with_its_place(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(bt.StrategyError) as caught:
         bt.Strategy(**{"entry_long": "close > 1", **fields})
     assert str(caught.value).startswith(message)

@@ -32,7 +32,7 @@ def read(path: Path) -> bt.Bars:
 
 
 @pytest.mark.parametrize("name", library.names())
-def test_a_recipe_says_what_it_is(name: str) -> None:
+def test_a_recipe_describes_itself(name: str) -> None:
     recipe = library.load(name)
     assert recipe.name == name
     for text in (recipe.title, recipe.idea, recipe.source, recipe.strategy.explain()):
@@ -79,7 +79,7 @@ def test_every_recipe_trades_on_some_real_market(market_data: Path) -> None:
     assert not idle
 
 
-def test_an_unknown_recipe_names_the_nearest() -> None:
+def test_an_unknown_recipe_suggests_the_nearest_name() -> None:
     with pytest.raises(bt.StrategyError, match=r"library: the library has no strategy 'sma-kross'; did you mean 'sma-cross'\?"):
         library.load("sma-kross")
     with pytest.raises(bt.StrategyError, match="it has bollinger-breakout, bollinger-reversion, "):

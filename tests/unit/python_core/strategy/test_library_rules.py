@@ -136,7 +136,7 @@ ENTRIES: dict[str, Callable[[Any, Any], Series]] = {
 }
 
 
-def test_every_strategy_has_its_rule_here() -> None:
+def test_every_strategy_has_a_rule_in_this_file() -> None:
     assert sorted(ENTRIES) == list(library.names())
 
 
@@ -166,7 +166,7 @@ def test_dca_and_grid_sell_in_parts() -> None:
         assert reasons.count("partial_exit") >= 1
 
 
-def test_the_opening_range_leaves_no_position_over_night() -> None:
+def test_the_opening_range_holds_no_position_overnight() -> None:
     recipe = library.load("opening-range-breakout")
     trades = bt.backtest(BARS, recipe.strategy, recipe.execution).trades.array
     days = BARS.time // DAY_MS

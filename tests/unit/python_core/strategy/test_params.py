@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import nullcontext
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 import python_core as bt
@@ -40,37 +38,6 @@ def test_a_typed_parameter_survives_json() -> None:
     assert isinstance(there.params["fast"], bt.Param)
 
 
-def test_a_sweep_without_a_grid_tries_the_ranges_that_keep_the_constraints() -> None:
-    table = bt.sweep(bt.synthetic(500), cross())
-    tried = list(zip(table.params["fast"].tolist(), table.params["slow"].tolist(), strict=True))
-    assert tried == [(fast, slow) for fast, slow in itertools.product((5, 10, 15, 20), (10, 20, 30, 40)) if fast < slow]
-    assert len(tried) == 12
-
-
-@pytest.mark.parametrize("engine", ["python", "auto"])
-def test_each_combination_of_a_sweep_is_the_single_run_with_its_values(engine: Any) -> None:
-    bars = bt.synthetic(400)
-    table = bt.sweep(bars, cross(), engine=engine)
-    for i in range(len(table)):
-        single = bt.backtest(bars, table.strategy(i))
-        assert table.column("final_equity")[i] == single.metrics.final_equity
-
-
-def test_a_grid_is_filtered_by_the_constraints_too() -> None:
-    table = bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}), {"fast": [10, 50]})
-    assert table.params["fast"].tolist() == [10]
-
-
-def test_a_sweep_that_no_combination_survives_says_so() -> None:
-    with pytest.raises(bt.StrategyError, match="no combination keeps fast < slow"):
-        bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}), {"fast": [40, 50]})
-
-
-def test_a_sweep_needs_a_range_or_a_grid() -> None:
-    with pytest.raises(bt.StrategyError, match="no parameter has a range"):
-        bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}))
-
-
 def test_a_broken_constraint_is_named_with_the_values() -> None:
     with pytest.raises(bt.StrategyError, match=r"constraints\[0\]: fast < slow does not hold: fast is 20 and slow is 10") as caught:
         cross().with_params(fast=20, slow=10)
@@ -90,7 +57,7 @@ def test_a_broken_constraint_is_named_with_the_values() -> None:
         ("long and fast > 1", True),
     ],
 )
-def test_constraints_compare_what_params_give(constraint: str, holds: bool) -> None:
+def test_constraints_compare_values_of_params(constraint: str, holds: bool) -> None:
     with nullcontext() if holds else pytest.raises(bt.StrategyError, match="does not hold"):
         cross(params={"fast": 10, "slow": 30, "long": True}, constraints=[constraint])
 
@@ -107,7 +74,7 @@ def test_constraints_compare_what_params_give(constraint: str, holds: bool) -> N
         (["fast < slow"] * 21, "at most 20"),
     ],
 )
-def test_a_constraint_that_makes_no_sense_is_refused(constraints: Any, message: str) -> None:
+def test_an_invalid_constraint_is_rejected(constraints: Any, message: str) -> None:
     with pytest.raises(bt.StrategyError, match=message):
         cross(constraints=constraints)
 
@@ -132,12 +99,12 @@ def test_a_constraint_that_makes_no_sense_is_refused(constraints: Any, message: 
         ({"type": "int", "default": 1, "choices": [1, 2]}, "choices: 2 choices for the type int"),
     ],
 )
-def test_a_parameter_that_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:
+def test_a_contradictory_parameter_is_rejected(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(bt.StrategyError, match=message):
         bt.Param(**fields)
 
 
-def test_an_unknown_field_or_type_is_refused_with_the_parameter_named() -> None:
+def test_an_unknown_field_or_type_is_rejected_with_the_name_of_the_parameter() -> None:
     with pytest.raises(bt.StrategyError, match=r"params\.fast: .*unknown field `maximum`"):
         cross(params={"fast": {"type": "int", "default": 1, "maximum": 3}, "slow": 30})
     with pytest.raises(bt.StrategyError, match=r"params\.fast: Invalid enum value 'integer'"):
@@ -146,7 +113,7 @@ def test_an_unknown_field_or_type_is_refused_with_the_parameter_named() -> None:
         bt.Param(type="integer", default=1)  # type: ignore[arg-type]
 
 
-def test_values_outside_a_range_are_refused_in_runs_and_searches() -> None:
+def test_values_out_of_range_are_rejected_in_runs_and_searches() -> None:
     with pytest.raises(bt.StrategyError, match=r"params\.fast: 21 is out of range; use 5 to 20"):
         cross().with_params(fast=21)
     with pytest.raises(bt.StrategyError, match=r"grid\['fast'\]: 4 is out of range; use 5 to 20"):
@@ -155,7 +122,7 @@ def test_values_outside_a_range_are_refused_in_runs_and_searches() -> None:
         cross().with_params(fats=21)
 
 
-def test_search_values_are_what_a_person_would_write() -> None:
+def test_search_values_have_no_rounding_errors() -> None:
     assert bt.Param(type="float", default=0.1, min=0.1, max=0.5, step=0.1).search_values() == (0.1, 0.2, 0.3, 0.4, 0.5)
     assert bt.Param(type="int", default=5, min=5, max=8).search_values() == (5, 6, 7, 8)
     assert bt.Param(type="int", default=5, min=5, max=9, step=3).search_values() == (5, 8)
@@ -166,20 +133,6 @@ def test_search_values_are_what_a_person_would_write() -> None:
         bt.Param(type="float", default=0.1, min=0.1, max=0.5).search_values()
     with pytest.raises(bt.StrategyError, match="use at most 10,000"):
         bt.Param(type="float", default=0.1, min=0, max=1e300, step=1e-300).search_values()
-
-
-def test_a_choice_of_numbers_is_searched_and_bools_and_texts_stay() -> None:
-    strategy = bt.Strategy(
-        entry_long="close > sma(close, length) and active",
-        params={
-            "length": bt.Param(type="choice", default=21, choices=(8, 13, 21)),
-            "active": bt.Param(type="bool", default=True),
-            "note": bt.Param(type="choice", default="a", choices=("a", "b")),
-        },
-    )
-    table = bt.sweep(bt.synthetic(300), strategy)
-    assert list(table.params) == ["length"]
-    np.testing.assert_array_equal(table.params["length"], [8, 13, 21])
 
 
 SPELLINGS: list[dict[str, Any]] = [
@@ -244,7 +197,7 @@ def test_the_warm_up_is_known_before_a_run_and_no_signal_comes_earlier() -> None
     assert always.trades.array["entry_index"][0] == 25
 
 
-def test_zero_and_negative_zero_are_told_apart() -> None:
+def test_zero_and_negative_zero_differ() -> None:
     bars = bt.synthetic(50)
     for x, trades in ((0.0, 0), (-0.0, 1)):
         assert len(bt.backtest(bars, bt.Strategy(entry_long="1 / x < 0", params={"x": x}), engine="python").trades) == trades

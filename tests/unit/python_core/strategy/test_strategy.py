@@ -60,7 +60,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[words.partition(";")[0][:60] for _, words in BAD])
-def test_a_bad_strategy_is_refused_with_place_and_remedy(fields: dict[str, Any], words: str) -> None:
+def test_an_invalid_strategy_is_rejected_with_place_and_hint(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(bt.BarstormError) as caught:
         bt.Strategy(**fields)
     said = str(caught.value)
@@ -138,7 +138,7 @@ def test_parameters_can_be_changed_by_name() -> None:
         CROSS.with_params(fast=0)
 
 
-def test_the_callers_own_mappings_are_left_alone() -> None:
+def test_mappings_of_the_caller_are_not_changed() -> None:
     params = {"fast": 10, "slow": 30}
     strategy = spelled(params=params)
     params["fast"] = 99
@@ -174,7 +174,7 @@ SIGNALS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("masks", "words"), SIGNALS, ids=[words.partition(";")[0][:60] for _, words in SIGNALS])
-def test_signals_that_are_no_booleans_are_refused(masks: dict[str, Any], words: str) -> None:
+def test_signals_that_are_not_booleans_are_rejected(masks: dict[str, Any], words: str) -> None:
     with pytest.raises(bt.StrategyError) as caught:
         bt.Signals(**masks)
     said = str(caught.value)

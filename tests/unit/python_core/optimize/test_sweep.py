@@ -1,0 +1,91 @@
+"""Sweeps: every combination that meets the constraints, each with the metrics of a single run."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import python_core as bt
+
+CROSS: dict[str, Any] = {
+    "entry_long": "crossover(sma(close, fast), sma(close, slow))",
+    "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
+    "params": {
+        "fast": {"type": "int", "default": 10, "min": 5, "max": 20, "step": 5},
+        "slow": {"type": "int", "default": 30, "min": 10, "max": 40, "step": 10},
+    },
+    "constraints": ["fast < slow"],
+}
+
+
+def cross(**fields: Any) -> bt.Strategy:
+    return bt.Strategy(**{**CROSS, **fields})
+
+
+def test_a_sweep_without_a_grid_covers_the_ranges_within_the_constraints() -> None:
+    table = bt.sweep(bt.synthetic(500), cross())
+    tried = list(zip(table.params["fast"].tolist(), table.params["slow"].tolist(), strict=True))
+    assert tried == [(fast, slow) for fast, slow in itertools.product((5, 10, 15, 20), (10, 20, 30, 40)) if fast < slow]
+    assert len(tried) == 12
+
+
+@pytest.mark.parametrize("engine", ["python", "auto"])
+def test_each_combination_of_a_sweep_is_the_single_run_with_its_values(engine: Any) -> None:
+    bars = bt.synthetic(400)
+    table = bt.sweep(bars, cross(), engine=engine)
+    for i in range(len(table)):
+        single = bt.backtest(bars, table.strategy(i))
+        assert table.column("final_equity")[i] == single.metrics.final_equity
+
+
+def test_a_grid_is_filtered_by_the_constraints_too() -> None:
+    table = bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}), {"fast": [10, 50]})
+    assert table.params["fast"].tolist() == [10]
+
+
+def test_a_sweep_without_a_valid_combination_is_rejected() -> None:
+    with pytest.raises(bt.StrategyError, match="no combination meets fast < slow"):
+        bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}), {"fast": [40, 50]})
+
+
+def test_a_sweep_needs_a_range_or_a_grid() -> None:
+    with pytest.raises(bt.StrategyError, match="no parameter has a range"):
+        bt.sweep(bt.synthetic(300), cross(params={"fast": 10, "slow": 30}))
+
+
+def test_a_search_covers_choices_of_numbers_but_not_bools_and_texts() -> None:
+    strategy = bt.Strategy(
+        entry_long="close > sma(close, length) and active",
+        params={
+            "length": bt.Param(type="choice", default=21, choices=(8, 13, 21)),
+            "active": bt.Param(type="bool", default=True),
+            "note": bt.Param(type="choice", default="a", choices=("a", "b")),
+        },
+    )
+    table = bt.sweep(bt.synthetic(300), strategy)
+    assert list(table.params) == ["length"]
+    np.testing.assert_array_equal(table.params["length"], [8, 13, 21])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bars": None}, "bars: expected Bars, got NoneType"),
+        ({"strategy": "close > open"}, "strategy: expected Strategy, got str"),
+        ({"execution": {}}, "execution: expected Execution, got dict"),
+        ({"control": True}, "control: expected Control, got bool"),
+        ({"grid": ["n"]}, "grid: the grid is empty"),
+        ({"threads": 0}, "threads: 0 threads"),
+        ({"threads": 1.5}, "threads: 1.5 threads"),
+        ({"threads": 10**30}, "threads: 1000000000000000000000000000000 threads"),
+    ],
+    ids=str,
+)
+def test_an_invalid_argument_of_a_sweep_is_named(engine: Any, changes: dict[str, Any], words: str) -> None:
+    strategy = bt.Strategy(entry_long="close > sma(close, n)", params={"n": 3})
+    given: dict[str, Any] = {"bars": bt.synthetic(50), "strategy": strategy, "grid": {"n": [3, 4]}}
+    with pytest.raises(bt.BarstormError, match=words):
+        bt.sweep(**{**given, **changes}, engine=engine)
