@@ -1,4 +1,4 @@
-"""The HTTP interface of the service: parse, call `workers`, answer."""
+"""The HTTP interface of the service: parse the request, call `workers`, encode the response."""
 
 from api.app import create_app
 

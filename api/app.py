@@ -1,4 +1,4 @@
-"""The ASGI application: addresses, shared parts, lifespan. Nothing happens at import."""
+"""The ASGI application: routes, dependencies, lifespan."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from api.routes import backtests, datasets, fetches, queue, strategies
 from python_core import Strategy
 from workers.service.operations import OPERATIONS
 
-# Request bodies, and answers that only HTTP has.
-BODIES = (
+# Request bodies, and the response types that only HTTP has.
+HTTP_STRUCTS = (
     problems.Problem,
     Strategy,
     backtests.AttemptList,
-    queue.RerunRequest,
+    backtests.RerunRequest,
     strategies.DiagnosisRequest,
     strategies.PlotRequest,
     strategies.StrategyRequest,
@@ -39,20 +39,28 @@ BODIES = (
 
 
 def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: int | None = None) -> Litestar:
-    """The application; without settings, those of the environment. Its service is opened and closed with its lifespan."""
-    chosen = settings or workers.Settings.from_env()
+    """The application. Settings default to those of the environment; the service is opened when the application starts."""
+    settings = settings or workers.Settings.from_env()
 
     @asynccontextmanager
     async def service(app: Litestar) -> AsyncIterator[None]:
-        async with workers.open_service(chosen) as opened:
+        async with workers.open_service(settings) as opened:
             app.state.service = opened
             yield
 
-    resources = [datasets.Datasets, fetches.Fetches, fetches.Schedules, strategies.Strategies, backtests.Backtests, queue.Operations]
+    controllers = [
+        datasets.Datasets,
+        fetches.Fetches,
+        fetches.Schedules,
+        strategies.Strategies,
+        backtests.Backtests,
+        backtests.BacktestJobs,
+        queue.Queue,
+    ]
     return Litestar(
-        [index, page_assets(), Router("/api/v1", route_handlers=resources)],
+        [index, page_assets(), Router("/api/v1", route_handlers=controllers)],
         lifespan=[service],
-        state=State({"max_upload_bytes": max_upload_bytes or chosen.upload_mb * 1_000_000}),
+        state=State({"max_upload_bytes": max_upload_bytes or settings.upload_mb * 1_000_000}),
         dependencies={
             "service": Provide(provide_service, sync_to_thread=False),
             "options": Provide(provide_run_options, sync_to_thread=False),
@@ -67,24 +75,24 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
 
 
 def schemas() -> tuple[type[msgspec.Struct], ...]:
-    """The structs of the OpenAPI document: bodies, and the answers of all operations."""
-    answers = {operation.answer for operation in OPERATIONS.values()}
-    return (*BODIES, *(answer for answer in answers if isinstance(answer, type) and issubclass(answer, msgspec.Struct)))
+    """The structs of the OpenAPI document: request bodies and responses."""
+    responses = {operation.answer for operation in OPERATIONS.values()}
+    return (*HTTP_STRUCTS, *(item for item in responses if isinstance(item, type) and issubclass(item, msgspec.Struct)))
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)
 def index() -> Redirect:
-    """A browser that comes to the door is shown the page of the API."""
+    """Redirect browsers to the page of the API."""
     return Redirect("/schema")
 
 
 async def before_request(request: Request[Any, Any, Any]) -> Response[None] | None:
-    """What holds for all addresses: no null characters, on which file systems and PostgreSQL fail, and no orders from other sites' pages."""
+    """Checks on every request: no null characters, which PostgreSQL and file systems reject, and no changes by pages of other sites."""
     if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
-        raise problems.ProblemError(400, "the address holds a null character")
+        raise problems.ProblemError(400, "the URL contains a null character")
     if request.method not in ("GET", "HEAD", "OPTIONS") and request.headers.get("sec-fetch-site") == "cross-site":
-        raise problems.ProblemError(403, "the browser says that another site's page asks; only pages of this host may change things")
-    if request.method == "OPTIONS":  # Litestar's own answer names only some of the methods
+        raise problems.ProblemError(403, "cross-site request: only pages of this host may make changes")
+    if request.method == "OPTIONS":  # Litestar's own response lists only some of the methods
         methods = next(route.methods for route in request.app.routes if route.path_format == request.scope["path_template"])
         return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
     return None

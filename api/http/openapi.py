@@ -1,4 +1,4 @@
-"""The API described: its OpenAPI document, and the page to read and try it, which needs no network."""
+"""The OpenAPI document, and the page that shows it without loading anything from other hosts."""
 
 from __future__ import annotations
 
@@ -15,44 +15,49 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema, Tag
 from litestar.static_files import create_static_files_router
 
-from api.http.uploads import FORM, RAW
+from api.http.uploads import FILE_TYPES, MULTIPART
 from python_core import __version__
 from workers.service.operations import OPERATIONS
 
 ASSETS = "/schema/assets"
-TEXT = """Backtests as a service. Upload bars as a dataset, post a strategy written as data, read the result:
-`POST /api/v1/datasets`, `POST /api/v1/backtests`, then `GET /api/v1/backtests/{id}` until its `state` is final.
+DESCRIPTION = """Backtests as a service.
 
-Every error is a problem of RFC 9457 (`application/problem+json`); its `code` is made for programs."""
-CROSS = {
+1. Upload bars as a dataset: `POST /api/v1/datasets`.
+2. Submit a backtest of a strategy: `POST /api/v1/backtests`.
+3. Poll `GET /api/v1/backtests/{run_id}` until `state` is `succeeded`, `failed`, `cancelled` or `dead`.
+
+Times are UTC epoch milliseconds. Fractions are plain numbers: 0.01 is 1 %.
+Every error response is a problem document (RFC 9457, `application/problem+json`) with a stable `code` for programs."""
+SMA_CROSS = {
     "entry_long": "crossover(sma(close, fast), sma(close, slow))",
     "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
     "params": {"fast": 10, "slow": 30},
 }
 TAGS = [
-    Tag(name="datasets", description="Market data: the bars of one instrument in one timeframe."),
-    Tag(name="strategies", description="Strategies written as data, kept under a name."),
-    Tag(name="backtests", description="Runs of a strategy over a dataset."),
-    Tag(name="queue", description="How the service does."),
+    Tag(name="datasets", description="Market data: the bars of one instrument in one timeframe, in versions."),
+    Tag(name="fetches", description="Market data from exchanges, fetched once or on a schedule."),
+    Tag(name="strategies", description="Strategies, stored under a name, checked, diagnosed and plotted."),
+    Tag(name="backtests", description="Runs of a strategy on a dataset."),
+    Tag(name="queue", description="Health, metrics, workers, pause, and dead letters."),
 ]
 
 
 @dataclass
 class UploadOperation(Operation):
-    """An operation whose body is a file, which Litestar can't tell since the handler reads it as a stream."""
+    """An operation whose body is a file. The handler reads it as a stream, so Litestar doesn't document it."""
 
     def __post_init__(self) -> None:
         file = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
         form = Schema(type=OpenAPIType.OBJECT, properties={"file": file}, required=["file"])
-        content = {FORM: OpenAPIMediaType(schema=form), **{name: OpenAPIMediaType(schema=file) for name in RAW}}
+        content = {MULTIPART: OpenAPIMediaType(schema=form), **{name: OpenAPIMediaType(schema=file) for name in FILE_TYPES}}
         self.request_body = RequestBody(content=content, required=True)
 
 
 @dataclass
 class Document(OpenAPI):
-    """Litestar's document, with the schemas of structs as msgspec writes them: it is msgspec that checks the bodies.
+    """Litestar's document with msgspec's schemas, since msgspec validates the bodies.
 
-    Litestar's own leave out limits within unions and that unknown fields are refused.
+    Litestar's own schemas omit limits in unions and that unknown fields are refused.
     """
 
     structs: tuple[type[msgspec.Struct], ...] = ()
@@ -65,6 +70,7 @@ class Document(OpenAPI):
         document = super().to_schema()
         _, schemas = msgspec.json.schema_components(self.structs, ref_template="#/components/schemas/{name}")
         document["components"]["schemas"].update(schemas)
+        document["paths"] = dict(sorted(document["paths"].items()))
         return document
 
 
@@ -73,25 +79,25 @@ class DocumentConfig(OpenAPIConfig):
     structs: tuple[type[msgspec.Struct], ...] = ()
 
     def to_openapi_schema(self) -> OpenAPI:
-        plain = super().to_openapi_schema()
-        return Document(**{field.name: getattr(plain, field.name) for field in fields(plain)}, structs=self.structs)
+        document = super().to_openapi_schema()
+        return Document(**{field.name: getattr(document, field.name) for field in fields(document)}, structs=self.structs)
 
 
 class Described(TypedDict):
-    """What the table of operations says of a route."""
+    """The texts of a route."""
 
     summary: str
     description: str
 
 
-def described(operation: str, more: str = "", *, summary: str = "") -> Described:
-    """Summary and description of an operation, for a route; `more` adds what only HTTP has."""
+def described(operation: str, http: str = "", *, summary: str = "") -> Described:
+    """The texts of an operation, from the table of operations; `http` is added to the description."""
     entry = OPERATIONS[operation]
-    return Described(summary=summary or entry.summary, description="\n\n".join(filter(None, (entry.description, more))))
+    return Described(summary=summary or entry.summary, description="\n\n".join(filter(None, (entry.description, http))))
 
 
 def openapi_config(structs: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
-    """The document below /schema and its page; `structs` are those that bodies and answers are made of."""
+    """The document and its page at /schema; `structs` are the types of bodies and responses."""
     page = SwaggerRenderPlugin(
         path="/",
         js_url=f"{ASSETS}/swagger-ui-bundle.js",
@@ -102,12 +108,12 @@ def openapi_config(structs: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
     return DocumentConfig(
         title="Barstorm",
         version=__version__,
-        description=TEXT,
+        description=DESCRIPTION,
         tags=TAGS,
         structs=tuple(structs),
         operation_id_creator=lambda handler, _method, _path: handler.fn.__name__,
         render_plugins=[page, JsonRenderPlugin()],
-        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_refuse_unknown),
+        openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_raise_not_found),
     )
 
 
@@ -117,8 +123,8 @@ def page_assets() -> Router:
     return create_static_files_router(path=ASSETS, directories=[str(folder)], name="assets")
 
 
-async def _refuse_unknown(response: Response[Any]) -> Response[Any]:
-    # Litestar answers unknown addresses below its page in HTML.
+async def _raise_not_found(response: Response[Any]) -> Response[Any]:
+    # Litestar responds to unknown paths below its page in HTML, not with a problem document.
     if response.status_code == 404:
         raise NotFoundException
     return response

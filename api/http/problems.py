@@ -1,4 +1,4 @@
-"""Every error of the API as problem details (RFC 9457), translated in this one place."""
+"""Translates every error into a problem details response (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _log = structlog.stdlib.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 1_000
-_AT_PATH = re.compile(r" - at `(?P<path>[^`]+)`$")
+_PATH_SUFFIX = re.compile(r" - at `(?P<path>[^`]+)`$")
 _CODES = {
     400: "invalid_request",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    408: "too_slow",
+    408: "request_timeout",
     409: "conflict",
     412: "precondition_failed",
     413: "too_large",
@@ -43,85 +43,87 @@ _CODES = {
 
 
 class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing wrong in a request."""
+    """One error in a request."""
 
-    path: Annotated[str, Meta(description="Where: a JSON path within the body, or the parameter.", examples=["$.execution.leverage"])]
+    path: Annotated[
+        str, Meta(description="Location of the error: a JSON path in the body, or a parameter.", examples=["$.execution.leverage"])
+    ]
     message: Annotated[str, Meta(description="What is wrong.")]
-    code: Annotated[str, Meta(description="Stable name of the fault.", examples=["unknown_name"])] = ""
-    hint: Annotated[str, Meta(description="What would be right.")] = ""
+    code: Annotated[str, Meta(description="Stable, machine-readable name of the error.", examples=["unknown_name"])] = ""
+    hint: Annotated[str, Meta(description="How to fix it.")] = ""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Problem details of RFC 9457. `code` is stable and made for programs; `detail` is for people."""
+    """Problem details (RFC 9457). Programs should check `code`, which is stable; `detail` is for people."""
 
-    type: Annotated[str, Meta(description="URI of the kind of problem.")]
-    title: Annotated[str, Meta(description="The status in words.")]
-    status: Annotated[int, Meta(ge=400, le=599)]
-    detail: Annotated[str, Meta(description="What happened, and what would be right.")]
-    instance: Annotated[str, Meta(description="The path asked for; of an internal error its id, which is in the log, too.")]
-    code: str
-    errors: Annotated[tuple[FieldError, ...], Meta(description="Each thing that was wrong, where that is known.")] = ()
+    type: Annotated[str, Meta(description="URI of the problem type.", examples=["urn:barstorm:problem:not_found"])]
+    title: Annotated[str, Meta(description="HTTP status phrase.", examples=["Not Found"])]
+    status: Annotated[int, Meta(ge=400, le=599, description="HTTP status code.")]
+    detail: Annotated[str, Meta(description="What went wrong and, where possible, how to fix it.")]
+    instance: Annotated[str, Meta(description="Path of the request; for an internal error a URN that also appears in the server's log.")]
+    code: Annotated[str, Meta(description="Stable, machine-readable name of the problem.", examples=["not_found"])]
+    errors: Annotated[tuple[FieldError, ...], Meta(description="Errors that belong to a field or parameter.")] = ()
 
 
 class ProblemError(Exception):
-    """Raised by the API's own code to answer with a problem."""
+    """An error of the HTTP layer itself."""
 
     def __init__(
-        self, status: int, detail: str, *, code: str = "", faults: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
+        self, status: int, detail: str, *, code: str = "", errors: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.code = code or _CODES[status]
-        self.faults = faults
+        self.errors = errors
         self.headers = headers
 
 
-def too_large(most_bytes: int) -> ProblemError:
-    return ProblemError(413, f"the body is larger than {most_bytes:,} bytes, the most that is taken here")
+def too_large(max_bytes: int) -> ProblemError:
+    return ProblemError(413, f"the body exceeds the limit of {max_bytes:,} bytes")
 
 
 def invalid_body(error: Exception) -> ProblemError:
-    """The problem of a body that msgspec refused; the path that msgspec writes at the end of its message becomes a field."""
+    """The problem of a body that msgspec rejected; the path at the end of its message becomes `errors[0].path`."""
     if isinstance(error, RecursionError):
         return ProblemError(400, "the body is nested too deeply", code="invalid_json")
     if isinstance(error, UnicodeDecodeError):
         return ProblemError(400, "the body is not UTF-8", code="invalid_json")
     if not isinstance(error, msgspec.ValidationError):
-        return ProblemError(400, f"the body is no valid JSON: {error}", code="invalid_json")
+        return ProblemError(400, f"the body is not valid JSON: {error}", code="invalid_json")
     text = str(error)
-    at = _AT_PATH.search(text)
-    path = at["path"] if at else "$"
+    found = _PATH_SUFFIX.search(text)
+    path = found["path"] if found else "$"
     cause = error.__cause__
     if isinstance(cause, BarstormError):
         where = f"{path}.{cause.where.split(',')[0]}" if cause.where else path
-        fault = FieldError(path=where, message=cause.message, code=cause.code, hint=cause.hint)
-        return ProblemError(400, f"{path}: {cause}", code=cause.code, faults=(fault,))
-    message = _AT_PATH.sub("", text)
-    return ProblemError(400, f"{path}: {message}", faults=(FieldError(path=path, message=message),))
+        field_error = FieldError(path=where, message=cause.message, code=cause.code, hint=cause.hint)
+        return ProblemError(400, f"{path}: {cause}", code=cause.code, errors=(field_error,))
+    message = _PATH_SUFFIX.sub("", text)
+    return ProblemError(400, f"{path}: {message}", errors=(FieldError(path=path, message=message),))
 
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """The answer to a request that ended in `error`; what isn't the client's doing is logged and not told."""
-    known = _translate(request, error)
+    """The response for an error. An unexpected error is logged; the response only gives its id in the log."""
+    problem_error = _translate(request, error)
     instance = quote(request.scope["path"])[:MAX_DETAIL]
-    if known is None:
+    if problem_error is None:
         instance = uuid4().urn
         _log.error("request failed", method=request.method, path=request.scope["path"], instance=instance, exc_info=error)
-        known = ProblemError(500, f"the server failed; its log tells more under {instance}")
-    problem = _problem(known, instance)
-    return Response(problem, status_code=known.status, media_type=MEDIA_TYPE, headers=known.headers)
+        problem_error = ProblemError(500, f"internal error; the server's log has the details under {instance}")
+    problem = _problem(problem_error, instance)
+    return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem_error.headers)
 
 
-def problem_answers(*statuses: int) -> dict[int, ResponseSpec]:
-    """Which problems, besides a wrong request, an operation may answer with, for its OpenAPI description."""
+def problem_responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """The problem responses of an operation, 400 and `statuses`, for the OpenAPI document."""
     return {
         status: ResponseSpec(
             Problem,
-            description=_ANSWERS[status],
+            description=_DESCRIPTIONS[status],
             media_type=MEDIA_TYPE,
             generate_examples=False,
-            examples=[Example(summary=_CODES[status], value=_problem(ProblemError(status, _ANSWERS[status]), "/api/v1/..."))],
+            examples=[Example(summary=_CODES[status], value=_problem(ProblemError(status, _DESCRIPTIONS[status]), "/api/v1/..."))],
         )
         for status in (400, *statuses)
     }
@@ -135,7 +137,7 @@ def _problem(error: ProblemError, instance: str) -> Problem:
         detail=_shortened(error.detail),
         instance=instance,
         code=error.code,
-        errors=error.faults,
+        errors=error.errors,
     )
 
 
@@ -143,18 +145,18 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, workers.NotFound):
-        return _told(404, error)
+        return _from_known_error(404, error)
     if isinstance(error, workers.Conflict):
-        return _told(409, error)
+        return _from_known_error(409, error)
     if isinstance(error, workers.Invalid | BarstormError):
-        return _told(400, error)
+        return _from_known_error(400, error)
     if isinstance(error, workers.Unavailable):
-        return _told(503, error)
+        return _from_known_error(503, error)
     if isinstance(error, ValidationException):
-        faults = tuple(_fault(request, extra) for extra in error.extra or () if isinstance(extra, dict))
-        return ProblemError(400, "; ".join(f"{fault.path}: {fault.message}" for fault in faults) or error.detail, faults=faults)
+        errors = tuple(_field_error(request, extra) for extra in error.extra or () if isinstance(extra, dict))
+        return ProblemError(400, "; ".join(f"{item.path}: {item.message}" for item in errors) or error.detail, errors=errors)
     if isinstance(error, InternalServerException) and error.detail == "client disconnected prematurely":
-        return ProblemError(400, "the request ended early")
+        return ProblemError(400, "the connection closed before the end of the request")
     if isinstance(error, RequestEntityTooLarge):
         return too_large(request.route_handler.resolve_request_max_body_size() or 0)
     if isinstance(error, HTTPException) and error.status_code < 500:
@@ -163,19 +165,19 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
     return None
 
 
-def _told(status: int, error: BarstormError | workers.WorkersError) -> ProblemError:
-    faults = (FieldError(path=error.where, message=error.message, code=error.code, hint=error.hint),) if error.where else ()
-    return ProblemError(status, str(error), code=error.code, faults=faults)
+def _from_known_error(status: int, error: BarstormError | workers.WorkersError) -> ProblemError:
+    errors = (FieldError(path=error.where, message=error.message, code=error.code, hint=error.hint),) if error.where else ()
+    return ProblemError(status, str(error), code=error.code, errors=errors)
 
 
-def _fault(request: Request[Any, Any, Any], extra: dict[str, Any]) -> FieldError:
+def _field_error(request: Request[Any, Any, Any], extra: dict[str, Any]) -> FieldError:
     key, source = str(extra.get("key", "")), extra.get("source")
     if source == "body":
         return FieldError(path="$", message="the body is empty", hint="send a JSON object")
     field = request.route_handler.parsed_fn_signature.parameters.get(key)
     parameter = field.kwarg_definition if field else None
     path = f"{parameter.param_type.value}.{parameter.name or key}" if isinstance(parameter, ParameterKwarg) else key
-    return FieldError(path=path, message=_AT_PATH.sub("", str(extra.get("message", ""))))
+    return FieldError(path=path, message=_PATH_SUFFIX.sub("", str(extra.get("message", ""))))
 
 
 def _shortened(text: str) -> str:
@@ -183,18 +185,18 @@ def _shortened(text: str) -> str:
 
 
 _DETAILS = {
-    404: "there is nothing at this address; /schema shows what there is",
-    405: "this address doesn't know the method; the header Allow names those it knows",
+    404: "no such path; see /schema for all operations",
+    405: "this path doesn't support the method; the `Allow` header lists those it supports",
 }
-_ANSWERS = {
-    400: "The request is wrong: `errors` tells where and what would be right.",
-    404: "There is no such thing.",
-    408: "The body came too slowly.",
-    409: "It clashes with what is there.",
-    412: "It was changed since you read it: `If-Match` names another version.",
-    413: "The body is too large.",
-    415: "The content type is not one of those taken.",
-    503: "A part of the service is down: `detail` names it.",
+_DESCRIPTIONS = {
+    400: "Invalid request: `errors` lists what is wrong and where.",
+    404: "Not found.",
+    408: "The request body arrived too slowly.",
+    409: "Conflict with the current state; `code` says which.",
+    412: "Changed since it was read: `If-Match` doesn't match the current entity tag.",
+    413: "The request body is too large.",
+    415: "Unsupported content type; the `Accept` header lists the supported ones.",
+    503: "A service that is needed, such as the database, is unavailable; `detail` names it.",
 }
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {Exception: problem_response, HTTPException: problem_response}

@@ -1,4 +1,4 @@
-"""The figures of the queue in the form that Prometheus reads."""
+"""Queue metrics in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -14,37 +14,34 @@ from workers import QueueMetrics
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def wanted(accept: str) -> bool:
-    """Whether a client asks for text and not for JSON."""
+def accepts_text(accept: str) -> bool:
+    """Whether an `Accept` header names a text format and not JSON."""
     return "json" not in accept and ("text/plain" in accept or "openmetrics" in accept)
 
 
 def exposition(metrics: QueueMetrics) -> bytes:
     registry = CollectorRegistry()
-    registry.register(_Queue(metrics))
+    registry.register(_QueueCollector(metrics))
     return generate_latest(registry)
 
 
-class _Queue(Collector):
+class _QueueCollector(Collector):
     def __init__(self, metrics: QueueMetrics) -> None:
         self._metrics = metrics
 
     def collect(self) -> Iterable[Metric]:
-        figures = self._metrics
-        yield from _labelled(
-            "barstorm_queue_jobs",
-            "Jobs in the queue.",
-            "state",
-            {"ready": figures.ready, "delayed": figures.delayed, "running": figures.running, "outbox": figures.outbox},
-        )
-        yield GaugeMetricFamily("barstorm_queue_paused", "1 while workers claim nothing.", value=int(figures.paused))
-        yield GaugeMetricFamily("barstorm_queue_oldest_ready_seconds", "Age of the oldest ready job.", value=figures.oldest_ready_s or 0.0)
-        yield from _labelled("barstorm_runs", "Runs in each state.", "state", figures.runs)
-        yield from _labelled("barstorm_worker_done", "Jobs a worker has ended.", "worker", {at.id: at.done for at in figures.workers})
-        yield from _labelled("barstorm_worker_failed", "Those that failed.", "worker", {at.id: at.failed for at in figures.workers})
-        yield from _labelled(
-            "barstorm_worker_memory_bytes", "Memory it holds.", "worker", {at.id: at.memory_mb * 1e6 for at in figures.workers}
-        )
+        metrics = self._metrics
+        jobs = {"ready": metrics.ready, "delayed": metrics.delayed, "running": metrics.running, "outbox": metrics.outbox}
+        done = {worker.id: worker.done for worker in metrics.workers}
+        failed = {worker.id: worker.failed for worker in metrics.workers}
+        memory = {worker.id: worker.memory_mb * 1e6 for worker in metrics.workers}
+        yield from _labelled("barstorm_queue_jobs", "Jobs in the queue.", "state", jobs)
+        yield GaugeMetricFamily("barstorm_queue_paused", "1 if the queue is paused, else 0.", value=int(metrics.paused))
+        yield GaugeMetricFamily("barstorm_queue_oldest_ready_seconds", "Age of the oldest ready job.", value=metrics.oldest_ready_s or 0.0)
+        yield from _labelled("barstorm_runs", "Runs by state.", "state", metrics.runs)
+        yield from _labelled("barstorm_worker_done", "Jobs that the worker has finished.", "worker", done)
+        yield from _labelled("barstorm_worker_failed", "Jobs that failed on the worker.", "worker", failed)
+        yield from _labelled("barstorm_worker_memory_bytes", "Resident memory of the worker.", "worker", memory)
 
 
 def _labelled(name: str, text: str, label: str, values: Mapping[Any, float]) -> Iterator[Metric]:

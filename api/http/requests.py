@@ -1,4 +1,4 @@
-"""Request bodies: JSON checked strictly against the declared type, streams that may not stall."""
+"""Request bodies: JSON decoded strictly into the declared type, and a time limit for stalled streams."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ STALL_S = 30.0
 
 
 class ApiRequest(Request[Any, Any, State]):
-    """A request whose JSON body becomes the handler's declared struct in one strict step.
+    """A request whose JSON body is decoded strictly into the handler's declared type.
 
-    Litestar itself decodes to plain objects and then converts those leniently: `"2"` would pass for a number.
+    Litestar's own decoding is lenient: it accepts `"2"` for a number.
     """
 
     async def json(self) -> Any:
         content_type = self.content_type[0]
         if content_type != "application/json":
-            given = f"not {content_type}" if content_type else "but the header is missing"
-            raise ProblemError(415, f"the content type must be application/json, {given}", headers={"accept": "application/json"})
+            received = f"not {content_type}" if content_type else "but the Content-Type header is missing"
+            raise ProblemError(415, f"the content type must be application/json, {received}", headers={"accept": "application/json"})
         body = await self.body()
         if not body:
             raise ProblemError(400, "the body is empty; send a JSON object", code="invalid_json")
@@ -45,5 +45,7 @@ class ApiRequest(Request[Any, Any, State]):
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise ProblemError(408, f"no part of the body came for {STALL_S:g} s", headers={"connection": "close"}) from None
+                raise ProblemError(
+                    408, f"no data received for {STALL_S:g} s; the rest of the body is missing", headers={"connection": "close"}
+                ) from None
             yield chunk

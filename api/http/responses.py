@@ -1,4 +1,4 @@
-"""What answers have in common: pages, `Location`, and entity tags, so that a client that polls need not read the same twice."""
+"""Responses that several operations share: pages, `Location` headers, and entity tags for clients that poll."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from litestar.params import QueryParameter
 
 T = TypeVar("T")
 
-Limit = Annotated[int, QueryParameter(ge=1, le=1_000, description="At most so many items.")]
-Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="How many items to pass over.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=1_000, description="Maximum number of items.")]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1, description="Number of items to skip.")]
+Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the previous page; omit it for the first page.")]
 
 
-def answer(request: Request[Any, Any, Any], value: T) -> Response[T]:
-    """200 with `value` and its entity tag, or 304 when the client says that it has just that."""
+def conditional(request: Request[Any, Any, Any], value: T) -> Response[T]:
+    """200 with `value` and its entity tag, or 304 if `If-None-Match` lists that tag."""
     body = msgspec.json.encode(value)
-    tag = _tag(body)
+    tag = _entity_tag(body)
     headers = {"etag": tag, "cache-control": "no-cache"}
-    if _names(request.headers.get("if-none-match", ""), tag):
+    if _lists(request.headers.get("if-none-match", ""), tag):
         return Response(cast(T, None), status_code=304, headers=headers)
     return Response(cast(T, body), media_type=MediaType.JSON, headers=headers)
 
@@ -31,25 +32,29 @@ def created(location: str, value: T) -> Response[T]:
     return Response(value, status_code=201, headers={"location": location})
 
 
-def matches(header: str, value: object) -> bool:
-    """Whether an `If-Match` header names the tag that `answer` would give."""
-    return _names(header, _tag(msgspec.json.encode(value)))
+def accepted(location: str, value: T) -> Response[T]:
+    return Response(value, status_code=202, headers={"location": location})
+
+
+def matches(if_match: str, value: object) -> bool:
+    """Whether an `If-Match` header lists the entity tag that `conditional` gives `value`."""
+    return _lists(if_match, _entity_tag(msgspec.json.encode(value)))
 
 
 def location_header() -> ResponseHeader:
-    """The `Location` of an operation, for its OpenAPI description."""
-    return ResponseHeader(name="Location", value="", description="Where it is now.", documentation_only=True)
+    """The `Location` header of an operation, for the OpenAPI document."""
+    return ResponseHeader(name="Location", value="", description="Path of the new resource.", documentation_only=True)
 
 
 def not_modified() -> dict[int, ResponseSpec]:
-    """The 304 of an operation that uses `answer`, for its OpenAPI description."""
-    return {304: ResponseSpec(None, description="You have it already.", generate_examples=False)}
+    """The 304 response of an operation that uses `conditional`, for the OpenAPI document."""
+    return {304: ResponseSpec(None, description="Not modified: `If-None-Match` lists the current entity tag.", generate_examples=False)}
 
 
-def _tag(body: bytes) -> str:
+def _entity_tag(body: bytes) -> str:
     return f'"{blake2b(body, digest_size=16).hexdigest()}"'
 
 
-def _names(header: str, tag: str) -> bool:
-    # A proxy that compresses weakens the tag.
+def _lists(header: str, tag: str) -> bool:
+    # A proxy that compresses the body weakens the tag.
     return header.strip() == "*" or tag in (part.strip().removeprefix("W/") for part in header.split(","))

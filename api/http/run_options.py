@@ -1,4 +1,4 @@
-"""How a run is queued: headers and parameters that every submitting operation takes."""
+"""How a run is queued: headers and parameters of every operation that submits one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from workers import Priority, RunOptions
 
-PRIORITIES = "|".join(Priority)
-Key = Annotated[
+IdempotencyKey = Annotated[
     str,
     HeaderParameter(
         name="Idempotency-Key",
         max_length=200,
-        description="Any text of your own; the same request under the same key is accepted once, another one is refused (409). Known for a day.",
+        description="Unique text chosen by the client. A request that repeats an earlier one with the same key within a day starts nothing "
+        "new and returns the earlier run; a different request with that key is refused (409).",
     ),
 ]
 Owner = Annotated[
-    str, HeaderParameter(name="Barstorm-Owner", max_length=120, description="Whose it is: owners take turns, and each may have a limit.")
+    str,
+    HeaderParameter(
+        name="Barstorm-Owner",
+        max_length=120,
+        description="Name of the owner. Owners share the workers in turn, and the server may limit how many jobs an owner runs at a time.",
+    ),
 ]
-Urgency = Annotated[
-    str, QueryParameter(pattern=rf"^({PRIORITIES})(?!\n)$", description=f"{PRIORITIES}; what waits long goes before what is more urgent.")
+RunPriority = Annotated[
+    Priority, QueryParameter(description="Jobs of higher priority start first. Waiting raises a job's rank, so that every job starts.")
 ]
-RunAt = Annotated[int | None, QueryParameter(ge=0, le=2**53, description="Not before this time, UTC epoch milliseconds.")]
+RunAt = Annotated[int | None, QueryParameter(ge=0, le=2**53, description="Earliest start, UTC epoch milliseconds; default: now.")]
 
 
 def provide_run_options(
-    idempotency_key: Key = "", owner: Owner = "", priority: Urgency = Priority.NORMAL.value, run_at: RunAt = None
+    idempotency_key: IdempotencyKey = "", owner: Owner = "", priority: RunPriority = Priority.NORMAL, run_at: RunAt = None
 ) -> RunOptions:
-    return RunOptions(owner=owner, priority=Priority(priority), run_at=run_at, key=idempotency_key)
+    return RunOptions(owner=owner, priority=priority, run_at=run_at, key=idempotency_key)

@@ -11,20 +11,21 @@ from litestar.response import Stream
 
 from workers import RunUpdate
 
+MEDIA_TYPE = "text/event-stream"
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-def event_stream(told: AsyncIterator[RunUpdate]) -> Response[Any]:
-    """`progress` events, then `end` with the run; comments between them keep the connection alive."""
-    return Stream(_lines(told), media_type="text/event-stream", headers=HEADERS)
+def event_stream(updates: AsyncIterator[RunUpdate]) -> Response[Any]:
+    """`progress` events, then `end` with the run; comments in between keep the connection alive."""
+    return Stream(_encode(updates), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
-async def _lines(told: AsyncIterator[RunUpdate]) -> AsyncIterator[bytes]:
+async def _encode(updates: AsyncIterator[RunUpdate]) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
-    async for item in told:
-        news = item.run or item.event
-        if news is None:
+    async for update in updates:
+        data = update.run or update.event
+        if data is None:
             yield b": waiting\n\n"
         else:
-            kind = b"end" if item.run else b"progress"
-            yield b"id: %b\nevent: %b\ndata: %b\n\n" % ((item.place or "").encode(), kind, msgspec.json.encode(news))
+            event = b"end" if update.run else b"progress"
+            yield b"id: %b\nevent: %b\ndata: %b\n\n" % ((update.place or "").encode(), event, msgspec.json.encode(data))

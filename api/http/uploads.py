@@ -1,4 +1,4 @@
-"""Uploaded files: streamed to a file without a name, which is gone when the request or the process is, however it ended."""
+"""Uploads, streamed to an unnamed temporary file that disappears with the request or the process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser  # t
 
 from api.http.problems import ProblemError, too_large
 
-FORM: Final = "multipart/form-data"
-RAW: Final = (
+MULTIPART: Final = "multipart/form-data"
+FILE_TYPES: Final = (
     "application/octet-stream",
     "text/csv",
     "application/x-ndjson",
@@ -25,16 +25,15 @@ MAX_PARTS: Final = 20
 
 
 @asynccontextmanager
-async def received(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIterator[BinaryIO]:
-    """The file that is the request's body, of at most so many bytes, or the first file of its form."""
+async def uploaded_file(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[BinaryIO]:
+    """The request's body, or the first file of a multipart form, as a temporary file."""
     content_type = request.content_type[0]
-    if content_type not in (FORM, *RAW):
-        given = f"not {content_type}" if content_type else "but the header is missing"
-        raise ProblemError(
-            415, f"the content type must be {FORM} or one of {', '.join(RAW)}, {given}", headers={"accept": ", ".join((FORM, *RAW))}
-        )
-    chunks = _bounded(request, most_bytes)
-    if content_type == FORM:
+    if content_type not in (MULTIPART, *FILE_TYPES):
+        received = f"not {content_type}" if content_type else "but the Content-Type header is missing"
+        supported = ", ".join((MULTIPART, *FILE_TYPES))
+        raise ProblemError(415, f"the content type must be one of {supported}, {received}", headers={"accept": supported})
+    chunks = _limited(request, max_bytes)
+    if content_type == MULTIPART:
         chunks = _form_file(chunks, request.content_type[1].get("boundary", ""))
     with TemporaryFile() as file:
         async with aclosing(chunks):
@@ -42,36 +41,36 @@ async def received(request: Request[Any, Any, Any], most_bytes: int) -> AsyncIte
                 file.write(chunk)
         if not file.tell():
             raise ProblemError(
-                400, "there is no file in the body, or it is empty; send a CSV, JSON lines, Parquet or Arrow file", code="empty_file"
+                400, "the body has no file, or the file is empty; send a CSV, JSON lines, Parquet or Arrow file", code="empty_file"
             )
         file.seek(0)
         yield file
 
 
-async def _bounded(request: Request[Any, Any, Any], most_bytes: int) -> AsyncGenerator[bytes, None]:
-    if (request.content_length or 0) > most_bytes:
-        raise too_large(most_bytes)
+async def _limited(request: Request[Any, Any, Any], max_bytes: int) -> AsyncGenerator[bytes, None]:
+    if (request.content_length or 0) > max_bytes:
+        raise too_large(max_bytes)
     total = 0
     async with aclosing(request.stream()) as chunks:
         async for chunk in chunks:
             total += len(chunk)
-            if total > most_bytes:
-                raise too_large(most_bytes)
+            if total > max_bytes:
+                raise too_large(max_bytes)
             yield chunk
 
 
 async def _form_file(chunks: AsyncGenerator[bytes, None], boundary: str) -> AsyncGenerator[bytes, None]:
-    # Litestar's own forms keep text fields of any size in memory.
-    wanted = found = False
+    # Litestar's own form parser holds text fields of any size in memory.
+    in_file = found = False
     try:
         with PushMultipartParser(boundary, max_segment_count=MAX_PARTS) as parser:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     for event in parser.parse(chunk):
                         if isinstance(event, MultipartSegment):
-                            wanted = bool(event.filename) and not found
-                            found = found or wanted
-                        elif event and wanted:
+                            in_file = bool(event.filename) and not found
+                            found = found or in_file
+                        elif event and in_file:
                             yield bytes(event)
     except MultipartError as error:
-        raise ProblemError(400, f"the form is damaged: {error}", code="invalid_form") from error
+        raise ProblemError(400, f"malformed multipart form: {error}", code="invalid_form") from error

@@ -1,4 +1,4 @@
-"""Backtests: ask for one, follow it, fetch what it found."""
+"""Backtests: submit, follow, cancel, and read results."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
+from litestar.params import BodyKwarg, HeaderParameter, PathParameter, QueryParameter
 
-from api.http.openapi import CROSS, described
-from api.http.problems import problem_answers
-from api.http.responses import Limit, Offset, answer, location_header, not_modified
-from api.http.sse import event_stream
-from workers import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, RunState, Service, TradePage
+from api.http import sse
+from api.http.openapi import SMA_CROSS, described
+from api.http.problems import problem_responses
+from api.http.responses import Cursor, Limit, Offset, accepted, conditional, location_header, not_modified
+from workers import Attempt, BacktestRequest, CreateAndRunRequest, EquityCurve, Run, RunOptions, RunPage, RunState, Service, TradePage
 from workers.runs.follow import END
 
-STATES = "|".join(RunState)
-Cursor = Annotated[str, QueryParameter(max_length=200, description="`next_cursor` of the page before.")]
-InState = Annotated[str, QueryParameter(name="state", pattern=rf"^({STATES}|)(?!\n)$", description=f"Only runs in this state: {STATES}.")]
-EXAMPLE = {
-    "dataset": "btcusdt-1h",
-    "strategy": CROSS,
-    "execution": {"commission": 0.0006, "stop_loss": 0.02},
-}
-MARKET = {
+RunId = Annotated[str, PathParameter(description="Id of the backtest.")]
+StateFilter = Annotated[RunState | None, QueryParameter(name="state", description="Only backtests in this state.")]
+LastEventId = Annotated[
+    str, HeaderParameter(name="Last-Event-ID", max_length=60, description="Id of the last event received; the stream continues after it.")
+]
+ON_DATASET = {"dataset": "btcusdt-1h", "strategy": SMA_CROSS, "execution": {"commission": 0.0006, "stop_loss": 0.02}}
+ON_MARKET = {
     "symbol": "BTC/USDT",
     "timeframe": "1h",
     "exchange": "bybit",
     "start": 1704067200000,
     "end": 1735689600000,
-    "strategy": CROSS,
+    "strategy": SMA_CROSS,
 }
+CREATE_AND_RUN = {"name": "sma-cross", "strategy": SMA_CROSS, "dataset": "btcusdt-1h"}
 
 
 class AttemptList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every start of a run by a worker, in order."""
+    """The attempts of a run, in order."""
 
     items: tuple[Attempt, ...]
 
 
-def accepted(run: Run) -> Response[Run]:
-    return Response(run, status_code=202, headers={"location": f"/api/v1/backtests/{run.id}"})
+class RerunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The backtest to run again."""
+
+    backtest: Annotated[str, msgspec.Meta(min_length=1, max_length=120, description="Id of a backtest.")]
 
 
 class Backtests(Controller):
@@ -53,97 +54,111 @@ class Backtests(Controller):
     @post(
         "/",
         status_code=202,
-        **described("backtests.submit", "Poll the address in `Location` for the result, or stream its `events`."),
+        **described("backtests.submit", "Poll the path in `Location` for the result, or stream its `/events`."),
         response_headers=[location_header()],
-        responses=problem_answers(404, 408, 409, 413, 415, 503),
+        responses=problem_responses(404, 408, 409, 413, 415, 503),
     )
-    async def create_backtest(
+    async def submit_backtest(
         self,
         service: NamedDependency[Service],
         options: NamedDependency[RunOptions],
-        data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=EXAMPLE), Example(value=MARKET)])],
+        data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=ON_DATASET), Example(value=ON_MARKET)])],
     ) -> Response[Run]:
-        return accepted(await service.backtests.submit(data, options))
+        return _accepted(await service.backtests.submit(data, options))
 
-    @get("/", **described("backtests.list"), responses=problem_answers(503))
+    @get("/", **described("backtests.list"), responses=problem_responses(503))
     async def list_backtests(
-        self, service: NamedDependency[Service], in_state: InState = "", limit: Limit = 50, cursor: Cursor = ""
+        self, service: NamedDependency[Service], state_filter: StateFilter = None, limit: Limit = 50, cursor: Cursor = ""
     ) -> RunPage:
-        return await service.backtests.list(state=RunState(in_state) if in_state else None, limit=limit, cursor=cursor or None)
+        return await service.backtests.list(state=state_filter, limit=limit, cursor=cursor or None)
 
     @get(
         "/{run_id:str}",
-        **described("backtests.get", "Send the entity tag back as `If-None-Match`: 304 while nothing has changed."),
-        responses=not_modified() | problem_answers(404, 503),
+        **described("backtests.get", "To poll, send the entity tag as `If-None-Match`: the response is 304 until the run changes."),
+        responses=not_modified() | problem_responses(404, 503),
     )
-    async def get_backtest(
-        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: FromPath[str]
-    ) -> Response[Run]:
-        return answer(request, await service.backtests.get(run_id))
+    async def get_backtest(self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId) -> Response[Run]:
+        return conditional(request, await service.backtests.get(run_id))
 
-    @post(
-        "/{run_id:str}/cancel",
-        status_code=202,
-        **described("backtests.cancel", "A finished run is a 409."),
-        responses=problem_answers(404, 409, 503),
-    )
-    async def cancel_backtest(self, service: NamedDependency[Service], run_id: FromPath[str]) -> Run:
+    @post("/{run_id:str}/cancel", status_code=202, **described("backtests.cancel"), responses=problem_responses(404, 409, 503))
+    async def cancel_backtest(self, service: NamedDependency[Service], run_id: RunId) -> Run:
         return await service.backtests.cancel(run_id)
 
-    @get("/{run_id:str}/attempts", **described("backtests.list_attempts"), responses=not_modified() | problem_answers(404, 503))
-    async def get_attempts(
-        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: FromPath[str]
+    @get("/{run_id:str}/attempts", **described("backtests.list_attempts"), responses=not_modified() | problem_responses(404, 503))
+    async def list_backtest_attempts(
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId
     ) -> Response[AttemptList]:
-        return answer(request, AttemptList(items=await service.backtests.list_attempts(run_id)))
+        return conditional(request, AttemptList(items=await service.backtests.list_attempts(run_id)))
 
     @get(
         "/{run_id:str}/events",
-        **described("backtests.follow", "The events are server-sent events."),
-        media_type="text/event-stream",
+        **described("backtests.follow", "The response is a stream of server-sent events."),
+        media_type=sse.MEDIA_TYPE,
         response_headers=[],
         responses={
-            200: ResponseSpec(str, description="Server-sent events.", media_type="text/event-stream", generate_examples=False),
-            204: ResponseSpec(None, description="You have heard the end.", generate_examples=False),
+            200: ResponseSpec(str, description="Stream of server-sent events.", media_type=sse.MEDIA_TYPE, generate_examples=False),
+            204: ResponseSpec(None, description="The last event received was `end`.", generate_examples=False),
         }
-        | problem_answers(404, 503),
+        | problem_responses(404, 503),
     )
-    async def get_events(
-        self,
-        service: NamedDependency[Service],
-        run_id: FromPath[str],
-        last_event_id: Annotated[
-            str, HeaderParameter(name="Last-Event-ID", max_length=60, description="Id of the last event you had: goes on after it.")
-        ] = "",
+    async def stream_backtest_events(
+        self, service: NamedDependency[Service], run_id: RunId, last_event_id: LastEventId = ""
     ) -> Response[Any]:
         if last_event_id == END:
             return Response(None, status_code=204)
-        return event_stream(await service.backtests.follow(run_id, after=last_event_id))
+        return sse.event_stream(await service.backtests.follow(run_id, after=last_event_id))
 
-    @get(
-        "/{run_id:str}/trades",
-        **described("backtests.get_trades"),
-        responses=not_modified() | problem_answers(404, 409, 503),
-    )
-    async def get_trades(
-        self,
-        request: Request[Any, Any, Any],
-        service: NamedDependency[Service],
-        run_id: FromPath[str],
-        offset: Offset = 0,
-        limit: Limit = 100,
+    @get("/{run_id:str}/trades", **described("backtests.get_trades"), responses=not_modified() | problem_responses(404, 409, 503))
+    async def get_backtest_trades(
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId, offset: Offset = 0, limit: Limit = 100
     ) -> Response[TradePage]:
-        return answer(request, await service.backtests.get_trades(run_id, offset=offset, limit=limit))
+        return conditional(request, await service.backtests.get_trades(run_id, offset=offset, limit=limit))
 
-    @get(
-        "/{run_id:str}/equity",
-        **described("backtests.get_equity"),
-        responses=not_modified() | problem_answers(404, 409, 503),
-    )
-    async def get_equity(
+    @get("/{run_id:str}/equity", **described("backtests.get_equity"), responses=not_modified() | problem_responses(404, 409, 503))
+    async def get_backtest_equity(
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
-        run_id: FromPath[str],
-        points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="At most so many, evenly taken.")] = 1_000_000,
+        run_id: RunId,
+        points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="Maximum number of points.")] = 1_000_000,
     ) -> Response[EquityCurve]:
-        return answer(request, await service.backtests.get_equity(run_id, points=points))
+        return conditional(request, await service.backtests.get_equity(run_id, points=points))
+
+
+class BacktestJobs(Controller):
+    path = "/queue/backtest"
+    tags = ("backtests",)
+
+    @post(
+        "/run",
+        status_code=202,
+        **described("backtests.rerun"),
+        response_headers=[location_header()],
+        responses=problem_responses(404, 408, 409, 413, 415, 503),
+    )
+    async def rerun_backtest(
+        self,
+        service: NamedDependency[Service],
+        options: NamedDependency[RunOptions],
+        data: Annotated[RerunRequest, BodyKwarg(examples=[Example(value={"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"})])],
+    ) -> Response[Run]:
+        return _accepted(await service.backtests.rerun(data.backtest, options))
+
+    @post(
+        "/create-and-run",
+        status_code=202,
+        **described("backtests.create_and_run"),
+        response_headers=[location_header()],
+        responses=problem_responses(404, 408, 409, 413, 415, 503),
+    )
+    async def create_and_run(
+        self,
+        service: NamedDependency[Service],
+        options: NamedDependency[RunOptions],
+        data: Annotated[CreateAndRunRequest, BodyKwarg(examples=[Example(value=CREATE_AND_RUN)])],
+    ) -> Response[Run]:
+        return _accepted(await service.backtests.create_and_run(data, options))
+
+
+def _accepted(run: Run) -> Response[Run]:
+    return accepted(f"/api/v1/backtests/{run.id}", run)

@@ -1,4 +1,4 @@
-"""Datasets: upload market data, see what is there."""
+"""Datasets: upload, append, read, export and delete market data."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Annotated, Any, BinaryIO
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, QueryParameter
+from litestar.params import PathParameter, QueryParameter
 from litestar.response import Stream
 
 from api.http.openapi import UploadOperation, described
-from api.http.problems import problem_answers
-from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
+from api.http.problems import problem_responses
+from api.http.responses import Limit, Offset, conditional, created, location_header, not_modified
 from api.http.run_options import Owner
-from api.http.uploads import received
+from api.http.uploads import uploaded_file
 from python_core.files.cleaning import Policy
 from python_core.files.report import ImportReport
 from workers import BarsPage, Dataset, DatasetPage, ImportOptions, Service, instrument
@@ -25,17 +25,28 @@ from workers.data.export import MOST_POINTS, Format
 from workers.data.parts import Series
 from workers.model.selection import MarketKind
 
-Policy_ = Annotated[
+DatasetReference = Annotated[
+    str,
+    PathParameter(description="Id or name of the dataset, in its newest version; `@` and a number select an older one: `btcusdt-1h@3`."),
+]
+RowPolicy = Annotated[
     Policy,
     QueryParameter(
-        description="`reject` refuses a file with any fault; `drop` leaves out rows that are no valid bars and exact repeats; "
-        "`repair` sorts, and lets the last of several rows of one time win."
+        description="What to do about faulty rows. `reject`: refuse the file. `drop`: skip invalid bars and exact duplicates. "
+        "`repair`: sort the rows by time and keep the last of several with the same time."
     ),
 ]
-Start = Annotated[int | None, QueryParameter(description="From this open time on, epoch milliseconds.")]
-End = Annotated[int | None, QueryParameter(description="Up to but without this open time, epoch milliseconds.")]
-Resampled = Annotated[str, QueryParameter(max_length=20, description="A longer timeframe to resample to; left out: as they are.")]
-Header = Annotated[bool, QueryParameter(description="False for CSV without a line of names: time, open, high, low, close, volume.")]
+Start = Annotated[int | None, QueryParameter(description="Only bars that open at or after this time, UTC epoch milliseconds.")]
+End = Annotated[int | None, QueryParameter(description="Only bars that open before this time, UTC epoch milliseconds.")]
+ResampleTo = Annotated[
+    str, QueryParameter(max_length=20, description="Longer timeframe to resample the bars to, such as 4h; default: no resampling.")
+]
+Header = Annotated[
+    bool,
+    QueryParameter(
+        description="Whether the first line of a CSV file names the columns. Without names they must be time, open, high, low, close, volume."
+    ),
+]
 
 
 class Datasets(Controller):
@@ -48,104 +59,116 @@ class Datasets(Controller):
         operation_class=UploadOperation,
         request_max_body_size=None,
         response_headers=[location_header()],
-        responses=problem_answers(408, 409, 413, 415, 503),
+        responses=problem_responses(408, 409, 413, 415, 503),
     )
     async def create_dataset(
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
         name: Annotated[
-            str, QueryParameter(min_length=1, max_length=120, description="What to call it; must not be taken by other bars (409).")
+            str, QueryParameter(min_length=1, max_length=120, description="Name of the dataset; 409 if other bars already have it.")
         ],
-        symbol: Annotated[str, QueryParameter(max_length=60, description="The instrument, such as BTC/USDT.")] = "",
+        symbol: Annotated[str, QueryParameter(max_length=60, description="Symbol of the instrument, such as BTC/USDT.")] = "",
         exchange: Annotated[
             str,
             QueryParameter(
-                max_length=60, description="Where it is traded; of an equity, a code such as XNYS has gaps looked for in its sessions only."
+                max_length=60,
+                description="Exchange. For an equity, a market identifier code such as XNYS: gaps are then those within its trading sessions.",
             ),
         ] = "",
-        kind: Annotated[MarketKind, QueryParameter(description="What is traded.")] = "spot",
-        tick_size: Annotated[float | None, QueryParameter(description="Smallest step of its price.")] = None,
-        lot_size: Annotated[float | None, QueryParameter(description="Smallest step of a quantity.")] = None,
+        kind: Annotated[
+            MarketKind,
+            QueryParameter(
+                description="Kind of market; `linear` and `inverse` are perpetual futures settled in the quote or base currency."
+            ),
+        ] = "spot",
+        tick_size: Annotated[float | None, QueryParameter(description="Smallest price increment.")] = None,
+        lot_size: Annotated[float | None, QueryParameter(description="Smallest quantity increment.")] = None,
         timeframe: Annotated[
-            str, QueryParameter(max_length=20, description="Time between bars, such as 5m or 1h; left out: inferred.")
+            str, QueryParameter(max_length=20, description="Time between bars, such as 5m or 1h; default: inferred from the file.")
         ] = "",
-        policy: Policy_ = "reject",
+        policy: RowPolicy = "reject",
         header: Header = True,
         owner: Owner = "",
     ) -> Response[Dataset]:
-        about = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
+        traded = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
         options = ImportOptions(policy=policy, header=header, timeframe=timeframe or None)
-        async with received(request, request.app.state.max_upload_bytes) as file:
-            dataset = await service.datasets.create(name, file, instrument=about, options=options, owner=owner)
+        async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
+            dataset = await service.datasets.create(name, file, instrument=traded, options=options, owner=owner)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
 
     @post(
         "/{dataset:str}/append",
-        **described("datasets.append", "Rows that differ are a 409."),
+        **described("datasets.append"),
         operation_class=UploadOperation,
         status_code=200,
         request_max_body_size=None,
-        responses=problem_answers(404, 408, 409, 413, 415, 503),
+        responses=problem_responses(404, 408, 409, 413, 415, 503),
     )
     async def append_to_dataset(
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
-        dataset: FromPath[str],
+        dataset: DatasetReference,
         series: Annotated[
-            Series, QueryParameter(description="`bars`, `funding` (columns time, rate) or `mark` (time, low, high of the mark price).")
+            Series,
+            QueryParameter(
+                description="What the file holds: `bars`, `funding` (columns time, rate) or `mark` (mark prices: time, low, high)."
+            ),
         ] = "bars",
-        policy: Policy_ = "reject",
+        policy: RowPolicy = "reject",
         header: Header = True,
     ) -> Dataset:
-        async with received(request, request.app.state.max_upload_bytes) as file:
+        async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
             return await service.datasets.append(dataset, file, series=series, options=ImportOptions(policy=policy, header=header))
 
-    @get("/", **described("datasets.list"), responses=problem_answers(503))
+    @get("/", **described("datasets.list"), responses=problem_responses(503))
     async def list_datasets(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> DatasetPage:
         return await service.datasets.list(offset, limit)
 
-    @get("/{dataset:str}", **described("datasets.get"), responses=not_modified() | problem_answers(404, 503))
+    @get("/{dataset:str}", **described("datasets.get"), responses=not_modified() | problem_responses(404, 503))
     async def get_dataset(
-        self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: FromPath[str]
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: DatasetReference
     ) -> Response[Dataset]:
-        return answer(request, await service.datasets.get(dataset))
+        return conditional(request, await service.datasets.get(dataset))
 
-    @get("/{dataset:str}/versions", **described("datasets.list_versions"), responses=problem_answers(404, 503))
+    @get("/{dataset:str}/versions", **described("datasets.list_versions"), responses=problem_responses(404, 503))
     async def list_dataset_versions(
-        self, service: NamedDependency[Service], dataset: FromPath[str], offset: Offset = 0, limit: Limit = 100
+        self, service: NamedDependency[Service], dataset: DatasetReference, offset: Offset = 0, limit: Limit = 100
     ) -> DatasetPage:
         return await service.datasets.list_versions(dataset, offset, limit)
 
-    @get("/{dataset:str}/report", **described("datasets.get_report"), responses=not_modified() | problem_answers(404, 503))
-    async def get_import_report(
-        self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: FromPath[str]
+    @get("/{dataset:str}/report", **described("datasets.get_report"), responses=not_modified() | problem_responses(404, 503))
+    async def get_dataset_report(
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: DatasetReference
     ) -> Response[ImportReport]:
-        return answer(request, await service.datasets.get_report(dataset))
+        return conditional(request, await service.datasets.get_report(dataset))
 
-    @delete(
-        "/{dataset:str}", **described("datasets.delete", "A dataset that runs refer to is a 409."), responses=problem_answers(404, 409, 503)
-    )
-    async def delete_dataset(self, service: NamedDependency[Service], dataset: FromPath[str]) -> None:
+    @delete("/{dataset:str}", **described("datasets.delete"), responses=problem_responses(404, 409, 503))
+    async def delete_dataset(self, service: NamedDependency[Service], dataset: DatasetReference) -> None:
         await service.datasets.delete(dataset)
 
-    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_answers(404, 503))
-    async def list_bars(
+    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_responses(404, 503))
+    async def get_dataset_bars(
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
-        dataset: FromPath[str],
+        dataset: DatasetReference,
         start: Start = None,
         end: End = None,
-        timeframe: Resampled = "",
+        timeframe: ResampleTo = "",
         offset: Offset = 0,
-        limit: Annotated[int, QueryParameter(ge=1, le=MOST_POINTS, description="At most so many bars.")] = 1_000,
+        limit: Annotated[int, QueryParameter(ge=1, le=MOST_POINTS, description="Maximum number of bars.")] = 1_000,
         points: Annotated[
-            int | None, QueryParameter(ge=1, le=MOST_POINTS, description="All bars, thinned to at most so many, as for a chart.")
+            int | None,
+            QueryParameter(
+                ge=1,
+                le=MOST_POINTS,
+                description="Merge all selected bars into at most this many, for a chart; ignores `offset` and `limit`.",
+            ),
         ] = None,
     ) -> Response[BarsPage]:
-        return answer(
+        return conditional(
             request,
             await service.datasets.get_bars(
                 dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points
@@ -156,28 +179,28 @@ class Datasets(Controller):
         "/{dataset:str}/file",
         **described("datasets.export"),
         responses={200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream", generate_examples=False)}
-        | problem_answers(404, 503),
+        | problem_responses(404, 503),
     )
-    async def download_dataset(
+    async def export_dataset(
         self,
         service: NamedDependency[Service],
-        dataset: FromPath[str],
-        form: Annotated[Format, QueryParameter(name="format", description="What to write.")] = "parquet",
+        dataset: DatasetReference,
+        file_format: Annotated[Format, QueryParameter(name="format", description="File format.")] = "parquet",
         start: Start = None,
         end: End = None,
-        timeframe: Resampled = "",
+        timeframe: ResampleTo = "",
     ) -> Stream:
-        file = TemporaryFile()  # noqa: SIM115  # closed when it was sent
+        file = TemporaryFile()  # noqa: SIM115  # closed by `_chunks`
         try:
-            await service.datasets.export(dataset, file, form, start=start, end=end, timeframe=timeframe or None)
+            await service.datasets.export(dataset, file, file_format, start=start, end=end, timeframe=timeframe or None)
         except BaseException:
             file.close()
             raise
-        headers = {"content-disposition": f'attachment; filename="bars.{form}"'}
-        return Stream(_sent(file), media_type="application/octet-stream", headers=headers)
+        headers = {"content-disposition": f'attachment; filename="bars.{file_format}"'}
+        return Stream(_chunks(file), media_type="application/octet-stream", headers=headers)
 
 
-async def _sent(file: BinaryIO) -> AsyncIterator[bytes]:
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
     with file:
         while chunk := await asyncio.to_thread(file.read, 1 << 18):
             yield chunk

@@ -1,4 +1,4 @@
-"""Fetches and schedules: market data from exchanges, once or again and again."""
+"""Fetches and schedules: market data from exchanges, once or regularly."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg, FromPath
+from litestar.params import BodyKwarg, PathParameter
 
 from api.http.openapi import described
-from api.http.problems import problem_answers
-from api.http.responses import Limit, Offset, answer, created, location_header, not_modified
+from api.http.problems import problem_responses
+from api.http.responses import Cursor, Limit, Offset, accepted, conditional, created, location_header, not_modified
 from api.http.run_options import Owner
-from api.routes.backtests import Cursor
 from workers import Fetch, FetchPage, FetchRequest, RunOptions, Schedule, SchedulePage, ScheduleRequest, Service
 
+FetchId = Annotated[str, PathParameter(description="Id of the fetch.")]
+ScheduleId = Annotated[str, PathParameter(description="Id of the schedule.")]
 EXAMPLE = {"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": 1_704_067_200_000}
 
 
 class Fetches(Controller):
     path = "/fetches"
-    tags = ("datasets",)
+    tags = ("fetches",)
 
     @post(
         "/",
         status_code=202,
-        **described("fetches.create", "Poll the address in `Location`."),
+        **described("fetches.create", "Poll the path in `Location` for its state."),
         response_headers=[location_header()],
-        responses=problem_answers(408, 409, 413, 415, 503),
+        responses=problem_responses(408, 409, 413, 415, 503),
     )
     async def create_fetch(
         self,
@@ -37,37 +38,35 @@ class Fetches(Controller):
         data: Annotated[FetchRequest, BodyKwarg(examples=[Example(value=EXAMPLE)])],
     ) -> Response[Fetch]:
         fetch = await service.fetches.create(data, options)
-        return Response(fetch, status_code=202, headers={"location": f"/api/v1/fetches/{fetch.id}"})
+        return accepted(f"/api/v1/fetches/{fetch.id}", fetch)
 
-    @get("/", **described("fetches.list"), responses=problem_answers(503))
+    @get("/", **described("fetches.list"), responses=problem_responses(503))
     async def list_fetches(self, service: NamedDependency[Service], limit: Limit = 50, cursor: Cursor = "") -> FetchPage:
         return await service.fetches.list(limit=limit, cursor=cursor or None)
 
-    @get("/{fetch_id:str}", **described("fetches.get"), responses=not_modified() | problem_answers(404, 503))
-    async def get_fetch(
-        self, request: Request[Any, Any, Any], service: NamedDependency[Service], fetch_id: FromPath[str]
-    ) -> Response[Fetch]:
-        return answer(request, await service.fetches.get(fetch_id))
+    @get("/{fetch_id:str}", **described("fetches.get"), responses=not_modified() | problem_responses(404, 503))
+    async def get_fetch(self, request: Request[Any, Any, Any], service: NamedDependency[Service], fetch_id: FetchId) -> Response[Fetch]:
+        return conditional(request, await service.fetches.get(fetch_id))
 
     @post(
         "/{fetch_id:str}/cancel",
         status_code=202,
-        **described("fetches.cancel", "A finished fetch is a 409."),
-        responses=problem_answers(404, 409, 503),
+        **described("fetches.cancel"),
+        responses=problem_responses(404, 409, 503),
     )
-    async def cancel_fetch(self, service: NamedDependency[Service], fetch_id: FromPath[str]) -> Fetch:
+    async def cancel_fetch(self, service: NamedDependency[Service], fetch_id: FetchId) -> Fetch:
         return await service.fetches.cancel(fetch_id)
 
 
 class Schedules(Controller):
     path = "/schedules"
-    tags = ("datasets",)
+    tags = ("fetches",)
 
     @post(
         "/",
-        **described("fetches.create_schedule", "A second schedule is a 409."),
+        **described("fetches.create_schedule"),
         response_headers=[location_header()],
-        responses=problem_answers(408, 409, 413, 415, 503),
+        responses=problem_responses(408, 409, 413, 415, 503),
     )
     async def create_schedule(
         self,
@@ -78,16 +77,16 @@ class Schedules(Controller):
         schedule = await service.fetches.create_schedule(data, owner=owner)
         return created(f"/api/v1/schedules/{schedule.id}", schedule)
 
-    @get("/", **described("fetches.list_schedules"), responses=problem_answers(503))
+    @get("/", **described("fetches.list_schedules"), responses=problem_responses(503))
     async def list_schedules(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> SchedulePage:
         return await service.fetches.list_schedules(offset, limit)
 
-    @get("/{schedule_id:str}", **described("fetches.get_schedule"), responses=not_modified() | problem_answers(404, 503))
+    @get("/{schedule_id:str}", **described("fetches.get_schedule"), responses=not_modified() | problem_responses(404, 503))
     async def get_schedule(
-        self, request: Request[Any, Any, Any], service: NamedDependency[Service], schedule_id: FromPath[str]
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], schedule_id: ScheduleId
     ) -> Response[Schedule]:
-        return answer(request, await service.fetches.get_schedule(schedule_id))
+        return conditional(request, await service.fetches.get_schedule(schedule_id))
 
-    @delete("/{schedule_id:str}", **described("fetches.delete_schedule"), responses=problem_answers(404, 503))
-    async def delete_schedule(self, service: NamedDependency[Service], schedule_id: FromPath[str]) -> None:
+    @delete("/{schedule_id:str}", **described("fetches.delete_schedule"), responses=problem_responses(404, 503))
+    async def delete_schedule(self, service: NamedDependency[Service], schedule_id: ScheduleId) -> None:
         await service.fetches.delete_schedule(schedule_id)

@@ -53,7 +53,7 @@ def test_the_page_shows_and_tries_every_operation_without_a_network(browser: Bro
         for operation in operations:
             expect(page.locator(f"[id$='-{operation}']")).to_be_visible()
 
-        block = page.locator("[id$='-queue_health']")
+        block = page.locator("[id$='-get_health']")
         block.locator(".opblock-summary-control").click()
         block.get_by_role("button", name="Try it out").click()
         block.get_by_role("button", name="Execute").click()

@@ -39,7 +39,7 @@ REQUESTS: dict[str, Any] = {
     "plot_strategy": {"dataset": "there", "strategy": STRATEGY, "expressions": ["close"], "start": 0, "limit": 5},
     "create_strategy": {"name": "fine", "strategy": STRATEGY},
     "update_strategy": {"name": "fine", "strategy": STRATEGY},
-    "create_backtest": {
+    "submit_backtest": {
         "dataset": "there",
         "start": 0,
         "end": 60000,
@@ -47,7 +47,7 @@ REQUESTS: dict[str, Any] = {
         "execution": {"leverage": 2, "stop_loss": {"multiple": 2}},
         "engine": "auto",
     },
-    "run_backtest_again": {"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"},
+    "rerun_backtest": {"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"},
     "create_and_run": {
         "name": "fine",
         "strategy": STRATEGY,
@@ -60,8 +60,8 @@ REQUESTS: dict[str, Any] = {
         "execution": {"leverage": 2},
         "engine": "auto",
     },
-    "redrive_dead": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
-    "discard_dead": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
+    "redrive_dead_letters": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
+    "discard_dead_letters": {"ids": ["01a20e01-da8e-76f1-9b64-4804fb8cfa41"]},
     "create_fetch": FETCH,
     "create_schedule": {"fetch": {name: value for name, value in FETCH.items() if name != "until"}, "every_s": 60},
 }

@@ -85,7 +85,7 @@ def test_a_wrong_body_is_told_with_its_path(body: bytes, path: str, code: str) -
         msgspec.json.decode(body, type=workers.BacktestRequest)
     problem = invalid_body(caught.value)
     assert (problem.status, problem.code) == (400, code)
-    assert [fault.path for fault in problem.faults] == [path]
+    assert [fault.path for fault in problem.errors] == [path]
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'"\xff"', b"nul", b"NaN"])
