@@ -50,9 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: Annotated[float, Meta(ge=0, description="What a stopping worker gives its jobs before it hands them back.")] = 20.0
     idle_s: Annotated[float, Meta(ge=0, description="A worker process that nothing calls for is kept so long, where fewer may do.")] = 30.0
     reconcile_s: Annotated[float, Meta(gt=0, description="How often the queue is compared with the database.")] = 10.0
-    sweep_s: Annotated[float, Meta(gt=0, description="How often files that nothing names are deleted, if they are older than this.")] = (
-        3600.0
-    )
+    gc_s: Annotated[float, Meta(gt=0, description="How often files that nothing names are deleted, if they are older than this.")] = 3600.0
     bars_cache_mb: Annotated[int, Meta(ge=0, description="Bars that a worker process keeps in memory.")] = 256
     columns_cache_mb: Annotated[
         int, Meta(ge=0, description="Bars that all processes of a machine keep on its disk, ready to be mapped.")

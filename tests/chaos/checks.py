@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import workers
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, PartRow, RunRow
 from workers.model.states import DONE, RunState
-from workers.process.garbage import sweep
+from workers.process.garbage import collect_garbage
 
 # Names that stand for the whole queue, however many jobs went through it; others must expire by themselves.
 FIXED_KEYS = ("barstorm:workers", "barstorm:results", "barstorm:turns", "barstorm:wake:0", "barstorm:wake:1", "barstorm:wake:2")
@@ -46,8 +46,8 @@ async def check_runs(service: workers.Service, accepted: Mapping[str, str], pois
 
 
 async def check_files(service: workers.Service) -> None:
-    """After the sweep there are the files that rows name, all of them and no others."""
-    await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1)
+    """After garbage collection the files are those that rows name, all of them and no others."""
+    await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1)
     async with service.resources.database.read() as session:
         results = await session.execute(sa.select(RESULTS.c.trades_hash, RESULTS.c.equity_hash))
         named = {name for row in results for name in row} | set(await session.scalars(sa.select(PartRow.hash)))

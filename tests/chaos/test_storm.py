@@ -210,7 +210,7 @@ async def all_ended(service: workers.Service, stage: Stage, within_s: float) -> 
 async def test_every_job_ends_once_whatever_fails(open_stage: Any, count: int) -> None:
     seed = int(os.environ.get("BARSTORM_SEED", random.randrange(1 << 30)))
     print(f"BARSTORM_SEED={seed}")
-    with open_stage(lease_s=LEASE_S, retry_s=3, max_failures=6, sweep_s=10) as stage:
+    with open_stage(lease_s=LEASE_S, retry_s=3, max_failures=6, gc_s=10) as stage:
         stage.start_api()
         for skew_s in (0, 30, -30):
             stage.start_worker(skew_s)

@@ -15,11 +15,12 @@ import structlog
 import python_core as bt
 import workers
 from workers.model.states import DONE
-from workers.process import worker as lease
+from workers.process.run import open_worker
+from workers.process.worker import LeaseWorker
 
 Until = Callable[..., Awaitable[None]]
 Finished = Callable[..., Awaitable[workers.Run]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def start_worker() -> StartWorker:
     """`start_worker(settings)`: a worker in this process, for the time of the block."""
 
     @asynccontextmanager
-    async def start(settings: workers.Settings) -> AsyncIterator[lease.LeaseWorker]:
-        async with lease.open_worker(settings) as worker:
+    async def start(settings: workers.Settings) -> AsyncIterator[LeaseWorker]:
+        async with open_worker(settings) as worker:
             task = asyncio.create_task(worker.main())
             try:
                 yield worker
@@ -73,7 +74,7 @@ def start_worker() -> StartWorker:
 
 
 @pytest.fixture
-async def worker(settings: workers.Settings, service: workers.Service, start_worker: StartWorker) -> AsyncIterator[lease.LeaseWorker]:
+async def worker(settings: workers.Settings, service: workers.Service, start_worker: StartWorker) -> AsyncIterator[LeaseWorker]:
     async with start_worker(settings) as started:
         yield started
 

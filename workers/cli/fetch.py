@@ -13,7 +13,7 @@ from workers.errors import Invalid, WorkersError
 from workers.fetch.requests import Fetch, FetchRequest
 from workers.fetch.schedules import ScheduleRequest
 from workers.model.states import DONE, RunState
-from workers.process import worker as lease
+from workers.process.run import open_worker
 from workers.process.supervisor import shared_queue
 from workers.service.service import Service, open_service
 from workers.settings import Settings
@@ -82,7 +82,7 @@ async def _worker(settings: Settings, service: Service) -> AsyncIterator[None]:
     """A worker for as long as the block takes, unless there is one."""
     async with AsyncExitStack() as stack:
         if not (await service.queue.get_health()).workers:
-            worker = await stack.enter_async_context(lease.open_worker(settings))
+            worker = await stack.enter_async_context(open_worker(settings))
             working = asyncio.create_task(worker.main())
             stack.push_async_callback(lambda: working)
             stack.callback(worker.stop)

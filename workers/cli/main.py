@@ -25,7 +25,7 @@ from workers.data import samples
 from workers.db.database import open_database
 from workers.errors import Unavailable, WorkersError
 from workers.model.states import Priority
-from workers.process import worker as lease
+from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
 from workers.process.supervisor import Child, Scaled, end_with_parent, shared_queue, supervise
 from workers.queue.queue import LEVELS, open_queue
@@ -108,7 +108,7 @@ def worker(settings: Settings, options: argparse.Namespace) -> int:
 
 def worker_process(settings: Settings, options: argparse.Namespace) -> int:
     end_with_parent()
-    lease.run(settings, levels=_levels(options.queues), burst=options.burst)
+    run_worker(settings, levels=_levels(options.queues), burst=options.burst)
     return 0
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from typing import Annotated, Final
 
 import msgspec
 import sqlalchemy as sa
-import structlog
 from msgspec import Meta
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from python_core.data import timeframes
 from workers.db.database import Database
@@ -24,13 +22,10 @@ from workers.model.clock import TimeMs, now_ms
 from workers.model.names import is_reference, new_id
 from workers.model.runs import encode
 from workers.model.states import OPEN
-from workers.queue.queue import Queue, RedisError
-from workers.runs import outbox
 
 BATCH: Final = 100
 # Schedules of one period are spread over so long, so that an exchange isn't asked for all at once.
 SPREAD_MS: Final = 5_000
-_log = structlog.stdlib.get_logger(__name__)
 
 
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,26 +110,15 @@ async def delete(database: Database, schedule_id: str) -> None:
         await session.delete(row)
 
 
-async def ask_due(database: Database) -> int:
-    """Ask for what is due; how many fetches. Several processes may do so at once: each time of a schedule is taken by one of them."""
+async def submit_due(database: Database) -> int:
+    """Submit the fetches that are due; returns their number. Several processes may do so at once: each due time is taken by one of them."""
     now = now_ms()
     async with database.read() as session:
         due = (await session.scalars(sa.select(ScheduleRow).where(ScheduleRow.next_at <= now).limit(BATCH))).all()
-    return sum([await _ask(database, row, now) for row in due])
+    return sum([await _submit(database, row, now) for row in due])
 
 
-async def ask_due_forever(database: Database, queue: Queue, *, every_s: float) -> None:
-    """Ask for what is due in every period, by one process of all that run this."""
-    while True:
-        try:
-            if await queue.my_turn("schedules", every_s * 0.9) and await ask_due(database):
-                await outbox.send(database, queue)
-        except (RedisError, SQLAlchemyError, OSError) as error:
-            _log.warning("schedules not looked at", reason=str(error))
-        await asyncio.sleep(every_s)
-
-
-async def _ask(database: Database, row: ScheduleRow, now: int) -> bool:
+async def _submit(database: Database, row: ScheduleRow, now: int) -> bool:
     late = SETTLE_MS + zlib.crc32(row.id.encode()) % SPREAD_MS
     following = (max(now - late, 0) // row.every_ms + 1) * row.every_ms + late
     async with database.write() as session:

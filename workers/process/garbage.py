@@ -1,4 +1,4 @@
-"""The sweep: deletes files that no row names, such as those of attempts whose end never reached the database."""
+"""Garbage collection: deletes files that no row names, such as those of an attempt that ended before its commit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from workers.data import catalog
 from workers.db.database import Database
-from workers.queue.queue import Queue, RedisError
+from workers.process.periodic import periodic
+from workers.queue.queue import Queue
 from workers.runs import store
 from workers.storage.artifacts import Artifacts
 
@@ -18,11 +18,14 @@ BATCH: Final = 500
 _log = structlog.stdlib.get_logger(__name__)
 
 
-async def sweep(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
-    """Delete files that nothing names; how many. A file has its name before its row is committed, so young ones are left alone,
-    by the clock of where they are kept: a machine whose own is ahead would find them old."""
+async def collect_garbage(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
+    """Delete files that no row names; returns their number.
+
+    A file is written before the row that names it is committed, so young files are left alone. Their age is measured by the storage's clock:
+    a machine whose own clock is ahead would take new files for old ones.
+    """
     before_ms = await asyncio.to_thread(artifacts.now_ms) - int(older_than_s * 1000)
-    old = await asyncio.to_thread(lambda: [kept.hash for kept in artifacts.every() if kept.modified_ms < before_ms])
+    old = await asyncio.to_thread(lambda: [file.hash for file in artifacts.every() if file.modified_ms < before_ms])
     deleted = 0
     for start in range(0, len(old), BATCH):
         names = set(old[start : start + BATCH])
@@ -34,13 +37,11 @@ async def sweep(database: Database, artifacts: Artifacts, *, older_than_s: float
     return deleted
 
 
-async def sweep_forever(database: Database, artifacts: Artifacts, queue: Queue, *, every_s: float) -> None:
-    """Sweep in every period what is older than one, by one process of all that run this."""
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            if await queue.my_turn("sweep", every_s * 0.9):
-                if deleted := await sweep(database, artifacts, older_than_s=every_s):
-                    _log.info("files that nothing names are deleted", files=deleted)
-        except (RedisError, SQLAlchemyError, OSError) as error:
-            _log.warning("files not swept", reason=str(error))
+async def collect_garbage_forever(database: Database, artifacts: Artifacts, queue: Queue, *, every_s: float) -> None:
+    """Delete unnamed files older than a period, once a period until cancelled."""
+
+    async def work() -> None:
+        if deleted := await collect_garbage(database, artifacts, older_than_s=every_s):
+            _log.info("unnamed files deleted", files=deleted)
+
+    await periodic(queue, "garbage-collection", every_s, work)

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.db.database import open_database
+from workers.process.reconcile import reconcile_forever
 from workers.queue.heartbeat import live_workers
 from workers.queue.queue import QueueStats, RedisError, open_queue
 from workers.runs import outbox
@@ -63,7 +64,7 @@ async def scale(
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
         background = [
             asyncio.create_task(outbox.Relay(database, queue).run()),
-            asyncio.create_task(outbox.reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
+            asyncio.create_task(reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
         ]
         since = time.monotonic()
         try:

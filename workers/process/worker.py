@@ -8,32 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib import import_module
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import logs
-from workers.db.database import open_database
-from workers.fetch import schedules
-from workers.jobs.attempt import Executor, Job, Stop
-from workers.jobs.registry import FUNCTIONS, Function
+from workers.jobs.attempt import Job, Stop
+from workers.jobs.registry import Function
 from workers.model.clock import now_ms
-from workers.process import garbage
-from workers.queue import events, heartbeat, valkey
+from workers.queue import heartbeat
 from workers.queue.heartbeat import RunningJob, WorkerInfo, memory_mb
-from workers.queue.queue import ALL_LEVELS, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func, open_queue
+from workers.queue.queue import ALL_LEVELS, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func
 from workers.queue.wakeups import Wakeups
-from workers.runs import create_and_run, outbox, saga
 from workers.settings import Settings
 
 IDLE_S: Final = 5.0
@@ -228,82 +217,3 @@ class LeaseWorker(ArqWorker):
             with suppress(RedisError, OSError):
                 await heartbeat.report(self._queue, info)
             await asyncio.sleep(REPORT_S)
-
-
-@asynccontextmanager
-async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> AsyncIterator[LeaseWorker]:
-    """A worker with all it needs; `main()` runs it. The relay, the reconciler and the sweep run as long as it is open."""
-    async with AsyncExitStack() as stack:
-        if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey.valkey(settings.folder)))
-        database = await stack.enter_async_context(open_database(settings.database_url))
-        await database.migrate()
-        queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
-        executor = Executor(settings, database, queue, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
-        stack.push_async_callback(executor.exchanges.close)
-        stack.callback(executor.threads.shutdown, wait=False, cancel_futures=True)
-        if burst:
-            await outbox.send(database, queue)
-        background = [
-            asyncio.create_task(outbox.Relay(database, queue).run()),
-            asyncio.create_task(outbox.reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
-            asyncio.create_task(garbage.sweep_forever(database, executor.artifacts, queue, every_s=settings.sweep_s)),
-            asyncio.create_task(events.tell_progress(queue, executor.jobs)),
-            asyncio.create_task(_resume_sagas(executor)),
-            asyncio.create_task(schedules.ask_due_forever(database, queue, every_s=min(settings.reconcile_s, 1.0))),
-            # The first run would otherwise wait for it.
-            asyncio.create_task(asyncio.to_thread(import_module, "polars")),
-        ]
-        try:
-            yield LeaseWorker(
-                settings,
-                queue,
-                FUNCTIONS,
-                worker=executor.worker,
-                jobs=executor.jobs,
-                levels=levels,
-                burst=burst,
-                ctx={"executor": executor},
-            )
-        finally:
-            with suppress(RedisError, SQLAlchemyError, OSError):
-                await outbox.send(database, queue)  # what was handed back on the way out
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-
-
-async def _resume_sagas(executor: Executor) -> None:
-    known = create_and_run.sagas(executor.database, executor.results, executor.bars)
-    every_s = executor.settings.reconcile_s
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            if await executor.queue.my_turn("sagas", every_s * 0.9):
-                await saga.resume(executor.database, known)
-        except (RedisError, SQLAlchemyError, OSError) as error:
-            _log.warning("sagas not looked after", reason=str(error))
-
-
-async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
-    """Be a worker until SIGTERM or SIGINT; with `burst`, until nothing is left to do."""
-    async with open_worker(settings, levels=levels, burst=burst) as worker:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
-        _log.info("worker started", worker=worker.id, engine=bt.engine, concurrency=settings.concurrency)
-        await worker.main()
-        _log.info("worker stopped", worker=worker.id)
-
-
-def run(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
-    """A worker as a process of its own."""
-    logs.set_up(settings)
-    # The Python kernel holds the interpreter for so long at a time; at the usual 5 ms, leases and cancels would wait for it again and again.
-    sys.setswitchinterval(0.0005)
-    working = work(settings, levels=levels, burst=burst)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(working)
-    else:
-        uvloop.run(working)

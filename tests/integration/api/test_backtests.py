@@ -26,7 +26,7 @@ CROSS = {
     "params": {"fast": 5, "slow": 20},
 }
 FINAL = {"succeeded", "failed", "cancelled", "dead"}
-WORK = "import workers.process.worker, workers; workers.process.worker.run(workers.Settings.from_env())"
+WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
 Serve = Callable[[Any], AbstractContextManager[str]]
 
 

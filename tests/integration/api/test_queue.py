@@ -21,7 +21,7 @@ from workers.cli import demo
 from workers.model.clock import now_ms
 
 STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}
-WORK = "import workers.process.worker, workers; workers.process.worker.run(workers.Settings.from_env())"
+WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
 Serve = Callable[[Any], AbstractContextManager[str]]
 Eventually = Callable[..., None]
 

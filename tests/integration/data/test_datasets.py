@@ -14,7 +14,7 @@ import workers
 from workers.data import catalog, parts
 from workers.data.bars_cache import BarsCache
 from workers.data.parts import Part
-from workers.process import worker as lease
+from workers.process.worker import LeaseWorker
 
 pytestmark = pytest.mark.anyio
 
@@ -138,7 +138,7 @@ async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars
 
 
 async def test_a_run_keeps_the_version_it_was_accepted_with(
-    service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
+    service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
     await service.resources.data.create("d", bars[:1000])
     first = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))

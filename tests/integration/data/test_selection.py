@@ -17,7 +17,7 @@ import workers
 from workers.data.parts import SERIES
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
-from workers.process import worker as lease
+from workers.process.worker import LeaseWorker
 
 Finished = Callable[..., Awaitable[workers.Run]]
 
@@ -143,7 +143,7 @@ async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_ev
 
 
 async def test_a_market_in_a_timeframe_is_its_one_dataset(
-    service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Finished
+    service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Finished
 ) -> None:
     dataset = await service.resources.data.create("d", bars[:1500], instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
     await service.resources.data.create("other", bt.synthetic(500), instrument("ETH/USDT", exchange="bybit"))

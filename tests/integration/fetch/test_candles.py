@@ -26,10 +26,10 @@ from workers.fetch.candles import FetchReport, Gap
 from workers.fetch.exchange import Exchanges
 from workers.jobs import fetch as fetching
 from workers.model.states import DONE, RunState
-from workers.process import worker as lease
+from workers.process.worker import LeaseWorker
 
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 pytestmark = pytest.mark.anyio
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -37,9 +37,9 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 BEGIN = 1_577_836_800_000
 WORK = """
-import workers.fetch.candles, workers.process.worker, workers
+import workers.fetch.candles, workers.process.run, workers
 workers.fetch.candles.candles.__kwdefaults__["chunk_bars"] = 1000
-workers.process.worker.run(workers.Settings.from_env())
+workers.process.run.run(workers.Settings.from_env())
 """
 
 
@@ -161,7 +161,7 @@ async def test_years_before_a_market_began_cost_a_few_questions(market: Market, 
 
 
 async def test_a_fetch_becomes_a_dataset(
-    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
+    service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
 ) -> None:
     server.faults = Faults.all(3, 0.02, too_many=0)
     request = workers.FetchRequest(exchange="bybit", symbol="btc/usdt", timeframe="1m", kind="linear", since=BEGIN, funding=True)
@@ -182,7 +182,7 @@ async def test_a_fetch_becomes_a_dataset(
 
 
 async def test_an_update_asks_only_for_what_came_since(
-    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
+    service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
 ) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
     await ended((await service.fetches.create(request)).id)
@@ -202,7 +202,7 @@ async def test_an_update_asks_only_for_what_came_since(
 
 @on_sqlite
 async def test_a_long_fetch_gives_way_to_others_and_goes_on(
-    service: workers.Service, worker: lease.LeaseWorker, market: Market, ended: Ended, monkeypatch: pytest.MonkeyPatch
+    service: workers.Service, worker: LeaseWorker, market: Market, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "SLICE_S", 0.0)
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
@@ -215,7 +215,7 @@ async def test_a_long_fetch_gives_way_to_others_and_goes_on(
 
 @on_postgresql
 async def test_what_is_missing_before_and_between_is_fetched(
-    service: workers.Service, worker: lease.LeaseWorker, market: Market, ended: Ended
+    service: workers.Service, worker: LeaseWorker, market: Market, ended: Ended
 ) -> None:
     spans = [(1000, 1500), (2500, 2700)]
     for begin, end in spans:
@@ -274,7 +274,7 @@ async def test_a_killed_worker_costs_no_bar(
 
 @on_sqlite
 async def test_a_cancelled_fetch_keeps_what_it_has_stored(
-    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, ended: Ended, until: Until
+    service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, ended: Ended, until: Until
 ) -> None:
     server.page = 100
     accepted = await service.fetches.create(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
@@ -295,7 +295,7 @@ async def test_a_cancelled_fetch_keeps_what_it_has_stored(
 
 @on_sqlite
 async def test_what_an_exchange_has_not_fails_with_a_hint(
-    service: workers.Service, worker: lease.LeaseWorker, dataset: workers.Dataset, ended: Ended
+    service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, ended: Ended
 ) -> None:
     async def error(**values: object) -> tuple[str, str]:
         request = workers.FetchRequest(**{"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": BEGIN} | values)  # type: ignore[arg-type]
@@ -345,7 +345,7 @@ async def test_equal_fetches_on_their_way_are_one(service: workers.Service) -> N
 
 
 async def test_a_schedule_keeps_a_dataset_fresh(
-    service: workers.Service, worker: lease.LeaseWorker, server: ExchangeServer, market: Market, until: Until
+    service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, until: Until
 ) -> None:
     request = workers.ScheduleRequest(fetch=workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
     schedule = await service.fetches.create_schedule(request)
@@ -368,11 +368,11 @@ async def test_a_schedule_keeps_a_dataset_fresh(
 async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(service: workers.Service) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
     schedule = await service.fetches.create_schedule(workers.ScheduleRequest(fetch=request))
-    assert sum(await asyncio.gather(*(schedules.ask_due(service.resources.database) for _ in range(5)))) == 1
+    assert sum(await asyncio.gather(*(schedules.submit_due(service.resources.database) for _ in range(5)))) == 1
     for _ in range(3):
         async with service.resources.database.write() as session:
             await session.execute(sa.update(ScheduleRow).values(next_at=0))
-        assert await schedules.ask_due(service.resources.database) == 0, "the one before has not ended"
+        assert await schedules.submit_due(service.resources.database) == 0, "the one before has not ended"
     async with service.resources.database.read() as session:
         assert await session.scalar(sa.select(sa.func.count()).select_from(RunRow)) == 1
     first = (await service.fetches.get_schedule(schedule.id)).last_fetch
@@ -380,7 +380,7 @@ async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(serv
     await service.fetches.cancel(first)
     async with service.resources.database.write() as session:
         await session.execute(sa.update(ScheduleRow).values(next_at=0))
-    assert await schedules.ask_due(service.resources.database) == 1
+    assert await schedules.submit_due(service.resources.database) == 1
     again = await service.fetches.get_schedule(schedule.id)
     assert again.last_fetch != first
     assert again.next_at % MINUTE >= candles.SETTLE_MS, "an exchange is asked when the candle is closed for good"

@@ -19,17 +19,18 @@ import python_core as bt
 import workers
 from workers.model.clock import now_ms
 from workers.model.states import RunState
-from workers.process import worker as lease
+from workers.process import reconcile
+from workers.process.worker import LeaseWorker
 from workers.queue.queue import QueuedJob, job_id
 from workers.runs import outbox, results, store
 from workers.storage import artifacts
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
-WORK = "import workers.process.worker, workers; workers.process.worker.run(workers.Settings.from_env())"
+WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
 
 
 class Processes:
@@ -70,7 +71,7 @@ def running(service: workers.Service, run_id: str) -> Callable[[], Awaitable[boo
 
 async def test_a_run_gives_what_the_library_gives(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     request_: workers.BacktestRequest,
     bars: bt.Bars,
     cross: bt.Strategy,
@@ -94,7 +95,7 @@ async def test_a_run_gives_what_the_library_gives(
 
 
 async def test_thinned_equity_keeps_its_ends_and_its_extremes(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     run = await finished((await service.backtests.submit(request_)).id)
     whole = await service.backtests.get_equity(run.id)
@@ -109,7 +110,7 @@ async def test_thinned_equity_keeps_its_ends_and_its_extremes(
 
 
 async def test_an_equal_submission_is_answered_without_a_job(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
     again = await service.backtests.submit(request_)
@@ -120,7 +121,7 @@ async def test_an_equal_submission_is_answered_without_a_job(
 
 
 async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_digest(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
     assert first.result is not None
@@ -132,7 +133,7 @@ async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_dig
 
 
 async def test_a_result_whose_files_are_gone_is_computed_again(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, settings: workers.Settings, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, settings: workers.Settings, finished: Finished
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
     found = await service.resources.results.load(first.fingerprint)
@@ -146,7 +147,7 @@ async def test_a_result_whose_files_are_gone_is_computed_again(
 
 
 async def test_a_failing_run_keeps_its_reason_and_is_not_tried_again(
-    service: workers.Service, worker: lease.LeaseWorker, dataset: workers.Dataset, finished: Finished
+    service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, finished: Finished
 ) -> None:
     finer_than_the_bars = bt.Strategy(entry_long="close > open", timeframe="1m")
     accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=finer_than_the_bars))
@@ -160,7 +161,7 @@ async def test_a_failing_run_keeps_its_reason_and_is_not_tried_again(
 
 async def test_a_run_whose_bars_are_gone_fails_and_says_so(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     request_: workers.BacktestRequest,
     dataset: workers.Dataset,
     settings: workers.Settings,
@@ -176,7 +177,7 @@ async def test_a_run_whose_bars_are_gone_fails_and_says_so(
 
 async def test_a_run_is_tried_again_when_the_machine_fails_and_dead_when_it_keeps_failing(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     request_: workers.BacktestRequest,
     settings: workers.Settings,
     finished: Finished,
@@ -202,7 +203,7 @@ async def test_a_run_is_tried_again_when_the_machine_fails_and_dead_when_it_keep
 
 async def test_a_fault_of_ours_fails_the_run_without_telling_its_insides(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     request_: workers.BacktestRequest,
     finished: Finished,
     monkeypatch: pytest.MonkeyPatch,
@@ -246,7 +247,7 @@ async def test_a_waiting_run_is_cancelled_at_once(service: workers.Service, requ
 
 
 async def test_a_running_run_is_cancelled_in_the_kernel(
-    service: workers.Service, worker: lease.LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service, worker: LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
@@ -258,7 +259,7 @@ async def test_a_running_run_is_cancelled_in_the_kernel(
 
 
 async def test_a_job_delivered_twice_runs_once(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished, until: Until
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished, until: Until
 ) -> None:
     accepted = await service.backtests.submit(request_)
     job = QueuedJob("backtest", accepted.id, 1)
@@ -320,8 +321,8 @@ async def test_a_relay_whose_clock_is_behind_delays_nothing(
     await outbox.send(service.resources.database, service.resources.queue)
     assert (await service.resources.queue.figures())[:2] == (1, 0)
     await service.resources.queue.redis.flushall()
-    monkeypatch.setattr(outbox, "GRACE_MS", -40_000)
-    assert await outbox.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() - 30_000) == 1
+    monkeypatch.setattr(reconcile, "GRACE_MS", -40_000)
+    assert await reconcile.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() - 30_000) == 1
     assert (await service.resources.queue.figures())[:2] == (1, 0)
 
 
@@ -341,14 +342,14 @@ async def test_the_reconciler_brings_back_what_redis_lost(
 
     await until(sent)
     await service.resources.queue.redis.flushall()
-    monkeypatch.setattr(outbox, "GRACE_MS", 0)
+    monkeypatch.setattr(reconcile, "GRACE_MS", 0)
     async with start_worker(settings):
         run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
 
 
 async def test_a_running_job_survives_an_emptied_redis(
-    service: workers.Service, worker: lease.LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service, worker: LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
@@ -440,7 +441,7 @@ async def test_a_killed_worker_s_run_that_redis_lost_as_well_is_mended(
     await service.resources.queue.redis.flushall()
     async with service.resources.database.write() as session:
         assert await store.start(session, accepted.id, 1, worker="killed")
-    monkeypatch.setattr(outbox, "GRACE_MS", 0)
+    monkeypatch.setattr(reconcile, "GRACE_MS", 0)
     async with start_worker(settings):
         run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
@@ -473,8 +474,8 @@ async def test_a_run_that_ends_while_the_reconciler_looks_is_not_sent_again(
         return await missing(jobs)
 
     monkeypatch.setattr(service.resources.queue, "missing", ends_meanwhile)
-    monkeypatch.setattr(outbox, "GRACE_MS", -1000)
-    assert await outbox.reconcile(service.resources.database, service.resources.queue, lease_ms=1000) == 0
+    monkeypatch.setattr(reconcile, "GRACE_MS", -1000)
+    assert await reconcile.reconcile(service.resources.database, service.resources.queue, lease_ms=1000) == 0
     assert (await service.queue.get_metrics()).ready == 0
 
 

@@ -17,11 +17,11 @@ import python_core as bt
 import workers
 from workers.jobs import isolated as isolated_kernel
 from workers.model.states import RunState
-from workers.process import worker
+from workers.process.worker import LeaseWorker
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[worker.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 

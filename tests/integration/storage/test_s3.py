@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 import python_core as bt
 import workers
 from workers.process import garbage
-from workers.process import worker as lease
+from workers.process.worker import LeaseWorker
 from workers.storage import artifacts
 from workers.storage.artifacts import ArtifactLost
 from workers.storage.s3 import Bucket
@@ -79,7 +79,7 @@ def test_a_store_that_is_not_there_is_an_error_of_the_machine(bucket_url: str, t
 
 
 async def test_the_whole_way_through_a_bucket(
-    service: workers.Service, worker: lease.LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
+    service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
     await service.resources.data.create("d", bars)
     run = await finished((await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))).id)
@@ -88,5 +88,5 @@ async def test_the_whole_way_through_a_bucket(
     assert (await service.backtests.get_trades(run.id)).total == run.result.trades
     artifacts.write(service.resources.artifacts, lambda file: file.write(b"nobody's"))
     assert len(list(service.resources.artifacts.every())) == 4
-    assert await garbage.sweep(service.resources.database, service.resources.artifacts, older_than_s=-1000) == 1
+    assert await garbage.collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1000) == 1
     assert len(list(service.resources.artifacts.every())) == 3
