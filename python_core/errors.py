@@ -1,12 +1,12 @@
 """Errors of the library.
 
 BarstormError (ValueError)
-├── BarsError        bars that break the contract
-├── FileError        a file that holds no usable bars
-├── StrategyError    an expression, parameter or timeframe that can't be run
-├── ExecutionError   costs, sizes or stops that make no sense
-├── EngineError      an engine that isn't there, or inputs it can't take
-└── Cancelled        the caller's own `Control.cancel()`
+├── BarsError        invalid bars
+├── FileError        a file that can't be read
+├── StrategyError    an invalid expression, parameter or timeframe
+├── ExecutionError   invalid costs, sizes or stops
+├── EngineError      an engine that is not available, or inputs it can't process
+└── Cancelled        cancelled with `Control.cancel()`
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class StructuredError(Exception):
     """A message with parts that programs can read; base of `BarstormError` and of the service's errors.
 
     Attributes:
-        code: a stable name of the fault.
-        where: the column, field or expression at fault.
-        hint: what would be right.
+        code: a stable name, for use by programs.
+        where: the column, field or expression that is wrong.
+        hint: how to fix it.
     """
 
     code = "invalid"
@@ -37,7 +37,7 @@ class StructuredError(Exception):
 
 
 class BarstormError(StructuredError, ValueError):
-    """Base of the library's errors: what was wrong (`message`), where, and what would be right (`hint`), with a stable `code`."""
+    """Base of the library's errors."""
 
 
 class BarsError(BarstormError):

@@ -1,4 +1,4 @@
-"""Execution: what trading costs, how big a position is, and when it is closed without a signal."""
+"""Execution: trading costs, position size, and exits without a signal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MAX_FLOAT: Final = sys.float_info.max
 
 
 class Atr(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A distance of `multiple` times the average true range (Wilder) over `period` strategy bars, taken at the signal bar."""
+    """A distance of `multiple` times the average true range (Wilder) over `period` strategy bars, measured at the signal bar."""
 
     multiple: Annotated[float, Meta(gt=0)]
     period: Annotated[int, Meta(ge=1, le=10_000)] = 14
 
     def __post_init__(self) -> None:
-        _number("atr.multiple", self.multiple, above=0)
-        _whole("atr.period", self.period, least=1, most=10_000)
+        _check_number("atr.multiple", self.multiple, above=0)
+        _check_integer("atr.period", self.period, least=1, most=10_000)
 
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
@@ -41,65 +41,72 @@ Expression = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION)]
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules of a simulated account; fractions are fractions (0.01 is 1 %), money is in the quote currency.
+    """The rules of a simulated account. Fractions are not percentages (0.01 is 1 %); amounts of money are in the quote currency.
 
     Raises:
         ExecutionError: names the field, its value and what would be right.
     """
 
-    capital: Annotated[float, Meta(gt=0, description="Money at the start.")] = 10_000.0
-    commission: Annotated[float, Meta(ge=0, lt=1, description="Fraction of the traded notional, paid on every fill.")] = 0.0006
-    slippage: Annotated[float, Meta(ge=0, lt=1, description="Fraction by which market orders and stops fill worse.")] = 0.0
-    sizing: Annotated[Sizing, Meta(description="What `size` means.")] = "equity_fraction"
+    capital: Annotated[float, Meta(gt=0, description="Initial capital.")] = 10_000.0
+    commission: Annotated[float, Meta(ge=0, lt=1, description="Commission of every fill, as a fraction of its notional.")] = 0.0006
+    slippage: Annotated[float, Meta(ge=0, lt=1, description="Fraction by which market orders and stops fill at a worse price.")] = 0.0
+    sizing: Annotated[Sizing, Meta(description="How `size` is interpreted.")] = "equity_fraction"
     size: Annotated[
-        float, Meta(gt=0, description="Fraction of equity, notional, quantity, or fraction of equity lost at the stop, after `sizing`.")
+        float,
+        Meta(gt=0, description="Depending on `sizing`: fraction of equity, notional, quantity, or fraction of equity lost at the stop."),
     ] = 1.0
-    step: Annotated[float, Meta(ge=0, description="Quantities are rounded down to whole steps; 0: not rounded.")] = 0.0
+    step: Annotated[float, Meta(ge=0, description="Quantities are rounded down to multiples of this; 0: no rounding.")] = 0.0
     min_notional: Annotated[float, Meta(ge=0, description="Orders below this notional are dropped.")] = 0.0
-    leverage: Annotated[float, Meta(ge=1, le=1000, description="Notional per margin; isolated margin.")] = 1.0
-    maintenance_margin: Annotated[float, Meta(ge=0, lt=1, description="Fraction of the notional at which a position is liquidated.")] = (
-        0.005
+    leverage: Annotated[float, Meta(ge=1, le=1000, description="Notional divided by margin; isolated margin.")] = 1.0
+    maintenance_margin: Annotated[
+        float, Meta(ge=0, lt=1, description="Fraction of the notional; a position whose margin falls to it is liquidated.")
+    ] = 0.005
+    pyramiding: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of entries of a position.")] = 1
+    fill: Annotated[Fill, Meta(description="Where orders from signals fill: at the next open, or at the close of the signal bar.")] = (
+        "next_open"
     )
-    pyramiding: Annotated[int, Meta(ge=1, le=1000, description="Entries a position may have.")] = 1
-    fill: Annotated[Fill, Meta(description="Where orders from signals fill.")] = "next_open"
-    intrabar: Annotated[Intrabar, Meta(description="Which side is met first when one bar spans levels on both sides.")] = "pessimistic"
+    intrabar: Annotated[Intrabar, Meta(description="Which side is reached first if a bar spans levels on both sides.")] = "pessimistic"
     stop_loss: Annotated[
-        Fraction | Atr | Expression | None, Meta(description="Fraction of the entry, ATR distance, or price expression frozen at entry.")
+        Fraction | Atr | Expression | None,
+        Meta(description="Fraction of the entry price, ATR distance, or price expression fixed at entry."),
     ] = None
     take_profit: Annotated[
-        Profit | Atr | Expression | None, Meta(description="Fraction of the entry, ATR distance, or price expression frozen at entry.")
+        Profit | Atr | Expression | None, Meta(description="Fraction of the entry price, ATR distance, or price expression fixed at entry.")
     ] = None
     trailing_stop: Annotated[
         Fraction | Atr | Expression | None,
-        Meta(description="Fraction of the best price, ATR distance from it, or an expression for that distance in price, frozen at entry."),
+        Meta(description="Fraction of the best price, ATR distance, or an expression for the distance in price; fixed at entry."),
     ] = None
     trailing_activation: Annotated[
-        Profit | None, Meta(description="Profit (fraction of the entry) from which the trailing stop works.")
+        Profit | None, Meta(description="Profit (fraction of the entry price) from which the trailing stop is active.")
     ] = None
-    break_even_at: Annotated[Profit | None, Meta(description="Profit (fraction of the entry) from which the stop is the entry price.")] = (
-        None
-    )
+    break_even_at: Annotated[
+        Profit | None, Meta(description="Profit (fraction of the entry price) at which the stop moves to the entry price.")
+    ] = None
     max_bars: Annotated[int, Meta(ge=1, description="Strategy bars after which a position is closed.")] | None = None
     partial_exits: Annotated[
         tuple[tuple[Profit, Annotated[float, Meta(gt=0, le=1)]], ...],
-        Meta(max_length=16, description="Ladder of (profit fraction, share of the quantity), profits increasing, shares at most 1 in sum."),
+        Meta(
+            max_length=16,
+            description="Pairs of profit fraction and share of the quantity to close; profits increase, shares add up to at most 1.",
+        ),
     ] = ()
-    calendar: Annotated[Calendar, Meta(description="Days in a year of risk metrics: crypto 365, exchange 252.")] = "crypto"
+    calendar: Annotated[Calendar, Meta(description="Days per year in risk metrics: crypto 365, exchange 252.")] = "crypto"
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            # NumPy's float64 is a float that neither JSON nor the compiled module knows.
+            # NumPy's float64 is a subclass of float that neither JSON nor the compiled module accepts.
             if isinstance(value := getattr(self, name), float) and type(value) is not float:
                 msgspec.structs.force_setattr(self, name, float(value))
-        _number("capital", self.capital, above=0)
-        _number("commission", self.commission, least=0, below=1)
-        _number("slippage", self.slippage, least=0, below=1)
-        _number("size", self.size, above=0)
-        _number("step", self.step, least=0)
-        _number("min_notional", self.min_notional, least=0)
-        _number("leverage", self.leverage, least=1, most=1000)
-        _number("maintenance_margin", self.maintenance_margin, least=0, below=1)
-        _whole("pyramiding", self.pyramiding, least=1, most=1000)
+        _check_number("capital", self.capital, above=0)
+        _check_number("commission", self.commission, least=0, below=1)
+        _check_number("slippage", self.slippage, least=0, below=1)
+        _check_number("size", self.size, above=0)
+        _check_number("step", self.step, least=0)
+        _check_number("min_notional", self.min_notional, least=0)
+        _check_number("leverage", self.leverage, least=1, most=1000)
+        _check_number("maintenance_margin", self.maintenance_margin, least=0, below=1)
+        _check_integer("pyramiding", self.pyramiding, least=1, most=1000)
         for name, value, choices in (
             ("sizing", self.sizing, SIZINGS),
             ("fill", self.fill, FILLS),
@@ -107,14 +114,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             ("calendar", self.calendar, CALENDARS),
         ):
             if value not in choices:
-                raise ExecutionError(f"{value!r} is none of the choices", where=name, hint=f"use one of {', '.join(choices)}")
+                raise ExecutionError(f"unknown value {value!r}", where=name, hint=f"use one of {', '.join(choices)}")
         if self.sizing in ("equity_fraction", "risk") and self.size > 1:
             raise ExecutionError(
-                f"{self.size} of the equity is more than there is", where="size", hint="use a fraction up to 1; see leverage"
+                f"{self.size} is more than the whole equity", where="size", hint="use a fraction up to 1; to trade more, set leverage"
             )
         if self.leverage > 1 and self.maintenance_margin >= 1 / self.leverage:
             raise ExecutionError(
-                f"{self.maintenance_margin} leaves no room at leverage {self.leverage}",
+                f"{self.maintenance_margin} is too high for leverage {self.leverage}",
                 where="maintenance_margin",
                 hint=f"use less than 1 / leverage = {1 / self.leverage:.6g}",
             )
@@ -122,14 +129,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             self._check_level(name)
         for name in ("trailing_activation", "break_even_at"):
             if (value := getattr(self, name)) is not None:
-                _number(name, value, above=0)
+                _check_number(name, value, above=0)
         if self.max_bars is not None:
-            _whole("max_bars", self.max_bars, least=1, most=2**31 - 1)
+            _check_integer("max_bars", self.max_bars, least=1, most=2**31 - 1)
         if self.sizing == "risk" and self.stop_loss is None:
-            raise ExecutionError("risk sizing needs a stop to measure the loss at", where="sizing", hint="set stop_loss")
+            raise ExecutionError("risk sizing needs a stop loss", where="sizing", hint="set stop_loss")
         if self.trailing_activation is not None and self.trailing_stop is None:
             raise ExecutionError("there is no trailing stop to activate", where="trailing_activation", hint="set trailing_stop")
-        self._check_ladder()
+        self._check_partial_exits()
 
     def _check_level(self, name: str) -> None:
         value = getattr(self, name)
@@ -137,34 +144,34 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return
         if isinstance(value, str):
             if not 0 < len(value) <= MAX_EXPRESSION:
-                raise ExecutionError(f"an expression of {len(value)} characters", where=name, hint=f"use 1 to {MAX_EXPRESSION}")
+                raise ExecutionError(f"the expression has {len(value)} characters", where=name, hint=f"use 1 to {MAX_EXPRESSION}")
         elif name == "take_profit":
-            _number(name, value, above=0)
+            _check_number(name, value, above=0)
         else:
-            _number(name, value, above=0, below=1)
+            _check_number(name, value, above=0, below=1)
 
-    def _check_ladder(self) -> None:
-        hint = "give a list of (profit fraction, share of the quantity)"
+    def _check_partial_exits(self) -> None:
+        hint = "use a list of (profit fraction, share of the quantity)"
         if not isinstance(self.partial_exits, tuple | list):
-            raise ExecutionError(f"{self.partial_exits!r:.60} is no list", where="partial_exits", hint=hint)
+            raise ExecutionError(f"expected a list, got {self.partial_exits!r:.60}", where="partial_exits", hint=hint)
         if len(self.partial_exits) > 16:
-            raise ExecutionError(f"{len(self.partial_exits)} rungs", where="partial_exits", hint="use at most 16")
+            raise ExecutionError(f"{len(self.partial_exits)} partial exits", where="partial_exits", hint="use at most 16")
         before, total = 0.0, 0.0
-        for i, rung in enumerate(self.partial_exits):
+        for i, pair in enumerate(self.partial_exits):
             where = f"partial_exits[{i}]"
-            if not isinstance(rung, tuple | list) or len(rung) != 2:
-                raise ExecutionError(f"{rung!r:.60} is no rung", where=where, hint=hint)
-            _number(where, rung[0], above=0)
-            _number(where, rung[1], above=0, most=1)
-            if rung[0] <= before:
-                raise ExecutionError(f"profit {rung[0]} does not lie above the rung before, {before}", where=where, hint="order by profit")
-            before, total = rung[0], total + rung[1]
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ExecutionError(f"expected a pair, got {pair!r:.60}", where=where, hint=hint)
+            _check_number(where, pair[0], above=0)
+            _check_number(where, pair[1], above=0, most=1)
+            if pair[0] <= before:
+                raise ExecutionError(f"profit {pair[0]} is not above the one before, {before}", where=where, hint="sort by profit")
+            before, total = pair[0], total + pair[1]
         if total > 1 + 1e-9:
-            raise ExecutionError(f"the shares add up to {total:.6g}", where="partial_exits", hint="together they are at most 1")
+            raise ExecutionError(f"the shares add up to {total:.6g}", where="partial_exits", hint="they may add up to at most 1")
         msgspec.structs.force_setattr(self, "partial_exits", tuple((float(profit), float(share)) for profit, share in self.partial_exits))
 
 
-def _number(
+def _check_number(
     where: str,
     value: object,
     *,
@@ -173,18 +180,18 @@ def _number(
     below: float | None = None,
     most: float | None = None,
 ) -> None:
-    words = []
+    bounds = []
     if above is not None:
-        words.append(f"greater than {above:g}")
+        bounds.append(f"greater than {above:g}")
     if least is not None:
-        words.append(f"at least {least:g}")
+        bounds.append(f"at least {least:g}")
     if below is not None:
-        words.append(f"below {below:g}")
+        bounds.append(f"below {below:g}")
     if most is not None:
-        words.append(f"at most {most:g}")
-    right = f"use a finite number {' and '.join(words)}"
+        bounds.append(f"at most {most:g}")
+    hint = f"use a finite number {' and '.join(bounds)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ExecutionError(f"{_shown(value)} is no number", where=where, hint=right)
+        raise ExecutionError(f"expected a number, got {_format(value)}", where=where, hint=hint)
     if (
         abs(value) > MAX_FLOAT
         or not math.isfinite(value)
@@ -193,17 +200,17 @@ def _number(
         or (below is not None and value >= below)
         or (most is not None and value > most)
     ):
-        raise ExecutionError(f"{_shown(value)} is out of range", where=where, hint=right)
+        raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=hint)
 
 
-def _whole(where: str, value: object, *, least: int, most: int) -> None:
+def _check_integer(where: str, value: object, *, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ExecutionError(f"{_shown(value)} is out of range", where=where, hint=f"use a whole number from {least} to {most}")
+        raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=f"use a whole number from {least} to {most}")
 
 
-def _shown(value: object) -> str:
-    # Python refuses to write out very long numbers.
-    return "a number beyond float64" if isinstance(value, int) and abs(value) > MAX_FLOAT else f"{value!r:.60}"
+def _format(value: object) -> str:
+    # Python doesn't format very long integers.
+    return "a number too large for float64" if isinstance(value, int) and abs(value) > MAX_FLOAT else f"{value!r:.60}"
 
 
 DEFAULT: Final = Execution()

@@ -1,12 +1,12 @@
-"""Indicators: one definition of the maths each, which the compiled engine repeats to the bit.
+"""Indicators, each defined once; the compiled engine computes the same bits.
 
-A series is float64[n]; NaN means "not known yet". An indicator that meets what is not finite (NaN, the warm-up of its input, or infinity)
-is not known there, and starts anew after it as if the data began there. `x[1]`, momentum and roc look at single bars only.
+A series is float64[n]; NaN means unknown. Where an input is not finite (NaN, the warm-up of the input, or infinity) an indicator is
+unknown, and on the next finite value it restarts as if the data started there. `x[1]`, momentum and roc only read single bars.
 
-Sums of a window are exact and rounded once, so they can't drift, and are the same bits wherever the data begin: sums of values (sma and
-all made of it: bollinger, cci, vwma, cmf, mfi; kama's path), weighted sums (wma, hma, linreg), sums of products (stdev, zscore,
-correlation). vwma, vwap, cmf, ad and mfi sum products that were rounded to float64 first. mean_deviation adds up its window anew for each
-bar, from the oldest value to the newest. Exponential and Wilder averages remember all history, as they must.
+Window sums are exact and rounded once, so they can't drift and don't depend on where the data start: sums of values (sma and what is
+built on it: bollinger, cci, vwma, cmf, mfi; the path of kama), weighted sums (wma, hma, linreg), and sums of products (stdev, zscore,
+correlation). vwma, vwap, cmf, ad and mfi sum products that were rounded to float64 first. mean_deviation sums its window for every bar,
+from the oldest value to the newest. Exponential and Wilder averages depend on the whole history.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was when a condition was true."""
+"""Indicators of when a condition was last true."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from python_core.indicators.sums import starts_anew
+from python_core.indicators.sums import restart_after_gaps
 from python_core.indicators.table import Indicator, Series, primitive
 
 
-@starts_anew()
+@restart_after_gaps()
 def bars_since(condition: Series) -> Series:
-    """Bars since the condition was true, 0 on a bar where it is; not known before it was."""
+    """Bars since the condition was last true, 0 on a bar where it is true; unknown until it has been true."""
     out = np.full(len(condition), np.nan)
     last = None
     for i, value in enumerate(condition.tolist()):
@@ -22,9 +22,9 @@ def bars_since(condition: Series) -> Series:
     return out
 
 
-@starts_anew()
+@restart_after_gaps()
 def value_when(condition: Series, x: Series) -> Series:
-    """The value of the series on the last bar on which the condition was true; not known before it was."""
+    """The value of the series on the last bar where the condition was true; unknown until it has been true."""
     out = np.full(len(x), np.nan)
     last = np.nan
     for i, value in enumerate(condition.tolist()):

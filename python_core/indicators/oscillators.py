@@ -1,4 +1,4 @@
-"""Oscillators: how fast and how far a price has moved."""
+"""Oscillators: the speed and size of price moves."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 
 from python_core.indicators.averages import rma
-from python_core.indicators.sums import rolling_sum, starts_anew
+from python_core.indicators.sums import restart_after_gaps, rolling_sum
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
 
 
 def rsi(x: Series, length: int) -> Series:
-    """Relative strength index, 0 to 100: 100 * up / (up + down) of Wilder-smoothed rises and falls; 50 where nothing moved.
+    """Relative strength index, 0 to 100: 100 * up / (up + down) of Wilder-smoothed gains and losses; 50 if nothing moved.
 
-    Known from value `length`. TA-Lib says 0 where nothing moved. (Wilder 1978)
+    Known from value `length`. TA-Lib gives 0 if nothing moved. (Wilder 1978)
     """
     change = np.full(len(x), np.nan)
     change[1:] = x[1:] - x[:-1]
@@ -25,9 +25,9 @@ def rsi(x: Series, length: int) -> Series:
         return np.where(total == 0.0, 50.0, 100.0 * up / total)
 
 
-@starts_anew()
+@restart_after_gaps()
 def mean_deviation(x: Series, length: int) -> Series:
-    """Average distance of the last `length` values from their average; added up from the oldest to the newest for each bar anew, so that it can't drift."""
+    """Mean absolute deviation of the last `length` values from their mean; summed from the oldest to the newest for every bar, so it can't drift."""
     out = np.full(len(x), np.nan)
     n = len(x) - length + 1
     if n < 1:
@@ -45,8 +45,8 @@ _CHANGE: Final = "series - series[length]"
 ROWS: Final[dict[str, Indicator]] = {
     "rsi": primitive(rsi, length(default=14), warm_up=lambda length: length),
     "stoch": composite(
-        "Stochastic oscillator: k = place of the close in the range of `length` bars, 0 to 100, averaged over `smooth`; d = sma(k)."
-        " 0 where there is no range. As TA-Lib. (Lane 1984)",
+        "Stochastic oscillator: k = position of the close in the range of `length` bars, 0 to 100, averaged over `smooth` bars; d = sma(k)."
+        " 0 if there is no range. As in TA-Lib. (Lane 1984)",
         length(default=14),
         length("smooth", 3),
         length("signal_length", 3),
@@ -60,8 +60,8 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "stochrsi": composite(
-        "Stochastic RSI: k = place of the RSI in its range of `stoch_length` bars, 0 to 100, averaged over `smooth`; d = sma(k)."
-        " 0 where there is no range. As TA-Lib with smooth 1. (Chande and Kroll 1994)",
+        "Stochastic RSI: k = position of the RSI in its range of `stoch_length` bars, 0 to 100, averaged over `smooth` bars; d = sma(k)."
+        " 0 if there is no range. As in TA-Lib with smooth 1. (Chande and Kroll 1994)",
         length(default=14),
         length("stoch_length", 14),
         length("smooth", 3),
@@ -75,10 +75,10 @@ ROWS: Final[dict[str, Indicator]] = {
             "bottom": "lowest(strength, stoch_length)",
         },
     ),
-    "mean_deviation": primitive(mean_deviation, length(most=10_000), warm_up=lambda length: length - 1),
+    "mean_deviation": primitive(mean_deviation, length(maximum=10_000), warm_up=lambda length: length - 1),
     "cci": composite(
-        "Commodity channel index: (hlc3 - sma) / (0.015 * mean_deviation); 0 where that is. As TA-Lib. (Lambert 1980)",
-        length(default=20, most=10_000),
+        "Commodity channel index: (hlc3 - sma) / (0.015 * mean_deviation); 0 if the deviation is 0. As in TA-Lib. (Lambert 1980)",
+        length(default=20, maximum=10_000),
         series=(),
         formula={
             "value": "(hlc3 - sma(hlc3, length)) / (0.015 * spread) if spread != 0 else 0",
@@ -86,8 +86,8 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "mfi": composite(
-        "Money flow index: 100 * up / (up + down) of hlc3 * volume on bars where hlc3 rose and fell; 50 where nothing flowed."
-        " TA-Lib says 0 where less than 1 flowed. (Quong and Soudack 1989)",
+        "Money flow index: 100 * up / (up + down) of hlc3 * volume on bars where hlc3 rose and fell; 50 if nothing flowed."
+        " TA-Lib gives 0 if less than 1 flowed. (Quong and Soudack 1989)",
         length(default=14),
         series=(),
         formula={
@@ -97,7 +97,7 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "williams_r": composite(
-        "Williams %R: place of the close in the range of `length` bars, -100 at the low to 0 at the high and where there is no range. As TA-Lib. (Williams 1973)",
+        "Williams %R: position of the close in the range of `length` bars, -100 at the low to 0 at the high; 0 if there is no range. As in TA-Lib. (Williams 1973)",
         length(default=14),
         series=(),
         formula={
@@ -106,14 +106,14 @@ ROWS: Final[dict[str, Indicator]] = {
             "bottom": "lowest(low, length)",
         },
     ),
-    "momentum": composite("Momentum: the change over `length` bars. As TA-Lib's MOM.", length(), formula=_CHANGE),
+    "momentum": composite("Momentum: the change over `length` bars. As in TA-Lib's MOM.", length(), formula=_CHANGE),
     "roc": composite(
-        "Rate of change over `length` bars, in percent; 0 where the value then was 0. As TA-Lib.",
+        "Rate of change over `length` bars, in percent; 0 if the earlier value is 0. As in TA-Lib.",
         length(),
         formula={"value": f"100 * ({_CHANGE}) / series[length] if series[length] != 0 else 0"},
     ),
     "tsi": composite(
-        "True strength index: 100 * ema(ema(change, long), short) / the same of its size; 0 where nothing moved. (Blau 1991)",
+        "True strength index: 100 * ema(ema(change, long), short) / the same of abs(change); 0 if nothing moved. (Blau 1991)",
         length("long", 25),
         length("short", 13),
         formula={
@@ -124,7 +124,7 @@ ROWS: Final[dict[str, Indicator]] = {
     ),
     "macd": composite(
         "Moving average convergence and divergence: line = ema(fast) - ema(slow), signal = ema(line), hist = line - signal."
-        " TA-Lib begins the fast average later; the difference dies out. (Appel 1979)",
+        " TA-Lib starts the fast average later; the difference fades. (Appel 1979)",
         length("fast", 12),
         length("slow", 26),
         length("signal_length", 9),

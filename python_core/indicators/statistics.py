@@ -1,4 +1,4 @@
-"""Windows of earlier values: extremes, spread, rank, correlation."""
+"""Statistics of the last values: extremes, deviation, rank, correlation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from python_core.indicators.sums import SCALE, divide, exact, starts_anew
+from python_core.indicators.sums import SCALE, divide, restart_after_gaps, to_fixed_point
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
 
 
@@ -23,35 +23,35 @@ def shift(x: Series, bars: int) -> Series:
 
 
 def _extreme(x: Series, length: int, beats: Callable[[float, float], bool]) -> tuple[Series, Series]:
-    """The value in the last `length` that beats the others, the latest of equals, and how many bars ago it was."""
+    """The value among the last `length` that beats the others, the latest of equal ones, and how many bars ago it was."""
     best, ago = np.full(len(x), np.nan), np.full(len(x), np.nan)
-    rivals: deque[tuple[int, float]] = deque()
+    candidates: deque[tuple[int, float]] = deque()
     for i, new in enumerate(x.tolist()):
-        while rivals and beats(new, rivals[-1][1]):
-            rivals.pop()
-        rivals.append((i, new))
-        if rivals[0][0] == i - length:
-            rivals.popleft()
+        while candidates and beats(new, candidates[-1][1]):
+            candidates.pop()
+        candidates.append((i, new))
+        if candidates[0][0] == i - length:
+            candidates.popleft()
         if i >= length - 1:
-            best[i], ago[i] = rivals[0][1], i - rivals[0][0]
+            best[i], ago[i] = candidates[0][1], i - candidates[0][0]
     return best, ago
 
 
-@starts_anew(outputs=2)
+@restart_after_gaps(outputs=2)
 def highest(x: Series, length: int) -> tuple[Series, Series]:
-    """Greatest of the last `length` values; `bars`: how many bars ago it was, of equal ones the latest."""
+    """Highest of the last `length` values; `bars`: how many bars ago it was, the latest of equal values."""
     return _extreme(x, length, ge)
 
 
-@starts_anew(outputs=2)
+@restart_after_gaps(outputs=2)
 def lowest(x: Series, length: int) -> tuple[Series, Series]:
-    """Least of the last `length` values; `bars`: how many bars ago it was, of equal ones the latest."""
+    """Lowest of the last `length` values; `bars`: how many bars ago it was, the latest of equal values."""
     return _extreme(x, length, le)
 
 
 def _numerators(a: Series, b: Series, length: int) -> Iterator[tuple[int, float]]:
-    """Bar, and length^2 times the covariance of its window: the exact length * sum of products - product of sums, rounded once."""
-    scaled = [(exact(x), exact(y)) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    """For each bar: its index, and length^2 times the covariance of its window: the exact length * sum of products - product of sums, rounded once."""
+    scaled = [(to_fixed_point(x), to_fixed_point(y)) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
     sum_a, sum_b, products = 0, 0, 0
     for i, (x, y) in enumerate(scaled):
         sum_a, sum_b, products = sum_a + x, sum_b + y, products + x * y
@@ -62,19 +62,19 @@ def _numerators(a: Series, b: Series, length: int) -> Iterator[tuple[int, float]
             yield i, divide(length * products - sum_a * sum_b, SCALE * SCALE)
 
 
-@starts_anew()
+@restart_after_gaps()
 def stdev(x: Series, length: int) -> Series:
-    """Standard deviation of the last `length` values, as of a whole population: sqrt of the exact length * sum of squares - square of the sum,
-    rounded once, over length^2. As TA-Lib, which loses digits where the deviation is small beside the values."""
+    """Population standard deviation of the last `length` values: sqrt of the exact length * sum of squares - square of the sum, rounded once,
+    over length^2. As in TA-Lib, which loses digits if the deviation is small compared with the values."""
     out = np.full(len(x), np.nan)
     for i, numerator in _numerators(x, x, length):
         out[i] = math.sqrt(numerator / float(length * length))
     return out
 
 
-@starts_anew()
+@restart_after_gaps()
 def correlation(a: Series, b: Series, length: int) -> Series:
-    """Correlation (Pearson's r) of the last `length` values of two series, from exact sums; 0 where one of them doesn't vary. As TA-Lib."""
+    """Correlation (Pearson's r) of the last `length` values of two series, from exact sums; 0 if one of them is constant. As in TA-Lib."""
     out = np.full(len(a), np.nan)
     rows = zip(_numerators(a, b, length), _numerators(a, a, length), _numerators(b, b, length), strict=True)
     for (i, both), (_, alone_a), (_, alone_b) in rows:
@@ -83,9 +83,9 @@ def correlation(a: Series, b: Series, length: int) -> Series:
     return out
 
 
-@starts_anew()
+@restart_after_gaps()
 def percentrank(x: Series, length: int) -> Series:
-    """Percent rank: the share of the `length` values before this one that are no greater, in percent. Known from value `length`."""
+    """Percent rank: the share of the `length` values before this one that are not greater, in percent. Known from value `length`."""
     out = np.full(len(x), np.nan)
     for i in range(length, len(x)):
         out[i] = 100.0 * float(np.count_nonzero(x[i - length : i] <= x[i])) / float(length)
@@ -97,7 +97,7 @@ ROWS: Final[dict[str, Indicator]] = {
     "lowest": primitive(lowest, length(), outputs=("value", "bars"), warm_up=lambda length: length - 1),
     "stdev": primitive(stdev, length(), warm_up=lambda length: length - 1),
     "zscore": composite(
-        "Standard score: (series - sma) / stdev; 0 where nothing varies.",
+        "Standard score: (series - sma) / stdev; 0 if all values are equal.",
         length(),
         formula={"value": "(series - sma(series, length)) / spread if spread != 0 else 0", "spread": "stdev(series, length)"},
     ),

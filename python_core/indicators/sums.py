@@ -1,4 +1,4 @@
-"""Rolling sums that can't drift, and the rule for what is not known."""
+"""Rolling sums that can't drift, and the rule for unknown values."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 
 from python_core.indicators.table import Series
 
-# All finite float64 are whole multiples of 2**-1074, so a sum of them is exact in Python's integers.
+# Every finite float64 is a multiple of 2**-1074, so sums are exact in Python integers.
 _SCALE_BITS = 1074
 SCALE = 1 << _SCALE_BITS
 
 
-def exact(value: float) -> int:
-    """`value * 2**1074`, a whole number for every finite float64."""
+def to_fixed_point(value: float) -> int:
+    """`value * 2**1074`, an integer for every finite float64."""
     numerator, denominator = value.as_integer_ratio()
     return numerator << (_SCALE_BITS - denominator.bit_length() + 1)
 
 
 def rolling_sum(x: Series, length: int) -> Series:
-    """Sum of the last `length` values, correctly rounded (as `math.fsum`): it can't drift, and the order of the values doesn't matter."""
+    """Sum of the last `length` values, correctly rounded (as by `math.fsum`): it can't drift, and the order of the values doesn't matter."""
     out = np.full(len(x), np.nan)
     values = x.tolist()
-    scaled = [exact(value) if np.isfinite(value) else None for value in values]
+    scaled = [to_fixed_point(value) if np.isfinite(value) else None for value in values]
     total, known = 0, 0
     for i, new in enumerate(scaled):
         if new is None:
@@ -41,23 +41,23 @@ def rolling_sum(x: Series, length: int) -> Series:
 
 
 def divide(total: int, by: int) -> float:
-    """The quotient of two whole numbers, correctly rounded; infinite where it is too large."""
+    """The quotient of two integers, correctly rounded; infinite if it overflows."""
     try:
         return total / by
     except OverflowError:
         return float("inf") if total > 0 else float("-inf")
 
 
-def starts_anew(outputs: int = 1) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The rule for what is not known, for a reference function with so many series as inputs of the same length first.
+def restart_after_gaps(outputs: int = 1) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a reference function with the rule for unknown values; all arrays among its arguments are inputs of the same length.
 
-    On a bar where an input is not finite the indicator is not known, and on the next bar it starts anew, as if the data began there. So the
-    function itself sees finite values only.
+    On a bar where an input is not finite the output is NaN, and on the next bar the function restarts as if the data started there. So the
+    function itself only sees finite values.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def whole(*inputs: Any) -> Any:
+        def wrapper(*inputs: Any) -> Any:
             series = [each for each in inputs if isinstance(each, np.ndarray)]
             known = np.logical_and.reduce([np.isfinite(each) for each in series])
             results = [np.full(len(known), np.nan) for _ in range(outputs)]
@@ -69,6 +69,6 @@ def starts_anew(outputs: int = 1) -> Callable[[Callable[..., Any]], Callable[...
                         result[start:end] = values
             return tuple(results) if outputs > 1 else results[0]
 
-        return whole
+        return wrapper
 
     return decorate

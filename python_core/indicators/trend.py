@@ -1,4 +1,4 @@
-"""Trend: its direction, its strength, and lines that follow it."""
+"""Trend: direction, strength, and lines that follow it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 import numpy as np
 
 from python_core.indicators.averages import rma
-from python_core.indicators.sums import starts_anew
+from python_core.indicators.sums import restart_after_gaps
 from python_core.indicators.table import MAX_LOOKBACK, Indicator, Series, composite, length, number, primitive
 from python_core.indicators.volatility import true_range
 
 
-@starts_anew(outputs=2)
+@restart_after_gaps(outputs=2)
 def psar(high: Series, low: Series, step: float, most: float) -> tuple[Series, Series]:
-    """Parabolic stop and reverse; `direction`: 1 below a rising price, -1 above a falling one. As TA-Lib's SAR. (Wilder 1978)
+    """Parabolic stop and reverse; `direction`: 1 below a rising price, -1 above a falling one. As in TA-Lib's SAR. (Wilder 1978)
 
     stop += factor * (extreme - stop) each bar, never beyond the range of this bar and the one before; the factor grows by `step` with each
-    new extreme, up to `most`. A bar that reaches the stop turns it round. It begins long unless the second bar moves down more than up.
+    new extreme, up to `most`. A bar that reaches the stop reverses it. It starts long unless the second bar moves down more than up.
     """
     value, direction = np.full(len(high), np.nan), np.full(len(high), np.nan)
     bars = list(zip(high.tolist(), low.tolist(), strict=True))
@@ -29,7 +29,7 @@ def psar(high: Series, low: Series, step: float, most: float) -> tuple[Series, S
             up, down = new_high - high_before, low_before - new_low
             long = not (down > 0.0 and down > up)
             stop, extreme = (low_before, new_high) if long else (high_before, new_low)
-            top, bottom = new_high, new_low  # the first bar bounds its own stop, as TA-Lib has it
+            top, bottom = new_high, new_low  # the first bar bounds its own stop, as in TA-Lib
         if new_low <= stop if long else new_high >= stop:
             long = not long
             stop = min(extreme, bottom) if long else max(extreme, top)
@@ -42,12 +42,12 @@ def psar(high: Series, low: Series, step: float, most: float) -> tuple[Series, S
     return value, direction
 
 
-@starts_anew(outputs=2)
+@restart_after_gaps(outputs=2)
 def supertrend(high: Series, low: Series, close: Series, length: int, multiple: float) -> tuple[Series, Series]:
-    """Supertrend: the band of hl2 -+ multiple * atr(length) on the far side of the price; `direction`: 1 rising, -1 falling. (Seban)
+    """Supertrend: the band at hl2 -+ multiple * atr(length) on the far side of the price; `direction`: 1 rising, -1 falling. (Seban)
 
-    A band only moves towards the price, unless the close before was beyond it; the trend turns on a close beyond the band that holds. It
-    begins falling, as on TradingView, whose direction has the opposite sign.
+    A band only moves towards the price, unless the previous close was beyond it; the trend reverses on a close beyond the active band. It
+    starts falling, as on TradingView, where the direction has the opposite sign.
     """
     line, direction = np.full(len(close), np.nan), np.full(len(close), np.nan)
     width = multiple * rma(true_range(high, low, close), length)
@@ -78,22 +78,22 @@ _DIRECTIONAL: Final = {
 
 ROWS: Final[dict[str, Indicator]] = {
     "plus_di": composite(
-        "Plus directional indicator: 100 * rma of upward movement / atr; 0 where nothing moved."
-        " TA-Lib begins its averages one bar earlier; the difference dies out. (Wilder 1978)",
+        "Plus directional indicator: 100 * rma of upward movement / atr; 0 if nothing moved."
+        " TA-Lib starts its averages one bar earlier; the difference fades. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={"value": "100 * rma(plus, length) / span if span != 0 else 0", **_DIRECTIONAL},
     ),
     "minus_di": composite(
-        "Minus directional indicator: 100 * rma of downward movement / atr; 0 where nothing moved."
-        " TA-Lib begins its averages one bar earlier; the difference dies out. (Wilder 1978)",
+        "Minus directional indicator: 100 * rma of downward movement / atr; 0 if nothing moved."
+        " TA-Lib starts its averages one bar earlier; the difference fades. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={"value": "100 * rma(minus, length) / span if span != 0 else 0", **_DIRECTIONAL},
     ),
     "adx": composite(
-        "Average directional index: rma of 100 * |plus_di - minus_di| / (plus_di + minus_di); 0 where both are."
-        " TA-Lib begins its averages one bar earlier; the difference dies out. (Wilder 1978)",
+        "Average directional index: rma of 100 * |plus_di - minus_di| / (plus_di + minus_di); 0 if both are 0."
+        " TA-Lib starts its averages one bar earlier; the difference fades. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={
@@ -104,8 +104,8 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "aroon": composite(
-        "Aroon: how new the extremes of the last `length` + 1 bars are, 100 for this bar's; oscillator = up - down. As TA-Lib. (Chande 1995)",
-        length(default=14, most=MAX_LOOKBACK - 1),
+        "Aroon: how recent the extremes of the last `length` + 1 bars are, 100 on this bar; oscillator = up - down. As in TA-Lib. (Chande 1995)",
+        length(default=14, maximum=MAX_LOOKBACK - 1),
         series=(),
         outputs=("up", "down", "oscillator"),
         formula={
@@ -133,8 +133,9 @@ ROWS: Final[dict[str, Indicator]] = {
         warm_up=lambda length, multiple: length,
     ),
     "ichimoku": composite(
-        "Ichimoku: middles of the range of `short` and `medium` bars; span_a (their average) and span_b (the middle of `long` bars) as drawn"
-        " over this bar, from `medium` bars before. The lagging line is the close itself, drawn earlier. (Hosoda 1969)",
+        "Ichimoku: conversion and base are the midpoints of the range of `short` and `medium` bars; span_a (their average) and span_b (the"
+        " midpoint of `long` bars) are those of `medium` bars ago, as plotted on this bar. The lagging span is the close, plotted earlier."
+        " (Hosoda 1969)",
         length("short", 9),
         length("medium", 26),
         length("long", 52),

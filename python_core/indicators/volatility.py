@@ -1,4 +1,4 @@
-"""Volatility: how wide prices range."""
+"""Volatility: the range of prices."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ ROWS: Final[dict[str, Indicator]] = {
         formula="rma(true_range(), length)",
     ),
     "natr": composite(
-        "Normalized average true range: 100 * atr / close. As TA-Lib.", length(default=14), series=(), formula="100 * atr(length) / close"
+        "Normalized average true range: 100 * atr / close. As in TA-Lib.",
+        length(default=14),
+        series=(),
+        formula="100 * atr(length) / close",
     ),
     "bollinger": composite(
         "Bollinger bands: middle = sma, upper and lower `multiple` standard deviations from it; width = (upper - lower) / middle;"
-        " percent = place of the series from lower (0) to upper (1), 0.5 where they meet. (Bollinger 1983)",
+        " percent = position of the series between lower (0) and upper (1), 0.5 if they are equal. (Bollinger 1983)",
         length(default=20),
         number("multiple", 2.0),
         outputs=("upper", "middle", "lower", "width", "percent"),
@@ -57,7 +60,7 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "donchian": composite(
-        "Donchian channel: highest high, lowest low, and their middle, of `length` bars, this one too. (Donchian 1960)",
+        "Donchian channel: highest high, lowest low, and their midpoint, of `length` bars including this one. (Donchian 1960)",
         length(default=20),
         series=(),
         outputs=("upper", "middle", "lower"),

@@ -1,4 +1,4 @@
-"""Volume: what was traded, and at which prices."""
+"""Volume: the quantity traded, and at which prices."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Final
 
 import numpy as np
 
-from python_core.indicators.sums import SCALE, divide, exact, starts_anew
+from python_core.indicators.sums import SCALE, divide, restart_after_gaps, to_fixed_point
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
 
 DAY_MS: Final = 86_400_000.0
 
 
-@starts_anew()
+@restart_after_gaps()
 def cum(x: Series) -> Series:
-    """Sum of all values so far, exact and rounded once for each bar."""
+    """Cumulative sum, exact and rounded once per bar."""
     out, total = np.empty(len(x)), 0
     for i, new in enumerate(x.tolist()):
-        total += exact(new)
+        total += to_fixed_point(new)
         out[i] = divide(total, SCALE)
     return out
 
 
-@starts_anew()
+@restart_after_gaps()
 def session_cum(x: Series, time_ms: Series) -> Series:
-    """Sum of the values since the day (UTC) began, exact and rounded once for each bar."""
+    """Cumulative sum since the start of the day (UTC), exact and rounded once per bar."""
     days = np.floor(time_ms / DAY_MS)
     starts = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(x)]
     parts = [cum(x[start:end]) for start, end in pairwise(starts)]
@@ -38,23 +38,23 @@ ROWS: Final[dict[str, Indicator]] = {
     "cum": primitive(cum),
     "session_cum": primitive(session_cum, implied=("time",)),
     "obv": composite(
-        "On-balance volume: cum of the volume of rising closes less that of falling ones, from 0 on the first bar; TA-Lib's begins with that bar's volume. (Granville 1963)",
+        "On-balance volume: cumulative volume of rising closes minus that of falling ones, 0 on the first bar; TA-Lib starts with that bar's volume. (Granville 1963)",
         series=(),
         formula="cum(volume if close > close[1] else -volume if close < close[1] else 0)",
     ),
     "vwap": composite(
-        "Volume-weighted average price since the day (UTC) began: session_cum(hlc3 * volume) / session_cum(volume); not known before a trade.",
+        "Volume-weighted average price since the start of the day (UTC): session_cum(hlc3 * volume) / session_cum(volume); unknown before the first trade.",
         series=(),
         formula="session_cum(hlc3 * volume) / session_cum(volume)",
         may_stay_unknown=True,
     ),
     "ad": composite(
-        "Accumulation and distribution: cum of volume times the place of the close in the bar, from -1 at the low to 1 at the high. As TA-Lib. (Chaikin)",
+        "Accumulation/distribution: cumulative sum of volume times the position of the close in the bar, from -1 at the low to 1 at the high. As in TA-Lib. (Chaikin)",
         series=(),
         formula={"value": "cum(flow)", **_FLOW},
     ),
     "cmf": composite(
-        "Chaikin money flow: volume times the place of the close in the bar (as ad), over the volume, of `length` bars; 0 where nothing was traded.",
+        "Chaikin money flow: volume times the position of the close in the bar (as in ad), divided by the volume, both over `length` bars; 0 if nothing was traded.",
         length(default=20),
         series=(),
         formula={"value": "sma(flow, length) / traded if traded != 0 else 0", "traded": "sma(volume, length)", **_FLOW},

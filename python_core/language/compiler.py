@@ -342,9 +342,9 @@ class Compiler(ast.NodeVisitor):
             return position
         if value is None:
             raise self._error(argument, f"the {row.name} of {function} must be a constant", hint="use a number or a parameter")
-        if (row.whole and not value.is_integer()) or not row.least <= value <= row.most:
-            kind = "whole number" if row.whole else "number"
-            hint = f"use a {kind} from {row.least:,.15g} to {row.most:,.15g}"
+        if (row.integer and not value.is_integer()) or not row.minimum <= value <= row.maximum:
+            kind = "whole number" if row.integer else "number"
+            hint = f"use a {kind} from {row.minimum:,.15g} to {row.maximum:,.15g}"
             raise self._error(argument, f"the {row.name} of {function} is {value:g}", hint=hint)
         return position
 

@@ -47,9 +47,9 @@ def _indicator_row(name: str) -> str:
 
 
 def _bounds(argument: Argument) -> str:
-    if argument.whole and (argument.least, argument.most) == (1, MAX_LOOKBACK):
+    if argument.integer and (argument.minimum, argument.maximum) == (1, MAX_LOOKBACK):
         return ""
-    return f"{argument.name} from {argument.least:,g} to {argument.most:,g}"
+    return f"{argument.name} from {argument.minimum:,g} to {argument.maximum:,g}"
 
 
 def _first_known(name: str) -> str:

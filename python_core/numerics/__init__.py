@@ -1,1 +1,1 @@
-"""Elementary functions and arithmetic with the same bits everywhere."""
+"""Elementary functions and arithmetic with the same bits on every machine."""

@@ -1,7 +1,6 @@
-"""Logarithm and exponential with the same bits on every machine; the C library's differ from one system to the next.
+"""Logarithm and exponential with the same bits on every machine; those of C libraries differ between systems.
 
-Only + - * / and the exponent field are used, in the written order, so that the compiled twin agrees. Each is within 1 ulp of the true
-value. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (https://www.netlib.org/fdlibm/), whose notice says:
+They only use + - * / and the exponent field, in the order written, so that the compiled engine agrees. Errors are below 1 ulp. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (https://www.netlib.org/fdlibm/), whose notice says:
 
     Copyright (C) 1993 by Sun Microsystems, Inc. All rights reserved.
     Developed at SunSoft, a Sun Microsystems, Inc. business. Permission to use, copy, modify, and distribute this
@@ -19,7 +18,7 @@ _LOG2_E: Final = 1.4426950408889634
 _LN2_HIGH: Final = 0.6931471803691238
 _LN2_LOW: Final = 1.9082149292705877e-10
 _EXP_OVERFLOWS_ABOVE: Final = 709.782712893384
-_EXP_VANISHES_BELOW: Final = -745.1332191019411
+_EXP_UNDERFLOWS_BELOW: Final = -745.1332191019411
 _TWO_TO_MINUS_1000: Final = 9.332636185032189e-302
 
 
@@ -52,7 +51,7 @@ def exp(x: float) -> float:
         return math.nan
     if x > _EXP_OVERFLOWS_ABOVE:
         return math.inf
-    if x < _EXP_VANISHES_BELOW:
+    if x < _EXP_UNDERFLOWS_BELOW:
         return 0.0
     # x = k * log(2) + r with |r| <= log(2) / 2, and r = high - low.
     k = int(_LOG2_E * x + (0.5 if x > 0.0 else -0.5))
@@ -65,7 +64,7 @@ def exp(x: float) -> float:
     y = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
     if k >= -1021:
         return math.ldexp(y, k)
-    # Scaled in two steps, for a subnormal result is rounded, and not every C library's ldexp rounds it well.
+    # Scaled in two steps, as a subnormal result is rounded and not every C library's ldexp rounds it correctly.
     return math.ldexp(y, k + 1000) * _TWO_TO_MINUS_1000
 
 

@@ -1,4 +1,4 @@
-"""Operations on numbers one by one, as the compiled engine does them: for single values and for arrays."""
+"""Elementwise operations on numbers and arrays, as in the compiled engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from python_core.numerics import elementary
 Operation = Callable[..., Any]
 
 
-def _each(function: Callable[[float], float]) -> Operation:
+def _elementwise(function: Callable[[float], float]) -> Operation:
     return lambda x: np.array([function(value) for value in np.ravel(x).tolist()]).reshape(np.shape(x))
 
 
@@ -21,21 +21,21 @@ def sign(x: Any) -> Any:
     return np.where(x > 0, 1.0, np.where(x < 0, -1.0, x))
 
 
-def least(a: Any, b: Any) -> Any:
-    """The lesser of two, the first of equals, NaN if either is."""
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two, the first if they are equal, NaN if either is NaN."""
     return np.where((b < a) | np.isnan(b), b, a)
 
 
-def greatest(a: Any, b: Any) -> Any:
-    """The greater of two, the first of equals, NaN if either is."""
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two, the first if they are equal, NaN if either is NaN."""
     return np.where((b > a) | np.isnan(b), b, a)
 
 
 UNARY: Final[dict[str, Operation]] = {
     "neg": np.negative,
     "abs": np.abs,
-    "log": _each(elementary.log),
-    "exp": _each(elementary.exp),
+    "log": _elementwise(elementary.log),
+    "exp": _elementwise(elementary.exp),
     "sqrt": np.sqrt,
     "sign": sign,
 }
@@ -44,8 +44,8 @@ BINARY: Final[dict[str, Operation]] = {
     "sub": np.subtract,
     "mul": np.multiply,
     "div": np.divide,
-    "min": least,
-    "max": greatest,
+    "min": minimum,
+    "max": maximum,
 }
 COMPARISONS: Final[dict[str, Operation]] = {
     "lt": np.less,

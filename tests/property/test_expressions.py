@@ -92,8 +92,10 @@ class Writer:
         for argument in row.arguments:
             if argument.default is not None and self.random.random() < 0.3:
                 break
-            most = min(argument.most, argument.least + (12 if argument.whole else 3))
-            value = self.random.randint(int(argument.least), int(most)) if argument.whole else self.random.uniform(argument.least, most)
+            most = min(argument.maximum, argument.minimum + (12 if argument.integer else 3))
+            value = (
+                self.random.randint(int(argument.minimum), int(most)) if argument.integer else self.random.uniform(argument.minimum, most)
+            )
             numbers.append((argument.name, value))
         by_name = self.random.random() < 0.2
         written = [f"{key}={value!r}" if by_name else repr(value) for key, value in numbers]

@@ -62,10 +62,10 @@ bars = st.builds(
 
 
 def arguments(row: Argument) -> st.SearchStrategy[float]:
-    if not row.whole:
-        return st.one_of(st.floats(row.least, min(row.most, row.least + 5)), st.sampled_from([row.least, row.most]))
-    values = [value for value in (1, 2, 3, 5, 14, 40, 200, 1100, int(row.most)) if row.least <= value <= row.most]
-    return st.one_of(st.sampled_from(values), st.integers(int(row.least), min(int(row.most), 30)))
+    if not row.integer:
+        return st.one_of(st.floats(row.minimum, min(row.maximum, row.minimum + 5)), st.sampled_from([row.minimum, row.maximum]))
+    values = [value for value in (1, 2, 3, 5, 14, 40, 200, 1100, int(row.maximum)) if row.minimum <= value <= row.maximum]
+    return st.one_of(st.sampled_from(values), st.integers(int(row.minimum), min(int(row.maximum), 30)))
 
 
 @st.composite
@@ -160,7 +160,7 @@ def test_the_compiled_table_is_that_of_python() -> None:
     table = {
         name: (
             len(row.conditions) + len(row.series) + len(row.implied),
-            [(each.name, each.least, each.most, each.whole) for each in row.arguments],
+            [(each.name, each.minimum, each.maximum, each.integer) for each in row.arguments],
             max(1, len(row.outputs)),
         )
         for name, row in INDICATORS.items()
@@ -182,7 +182,9 @@ def test_a_sweep_computes_an_indicator_as_a_single_run_does(name: str) -> None:
     ]
     call = f"{name}({', '.join(given)})" + (f".{indicator.outputs[-1]}" if indicator.outputs else "")
     names = [row.name for row in indicator.arguments]
-    values = [[row.least + 1, row.least + 4] if row.whole else [row.least + 0.125, row.least + 0.5] for row in indicator.arguments]
+    values = [
+        [row.minimum + 1, row.minimum + 4] if row.integer else [row.minimum + 0.125, row.minimum + 0.5] for row in indicator.arguments
+    ]
     strategy = bt.Strategy(
         entry_long=f"{call} > {call}[1]", exit_long=f"{call} < {call}[2]", params={n: v[0] for n, v in zip(names, values, strict=True)}
     )

@@ -1,4 +1,4 @@
-"""The rules of an account: what is refused, with which words, and what survives a trip through JSON."""
+"""Execution rules are checked, frozen, and unchanged by a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"capital": -5.5}, "capital: -5.5 is out of range; use a finite number greater than 0"),
     ({"capital": float("nan")}, "capital: nan is out of range; use a finite number greater than 0"),
     ({"capital": float("inf")}, "capital: inf is out of range; use a finite number greater than 0"),
-    ({"capital": 10**400}, "capital: a number beyond float64 is out of range; use a finite number greater than 0"),
-    ({"capital": 10**9999}, "capital: a number beyond float64 is out of range; use a finite number greater than 0"),
-    ({"capital": True}, "capital: True is no number; use a finite number greater than 0"),
-    ({"capital": "1000"}, "capital: '1000' is no number; use a finite number greater than 0"),
-    ({"capital": None}, "capital: None is no number; use a finite number greater than 0"),
-    ({"capital": [1000]}, "capital: [1000] is no number; use a finite number greater than 0"),
+    ({"capital": 10**400}, "capital: a number too large for float64 is out of range; use a finite number greater than 0"),
+    ({"capital": 10**9999}, "capital: a number too large for float64 is out of range; use a finite number greater than 0"),
+    ({"capital": True}, "capital: expected a number, got True; use a finite number greater than 0"),
+    ({"capital": "1000"}, "capital: expected a number, got '1000'; use a finite number greater than 0"),
+    ({"capital": None}, "capital: expected a number, got None; use a finite number greater than 0"),
+    ({"capital": [1000]}, "capital: expected a number, got [1000]; use a finite number greater than 0"),
     ({"commission": -0.001}, "commission: -0.001 is out of range; use a finite number at least 0 and below 1"),
     ({"commission": 1}, "commission: 1 is out of range; use a finite number at least 0 and below 1"),
     ({"slippage": 1.5}, "slippage: 1.5 is out of range; use a finite number at least 0 and below 1"),
     ({"size": 0}, "size: 0 is out of range; use a finite number greater than 0"),
-    ({"size": 1.5}, "size: 1.5 of the equity is more than there is; use a fraction up to 1; see leverage"),
-    ({"sizing": "risk", "size": 2, "stop_loss": 0.1}, "size: 2 of the equity is more than there is; use a fraction up to 1; see leverage"),
-    ({"sizing": "risk"}, "sizing: risk sizing needs a stop to measure the loss at; set stop_loss"),
-    ({"sizing": "all"}, "sizing: 'all' is none of the choices; use one of equity_fraction, fixed_notional, fixed_quantity, risk"),
-    ({"fill": "open"}, "fill: 'open' is none of the choices; use one of next_open, close"),
-    ({"intrabar": None}, "intrabar: None is none of the choices; use one of pessimistic, path, optimistic"),
-    ({"calendar": ["crypto"]}, "calendar: ['crypto'] is none of the choices; use one of crypto, exchange"),
+    ({"size": 1.5}, "size: 1.5 is more than the whole equity; use a fraction up to 1; to trade more, set leverage"),
+    (
+        {"sizing": "risk", "size": 2, "stop_loss": 0.1},
+        "size: 2 is more than the whole equity; use a fraction up to 1; to trade more, set leverage",
+    ),
+    ({"sizing": "risk"}, "sizing: risk sizing needs a stop loss; set stop_loss"),
+    ({"sizing": "all"}, "sizing: unknown value 'all'; use one of equity_fraction, fixed_notional, fixed_quantity, risk"),
+    ({"fill": "open"}, "fill: unknown value 'open'; use one of next_open, close"),
+    ({"intrabar": None}, "intrabar: unknown value None; use one of pessimistic, path, optimistic"),
+    ({"calendar": ["crypto"]}, "calendar: unknown value ['crypto']; use one of crypto, exchange"),
     ({"step": -1}, "step: -1 is out of range; use a finite number at least 0"),
     ({"min_notional": -1}, "min_notional: -1 is out of range; use a finite number at least 0"),
     ({"leverage": 0.5}, "leverage: 0.5 is out of range; use a finite number at least 1 and at most 1000"),
@@ -39,40 +42,40 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"maintenance_margin": 1}, "maintenance_margin: 1 is out of range; use a finite number at least 0 and below 1"),
     (
         {"leverage": 10, "maintenance_margin": 0.1},
-        "maintenance_margin: 0.1 leaves no room at leverage 10; use less than 1 / leverage = 0.1",
+        "maintenance_margin: 0.1 is too high for leverage 10; use less than 1 / leverage = 0.1",
     ),
     ({"pyramiding": 0}, "pyramiding: 0 is out of range; use a whole number from 1 to 1000"),
     ({"pyramiding": 1.0}, "pyramiding: 1.0 is out of range; use a whole number from 1 to 1000"),
     ({"pyramiding": True}, "pyramiding: True is out of range; use a whole number from 1 to 1000"),
     ({"max_bars": 0}, "max_bars: 0 is out of range; use a whole number from 1 to 2147483647"),
-    ({"max_bars": 10**400}, "max_bars: a number beyond float64 is out of range; use a whole number from 1 to 2147483647"),
+    ({"max_bars": 10**400}, "max_bars: a number too large for float64 is out of range; use a whole number from 1 to 2147483647"),
     ({"stop_loss": 0}, "stop_loss: 0 is out of range; use a finite number greater than 0 and below 1"),
     ({"stop_loss": 1}, "stop_loss: 1 is out of range; use a finite number greater than 0 and below 1"),
-    ({"stop_loss": ""}, "stop_loss: an expression of 0 characters; use 1 to 2000"),
-    ({"stop_loss": "x" * 2001}, "stop_loss: an expression of 2001 characters; use 1 to 2000"),
-    ({"stop_loss": {"multiple": 2}}, "stop_loss: {'multiple': 2} is no number; use a finite number greater than 0 and below 1"),
+    ({"stop_loss": ""}, "stop_loss: the expression has 0 characters; use 1 to 2000"),
+    ({"stop_loss": "x" * 2001}, "stop_loss: the expression has 2001 characters; use 1 to 2000"),
+    ({"stop_loss": {"multiple": 2}}, "stop_loss: expected a number, got {'multiple': 2}; use a finite number greater than 0 and below 1"),
     ({"take_profit": -0.1}, "take_profit: -0.1 is out of range; use a finite number greater than 0"),
     ({"trailing_stop": 2}, "trailing_stop: 2 is out of range; use a finite number greater than 0 and below 1"),
     ({"trailing_activation": 0.1}, "trailing_activation: there is no trailing stop to activate; set trailing_stop"),
     ({"trailing_stop": 0.1, "trailing_activation": 0}, "trailing_activation: 0 is out of range; use a finite number greater than 0"),
     ({"break_even_at": 0}, "break_even_at: 0 is out of range; use a finite number greater than 0"),
-    ({"partial_exits": None}, "partial_exits: None is no list; give a list of (profit fraction, share of the quantity)"),
-    ({"partial_exits": 5}, "partial_exits: 5 is no list; give a list of (profit fraction, share of the quantity)"),
-    ({"partial_exits": (0.1, 0.5)}, "partial_exits[0]: 0.1 is no rung; give a list of (profit fraction, share of the quantity)"),
-    ({"partial_exits": ((0.1,),)}, "partial_exits[0]: (0.1,) is no rung; give a list of (profit fraction, share of the quantity)"),
+    ({"partial_exits": None}, "partial_exits: expected a list, got None; use a list of (profit fraction, share of the quantity)"),
+    ({"partial_exits": 5}, "partial_exits: expected a list, got 5; use a list of (profit fraction, share of the quantity)"),
+    ({"partial_exits": (0.1, 0.5)}, "partial_exits[0]: expected a pair, got 0.1; use a list of (profit fraction, share of the quantity)"),
+    ({"partial_exits": ((0.1,),)}, "partial_exits[0]: expected a pair, got (0.1,); use a list of (profit fraction, share of the quantity)"),
     ({"partial_exits": ((0, 0.5),)}, "partial_exits[0]: 0 is out of range; use a finite number greater than 0"),
     ({"partial_exits": ((0.1, 1.5),)}, "partial_exits[0]: 1.5 is out of range; use a finite number greater than 0 and at most 1"),
     (
         {"partial_exits": ((0.1, 0.5), (0.1, 0.5))},
-        "partial_exits[1]: profit 0.1 does not lie above the rung before, 0.1; order by profit",
+        "partial_exits[1]: profit 0.1 is not above the one before, 0.1; sort by profit",
     ),
-    ({"partial_exits": ((0.1, 0.6), (0.2, 0.6))}, "partial_exits: the shares add up to 1.2; together they are at most 1"),
-    ({"partial_exits": tuple((i, 0.01) for i in range(1, 18))}, "partial_exits: 17 rungs; use at most 16"),
+    ({"partial_exits": ((0.1, 0.6), (0.2, 0.6))}, "partial_exits: the shares add up to 1.2; they may add up to at most 1"),
+    ({"partial_exits": tuple((i, 0.01) for i in range(1, 18))}, "partial_exits: 17 partial exits; use at most 16"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[words.partition(";")[0][:60] for _, words in BAD])
-def test_rules_that_make_no_sense_are_refused_with_field_and_remedy(fields: dict[str, Any], words: str) -> None:
+def test_invalid_rules_are_rejected_with_field_and_hint(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(bt.ExecutionError) as caught:
         bt.Execution(**fields)
     assert str(caught.value) == words
@@ -89,7 +92,7 @@ def test_rules_that_make_no_sense_are_refused_with_field_and_remedy(fields: dict
         ({"multiple": 2, "period": 2.0}, "atr.period: 2.0 is out of range; use a whole number from 1 to 10000"),
     ],
 )
-def test_an_atr_distance_is_checked_alike(fields: dict[str, Any], words: str) -> None:
+def test_atr_distances_are_checked(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(bt.ExecutionError) as caught:
         bt.Atr(**fields)
     assert str(caught.value) == words
@@ -119,7 +122,7 @@ FULL = bt.Execution(
 )
 
 
-def test_every_field_survives_json() -> None:
+def test_json_preserves_every_field() -> None:
     assert all(getattr(FULL, name) != getattr(bt.Execution(), name) for name in FULL.__struct_fields__), "set every field above"
     assert msgspec.json.decode(msgspec.json.encode(FULL), type=bt.Execution) == FULL
 
@@ -141,20 +144,20 @@ def test_json_is_checked_by_the_same_rules() -> None:
     ],
     ids=str,
 )
-def test_lists_and_numpy_floats_are_as_good_as_tuples_and_floats(given: dict[str, Any], meant: dict[str, Any], engine: str) -> None:
+def test_lists_and_numpy_floats_are_converted(given: dict[str, Any], meant: dict[str, Any], engine: str) -> None:
     bars = bt.synthetic(bars=300)
     signals = bt.Signals(entry_long=bars.close > bars.open)
     a, b = (bt.simulate(bars, signals, bt.Execution(**fields), engine=engine) for fields in (given, meant))
     assert (a.fingerprint, a.digest) == (b.fingerprint, b.digest)
 
 
-def test_rules_are_frozen_and_may_be_keys() -> None:
+def test_rules_are_frozen_and_hashable() -> None:
     with pytest.raises(AttributeError):
         FULL.capital = 1  # type: ignore[misc]
     assert len({FULL, msgspec.structs.replace(FULL), bt.Execution(partial_exits=[[0.1, 0.5]])}) == 2  # type: ignore[arg-type]
 
 
-def test_an_expression_for_a_level_is_checked_when_it_is_run(engine: str) -> None:
+def test_an_expression_of_a_stop_is_checked_at_the_run(engine: str) -> None:
     bars = bt.synthetic(bars=100)
     signals = bt.Signals(entry_long=bars.close > bars.open)
     for text, words in (

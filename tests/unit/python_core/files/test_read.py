@@ -589,7 +589,7 @@ def test_random_bytes_raise_only_library_errors(data: bytes, start: bytes) -> No
 
 @settings(max_examples=FEWER)
 @given(st.text(alphabet=",;\t|\n\r\"'.-+eE0123456789 :TZNaninf/éx", max_size=300))
-def test_random_cells_are_read_or_rejectd_and_nothing_worse(cells: str) -> None:
+def test_random_cells_raise_only_library_errors(cells: str) -> None:
     read_or_reject(b"time,open,high,low,close,volume\n" + cells.encode())
     read_or_reject(text(table()) + cells.encode())
 
@@ -597,7 +597,7 @@ def test_random_cells_are_read_or_rejectd_and_nothing_worse(cells: str) -> None:
 @pytest.mark.parametrize("kind", VALID)
 @given(st.data())
 @settings(max_examples=FEWER)
-def test_a_damaged_file_is_read_or_rejectd_and_nothing_worse(kind: str, data: st.DataObject) -> None:
+def test_a_damaged_file_raises_only_library_errors(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(VALID[kind])
     for position in data.draw(st.lists(st.integers(0, len(damaged) - 1), max_size=4)):
         damaged[position] = data.draw(st.integers(0, 255))

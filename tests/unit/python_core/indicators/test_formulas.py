@@ -1,4 +1,4 @@
-"""Indicators that TA-Lib doesn't have, against their formulas written out plainly; and each convention by hand."""
+"""Indicators that TA-Lib doesn't have, compared with their formulas in NumPy, and edge cases worked out by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def values(text: str, bars: bt.Bars = BARS, engine: kernel.Engine = "auto") -> n
 
 
 def windows(x: np.ndarray, length: int) -> np.ndarray:
-    """The last `length` values of each bar, NaN where there are fewer."""
+    """The last `length` values of each bar, NaN if there are fewer."""
     return np.lib.stride_tricks.sliding_window_view(np.concatenate((np.full(length - 1, nan), x)), length)
 
 
@@ -118,12 +118,12 @@ def naive_bars_since() -> np.ndarray:
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_an_indicator_is_its_formula(text: str) -> None:
+def test_an_indicator_equals_its_formula(text: str) -> None:
     np.testing.assert_allclose(values(text), FORMULAS[text](), rtol=1e-9, atol=1e-9)
 
 
-def test_supertrend_is_its_rules_step_by_step() -> None:
-    """Bands that only tighten, one of which holds until a close lies beyond it."""
+def test_supertrend_follows_its_rules_step_by_step() -> None:
+    """Bands that only tighten; the active one holds until a close beyond it."""
     width = 2 * atr(BARS, 7)
     line, direction = values("supertrend(7, 2).line"), values("supertrend(7, 2).direction")
     assert np.isnan(line[:7]).all()
@@ -176,15 +176,15 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("text", BY_HAND)
-def test_an_indicator_is_as_by_hand(text: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_edge_cases_have_the_values_worked_out_by_hand(text: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars([1, 2, 4, 3, 3, 5, 1, 9])
     bars = bt.Bars(bars.time, bars.close, bars.close, bars.close, bars.close, np.ones(8), timeframe=bars.timeframe)
     assert values(text, bars, engine) == pytest.approx(BY_HAND[text], rel=1e-14, nan_ok=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(bt.engine != "rust", reason="about the compiled engine")
-def test_no_indicator_takes_time_or_memory_in_proportion_to_its_length() -> None:
-    """A long length may not cost much more than a short one, over as many bars."""
+def test_time_and_memory_do_not_grow_with_the_length() -> None:
+    """A long length must not cost much more than a short one over the same bars."""
     bars = bt.synthetic(60_000)
     names = "highest(close, {n}) lowest(close, {n}) sma(close, {n}) wma(close, {n}) linreg(close, {n}) stdev(volume, {n}) hma(close, {n})"
     names += " correlation(close,volume,{n}) percentrank(close, {n}) kama(close, {n}) cmf({n}) close[{n}] aroon({n}) rma(close, {n})"

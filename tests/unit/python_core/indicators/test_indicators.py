@@ -1,4 +1,4 @@
-"""Indicators against values worked out with a pencil, published examples, and exact fractions."""
+"""Indicators against values worked out by hand, published examples, and exact fractions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import python_core as bt
 from python_core.indicators.averages import ema, rma, sma
 from python_core.indicators.oscillators import rsi
 from python_core.indicators.statistics import shift
-from python_core.indicators.sums import exact, rolling_sum
+from python_core.indicators.sums import rolling_sum, to_fixed_point
 from python_core.indicators.volatility import true_range
 
 nan = math.nan
@@ -47,13 +47,13 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("text", BY_HAND)
-def test_an_indicator_is_as_by_hand(text: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
-    """A target at `10 + expression`, for an entry on every bar, tells the expression's value to either engine's last bit."""
+def test_an_indicator_has_the_values_worked_out_by_hand(text: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+    """A target at `10 + expression` for an entry on every bar reveals the value of the expression to the last bit, on both engines."""
     assert levels(text, engine, make_bars, CLOSES) == pytest.approx(BY_HAND[text], rel=1e-14, nan_ok=True)
 
 
 def levels(text: str, engine: str, make_bars: Callable[..., bt.Bars], closes: list[float]) -> list[float]:
-    """The value of `text` on each bar, read off as the price of a target that is met one bar later."""
+    """The value of `text` on each bar, read from the price of a target that is hit one bar later."""
     found = []
     for k in range(len(closes)):
         # After the signal's bar one more, whose range holds any level.
@@ -66,7 +66,7 @@ def levels(text: str, engine: str, make_bars: Callable[..., bt.Bars], closes: li
     return [value if value != 1e-9 else 0.0 for value in found]
 
 
-def test_true_range_and_atr_are_as_by_hand(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_true_range_and_atr_have_the_values_worked_out_by_hand(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars([(10, 12, 9, 11), (11, 13, 10, 12), (15, 16, 14, 15), (15, 15, 8, 9), (9, 10, 9, 10)])
     # high - low, or from the close before: 3; |16 - 12|; |8 - 15|; 10 - 9
     assert true_range(bars.high, bars.low, bars.close).tolist() == pytest.approx([nan, 3, 4, 7, 1], nan_ok=True)
@@ -107,13 +107,13 @@ PUBLISHED_CLOSES = [
 PUBLISHED_RSI = [70.46, 66.25, 66.48, 69.35, 66.29, 57.92]
 
 
-def test_rsi_is_that_of_the_published_example() -> None:
+def test_rsi_equals_the_published_example() -> None:
     values = rsi(np.array(PUBLISHED_CLOSES), 14)
     assert np.isnan(values[:14]).all()
     assert values[14:] == pytest.approx(PUBLISHED_RSI, abs=0.006)
 
 
-def test_rsi_of_what_never_moves_is_50_and_of_what_only_moves_one_way_is_0_or_100() -> None:
+def test_rsi_is_50_without_moves_and_0_or_100_with_moves_in_one_direction() -> None:
     assert rsi(np.full(20, 7.0), 5)[5:].tolist() == [50] * 15
     assert rsi(np.arange(1.0, 21.0), 5)[5:].tolist() == [100] * 15
     assert rsi(np.arange(20.0, 0.0, -1.0), 5)[5:].tolist() == [0] * 15
@@ -126,7 +126,7 @@ anything = st.lists(st.floats(width=64), min_size=1, max_size=40).map(np.array)
 
 @given(x=series, length=st.integers(1, 12))
 @settings(max_examples=150)
-def test_a_simple_average_is_the_rounded_exact_sum_over_the_length(x: np.ndarray, length: int) -> None:
+def test_sma_is_the_rounded_exact_sum_over_the_length(x: np.ndarray, length: int) -> None:
     values = sma(x, length)
     for i in range(len(x)):
         if i < length - 1:
@@ -138,7 +138,7 @@ def test_a_simple_average_is_the_rounded_exact_sum_over_the_length(x: np.ndarray
 
 @given(x=anything, length=st.integers(1, 6))
 @settings(max_examples=150)
-def test_a_rolling_sum_forgets_what_left_it_whatever_it_was(x: np.ndarray, length: int) -> None:
+def test_a_rolling_sum_has_no_trace_of_values_that_left_the_window(x: np.ndarray, length: int) -> None:
     sums = rolling_sum(x, length)
     for i in range(len(x)):
         window = x[max(0, i - length + 1) : i + 1]
@@ -154,13 +154,13 @@ def test_a_rolling_sum_forgets_what_left_it_whatever_it_was(x: np.ndarray, lengt
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False))
 @settings(max_examples=150)
-def test_every_float_is_a_whole_number_of_the_smallest_one(value: float) -> None:
-    assert Fraction(exact(value), 2**1074) == Fraction(value)
+def test_fixed_point_is_exact_for_every_float(value: float) -> None:
+    assert Fraction(to_fixed_point(value), 2**1074) == Fraction(value)
 
 
 @given(x=st.lists(st.floats(1, 1000), min_size=2, max_size=40).map(np.array), length=st.integers(1, 9))
 @settings(max_examples=100)
-def test_smoothed_averages_are_their_recursion_in_exact_fractions(x: np.ndarray, length: int) -> None:
+def test_ema_and_rma_agree_with_exact_fractions(x: np.ndarray, length: int) -> None:
     for smooth, alpha in ((ema, Fraction(2, length + 1)), (rma, Fraction(1, length))):
         values = smooth(x, length)
         wanted = None
@@ -174,7 +174,7 @@ def test_smoothed_averages_are_their_recursion_in_exact_fractions(x: np.ndarray,
 
 @given(x=st.lists(st.floats(1, 1000), min_size=2, max_size=40).map(np.array), length=st.integers(1, 9))
 @settings(max_examples=100)
-def test_rsi_is_wilders_formula_in_exact_fractions(x: np.ndarray, length: int) -> None:
+def test_rsi_agrees_with_exact_fractions(x: np.ndarray, length: int) -> None:
     values = rsi(x, length)
     assert np.isnan(values[:length]).all()
     moves = [b - a for a, b in zip(x[:-1].tolist(), x[1:].tolist(), strict=True)]
@@ -188,7 +188,7 @@ def test_rsi_is_wilders_formula_in_exact_fractions(x: np.ndarray, length: int) -
 
 @given(x=series, bars=st.integers(1, 50))
 @settings(max_examples=50)
-def test_a_shift_is_the_value_so_many_bars_earlier(x: np.ndarray, bars: int) -> None:
+def test_shift_is_the_value_that_many_bars_earlier(x: np.ndarray, bars: int) -> None:
     values = shift(x, bars)
     assert np.isnan(values[:bars]).all()
     np.testing.assert_array_equal(values[bars:], x[: max(0, len(x) - bars)])

@@ -1,4 +1,4 @@
-"""Indicators of a window on every file of real data: exact, and the same bits wherever the data begin."""
+"""Window indicators on real data: exact, and with the same bits wherever the data start."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def values(bars: bt.Bars, *texts: str) -> list[np.ndarray]:
 
 
 def window_calls() -> list[str]:
-    """A call of each output of every indicator that forgets, over closes and over volumes, with a length that no seed is made for."""
+    """A call of each output of every window indicator, over closes and over volumes, with an uncommon length."""
     calls = []
     for name in FUNCTIONS:
         indicator = INDICATORS[name]
         for column in ["close", "volume"] if indicator.series else [""]:
             series = [column, "close"][: len(indicator.series)] if indicator.series else []
             conditions = ["close > open"] * len(indicator.conditions)
-            lengths = ["17" if row.whole else "1.5" for row in indicator.arguments]
+            lengths = ["17" if row.integer else "1.5" for row in indicator.arguments]
             call = f"{name}({', '.join([*conditions, *series, *lengths])})"
             if not ENDLESS & {node.op for node in compiled([call])[0].nodes}:
                 calls += [f"{call}.{output}" for output in indicator.outputs] or [call]
     return calls
 
 
-def test_windows_are_most_of_the_table() -> None:
+def test_most_indicators_are_window_indicators() -> None:
     assert {call.split("(")[0] for call in window_calls()} >= set(
         "sma wma hma vwma linreg stoch mean_deviation cci mfi williams_r roc momentum bollinger donchian true_range aroon ichimoku cmf"
         " highest lowest stdev zscore percentrank correlation".split()
@@ -65,7 +65,7 @@ def test_windows_are_most_of_the_table() -> None:
 
 
 @files
-def test_a_window_gives_the_same_bits_wherever_the_data_begin(file: str, market_data: Path) -> None:
+def test_a_window_has_the_same_bits_wherever_the_data_start(file: str, market_data: Path) -> None:
     bars = read(market_data, file)
     calls = window_calls()
     plan, wanted, warm_ups = compiled(calls)
@@ -99,7 +99,7 @@ EXACT: dict[str, Callable[[np.ndarray], float]] = {
 
 @files
 @pytest.mark.parametrize("call", EXACT)
-def test_sums_of_a_window_are_rounded_once(call: str, file: str, market_data: Path) -> None:
+def test_window_sums_are_rounded_once(call: str, file: str, market_data: Path) -> None:
     bars = read(market_data, file)
     for x in ("close", "volume"):
         (found,) = values(bars, call.format(x=x))
@@ -109,7 +109,7 @@ def test_sums_of_a_window_are_rounded_once(call: str, file: str, market_data: Pa
 
 
 @files
-def test_a_simple_average_is_that_of_fsum_on_every_bar(file: str, market_data: Path) -> None:
+def test_sma_equals_fsum_on_every_bar(file: str, market_data: Path) -> None:
     bars = read(market_data, file)
     for x in ("close", "volume"):
         closes = getattr(bars, x).tolist()
@@ -119,7 +119,7 @@ def test_a_simple_average_is_that_of_fsum_on_every_bar(file: str, market_data: P
 
 
 @files
-def test_closes_that_stand_still_have_no_deviation(file: str, market_data: Path) -> None:
+def test_constant_closes_have_zero_deviation(file: str, market_data: Path) -> None:
     bars = read(market_data, file)
     stdev, least, most = values(bars, "stdev(close, 5)", "lowest(close, 5)", "highest(close, 5)")
     np.testing.assert_array_equal((stdev == 0)[4:], (least == most)[4:])

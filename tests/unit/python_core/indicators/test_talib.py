@@ -40,19 +40,19 @@ class Twin(NamedTuple):
 
 
 def unmoved(bars: bt.Bars) -> np.ndarray:
-    """Where the typical price moves by less than a rounding error: equal sums of ticks, which TA-Lib adds up in another order."""
+    """Bars where the typical price moves by less than a rounding error: equal sums, which TA-Lib adds in another order."""
     price = (bars.high + bars.low + bars.close) / 3
     return np.abs(np.diff(price, prepend=np.nan)) < 1e-12 * price
 
 
 def untraded(bars: bt.Bars) -> np.ndarray:
-    """Where nothing flows in 14 bars: MFI is 50 here, 0 or rounding errors there."""
+    """Bars without flow for 14 bars: MFI is 50 here, 0 or a rounding error in TA-Lib."""
     flow = np.where(np.abs(np.diff(bars.close + bars.high + bars.low, prepend=0)) > 0, bars.volume, 0)
     return np.convolve(flow, np.ones(14))[: len(bars)] == 0
 
 
 def without_rsi_range(bars: bt.Bars) -> np.ndarray:
-    """Where the RSI stands still but for rounding errors."""
+    """Bars where the RSI is constant except for rounding errors."""
     rsi = talib.RSI(bars.close, 14)
     return talib.MAX(rsi, 14) - talib.MIN(rsi, 14) < 1e-9
 
@@ -118,7 +118,7 @@ def read(market_data: Path, name: str) -> bt.Bars:
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("call", TWINS)
-def test_an_indicator_is_that_of_ta_lib(call: str, file: str, market_data: Path) -> None:
+def test_an_indicator_equals_ta_lib(call: str, file: str, market_data: Path) -> None:
     bars, twin = read(market_data, file), TWINS[call]
     compiler = Compiler(PlanBuilder(), {"obv_first": float(bars.volume[0])}, {})
     wanted = compiler.number("call", call)
@@ -139,7 +139,7 @@ def test_an_indicator_is_that_of_ta_lib(call: str, file: str, market_data: Path)
     assert error[worst] <= 1e-9, f"{first + worst}: {a[worst]!r} is not {b[worst]!r}"
 
 
-def test_every_function_that_ta_lib_has_is_compared() -> None:
+def test_every_indicator_of_ta_lib_is_compared() -> None:
     compared = {name for name in INDICATORS for call in TWINS if call.startswith(f"{name}(")}
     without = "rma hma vwma tsi mean_deviation keltner donchian supertrend ichimoku vwap cmf cum session_cum zscore percentrank shift bars_since value_when"
     assert compared == set(INDICATORS) - set(without.split())

@@ -1,4 +1,4 @@
-"""Higher timeframes: what a bar sees of them, worked out by hand, and what is said of those that can't be had."""
+"""Higher timeframes have the values worked out by hand; unsuitable ones are rejected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MINUTES = {
 
 @pytest.mark.parametrize("timeframe", [None, "1m"])
 @pytest.mark.parametrize("text", MINUTES)
-def test_a_higher_bar_is_seen_from_its_close_on(text: str, timeframe: str | None, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_a_higher_bar_is_known_from_its_close_on(text: str, timeframe: str | None, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars(list(range(1, 20)), step=MINUTE)
     strategy = bt.Strategy(entry_long=text, timeframe=timeframe, params={"frame": "5m"}, define={"twice": "2 * close"})
     rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001, commission=0)
@@ -47,7 +47,7 @@ def test_a_higher_bar_is_seen_from_its_close_on(text: str, timeframe: str | None
 
 
 @pytest.mark.parametrize("text", ["at('5m', close) == 2", "at('5m', close == 2)"])
-def test_a_higher_bar_that_misses_its_end_closes_with_the_next_bar_there_is(
+def test_a_higher_bar_with_missing_data_at_its_end_closes_with_the_next_bar(
     text: str, engine: str, make_bars: Callable[..., bt.Bars]
 ) -> None:
     # Minutes 0, 1, then 11 and 12 (a bar of its own, unfinished), then 15 and on: bars at 0, 10 and 15.
@@ -64,7 +64,7 @@ def test_weeks_close_on_monday(engine: str, make_bars: Callable[..., bt.Bars]) -
     assert (result.trades.array["entry_index"] - 1).tolist() == [6, 7, 8, 9, 10, 11, 12]
 
 
-def test_a_strategy_coarser_than_its_bars_sees_higher_ones_at_its_own_closes(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_a_strategy_coarser_than_its_bars_reads_higher_bars_at_its_own_closes(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars(list(range(1, 62)), step=MINUTE)
     strategy = bt.Strategy(entry_long="at('15m', close) == 30 and close > 30", timeframe="5m")
     rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001, commission=0)
@@ -72,7 +72,7 @@ def test_a_strategy_coarser_than_its_bars_sees_higher_ones_at_its_own_closes(eng
     assert result.trades.array["entry_index"].tolist() == [35, 40]
 
 
-def test_a_stop_may_lie_at_a_higher_timeframes_low(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+def test_a_stop_may_be_the_low_of_a_higher_timeframe(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     rows = [100, 100, (100, 100, 90, 100), 100, 100, 100, (100, 100, 89, 95), 95, 95]
     result = bt.backtest(
         make_bars(rows, step=MINUTE),
@@ -86,7 +86,7 @@ def test_a_stop_may_lie_at_a_higher_timeframes_low(engine: str, make_bars: Calla
 
 
 @pytest.mark.parametrize("risk", [True, False])
-def test_a_sweep_runs_on_higher_timeframes(risk: bool) -> None:
+def test_a_sweep_equals_single_runs_on_higher_timeframes(risk: bool) -> None:
     bars = bt.synthetic(3_000, timeframe="5m")
     strategy = bt.Strategy(
         entry_long="close > at('1h', ema(close, length)) and at(frame, rising(close, bars))",
@@ -116,7 +116,7 @@ def test_a_sweep_runs_on_higher_timeframes(risk: bool) -> None:
         ("at('1w', close) > 1", "1d", 6),
     ],
 )
-def test_the_warm_up_is_known_and_right(text: str, timeframe: str, warm_up: int) -> None:
+def test_the_warm_up_ends_on_the_first_known_bar(text: str, timeframe: str, warm_up: int) -> None:
     from python_core.engine.evaluate import evaluate
     from python_core.engine.strategy_bars import StrategyBars
     from python_core.strategy.compile import compile_plan
@@ -132,7 +132,7 @@ def test_the_warm_up_is_known_and_right(text: str, timeframe: str, warm_up: int)
     assert known[warm_up:].all()
 
 
-def test_without_a_timeframe_the_warm_up_is_reckoned_in_minutes() -> None:
+def test_without_a_timeframe_the_warm_up_is_counted_in_minutes() -> None:
     assert bt.Strategy(entry_long="at('4h', close) > 1").warm_up_bars == 239
 
 
