@@ -76,7 +76,7 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
 
 def schemas() -> tuple[type[msgspec.Struct], ...]:
     """The structs of the OpenAPI document: request bodies and responses."""
-    responses = {operation.answer for operation in OPERATIONS.values()}
+    responses = {operation.response for operation in OPERATIONS.values()}
     return (*HTTP_STRUCTS, *(item for item in responses if isinstance(item, type) and issubclass(item, msgspec.Struct)))
 
 

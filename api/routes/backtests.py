@@ -92,7 +92,7 @@ class Backtests(Controller):
 
     @get(
         "/{run_id:str}/events",
-        **described("backtests.follow", "The response is a stream of server-sent events."),
+        **described("backtests.stream_events", "The response is a stream of server-sent events."),
         media_type=sse.MEDIA_TYPE,
         response_headers=[],
         responses={
@@ -106,7 +106,7 @@ class Backtests(Controller):
     ) -> Response[Any]:
         if last_event_id == END:
             return Response(None, status_code=204)
-        return sse.event_stream(await service.backtests.follow(run_id, after=last_event_id))
+        return sse.event_stream(await service.backtests.stream_events(run_id, after=last_event_id))
 
     @get("/{run_id:str}/trades", **described("backtests.get_trades"), responses=not_modified() | problem_responses(404, 409, 503))
     async def get_backtest_trades(

@@ -55,7 +55,10 @@ class Datasets(Controller):
 
     @post(
         "/",
-        **described("datasets.create", "`GET /datasets/{dataset}/report` lists what was found in the file."),
+        **described(
+            "datasets.create",
+            "The body is the file, or a multipart form with one file. `GET /datasets/{dataset}/report` lists what was found in it.",
+        ),
         operation_class=UploadOperation,
         request_max_body_size=None,
         response_headers=[location_header()],

@@ -1,4 +1,4 @@
-"""The interactive page of the API in a real browser that can reach nothing but the API."""
+"""The OpenAPI page in a real browser that can reach only the API."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def test_the_page_shows_and_tries_every_operation_without_a_network(browser: Browser, serve: Serve, tmp_path: Path, redis_url: str) -> None:
+def test_the_page_lists_every_operation_and_executes_one_offline(browser: Browser, serve: Serve, tmp_path: Path, redis_url: str) -> None:
     with serve(create_app(workers.Settings(data_dir=str(tmp_path), redis_url=redis_url))) as url:
-        foreign: list[str] = []
-        faults: list[str] = []
+        blocked: list[str] = []
+        page_errors: list[str] = []
 
-        def own_only(route: Route) -> None:
+        def allow_own(route: Route) -> None:
             if route.request.url.startswith((f"{url}/", "data:")):
                 route.continue_()
             else:
-                foreign.append(route.request.url)
+                blocked.append(route.request.url)
                 route.abort()
 
         page = browser.new_page()
-        page.route("**/*", own_only)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.route("**/*", allow_own)
+        page.on("pageerror", lambda error: page_errors.append(str(error)))
+        page.on("console", lambda message: page_errors.append(message.text) if message.type == "error" else None)
         page.goto(url)
 
         document = httpx.get(f"{url}/schema/openapi.json").raise_for_status().json()
@@ -59,5 +59,5 @@ def test_the_page_shows_and_tries_every_operation_without_a_network(browser: Bro
         block.get_by_role("button", name="Execute").click()
         expect(block.locator(".live-responses-table tbody .response-col_status")).to_contain_text("200")
         page.close()
-    assert not foreign
-    assert not faults
+    assert not blocked
+    assert not page_errors

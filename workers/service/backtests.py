@@ -21,11 +21,11 @@ class Backtests(Part):
     async def submit(self, request: BacktestRequest, options: RunOptions = NOW) -> Run:
         """Submit a backtest.
 
-        The run is stored and queued before the answer is sent. If an equal run has finished, its result is returned at once; if one is in
-        progress, this run follows it and gets the same result.
+        The run is stored and queued before the response is sent. If an equal run has finished, its result is returned at once; if one is in
+        progress, the new run follows it and gets the same result.
 
-        The bars are those of `dataset`, or of the one dataset of a `symbol` and `timeframe`, in their newest version. `start` and `end`
-        restrict the run to that range.
+        The bars are those of `dataset`, or of the one dataset with this `symbol` and `timeframe`, in its newest version. `start` and `end`
+        restrict the run to a range.
 
         Raises:
             NotFound: unknown dataset or strategy.
@@ -41,7 +41,7 @@ class Backtests(Part):
     async def get(self, run_id: str) -> Run:
         """Get a backtest.
 
-        Its state and, when it has finished, its result or error.
+        Its state and, once it has finished, its result or error.
         """
         return await submit.get(self._resources.database, self._resources.results, run_id)
 
@@ -70,16 +70,16 @@ class Backtests(Part):
     async def list_attempts(self, run_id: str) -> tuple[Attempt, ...]:
         """List the attempts of a backtest.
 
-        Each start by a worker, in order: which worker, when it started and ended, and why it ended.
+        Each start by a worker, in order: which worker, when it started and ended, and the outcome.
         """
         return await submit.attempts(self._resources.database, run_id)
 
     @operation
-    async def follow(self, run_id: str, after: str = "") -> AsyncIterator[RunUpdate]:
-        """Stream the progress of a backtest.
+    async def stream_events(self, run_id: str, after: str = "") -> AsyncIterator[RunUpdate]:
+        """Stream the events of a backtest.
 
-        `progress` events (state, fraction, message, estimated time left) as they happen, then `end` with the run. A client that reconnects
-        continues after the last event it received.
+        `progress` events with state, fraction done, message and estimated time left, then one `end` event with the run. A client that
+        reconnects continues after the last event it received.
         """
         there = self._resources
         return await follow.follow(there.database, there.results, there.queue, run_id, after)
@@ -88,7 +88,7 @@ class Backtests(Part):
     async def rerun(self, run_id: str, options: RunOptions = NOW) -> Run:
         """Run a backtest again.
 
-        A new run with the request of an earlier one. If that result is still stored, it is returned at once.
+        Submits the request of an earlier run as a new run. If the result is still stored, it is returned at once.
         """
         there = self._resources
         run = await submit.again(there.database, there.results, there.bars, run_id, options)
@@ -99,7 +99,7 @@ class Backtests(Part):
     async def create_and_run(self, request: CreateAndRunRequest, options: RunOptions = NOW) -> Run:
         """Create a strategy and run it.
 
-        Both or neither: if the run can't be accepted, the strategy is not stored.
+        Stores the strategy and submits the run in one step. If the run can't be accepted, the strategy is not stored.
         """
         there = self._resources
         run = await create_and_run.create_and_run(there.database, there.results, there.bars, request, options)
@@ -122,7 +122,8 @@ class Backtests(Part):
     async def get_equity(self, run_id: str, points: int | None = None) -> EquityCurve:
         """Get the equity curve of a backtest.
 
-        One value a bar or, with `points`, a sample of at most that many: the first, the last, and lows and highs between them.
+        The equity at the close of every bar or, with `points`, a sample of at most that many: the first, the last, and the lows and highs
+        in between.
 
         Raises:
             Conflict: the run has not succeeded.

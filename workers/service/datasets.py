@@ -37,10 +37,10 @@ class Datasets(Part):
     async def create(
         self, name: str, source: Source, instrument: Instrument = NO_INSTRUMENT, options: ImportOptions = imports.DEFAULT, owner: str = ""
     ) -> Dataset:
-        """Upload a dataset.
+        """Create a dataset.
 
-        The body is a CSV, JSON lines, Parquet or Arrow file, recognized by its content, or a multipart form with one such file. It needs the
-        columns time, open, high, low, close and volume. Uploading the same bars under the same name again changes nothing.
+        Imports a CSV, JSON lines, Parquet or Arrow file; the format is recognized from the content. The file needs the columns time, open,
+        high, low, close and volume. Importing the same bars under the same name again changes nothing.
 
         Raises:
             Invalid: the bars break a rule; says which.
@@ -52,8 +52,8 @@ class Datasets(Part):
     async def append(self, reference: str, source: Source, series: Series = "bars", options: ImportOptions = imports.DEFAULT) -> Dataset:
         """Append to a dataset.
 
-        Creates a new version; earlier versions don't change. Rows may follow the last bar or fill gaps. Rows that are already there are
-        skipped if they are equal and refused if they differ.
+        Creates a new version; earlier versions don't change. Rows may follow the last bar or fill gaps. Rows that exist already are skipped
+        if they are equal and refused if they differ.
 
         Raises:
             Invalid: the rows break a rule; says which.
@@ -74,7 +74,7 @@ class Datasets(Part):
     async def list(self, offset: int = 0, limit: int = 100) -> DatasetPage:
         """List datasets.
 
-        Sorted by name.
+        In their newest versions, sorted by name.
         """
         async with self._resources.database.read() as session:
             return _page(await catalog.every(session), offset, limit)
@@ -83,7 +83,7 @@ class Datasets(Part):
     async def list_versions(self, reference: str, offset: int = 0, limit: int = 100) -> DatasetPage:
         """List the versions of a dataset.
 
-        Newest first.
+        All versions, newest first.
         """
         async with self._resources.database.read() as session:
             return _page(await catalog.versions(session, reference), offset, limit)
@@ -100,7 +100,7 @@ class Datasets(Part):
     async def delete(self, reference: str) -> None:
         """Delete a dataset.
 
-        By id or name, with all its versions; `name@version` deletes one version that is not the newest.
+        By id or name with all its versions; `name@version` deletes one version other than the newest. What runs refer to can't be deleted.
 
         Raises:
             Conflict: a run refers to it.
@@ -120,7 +120,7 @@ class Datasets(Part):
     ) -> BarsPage:
         """Get the bars of a dataset.
 
-        A page of bars, one array a column or, with `points`, all bars merged into at most that many for a chart.
+        A page of bars, one array per column or, with `points`, all bars of the range merged into at most that many for a chart.
         """
 
         def page(bars: bt.Bars) -> BarsPage:
@@ -138,15 +138,15 @@ class Datasets(Part):
         end: int | None = None,
         timeframe: str | None = None,
     ) -> None:
-        """Download a dataset.
+        """Export a dataset.
 
-        All bars or those of a range, resampled if a timeframe is given.
+        Writes all bars or those of a range to a Parquet, CSV or Arrow file, resampled if a timeframe is given.
         """
         await on_bars(self._resources, reference, lambda bars: export.export(_resample(bars, timeframe).between(start, end), format, file))
 
 
 async def on_bars(resources: Resources, reference: str, read: Callable[[bt.Bars], T]) -> T:
-    """Call `read` in a thread with the bars of a dataset; what is wrong with the request is raised as `Invalid`."""
+    """Call `read` in a thread with the bars of a dataset; its errors about the request are raised as `Invalid`."""
     async with resources.database.read() as session:
         dataset = await catalog.find(session, reference)
         parts = await catalog.parts(session, dataset)

@@ -29,8 +29,8 @@ class Fetches(Part):
     async def create(self, request: FetchRequest, options: RunOptions = NOW) -> Fetch:
         """Fetch market data from an exchange.
 
-        Stores the candles that the dataset lacks, in chunks, and continues where it stopped after an interruption. If an equal fetch is in
-        progress, it is returned instead.
+        Stores the candles that the dataset lacks, in chunks; after an interruption it continues where it stopped. If an equal fetch is in
+        progress, that one is returned.
 
         Raises:
             Invalid: unknown exchange.
@@ -44,7 +44,7 @@ class Fetches(Part):
     async def get(self, fetch_id: str) -> Fetch:
         """Get a fetch.
 
-        Its state, what it has stored so far, and the problems it met.
+        Its state, what it has stored so far, and the faults it found in the exchange's data.
         """
         return await requests.get(self._resources.database, fetch_id)
 
@@ -52,7 +52,7 @@ class Fetches(Part):
     async def list(self, limit: int = 50, cursor: str | None = None) -> FetchPage:
         """List fetches.
 
-        Newest first.
+        In all states, newest first.
         """
         return await requests.page(self._resources.database, limit=limit, cursor=cursor)
 
@@ -60,7 +60,7 @@ class Fetches(Part):
     async def cancel(self, fetch_id: str) -> Fetch:
         """Cancel a fetch.
 
-        Bars that it has stored stay. A finished fetch can't be cancelled.
+        Bars that it has stored are kept. A finished fetch can't be cancelled.
 
         Raises:
             Conflict: the fetch has finished.
@@ -71,7 +71,7 @@ class Fetches(Part):
     async def create_schedule(self, request: ScheduleRequest, owner: str = "") -> Schedule:
         """Schedule a fetch.
 
-        Runs the fetch now and then once a period, skipping a period while the last fetch is in progress. A dataset has at most one schedule.
+        Runs the fetch at once and then once per period, but not while its previous fetch is in progress. A dataset has at most one schedule.
 
         Raises:
             Conflict: the dataset has a schedule.
@@ -82,7 +82,7 @@ class Fetches(Part):
     async def list_schedules(self, offset: int = 0, limit: int = 100) -> SchedulePage:
         """List schedules.
 
-        Sorted by dataset.
+        Sorted by the name of the dataset.
         """
         found = await schedules.every(self._resources.database)
         return SchedulePage(items=found[offset : offset + limit], offset=offset, total=len(found))
@@ -91,7 +91,7 @@ class Fetches(Part):
     async def get_schedule(self, schedule_id: str) -> Schedule:
         """Get a schedule.
 
-        When it is due next, and its last fetch.
+        With the time when it is next due and the id of its last fetch.
         """
         return await schedules.get(self._resources.database, schedule_id)
 
@@ -99,6 +99,6 @@ class Fetches(Part):
     async def delete_schedule(self, schedule_id: str) -> None:
         """Delete a schedule.
 
-        A fetch of it that is in progress continues.
+        A fetch that it has started continues.
         """
         await schedules.delete(self._resources.database, schedule_id)

@@ -1,4 +1,4 @@
-"""The table of operations: what a client can ask for, described once for every door (HTTP today)."""
+"""The table of operations: everything a client can do, described once for every interface (HTTP today)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Operation:
 
     @cached_property
     def request(self) -> type[msgspec.Struct]:
-        """The parameters as a struct, from which a door can decode them by name."""
+        """The parameters as a struct, so that an interface can decode them by name."""
         hints, parameters = self._hints, list(inspect.signature(self._method).parameters.values())[1:]
         fields: list[Any] = [
             (item.name, hints[item.name]) if item.default is item.empty else (item.name, hints[item.name], item.default)
@@ -39,8 +39,8 @@ class Operation:
         return msgspec.defstruct(self.name, fields, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
     @cached_property
-    def answer(self) -> Any:
-        """The type of the answer."""
+    def response(self) -> Any:
+        """The type of the response."""
         return self._hints["return"]
 
     @cached_property

@@ -82,8 +82,8 @@ class Part:
 def operation(method: F) -> F:
     """Make a method an operation: it appears in the table of operations, and lost connections are raised as `Unavailable`.
 
-    Its parameters are the request, its return value is the answer. The first line of its docstring is the summary that every door shows, the
-    rest is the description.
+    Its parameters are the request, its return value is the response. The first line of its docstring is its summary, the rest up to `Raises:`
+    its description.
     """
 
     @wraps(method)

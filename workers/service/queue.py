@@ -16,7 +16,7 @@ from workers.service.part import Part, operation
 
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker processes that have reported within the last seconds."""
+    """The worker processes that have reported within the last 10 seconds."""
 
     items: tuple[WorkerInfo, ...]
 
@@ -26,9 +26,9 @@ class QueueAdministration(Part):
 
     @operation
     async def get_health(self) -> Health:
-        """Check the health of the service.
+        """Get the health of the service.
 
-        Queries the database and Redis, and says how each responds and which engine is in use and why.
+        Queries the database and Redis, and reports how each responds, which engine is in use, and why.
         """
         return await health.health(self._resources.database, self._resources.queue)
 
@@ -36,7 +36,7 @@ class QueueAdministration(Part):
     async def get_metrics(self) -> QueueMetrics:
         """Get the metrics of the queue.
 
-        Jobs queued, delayed and running, runs by state, and the workers that have reported within the last seconds.
+        Jobs ready, delayed and running, runs by state, and the workers that have reported within the last 10 seconds.
         """
         return await health.metrics(self._resources.database, self._resources.queue)
 
@@ -52,7 +52,7 @@ class QueueAdministration(Part):
     async def pause(self) -> None:
         """Pause the queue.
 
-        Workers finish their current jobs and start no others; submitted runs wait. A pause outlasts restarts of Redis.
+        Workers finish their current jobs and start no others; submitted runs wait. The pause survives a restart of Redis.
         """
         await pause.pause(self._resources.database, self._resources.queue)
 
@@ -76,7 +76,7 @@ class QueueAdministration(Part):
     async def get_dead_letter(self, run_id: str) -> DeadLetter:
         """Get a dead letter.
 
-        With its request and the error of each attempt.
+        Includes its request and the error of each attempt.
         """
         return await dead_letters.get(self._resources.database, run_id)
 
@@ -84,7 +84,7 @@ class QueueAdministration(Part):
     async def redrive(self, selection: DeadLetterSelection) -> AffectedRuns:
         """Redrive dead letters.
 
-        Queues the runs again as if they had never failed; their attempts stay on record. Returns the runs that were dead.
+        Queues the runs again as if they had never failed; their attempts stay on record. Returns the ids of the runs that were dead.
         """
         affected = await dead_letters.redrive(self._resources.database, selection)
         self._resources.relay.wake()
@@ -94,6 +94,6 @@ class QueueAdministration(Part):
     async def discard(self, selection: DeadLetterSelection) -> AffectedRuns:
         """Discard dead letters.
 
-        The runs end as cancelled and keep their last error. Returns the runs that were dead.
+        Cancels the runs; they keep their last error. Returns the ids of the runs that were dead.
         """
         return await dead_letters.discard(self._resources.database, selection)

@@ -1,4 +1,4 @@
-"""The service: everything a client can ask for, in five parts."""
+"""The service: everything a client can do, in five parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.settings import Settings
 
 
 class Service:
-    """Everything a client can ask for. Made by `open_service`."""
+    """Everything a client can do. Opened by `open_service`."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources

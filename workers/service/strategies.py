@@ -34,12 +34,12 @@ class StrategyLibrary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a strategy before it runs."""
+    """A compiled strategy: its identity, warm-up and explanation."""
 
-    hash: Annotated[str, Meta(description="Strategies with equal hashes give equal results on any bars.")]
-    warm_up_bars: Annotated[int, Meta(description="Bars of the strategy's timeframe before every signal is defined.")]
-    explanation: Annotated[str, Meta(description="What it does, in plain words.")]
-    canonical: Annotated[dict[str, Any], Meta(description="The fields that decide the result, in canonical form.")]
+    hash: Annotated[str, Meta(description="Strategies with equal hashes give equal results on the same bars.")]
+    warm_up_bars: Annotated[int, Meta(description="Number of bars, in the strategy's timeframe, until every signal is defined.")]
+    explanation: Annotated[str, Meta(description="What the strategy does, in plain words.")]
+    canonical: Annotated[dict[str, Any], Meta(description="The fields that determine the result, in canonical form.")]
 
 
 class Strategies(Part):
@@ -49,7 +49,7 @@ class Strategies(Part):
     async def create(self, name: str, strategy: bt.Strategy) -> StoredStrategy:
         """Create a strategy.
 
-        Stores it under a name.
+        Stores it under a name that no other strategy has.
 
         Raises:
             Conflict: the name is taken.
@@ -60,7 +60,7 @@ class Strategies(Part):
     async def get(self, reference: str) -> StoredStrategy:
         """Get a strategy.
 
-        By id or name.
+        By id or name, with its version.
         """
         async with self._resources.database.read() as session:
             return await strategies.find(session, reference)
@@ -69,7 +69,7 @@ class Strategies(Part):
     async def list(self, offset: int = 0, limit: int = 100) -> StrategyPage:
         """List strategies.
 
-        Sorted by name.
+        All stored strategies, sorted by name.
         """
         async with self._resources.database.read() as session:
             found = await strategies.every(session)
@@ -81,7 +81,7 @@ class Strategies(Part):
     ) -> StoredStrategy:
         """Update a strategy.
 
-        Replaces name and strategy and raises the version. Runs keep the strategy they were accepted with.
+        Replaces the name and the strategy, and increments the version. Runs keep the strategy they were accepted with.
 
         Raises:
             Conflict: `version` is given and is not the current one, or the name is taken.
@@ -92,7 +92,7 @@ class Strategies(Part):
     async def delete(self, reference: str, version: int | None = None) -> None:
         """Delete a strategy.
 
-        Its runs are kept.
+        Its runs are not deleted.
 
         Raises:
             Conflict: `version` is given and is not the current one.
@@ -103,7 +103,7 @@ class Strategies(Part):
     async def check(self, strategy: bt.Strategy) -> StrategyCheck:
         """Check a strategy.
 
-        Compiles it without storing or running it, and explains it in plain words; errors name the expression and the position.
+        Compiles it without storing or running it, and explains it in plain words. Errors name the expression and the position.
         """
         return StrategyCheck(
             hash=strategy.hash,
@@ -124,8 +124,8 @@ class Strategies(Part):
     async def diagnose(self, dataset: str, strategy: bt.Strategy, execution: bt.Execution = DEFAULT_EXECUTION) -> Diagnosis:
         """Diagnose a strategy.
 
-        Explains why it trades as much or as little as it does on a dataset, and whether its signals depend on later bars or on where the data
-        begins. Only the last 20,000 bars of the strategy's timeframe are used.
+        Reports how often each condition was true on a dataset, what keeps the strategy from trading, and whether its signals depend on
+        future bars (look-ahead) or on where the data begins. Uses the last 20,000 bars of the strategy's timeframe.
 
         Raises:
             Invalid: the strategy can't run on this dataset.
@@ -141,9 +141,9 @@ class Strategies(Part):
         start: int | None = None,
         limit: int = 500,
     ) -> Plot:
-        """Plot the values of a strategy.
+        """Plot a strategy.
 
-        Indicators, definitions and conditions bar by bar; null where a value is not defined yet.
+        Returns the values of its indicators, definitions and conditions bar by bar, for a chart; null where a value is not yet defined.
 
         Raises:
             Invalid: an expression doesn't compile.

@@ -133,7 +133,7 @@ async def test_the_command_lists_shows_and_sends_again(
 
 async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
     async with asyncio.timeout(30):
-        return [told async for told in await service.backtests.follow(run_id, after=after) if told.place]
+        return [told async for told in await service.backtests.stream_events(run_id, after=after) if told.place]
 
 
 async def test_a_run_tells_how_far_it_is_and_how_it_ends(
@@ -183,9 +183,9 @@ async def test_the_end_is_told_though_its_news_is_lost(
     await service.backtests.cancel(accepted.id)
     assert [told.place for told in await listening] == [follow.END]
     with pytest.raises(workers.NotFound):
-        await service.backtests.follow("none")
+        await service.backtests.stream_events("none")
     with pytest.raises(workers.Invalid, match="no place"):
-        await service.backtests.follow(accepted.id, after="$")
+        await service.backtests.stream_events(accepted.id, after="$")
 
 
 async def test_events_are_bounded(service: workers.Service) -> None:

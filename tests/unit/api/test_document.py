@@ -14,6 +14,7 @@ from litestar.testing import TestClient
 
 import workers
 from api import app, create_app
+from workers.service.operations import OPERATIONS
 
 
 @cache
@@ -26,36 +27,52 @@ def operations() -> list[tuple[str, dict[str, Any]]]:
     return [(f"{method} {path}", operation) for path, methods in document()["paths"].items() for method, operation in methods.items()]
 
 
-def test_every_operation_is_named_grouped_and_told() -> None:
-    names = [operation["operationId"] for _, operation in operations()]
-    assert len(set(names)) == len(names)
-    groups = {tag["name"] for tag in document()["tags"]}
-    for address, operation in operations():
-        assert operation["summary"], address
-        assert operation["description"], address
-        assert set(operation["tags"]) <= groups, address
+def test_ids_and_summaries_are_unique_and_tags_described() -> None:
+    tags = {tag["name"] for tag in document()["tags"]}
+    for field in ("operationId", "summary"):
+        values = [operation[field] for _, operation in operations()]
+        assert len(set(values)) == len(values), field
+    for route, operation in operations():
+        assert set(operation["tags"]) <= tags, route
 
 
-def test_every_error_of_an_operation_is_a_problem() -> None:
-    for address, operation in operations():
-        errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
-        assert "400" in errors, address
-        for status, answer in errors.items():
+def test_every_parameter_is_described() -> None:
+    for route, operation in operations():
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], f"{route}: {parameter['name']}"
+
+
+def test_every_operation_has_a_route_and_every_route_an_operation() -> None:
+    by_description = {operation.description: name for name, operation in OPERATIONS.items()}
+    assert len(by_description) == len(OPERATIONS)
+    routed = set()
+    for route, operation in operations():
+        names = [name for text, name in by_description.items() if operation["description"].startswith(text)]
+        assert len(names) == 1, route
+        routed.update(names)
+    assert routed == set(OPERATIONS)
+
+
+def test_every_error_response_is_a_problem() -> None:
+    for route, operation in operations():
+        errors = {status: response for status, response in operation["responses"].items() if int(status) >= 400}
+        assert "400" in errors, route
+        for status, response in errors.items():
             if (operation["operationId"], status) != ("get_health", "503"):
-                assert list(answer["content"]) == ["application/problem+json"], address
-                example = next(iter(answer["content"]["application/problem+json"]["examples"].values()))["value"]
-                assert str(example["status"]) == status, address
+                assert list(response["content"]) == ["application/problem+json"], route
+                example = next(iter(response["content"]["application/problem+json"]["examples"].values()))["value"]
+                assert str(example["status"]) == status, route
 
 
-def test_the_schemas_are_those_that_check_the_bodies() -> None:
-    _, written = msgspec.json.schema_components(app.schemas(), ref_template="#/components/schemas/{name}")
+def test_the_schemas_are_those_that_validate_the_bodies() -> None:
+    _, expected = msgspec.json.schema_components(app.schemas(), ref_template="#/components/schemas/{name}")
     schemas = document()["components"]["schemas"]
-    assert set(schemas) == set(written)
+    assert set(schemas) == set(expected)
     assert schemas["BacktestRequest"]["additionalProperties"] is False
     assert {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1} in schemas["Execution"]["properties"]["stop_loss"]["anyOf"]
 
 
-def test_the_examples_of_bodies_are_taken() -> None:
+def test_example_bodies_are_valid() -> None:
     bodies = {
         operation["operationId"]: operation["requestBody"]["content"]["application/json"]["schema"]
         for _, operation in operations()
@@ -75,7 +92,7 @@ def client(tmp_path: Path, redis_url: str) -> Any:
         yield client
 
 
-def test_the_page_names_no_other_host(client: Any) -> None:
+def test_the_page_loads_nothing_from_other_hosts(client: Any) -> None:
     page = client.get("/schema").text
     assert client.get("/", follow_redirects=True).text == page
     for tag in ("<script src=", "<link "):
@@ -87,20 +104,20 @@ def test_the_page_names_no_other_host(client: Any) -> None:
         assert client.get(address).status_code == 200
 
 
-def test_options_names_all_methods(client: Any) -> None:
+def test_options_lists_all_methods(client: Any) -> None:
     for path, methods in document()["paths"].items():
-        answer = client.options(path.replace("{", "").replace("}", ""))
-        assert set(answer.headers["allow"].split(", ")) == {*(method.upper() for method in methods), "OPTIONS"}
+        response = client.options(path.replace("{", "").replace("}", ""))
+        assert set(response.headers["allow"].split(", ")) == {*(method.upper() for method in methods), "OPTIONS"}
 
 
-def test_pages_of_other_sites_can_change_nothing(client: Any) -> None:
+def test_cross_site_requests_are_refused(client: Any) -> None:
     body = {"name": "cross", "strategy": {"entry_long": "close > 1"}}
-    foreign = client.post("/api/v1/strategies", json=body, headers={"sec-fetch-site": "cross-site"})
-    assert (foreign.status_code, foreign.json()["code"]) == (403, "forbidden")
+    cross_site = client.post("/api/v1/strategies", json=body, headers={"sec-fetch-site": "cross-site"})
+    assert (cross_site.status_code, cross_site.json()["code"]) == (403, "forbidden")
     assert client.post("/api/v1/strategies", json=body, headers={"sec-fetch-site": "same-origin"}).status_code == 201
-    assert not {name for name in foreign.headers if name.startswith("access-control-")}
+    assert not {name for name in cross_site.headers if name.startswith("access-control-")}
 
 
-def test_nothing_happens_before_the_application_is_started(tmp_path: Path) -> None:
+def test_nothing_is_opened_before_the_application_starts(tmp_path: Path) -> None:
     create_app(workers.Settings(data_dir=str(tmp_path / "data")))
     assert not (tmp_path / "data").exists()

@@ -16,8 +16,8 @@ from api.http.problems import EXCEPTION_HANDLERS, Problem, invalid_body
 from api.http.requests import ApiRequest
 
 
-def ask(error: Exception) -> tuple[Problem, str]:
-    """The problem that a handler's error becomes, and the answer's text."""
+def problem_of(error: Exception) -> tuple[Problem, str]:
+    """The problem that a handler's error becomes, and the response's text."""
 
     @get("/failing")
     async def failing() -> None:
@@ -25,11 +25,11 @@ def ask(error: Exception) -> tuple[Problem, str]:
 
     app = Litestar([failing], exception_handlers=EXCEPTION_HANDLERS, request_class=ApiRequest, logging_config=None)
     with TestClient(app, raise_server_exceptions=False) as client:
-        answer = client.get("/failing")
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = msgspec.json.decode(answer.content, type=Problem)
-    assert problem.status == answer.status_code
-    return problem, answer.text
+        response = client.get("/failing")
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = msgspec.json.decode(response.content, type=Problem)
+    assert problem.status == response.status_code
+    return problem, response.text
 
 
 @pytest.mark.parametrize(
@@ -38,24 +38,24 @@ def ask(error: Exception) -> tuple[Problem, str]:
         (workers.NotFound("there is no run 'x'", where="run", hint="list them"), 404),
         (workers.Conflict("there is another", where="name", code="name_taken"), 409),
         (workers.Invalid("no", where="symbol"), 400),
-        (workers.Unavailable("the database does not answer"), 503),
+        (workers.Unavailable("the database does not respond"), 503),
         (bt.StrategyError("unknown name 'smaa'", where="entry_long, column 1", hint="sma?"), 400),
     ],
 )
-def test_known_errors_keep_their_code_place_and_hint(error: Any, status: int) -> None:
-    problem, _ = ask(error)
+def test_known_errors_keep_code_location_and_hint(error: Any, status: int) -> None:
+    problem, _ = problem_of(error)
     assert (problem.status, problem.code, problem.type) == (status, error.code, f"urn:barstorm:problem:{error.code}")
     assert problem.detail == str(error)
     assert problem.instance == "/failing"
-    assert [(fault.path, fault.message, fault.hint) for fault in problem.errors] == (
+    assert [(item.path, item.message, item.hint) for item in problem.errors] == (
         [(error.where, error.message, error.hint)] if error.where else []
     )
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), KeyError("secret"), RecursionError("secret"), ValueError("secret")])
-def test_an_unknown_error_tells_an_id_that_the_log_has_and_nothing_else(error: Exception) -> None:
+def test_an_unexpected_error_gives_only_its_id_in_the_log(error: Exception) -> None:
     with structlog.testing.capture_logs() as log:
-        problem, text = ask(error)
+        problem, text = problem_of(error)
     assert (problem.status, problem.code) == (500, "internal")
     assert "secret" not in text
     assert type(error).__name__ not in text
@@ -63,8 +63,8 @@ def test_an_unknown_error_tells_an_id_that_the_log_has_and_nothing_else(error: E
     assert [(entry["instance"], entry["exc_info"]) for entry in log] == [(problem.instance, error)]
 
 
-def test_a_long_message_is_cut() -> None:
-    problem, _ = ask(workers.Invalid("x" * 100_000))
+def test_a_long_message_is_shortened() -> None:
+    problem, _ = problem_of(workers.Invalid("x" * 100_000))
     assert len(problem.detail) == 1_000
 
 
@@ -80,16 +80,16 @@ def test_a_long_message_is_cut() -> None:
         (b'{"dataset": "a", "strategy": {"entry_long": "close > 1", "params": {"fast": []}}}', "$.strategy.params[...]", "invalid_request"),
     ],
 )
-def test_a_wrong_body_is_told_with_its_path(body: bytes, path: str, code: str) -> None:
+def test_an_error_in_a_body_has_its_path(body: bytes, path: str, code: str) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(body, type=workers.BacktestRequest)
     problem = invalid_body(caught.value)
     assert (problem.status, problem.code) == (400, code)
-    assert [fault.path for fault in problem.errors] == [path]
+    assert [item.path for item in problem.errors] == [path]
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'"\xff"', b"nul", b"NaN"])
-def test_a_body_that_is_no_json_is_told_so(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)) as caught:
         msgspec.json.decode(body)
     problem = invalid_body(caught.value)
