@@ -11,7 +11,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -196,15 +195,11 @@ async def database(kind: str, folder: Path) -> AsyncIterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'bench.sqlite'}"
         return
-    sys.path.append(str(Path(__file__).parent.parent / "tests"))
-    from conftest import Postgres
+    sys.path.append(str(Path(__file__).parent.parent))
+    from tests.support.postgres import temporary_postgres
 
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp" if Path("/tmp").is_dir() else None) as home:
-        server = Postgres(Path(home), durable=True)
-        try:
-            yield server.url("postgres")
-        finally:
-            server.stop()
+    with temporary_postgres(durable=True) as server:
+        yield server.url("postgres")
 
 
 def valkey_version() -> str:

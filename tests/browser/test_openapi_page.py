@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,8 +12,7 @@ from playwright.sync_api import Browser, Route, expect, sync_playwright
 
 import workers
 from api import create_app
-
-Serve = Callable[[Any], AbstractContextManager[str]]
+from tests.support.serving import Serve
 
 
 @pytest.fixture(scope="module")

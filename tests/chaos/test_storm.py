@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import random
 import time
@@ -21,6 +20,7 @@ import python_core as bt
 import workers
 from tests.chaos import checks
 from tests.chaos.stage import Stage, wait
+from tests.support.files import parquet
 from workers.db.tables import RunRow
 from workers.model.runs import RunOptions
 from workers.model.states import OPEN, RunState
@@ -180,10 +180,8 @@ async def submit(stage: Stage, service: workers.Service, client: httpx.AsyncClie
 
 
 async def upload(client: httpx.AsyncClient, name: str, bars: bt.Bars) -> None:
-    file = io.BytesIO()
-    bars.to_polars().write_parquet(file)
     answer = await client.post(
-        "/datasets", params={"name": name}, content=file.getvalue(), headers={"content-type": "application/octet-stream"}
+        "/datasets", params={"name": name}, content=parquet(bars), headers={"content-type": "application/octet-stream"}
     )
     assert answer.is_success, answer.text
 

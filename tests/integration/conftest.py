@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,12 @@ import structlog
 
 import python_core as bt
 import workers
+from tests.support import waiting
+from tests.support.files import parquet
+from tests.support.workers import Finished, StartWorker
 from workers.model.states import DONE
 from workers.process.run import open_worker
 from workers.process.worker import LeaseWorker
-
-Until = Callable[..., Awaitable[None]]
-Finished = Callable[..., Awaitable[workers.Run]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 
 @pytest.fixture
@@ -79,25 +77,17 @@ async def worker(settings: workers.Settings, service: workers.Service, start_wor
         yield started
 
 
-@pytest.fixture
-def until() -> Until:
-    """`await until(condition, within_s=20)`: wait until the coroutine function gives something true, fail when it does not in time."""
-
-    async def wait(condition: Callable[[], Awaitable[object]], within_s: float = 20) -> None:
-        deadline = time.monotonic() + within_s
-        while not await condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"not within {within_s} s")
-            await asyncio.sleep(0.005)
-
-    return wait
+@pytest.fixture(scope="session")
+def until() -> waiting.Until:
+    """`await until(condition, within_s=60)`: wait until the coroutine function gives something true, fail when it does not in time."""
+    return waiting.until
 
 
 @pytest.fixture
-def finished(service: workers.Service, until: Until) -> Finished:
+def finished(service: workers.Service, until: waiting.Until) -> Finished:
     """`await finished(run_id)`: the run, once it is done."""
 
-    async def wait(run_id: str, within_s: float = 20) -> workers.Run:
+    async def wait(run_id: str, within_s: float = 60) -> workers.Run:
         async def done() -> bool:
             return (await service.backtests.get(run_id)).state in DONE
 
@@ -122,8 +112,8 @@ def cross() -> bt.Strategy:
 
 
 @pytest.fixture
-async def dataset(service: workers.Service, bars: bt.Bars, tmp_path: Path) -> workers.Dataset:
-    return await service.datasets.create("synthetic", _parquet(bars, tmp_path), workers.instrument(symbol="SYNTHETIC"))
+async def dataset(service: workers.Service, bars: bt.Bars) -> workers.Dataset:
+    return await service.datasets.create("synthetic", parquet(bars), workers.instrument(symbol="SYNTHETIC"))
 
 
 @pytest.fixture
@@ -132,13 +122,7 @@ def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRe
 
 
 @pytest.fixture
-async def slow_request(service: workers.Service, cross: bt.Strategy, tmp_path: Path) -> workers.BacktestRequest:
+async def slow_request(service: workers.Service, cross: bt.Strategy) -> workers.BacktestRequest:
     """A run over so many bars that the Python engine needs about a second."""
-    dataset = await service.datasets.create("long", _parquet(bt.synthetic(160_000, timeframe="1m"), tmp_path))
+    dataset = await service.datasets.create("long", parquet(bt.synthetic(160_000, timeframe="1m")))
     return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")
-
-
-def _parquet(bars: bt.Bars, folder: Path) -> Path:
-    path = folder / "bars.parquet"
-    bars.to_polars().write_parquet(path)
-    return path

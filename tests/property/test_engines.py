@@ -6,15 +6,14 @@ import os
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.optimize.sweep import WITHOUT_RISK
+from tests.support.marks import needs_rust
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
-needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
 thorough = settings(
     max_examples=CASES,
     deadline=None,

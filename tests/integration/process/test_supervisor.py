@@ -16,10 +16,11 @@ import httpx
 import pytest
 
 import python_core as bt
+from tests.support.ports import free_port
+from tests.support.waiting import Eventually
 from workers.cli import demo, main
 
 Command = Callable[..., subprocess.Popen[str]]
-Eventually = Callable[..., None]
 
 
 @pytest.fixture
@@ -51,9 +52,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def answers(port: int) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -14,6 +12,8 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
+from tests.support.waiting import Until
+from tests.support.workers import Finished, StartWorker
 from workers.db import idempotency
 from workers.db.tables import AttemptRow, KeyRow, OutboxRow
 from workers.model.clock import now_ms
@@ -21,10 +21,6 @@ from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
 from workers.runs import results, store, submit
-
-Finished = Callable[..., Awaitable[workers.Run]]
-Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
+from tests.support.workers import Finished, StartWorker
 from workers.cli.dead_letters import dead_lines
 from workers.db.tables import SagaRow
 from workers.jobs import attempt as attempts
@@ -26,10 +26,6 @@ from workers.process.worker import LeaseWorker
 from workers.queue import events
 from workers.runs import create_and_run, follow, outbox, saga, store
 from workers.runs.saga import SagaState, Step
-
-Finished = Callable[..., Awaitable[workers.Run]]
-Until = Callable[..., Awaitable[None]]
-StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +111,9 @@ async def test_the_command_lists_shows_and_sends_again(
 ) -> None:
     one, other = await die(service, request_, 2)
     command = [sys.executable, "-m", "workers.cli.main", "dead", "list"]
-    listed = await asyncio.to_thread(subprocess.run, command, env=settings.to_env(), capture_output=True, text=True, timeout=60)
+    listed = await asyncio.to_thread(
+        subprocess.run, command, env={**os.environ, **settings.to_env()}, capture_output=True, text=True, timeout=60
+    )
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.splitlines()[-1] == "2 dead"
     assert one in listed.stdout

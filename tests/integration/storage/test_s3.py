@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 import python_core as bt
 import workers
+from tests.support import s3
 from workers.process import garbage
 from workers.process.worker import LeaseWorker
 from workers.storage import artifacts
@@ -22,25 +22,17 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedMotoServer]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server
-    server.stop()
+def server_url() -> Iterator[str]:
+    with s3.s3_server() as url:
+        yield url
 
 
 @pytest.fixture
-def bucket_url(server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def bucket_url(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A new bucket, and the environment by which it is reached."""
-    import boto3
-
-    host, port = server.get_host_and_port()
-    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
-    for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ALLOW_HTTP": "true"}.items():
+    for name, value in {**s3.KEYS, "AWS_ENDPOINT_URL": server_url}.items():
         monkeypatch.setenv(name, value)
-    name = f"b{abs(hash(request.node.nodeid)):x}"
-    boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket=name)
-    return f"s3://{name}/barstorm"
+    return f"s3://{s3.create_bucket(server_url)}/barstorm"
 
 
 @pytest.fixture

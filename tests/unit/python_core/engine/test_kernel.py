@@ -15,10 +15,10 @@ import pytest
 import python_core as bt
 from python_core.engine import kernel
 from python_core.metrics import COUNTS, NAMES, RUN_NAMES, TRADE_NAMES
+from tests.support.marks import needs_rust
 
 BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 BARS = 50
-needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
 
 
 def columns(n: int = BARS) -> dict[str, np.ndarray]:

@@ -1,0 +1,50 @@
+"""Worker processes that tests start, and the types of the fixtures about workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+
+import workers
+from workers.process.worker import LeaseWorker
+
+Finished = Callable[..., Awaitable[workers.Run]]
+StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
+
+WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
+
+
+class WorkerProcesses:
+    """Worker processes of one test; `end` kills those that are left, stopped ones too."""
+
+    def __init__(self, settings: workers.Settings) -> None:
+        self._settings = settings
+        self._all: list[subprocess.Popen[bytes]] = []
+
+    def start(self, script: str = WORK) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, **self._settings.to_env(), "BARSTORM_LOG_LEVEL": "error"}
+        process = subprocess.Popen([sys.executable, "-c", script], env=environ)
+        self._all.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self._all:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+
+
+@contextmanager
+def worker_process(settings: workers.Settings) -> Iterator[None]:
+    """A worker process for the time of the block; it must end cleanly."""
+    process = subprocess.Popen([sys.executable, "-c", WORK], env={**os.environ, **settings.to_env()})
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(timeout=60) == 0
