@@ -41,24 +41,36 @@ class BarstormError(StructuredError, ValueError):
 
 
 class BarsError(BarstormError):
+    """Columns or rows that are not valid bars."""
+
     code = "invalid_bars"
 
 
 class FileError(BarstormError):
+    """A file that can't be read: missing, damaged, too large, or in an unknown format."""
+
     code = "invalid_file"
 
 
 class StrategyError(BarstormError):
+    """An invalid expression, parameter, timeframe or signal; `where` names the expression and column."""
+
     code = "invalid_strategy"
 
 
 class ExecutionError(BarstormError):
+    """An invalid execution rule; `where` names the field."""
+
     code = "invalid_execution"
 
 
 class EngineError(BarstormError):
+    """An engine that is not available, or inputs it can't process."""
+
     code = "engine"
 
 
 class Cancelled(BarstormError):
+    """The run was cancelled with `Control.cancel()`."""
+
     code = "cancelled"

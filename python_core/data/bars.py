@@ -113,7 +113,7 @@ class Bars:
                     f"{len(getattr(self, name)):,} values, but time has {n:,}", where=name, hint="every column has one value for each bar"
                 )
         if n == 0:
-            raise BarsError("no bars", where="time", hint="give at least one bar")
+            raise BarsError("no bars", where="time", hint="pass at least one bar")
         if self.time[0] < 0 or self.time[-1] > LAST_TIME_MS:
             i = 0 if self.time[0] < 0 else n - 1
             raise BarsError(f"bar {i} is at {self.time[i]}", where="time", hint="times are epoch milliseconds between 1970 and 9999")
@@ -171,7 +171,7 @@ class Bars:
             raise BarsError(f"expected a slice, got {key!r}", hint="use a slice without a step, as in bars[100:200]")
         columns = {name: getattr(self, name)[key] for name in COLUMNS}
         if not len(columns["time"]):
-            raise BarsError("no bars", where="time", hint="give at least one bar")
+            raise BarsError("no bars", where="time", hint="pass at least one bar")
         mark = None if self.mark is None else (self.mark[0][key], self.mark[1][key])
         return Bars._from_checked(columns, timeframe=self.timeframe, symbol=self.symbol, funding=self.funding, mark=mark)
 

@@ -43,9 +43,25 @@ def read_bars(
     header: bool = True,
     scratch: Path | None = None,
 ) -> Bars:
-    """Bars of a CSV, JSON lines, Parquet or Arrow file; arguments and errors as for `files.read.read_with_report`.
+    """Bars of a CSV, JSON lines, Parquet or Arrow file, recognized by content.
 
-    bars = bt.read_bars("btcusdt-1m.parquet", symbol="BTCUSDT")
+    Args:
+        source: a path, the bytes of a file, or an open binary file.
+        timeframe: default: the smallest step between bars.
+        symbol: a label of the bars.
+        policy: `reject` fails on any invalid, unsorted or repeated row; `drop` drops invalid rows and exact repeats; `repair` sorts, and
+            keeps the last of several rows of the same time. No policy ever invents a value.
+        header: False for a CSV file without a header line, with the columns time, open, high, low, close, volume.
+        scratch: a folder for temporary files that hold the bars instead of memory, for files larger than memory.
+
+    CSV may use any of the separators `, ; tab |`, decimal commas, quotes, a byte-order mark and any line ends. CSV and JSON lines may be
+    compressed with gzip or zstd. Times are epoch seconds, milliseconds, microseconds or nanoseconds, or dates and times, in UTC unless they
+    have an offset. Files are read block by block. Needs the package polars.
+
+    Raises:
+        FileError: missing, empty, truncated, too large, or in an unknown format; or polars is not installed.
+        BarsError: missing columns, unreadable cells, or invalid, unsorted or repeated rows; names the line and column.
+        BarstormError: unknown timeframe.
     """
     return read_with_report(source, timeframe=timeframe, symbol=symbol, policy=policy, header=header, scratch=scratch)[0]
 
@@ -60,25 +76,13 @@ def read_with_report(
     scratch: Path | None = None,
     calendar: str = "",
 ) -> tuple[Bars, ImportReport]:
-    """Bars of a CSV, JSON lines, Parquet or Arrow file, and a report of how it was read and what was noticed.
+    """Bars of a file as from `read_bars`, and a report of how it was read and what was noticed.
 
     Args:
-        source: a path, the bytes of a file, or an open binary file.
-        timeframe: default: the smallest step between bars.
-        symbol: a label of the bars.
-        policy: `reject` fails on any invalid, unsorted or repeated row; `drop` drops invalid rows and exact repeats; `repair` sorts, and
-            keeps the last of several rows of the same time. No policy ever invents a value.
-        header: False for a CSV file without a header line, with the columns time, open, high, low, close, volume.
-        scratch: a folder for temporary files that hold the bars instead of memory, for files larger than memory.
         calendar: a code of exchange_calendars, such as XNYS, for an exchange that closes: only bars missing within its sessions are gaps.
 
-    CSV may use any of the separators `, ; tab |`, decimal commas, quotes, a byte-order mark and any line ends. Times are epoch seconds,
-    milliseconds, microseconds or nanoseconds, or dates and times, in UTC unless they have an offset. Files are read block by block.
-
     Raises:
-        FileError: missing, empty, truncated, too large, or in an unknown format; or polars is not installed.
-        BarsError: missing columns, unreadable cells, or invalid, unsorted or repeated rows; names the line and column.
-        BarstormError: unknown timeframe or calendar.
+        BarstormError: unknown calendar, or exchange_calendars is not installed; else as `read_bars`.
     """
     if policy not in ("reject", "drop", "repair"):
         raise FileError(f"unknown policy {policy!r}", where="policy", hint="use reject, drop or repair")
@@ -97,7 +101,7 @@ def read_series(source: Source, columns: Sequence[str]) -> dict[str, Any]:
     Times are int64 epoch milliseconds, the others float64. Every cell must have a value.
 
     Raises:
-        FileError, BarsError: as `read_with_report`.
+        FileError, BarsError: as `read_bars`.
     """
     with _open(source) as (name, file), translate_errors(name, "a readable file"):
         return read_numbers(_blocks(name, file, header=True, columns=columns), columns)
@@ -106,7 +110,7 @@ def read_series(source: Source, columns: Sequence[str]) -> dict[str, Any]:
 def from_arrow(table: Any, *, timeframe: str | int | None = None, symbol: str = "", policy: Policy = "reject") -> Bars:
     """Bars of a table with Arrow's C stream interface (`__arrow_c_stream__`), as in pyarrow, polars, pandas and DuckDB.
 
-    Columns, `timeframe`, `symbol`, `policy` and errors are as for a file; see `files.read.read_with_report`.
+    Columns are found by name, as in a file. Arguments and errors are those of `read_bars`.
     """
     with translate_errors("", "an Arrow table"):
         import polars

@@ -71,7 +71,7 @@ class Compiler(ast.NodeVisitor):
         """Position of the node of the number `text`."""
         node, tree = self._compile(where, text)
         if self.builder.nodes[node].is_condition:
-            raise self._error(tree, "expected a number, got a condition", hint="give a price", where=where)
+            raise self._error(tree, "expected a number, got a condition", hint="use a price", where=where)
         return node
 
     def expression(self, where: str, text: str) -> int:

@@ -162,7 +162,7 @@ def test_an_expression_of_a_stop_is_checked_at_the_run(engine: str) -> None:
     signals = bt.Signals(entry_long=bars.close > bars.open)
     for text, words in (
         ("clos * 2", "execution.stop_loss, column 1: unknown name 'clos'; did you mean 'close'?"),
-        ("close > 2", "execution.stop_loss, column 1: expected a number, got a condition; give a price"),
+        ("close > 2", "execution.stop_loss, column 1: expected a number, got a condition; use a price"),
     ):
         with pytest.raises(bt.StrategyError) as caught:
             bt.simulate(bars, signals, bt.Execution(stop_loss=text), engine=engine)
