@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 ACTIONS: Final = {
     "entry_long": "Buy when",
-    "exit_long": "Sell what was bought when",
+    "exit_long": "Close a long position when",
     "entry_short": "Sell short when",
-    "exit_short": "Buy back what was sold short when",
+    "exit_short": "Close a short position when",
 }
 OPERATORS: Final[dict[type, str]] = {ast.Add: "plus", ast.Sub: "minus", ast.Mult: "times", ast.Div: "divided by"}
 RELATIONS: Final[dict[type, str]] = {
@@ -36,7 +36,7 @@ NAMES: Final = {
     "low": "the low",
     "close": "the close",
     "volume": "the volume",
-    "hl2": "the middle of high and low",
+    "hl2": "the average of high and low",
     "hlc3": "the average of high, low and close",
     "ohlc4": "the average of open, high, low and close",
     "hour": "the hour (UTC)",
@@ -49,7 +49,7 @@ PHRASES: Final = {
     "crossunder": "{0} crosses below {1}",
     "rising": "{0} has risen on each of the last {1} bars",
     "falling": "{0} has fallen on each of the last {1} bars",
-    "abs": "the size of {0}",
+    "abs": "the absolute value of {0}",
     "log": "the logarithm of {0}",
     "exp": "the exponential of {0}",
     "sqrt": "the square root of {0}",
@@ -76,7 +76,7 @@ def explain(strategy: Strategy) -> str:
     define = strategy.canonical()["define"]
     lines += [f"Here {name} is {phrase(define[name], name)}." for name in strategy.define]
     lines += [f"Parameter {name} is {_param(param)}." for name, param in strategy.params.items()]
-    lines += [f"Always {phrase(text, 'constraints')}." for text in strategy.constraints]
+    lines += [f"Constraint: {phrase(text, 'constraints')}." for text in strategy.constraints]
     bars, unit = strategy.warm_up_bars, "minutes" if strategy.timeframe is None and compile_plan(strategy, ()).higher else "bars"
     lines.append(f"The first {bars:,} {unit} give no signal." if bars else "The first bar may give a signal.")
     return "\n".join(lines)
@@ -119,7 +119,7 @@ def _unary_op(node: ast.UnaryOp) -> str:
     return (
         f"-{inner}"
         if isinstance(node.operand, ast.Constant)
-        else f"the opposite of {inner if isinstance(node.operand, TIGHT) else f'({inner})'}"
+        else f"the negative of {inner if isinstance(node.operand, TIGHT) else f'({inner})'}"
     )
 
 
@@ -129,7 +129,7 @@ def _if_exp(node: ast.IfExp) -> str:
 
 def _subscript(node: ast.Subscript) -> str:
     value, bars = _words(node.value), _words(node.slice)
-    return f"{value if isinstance(node.value, TIGHT) else f'({value})'} {bars} {'bar' if bars == '1' else 'bars'} before"
+    return f"{value if isinstance(node.value, TIGHT) else f'({value})'} {bars} {'bar' if bars == '1' else 'bars'} ago"
 
 
 def _call(node: ast.Call) -> str:
@@ -138,11 +138,14 @@ def _call(node: ast.Call) -> str:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     arguments = [_words(argument) for argument in node.args]
     if name in ("min", "max"):
-        return f"the {'least' if name == 'min' else 'greatest'} of {', '.join(arguments[:-1])} and {arguments[-1]}"
+        return f"the {'smallest' if name == 'min' else 'largest'} of {', '.join(arguments[:-1])} and {arguments[-1]}"
     if name in PHRASES and PHRASES[name].count("{") == len(arguments):
         return PHRASES[name].format(*arguments)
-    of = f" of {' and '.join(arguments)}" if arguments else ""
-    return f"the {title(name)}{of}"
+    indicator = INDICATORS.get(name)
+    inputs = len(arguments) if indicator is None else len(indicator.conditions) + len(indicator.series)
+    of = f" of {' and '.join(arguments[:inputs])}" if arguments[:inputs] else ""
+    numbers = f" ({', '.join(arguments[inputs:])})" if arguments[inputs:] else ""
+    return f"the {title(name)}{of}{numbers}"
 
 
 def _attribute(node: ast.Attribute) -> str:

@@ -1,4 +1,4 @@
-"""Backtests worked out with a pencil: a table's row goes in, both engines have to agree with it."""
+"""Backtests worked out by hand: a row of a table is the input, and both engines must agree with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Bar = float | tuple[float, float, float, float]
 HOUR = 3_600_000
 MONDAY = 1_704_067_200_000  # 2024-01-01 00:00 UTC
 SIGNALS = {"L": "entry_long", "l": "exit_long", "S": "entry_short", "s": "exit_short"}
-# Longer than the words and groups of bars in which the compiled engine skips.
+# Longer than the groups of bars that the compiled engine skips at once.
 QUIET_BARS = 150
 
 
@@ -29,7 +29,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def make_bars() -> Callable[..., bt.Bars]:
-    """`make_bars([100, (101, 103, 99, 102)])`: hourly bars; a number is a bar that stands still, four are open, high, low, close."""
+    """`make_bars([100, (101, 103, 99, 102)])`: hourly bars; a number is a bar at one price, four numbers are open, high, low, close."""
 
     def make(
         rows: Sequence[Bar], *, times: Sequence[int] | None = None, step: int = HOUR, start: int = MONDAY, volume: Any = 1.0, **more: Any
@@ -44,7 +44,7 @@ def make_bars() -> Callable[..., bt.Bars]:
 
 @pytest.fixture(scope="session")
 def read_signals() -> Callable[[str], bt.Signals]:
-    """`read_signals("L . ls")`: one word for each bar, of L (enter long), l (exit long), S, s; or a point."""
+    """`read_signals("L . ls")`: one word for each bar, of L (enter long), l (exit long), S and s for short; `.` for none."""
 
     def read(text: str) -> bt.Signals:
         words = text.split()
@@ -56,10 +56,10 @@ def read_signals() -> Callable[[str], bt.Signals]:
 
 @pytest.fixture(scope="session")
 def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]) -> Callable[..., None]:
-    """Run one row of a table and compare all that it tells.
+    """Run one row of a table and compare the whole result.
 
     A trade is (side, entry bar, entry price, exit bar, exit price, reason) and, where they are not 1, 0 and 0, quantity, fees, funding.
-    Capital is 1000, each order one piece and free of cost, unless the row says otherwise.
+    Capital is 1000, and each order buys or sells a quantity of 1 without costs, unless the row says otherwise.
     """
 
     def check(
@@ -136,7 +136,7 @@ def _trade(
 
 
 def _fields(row: np.void, trade: bt.Trade) -> dict[str, Any]:
-    """One trade as the array has it, which the struct has to repeat."""
+    """One trade of the array, after a check that the struct has the same values."""
     names = ("entry_index", "exit_index", "entry_price", "exit_price", "quantity", "gross", "fees", "funding", "net")
     assert all(getattr(trade, name) == row[name] for name in names[2:])
     assert trade.bars_held == row["exit_index"] - row["entry_index"]

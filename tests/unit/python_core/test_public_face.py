@@ -1,4 +1,4 @@
-"""What `import python_core` offers: few names, sorted, each with its promise written down."""
+"""The public names of `python_core`: few, sorted, documented, with examples that run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagnostics: what is counted is what was true, and a strategy that looks ahead is caught."""
+"""Diagnostics: counts equal the bars on which parts were true, and a strategy that looks ahead is caught."""
 
 from __future__ import annotations
 
@@ -198,8 +198,8 @@ def test_values_cover_other_outputs_and_higher_timeframes() -> None:
         "at('4h', rsi(close, 2))",
         "sma(at('4h', close), 3)",
     }
-    asked = diagnostics.values(BARS, MULTI, ["close_4h", "at('4h', close)"]).columns
-    np.testing.assert_array_equal(asked["close_4h"], asked["at('4h', close)"])
+    columns = diagnostics.values(BARS, MULTI, ["close_4h", "at('4h', close)"]).columns
+    np.testing.assert_array_equal(columns["close_4h"], columns["at('4h', close)"])
 
 
 def test_parts_on_a_higher_timeframe_are_counted_one_by_one() -> None:

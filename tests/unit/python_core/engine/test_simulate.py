@@ -1,7 +1,7 @@
-"""Orders and fills, worked out with a pencil: when a signal becomes a trade, and at what price.
+"""Orders and fills, worked out by hand: when a signal becomes a trade, and at what price.
 
-A bar is a number (it stands still) or (open, high, low, close). Orders are one word a bar: L enters long, l exits long, S and s short.
-Trades are (side, entry bar, entry price, exit bar, exit price, reason, quantity, fees, funding). Capital is 1000, orders are one piece.
+A bar is one price or (open, high, low, close). Orders are one word for each bar: L enters long, l exits long, S and s are for short.
+Trades are (side, entry bar, entry price, exit bar, exit price, reason, quantity, fees, funding). Capital is 1000, quantity 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILLS: Table = {
         "trades": [("long", 1, 101, 3, 106, "signal")],
         "equity": [1000, 1000 + (102 - 101), 1000 + (104 - 101), 1000 + (106 - 101)],
     },
-    "a short earns what the price falls": {
+    "a short earns the fall of the price": {
         "bars": [100, (101, 103, 99, 102), (98, 99, 97, 97), 95],
         "orders": "S . s .",
         "trades": [("short", 1, 101, 3, 95, "signal")],
@@ -36,21 +36,21 @@ FILLS: Table = {
         "trades": [("long", 1, 100, 2, 110, "signal", 1, 1 + 1.1)],
         "equity": [1000, 1000 - 1, 1000 - 1 + 10 - 1.1, 1000 - 1 + 10 - 1.1],
     },
-    "market orders of a long slip up on entry, down on exit": {
+    "market orders of a long slip up on entry and down on exit": {
         "bars": [100, 100, 110, 110],
         "orders": "L l . .",
         "rules": {"slippage": 0.01},
         "trades": [("long", 1, 101, 2, 110 - 1.1, "signal")],
         "equity": [1000, 1000 - 1, 1000 + 108.9 - 101, 1000 + 108.9 - 101],
     },
-    "market orders of a short slip down on entry, up on exit": {
+    "market orders of a short slip down on entry and up on exit": {
         "bars": [100, 100, 90, 90],
         "orders": "S s . .",
         "rules": {"slippage": 0.01},
         "trades": [("short", 1, 99, 2, 90 + 0.9, "signal")],
         "equity": [1000, 1000 - 1, 1000 + 99 - 90.9, 1000 + 99 - 90.9],
     },
-    "commission is taken of the price after slippage": {
+    "commission applies to the price after slippage": {
         "bars": [100, 100, 200, 200],
         "orders": "L l . .",
         "rules": {"slippage": 0.1, "commission": 0.1},
@@ -63,7 +63,7 @@ FILLS: Table = {
         "trades": [],
         "equity": [1000, 1000, 1000],
     },
-    "an order after a gap in time fills at the next bar there is": {
+    "an order before a gap in time fills at the first bar after it": {
         "bars": [100, 105, 110],
         "times": [0, 7, 8],
         "orders": "L l .",
@@ -93,7 +93,7 @@ ORDER_OF_THINGS: Table = {
         "trades": [("short", 1, 90, 2, 110, "reversal"), ("long", 2, 110, 3, 90, "end")],
         "equity": [1000, 1000 - 10, 1000 - 20 - 10, 1000 - 20 - 20],
     },
-    "an exit and an opposite entry of one bar are a signal's exit, then an entry": {
+    "an exit and an opposite entry of one bar are an exit by signal, then an entry": {
         "bars": [100, 100, 110, 105, 105],
         "orders": "L Sl . s .",
         "trades": [("long", 1, 100, 2, 110, "signal"), ("short", 2, 110, 4, 105, "signal")],
@@ -117,7 +117,7 @@ ORDER_OF_THINGS: Table = {
         "trades": [("long", 1, 100, 3, 120, "end")],
         "equity": [1000, 1000, 1010, 1020],
     },
-    "an exit stands where the entries beside it cancel each other": {
+    "an exit is executed even if the entries of its bar cancel each other": {
         "bars": [100, 100, 110, 120],
         "orders": "L LSl . .",
         "trades": [("long", 1, 100, 2, 110, "signal")],
@@ -146,7 +146,7 @@ PYRAMIDING: Table = {
         "trades": [("short", 1, 105, 4, 120, "end", 2)],
         "equity": [1000, 1000, 1000 - 10, 1000 - 50 - 40, 1000 - 20 - 10],
     },
-    "the average weighs quantities": {
+    "the average price is weighted by quantity": {
         "bars": [100, 100, 200, 150, 150],
         "orders": "L L . l .",
         "rules": {"pyramiding": 2, "sizing": "fixed_notional", "size": 400},
@@ -170,21 +170,21 @@ FILL_AT_CLOSE: Table = {
         "trades": [("long", 0, 100, 1, 110, "signal", 1, 1 + 1.1)],
         "equity": [999, 999 + 10 - 1.1, 999 + 10 - 1.1],
     },
-    "they slip, too": {
+    "fills at the close slip": {
         "bars": [100, 120, 120],
         "orders": "S s .",
         "rules": {"fill": "close", "slippage": 0.1},
         "trades": [("short", 0, 90, 1, 132, "signal")],
         "equity": [1000 - 10, 1000 + 90 - 132, 1000 + 90 - 132],
     },
-    "a stop isn't met in the bar at whose close the entry fills": {
+    "a stop can't be hit in the bar at whose close the entry fills": {
         "bars": [(100, 150, 50, 100), (100, 101, 99, 100), (100, 101, 89, 95), 95],
         "orders": "L . . .",
         "rules": {"fill": "close", "stop_loss": 0.1},
         "trades": [("long", 0, 100, 2, 90, "stop_loss")],
         "equity": [1000, 1000, 1000 - 10, 1000 - 10],
     },
-    "a position stopped inside a bar doesn't stand in the way of an entry at its close": {
+    "a stop inside a bar leaves room for an entry at its close": {
         "bars": [100, (100, 101, 89, 95), 97, 97],
         "orders": "L L . .",
         "rules": {"fill": "close", "stop_loss": 0.1},
@@ -208,26 +208,26 @@ END_OF_DATA: Table = {
         "trades": [("long", 1, 110, 2, 115 - 11.5, "end", 1, 1.1 + 1.035)],
         "equity": [1000, 1000 - 1.1 - 10, 1000 - 1.1 + (103.5 - 110) - 1.035],
     },
-    "a signal of the last bar fills nothing": {
+    "a signal on the last bar has no fill at the next open": {
         "bars": [100, 110, 120],
         "orders": ". . L",
         "trades": [],
         "equity": [1000, 1000, 1000],
     },
-    "nor at its close": {
+    "a signal on the last bar opens nothing at its close": {
         "bars": [100, 110, 120],
         "orders": "L . lS",
         "rules": {"fill": "close"},
         "trades": [("long", 0, 100, 2, 120, "end")],
         "equity": [1000, 1010, 1020],
     },
-    "an order may fill at the last open and end at the last close": {
+    "an order may fill at the last open and its position end at the last close": {
         "bars": [100, 100, (110, 120, 100, 115)],
         "orders": ". L .",
         "trades": [("long", 2, 110, 2, 115, "end")],
         "equity": [1000, 1000, 1005],
     },
-    "one bar is enough for nothing": {
+    "one bar makes no trade": {
         "bars": [100],
         "orders": "L",
         "trades": [],
@@ -236,14 +236,14 @@ END_OF_DATA: Table = {
 }
 
 TIME_STOP: Table = {
-    "a position is closed at the open after so many bars": {
+    "a position is closed at the open after max_bars bars": {
         "bars": [100, 101, 102, 103, 104],
         "orders": "L . . . .",
         "rules": {"max_bars": 2, "slippage": 0.1},
         "trades": [("long", 1, 111.1, 3, 92.7, "time")],
         "equity": [1000, 1000 + 101 - 111.1, 1000 + 102 - 111.1, 1000 + 92.7 - 111.1, 1000 + 92.7 - 111.1],
     },
-    "a signal at the same open is the reason given": {
+    "a signal at the same open takes precedence as the reason": {
         "bars": [100, 101, 102, 103, 104],
         "orders": "L l . . .",
         "rules": {"max_bars": 1},
@@ -257,7 +257,7 @@ TIME_STOP: Table = {
         "trades": [("long", 1, 101, 2, 102, "time"), ("long", 2, 102, 3, 103, "time")],
         "equity": [1000, 1000, 1001, 1002, 1002],
     },
-    "after a fill at the close it is the open so many bars later": {
+    "after a fill at the close, the bars count from the next open": {
         "bars": [100, 101, 102, 103, 104],
         "orders": "L . . . .",
         "rules": {"max_bars": 1, "fill": "close"},
@@ -281,25 +281,31 @@ def test_orders_fill_as_worked_out_by_hand(claim: str, engine: str, check_by_han
     check_by_hand(engine, **TABLES[claim])
 
 
-# Rows: bars, orders, rules, and of the one trade the furthest move against it and for it, as fractions of the entry.
+# Rows: bars, orders, rules, and the adverse and favourable excursion of the one trade, as fractions of the entry.
 EXCURSIONS: dict[str, tuple[Any, ...]] = {
-    "of a long: lowest low, highest high": (
+    "a long: lowest low, highest high": (
         [100, (100, 104, 97, 101), (101, 112, 95, 110), 108],
         "L . l .",
         {},
         (95 - 100) / 100,
         (112 - 100) / 100,
     ),
-    "of a short: the other way round": (
+    "a short: the opposite": (
         [100, (100, 104, 97, 101), (101, 112, 95, 110), 108],
         "S . s .",
         {},
         -(112 - 100) / 100,
         -(95 - 100) / 100,
     ),
-    "the entry itself is the least of both": ([100, (100, 110, 100, 105), 105], "L l .", {}, 0, 0.1),
-    "entry slippage counts from the fill": ([100, 100, (100, 100, 90, 100), 100], "L . l .", {"slippage": 0.25}, (75 - 125) / 125, 0),
-    "an exit bar counts up to its fill, not beyond": (
+    "the entry price is the smallest of both": ([100, (100, 110, 100, 105), 105], "L l .", {}, 0, 0.1),
+    "excursions count from the fill price, after slippage": (
+        [100, 100, (100, 100, 90, 100), 100],
+        "L . l .",
+        {"slippage": 0.25},
+        (75 - 125) / 125,
+        0,
+    ),
+    "the exit bar counts up to its fill only": (
         [100, (100, 103, 98, 100), (100, 130, 80, 100), 100],
         "L . . .",
         {"stop_loss": 0.1},
@@ -307,15 +313,15 @@ EXCURSIONS: dict[str, tuple[Any, ...]] = {
         0.03,
     ),
     "a gap's exit at the open counts": ([100, (100, 103, 98, 100), (70, 130, 60, 100), 100], "L . . .", {"stop_loss": 0.1}, -0.3, 0.03),
-    "the last bar counts whole": ([100, (100, 103, 98, 100), (100, 130, 80, 100)], "L . .", {}, -0.2, 0.3),
-    "a fill at the close sees nothing of its own bar": (
+    "the last bar counts in full": ([100, (100, 103, 98, 100), (100, 130, 80, 100)], "L . .", {}, -0.2, 0.3),
+    "with a fill at the close, its bar does not count": (
         [(100, 200, 50, 100), (100, 103, 98, 101), 101],
         "L l .",
         {"fill": "close"},
         -0.02,
         0.03,
     ),
-    "the average entry is what counts": (
+    "excursions count from the average entry": (
         [100, 100, (200, 240, 60, 200), 200],
         "L L . .",
         {"pyramiding": 2},

@@ -1,4 +1,4 @@
-"""Sizes, margin, liquidation, funding and ruin, worked out with a pencil. For the tables' form see test_simulate.py."""
+"""Sizes, margin, liquidation, funding and ruin, worked out by hand. test_simulate.py describes the tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Table = dict[str, dict[str, Any]]
 
 # At a commission of 0.25, a notional of 0.8 of the cash and its fee of 0.2 spend it all.
 SIZES: Table = {
-    "all of the equity leaves no cash": {
+    "a fraction of 1 invests all of the equity": {
         "bars": [100, 100, 150, 150],
         "orders": "L . . .",
         "rules": {"sizing": "equity_fraction", "size": 1, "commission": 0.25},
@@ -25,21 +25,21 @@ SIZES: Table = {
         "trades": [("long", 1, 100, 3, 150, "end", 4, 100 + 150)],
         "equity": [1000, 900, 900 + 200, 900 + 200 - 150],
     },
-    "is worth more after a profit": {
+    "the fraction buys more after a profit": {
         "bars": [100, 100, 200, 200, 100],
         "orders": "L l L l .",
         "rules": {"sizing": "equity_fraction", "size": 0.5},
         "trades": [("long", 1, 100, 2, 200, "signal", 5), ("long", 3, 200, 4, 100, "signal", 750 / 200)],
         "equity": [1000, 1000, 1500, 1500, 1500 - 375],
     },
-    "buys at the price after slippage": {
+    "the fraction buys at the price after slippage": {
         "bars": [100, 100, 100],
         "orders": "L . .",
         "rules": {"sizing": "equity_fraction", "size": 1, "slippage": 0.25},
         "trades": [("long", 1, 125, 2, 75, "end", 8)],
         "equity": [1000, 1000 - 8 * 25, 1000 - 8 * 50],
     },
-    "and leverage multiplies it": {
+    "leverage multiplies the fraction": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"sizing": "equity_fraction", "size": 0.5, "leverage": 4},
@@ -81,7 +81,7 @@ SIZES: Table = {
         "trades": [("long", 1, 50, 2, 60, "end", 7)],
         "equity": [1000, 1000, 1070],
     },
-    "risk: what the stop costs is the fraction": {
+    "risk: a stop costs the fraction of equity": {
         "bars": [100, 100, (100, 100, 80, 90), 90],
         "orders": "L . . .",
         "rules": {"sizing": "risk", "size": 0.02, "stop_loss": 0.1},
@@ -103,7 +103,7 @@ SIZES: Table = {
         "trades": [("short", 1, 100, 2, 125, "stop_loss", 2)],
         "equity": [1000, 1000 + 2 * 10 - 2 * 10, 1000 - 50, 950],
     },
-    "risk with a stop that can't lose is no order": {
+    "an order with a stop that can't lose is rejected when sized by risk": {
         "bars": [(100, 100, 90, 95), 80, 80],
         "orders": "L . .",
         "rules": {"sizing": "risk", "size": 0.02, "stop_loss": "low"},
@@ -128,7 +128,7 @@ LIMITS: Table = {
         "trades": [("long", 1, 100, 2, 110, "end", 3 * 0.1)],
         "equity": [1000, 1000, 1003],
     },
-    "less than one step is no order": {
+    "less than one step is rejected": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 0.9, "step": 1},
@@ -136,7 +136,7 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000],
         "rejected": 1,
     },
-    "an order below the least notional is dropped": {
+    "an order below min_notional is rejected": {
         "bars": [100, 100, 110, 110],
         "orders": "L . L .",
         "rules": {"min_notional": 110},
@@ -144,7 +144,7 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000, 1000],
         "rejected": 1,
     },
-    "rounding counts for the least notional": {
+    "min_notional applies after rounding": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"sizing": "fixed_notional", "size": 190, "step": 1, "min_notional": 150},
@@ -152,7 +152,7 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000],
         "rejected": 1,
     },
-    "an order that the cash can't pay is rejected and counted": {
+    "an order larger than the cash is rejected and counted": {
         "bars": [100, 100, 110, 100, 110],
         "orders": "L L . . .",
         "rules": {"size": 10.01},
@@ -160,14 +160,14 @@ LIMITS: Table = {
         "equity": [1000] * 5,
         "rejected": 2,
     },
-    "one that spends the last penny is filled": {
+    "an order that spends all the cash is filled": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 8, "commission": 0.25},
         "trades": [("long", 1, 100, 2, 110, "end", 8, 200 + 220)],
         "equity": [1000, 800, 800 + 80 - 220],
     },
-    "the fee has to be paid, too": {
+    "the fee counts toward the cash needed": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 8.01, "commission": 0.25},
@@ -175,7 +175,7 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000],
         "rejected": 1,
     },
-    "slippage may make it too dear": {
+    "slippage may make an order larger than the cash": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 10, "slippage": 0.01},
@@ -183,14 +183,14 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000],
         "rejected": 1,
     },
-    "what counts is the quantity after rounding": {
+    "the cash must cover the quantity after rounding": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 10.9, "step": 1},
         "trades": [("long", 1, 100, 2, 110, "end", 10)],
         "equity": [1000, 1000, 1100],
     },
-    "a short is bounded alike": {
+    "a short is limited in the same way": {
         "bars": [100, 100, 110],
         "orders": "S . .",
         "rules": {"size": 10.01},
@@ -198,7 +198,7 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000],
         "rejected": 1,
     },
-    "a second entry has what the first left": {
+    "a second entry has the cash left by the first": {
         "bars": [100, 100, 100, 110],
         "orders": "L L . .",
         "rules": {"size": 6, "pyramiding": 2},
@@ -206,14 +206,14 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000, 1060],
         "rejected": 1,
     },
-    "leverage multiplies what can be bought": {
+    "leverage multiplies buying power": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 20, "leverage": 2},
         "trades": [("long", 1, 100, 2, 110, "end", 20)],
         "equity": [1000, 1000, 1200],
     },
-    "and bounds it": {
+    "an order beyond the leverage is rejected": {
         "bars": [100, 100, 110],
         "orders": "L . .",
         "rules": {"size": 20.01, "leverage": 2},
@@ -221,7 +221,7 @@ LIMITS: Table = {
         "equity": [1000, 1000, 1000],
         "rejected": 1,
     },
-    "a rejected reversal has closed all the same": {
+    "a rejected reversal still closes the position": {
         "bars": [100, 100, 50, 50],
         "orders": "L S . .",
         "rules": {"size": 10, "min_notional": 600},
@@ -234,56 +234,56 @@ LIMITS: Table = {
 # At leverage 10 and a maintenance margin of 0.02, a position from 100 is liquidated 8 % away and settled 10 % away.
 TENFOLD = {"leverage": 10, "maintenance_margin": 0.02}
 LIQUIDATION: Table = {
-    "a long loses its margin, and pays no fee for it": {
+    "a liquidated long loses its margin and pays no exit fee": {
         "bars": [100, 100, (100, 101, 92, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "commission": 0.01},
         "trades": [("long", 1, 100, 2, 90, "liquidation", 1, 1)],
         "equity": [1000, 999, 999 - 10, 999 - 10],
     },
-    "a short as well, above": {
+    "a short is liquidated above its entry": {
         "bars": [100, 100, (100, 108, 92, 99), 99],
         "orders": "S . . .",
         "rules": TENFOLD,
         "trades": [("short", 1, 100, 2, 110, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "slippage is not added to it": {
+    "a liquidation has no slippage": {
         "bars": [100, 100, (100, 101, 80, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "slippage": 0.01},
         "trades": [("long", 1, 101, 2, 90.9, "liquidation")],
         "equity": [1000, 999, 1000 - 10.1, 1000 - 10.1],
     },
-    "not before its level": {
+    "no liquidation before its level": {
         "bars": [100, 100, (100, 107.99, 92.01, 99), 99],
         "orders": "L . . .",
         "rules": TENFOLD,
         "trades": [("long", 1, 100, 3, 99, "end")],
         "equity": [1000, 1000, 999, 999],
     },
-    "in the very bar of the entry": {
+    "a liquidation can happen in the bar of the entry": {
         "bars": [100, (100, 101, 91, 99), 99],
         "orders": "L . .",
         "rules": TENFOLD,
         "trades": [("long", 1, 100, 1, 90, "liquidation")],
         "equity": [1000, 990, 990],
     },
-    "however far the gap, no more than the margin": {
+    "a gap costs no more than the margin, however large": {
         "bars": [100, 100, (40, 45, 30, 42), 42],
         "orders": "L . . .",
         "rules": TENFOLD,
         "trades": [("long", 1, 100, 2, 90, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "nor less, where the gap ends before the settlement": {
+    "a gap costs no less than the margin, even if it ends before the bankruptcy price": {
         "bars": [100, 100, (91, 95, 90.5, 94), 94],
         "orders": "L . . .",
         "rules": TENFOLD,
         "trades": [("long", 1, 100, 2, 90, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "a nearer stop saves the margin": {
+    "a nearer stop comes before the liquidation": {
         "bars": [100, 100, (100, 101, 80, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "stop_loss": 0.05},
@@ -297,35 +297,35 @@ LIQUIDATION: Table = {
         "trades": [("long", 1, 100, 2, 94, "stop_loss")],
         "equity": [1000, 1000, 994, 994],
     },
-    "an open beyond the liquidation price liquidates, stop or not": {
+    "an open beyond the liquidation price liquidates, with or without a stop": {
         "bars": [100, 100, (85, 101, 80, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "stop_loss": 0.05},
         "trades": [("long", 1, 100, 2, 90, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "a farther stop comes too late": {
+    "a stop beyond the liquidation price has no effect": {
         "bars": [100, 100, (100, 101, 80, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "stop_loss": 0.09},
         "trades": [("long", 1, 100, 2, 90, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "a short's nearer stop saves it": {
+    "a short's nearer stop comes before its liquidation": {
         "bars": [100, 100, (100, 120, 99, 99), 99],
         "orders": "S . . .",
         "rules": {**TENFOLD, "stop_loss": 0.05},
         "trades": [("short", 1, 100, 2, 105, "stop_loss")],
         "equity": [1000, 1000, 995, 995],
     },
-    "an exit at the open escapes it": {
+    "an exit at the open comes before a liquidation": {
         "bars": [100, 100, (95, 101, 80, 99), 99],
         "orders": "L l . .",
         "rules": TENFOLD,
         "trades": [("long", 1, 100, 2, 95, "signal")],
         "equity": [1000, 1000, 995, 995],
     },
-    "against a target in one bar, pessimistic": {
+    "a liquidation and a target in one bar, pessimistic": {
         "bars": [100, 100, (100, 106, 80, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "take_profit": 0.05},
@@ -333,7 +333,7 @@ LIQUIDATION: Table = {
         "equity": [1000, 1000, 990, 990],
         "ambiguous": 1,
     },
-    "against a target in one bar, along the path": {
+    "a liquidation and a target in one bar, along the path": {
         "bars": [100, 100, (100, 106, 80, 99), 99],
         "orders": "L . . .",
         "rules": {**TENFOLD, "take_profit": 0.05, "intrabar": "path"},
@@ -341,7 +341,7 @@ LIQUIDATION: Table = {
         "equity": [1000, 1000, 1005, 1005],
         "ambiguous": 1,
     },
-    "is measured from the average entry, all entries lose": {
+    "a liquidation is measured from the average entry and closes all entries": {
         "bars": [100, 100, (120, 120, 111, 111), (111, 111, 101.2, 105), 105],
         "orders": "L L . . .",
         "rules": {**TENFOLD, "pyramiding": 2},
@@ -355,14 +355,14 @@ LIQUIDATION: Table = {
         "trades": [("long", 1, 100, 3, 1, "end")],
         "equity": [1000, 1000, 901, 901],
     },
-    "at leverage 1 a short can, before its price has doubled": {
+    "at leverage 1 a short is liquidated before the price has doubled": {
         "bars": [100, 100, (150, 198, 140, 160), 160],
         "orders": "S . . .",
         "rules": {"maintenance_margin": 0.02},
         "trades": [("short", 1, 100, 2, 200, "liquidation")],
         "equity": [1000, 1000, 900, 900],
     },
-    "the mark price decides where there is one: the bar's own low doesn't": {
+    "with mark prices, the bar's own low doesn't liquidate": {
         "bars": [100, 100, (100, 101, 80, 99), 99],
         "mark": [(100, 100), (100, 100), (93, 101), (99, 99)],
         "orders": "L . . .",
@@ -370,7 +370,7 @@ LIQUIDATION: Table = {
         "trades": [("long", 1, 100, 3, 99, "end")],
         "equity": [1000, 1000, 999, 999],
     },
-    "the mark's low does": {
+    "the mark's low liquidates a long": {
         "bars": [100, 100, (100, 101, 99, 99), 99],
         "mark": [(100, 100), (100, 100), (92, 101), (99, 99)],
         "orders": "L . . .",
@@ -378,7 +378,7 @@ LIQUIDATION: Table = {
         "trades": [("long", 1, 100, 2, 90, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "a short's is the mark's high": {
+    "the mark's high liquidates a short": {
         "bars": [100, 100, (100, 101, 99, 99), 99],
         "mark": [(100, 100), (100, 100), (92, 108), (99, 99)],
         "orders": "S . . .",
@@ -386,7 +386,7 @@ LIQUIDATION: Table = {
         "trades": [("short", 1, 100, 2, 110, "liquidation")],
         "equity": [1000, 1000, 990, 990],
     },
-    "a stop follows the bar's own prices all the same": {
+    "with mark prices, stops still use the bar's own prices": {
         "bars": [100, 100, (100, 101, 94, 99), 99],
         "mark": [(100, 100), (100, 100), (99, 101), (99, 99)],
         "orders": "L . . .",
@@ -405,7 +405,7 @@ FUNDING: Table = {
         "trades": [("long", 1, 100, 3, 111, "end", 3, 0, 3 * 1.1)],
         "equity": [1000, 1000, 1000 + 3 * 11 - 3.3, 1000 + 3 * 11 - 3.3],
     },
-    "a short receives it": {
+    "a short receives a positive rate": {
         "bars": [100, 100, (110, 112, 108, 111), 111],
         "funding": [(2, 0.01)],
         "orders": "S . . .",
@@ -419,49 +419,49 @@ FUNDING: Table = {
         "trades": [("long", 1, 100, 3, 100, "end", 1, 0, -1)],
         "equity": [1000, 1000, 1001, 1001],
     },
-    "a position opened at that very open has not been held before it": {
+    "a position opened at the open of the funding pays nothing": {
         "bars": [100, 100, 100],
         "funding": [(1, 0.01)],
         "orders": "L . .",
         "trades": [("long", 1, 100, 2, 100, "end")],
         "equity": [1000, 1000, 1000],
     },
-    "a position closed at that very open has": {
+    "a position closed at the open of the funding pays it": {
         "bars": [100, 100, 100, 100],
         "funding": [(2, 0.01)],
         "orders": "L l . .",
         "trades": [("long", 1, 100, 2, 100, "signal", 1, 0, 1)],
         "equity": [1000, 1000, 999, 999],
     },
-    "of a reversal, the old side pays": {
+    "in a reversal the old side pays": {
         "bars": [100, 100, 100, 100],
         "funding": [(2, 0.01)],
         "orders": "L S . .",
         "trades": [("long", 1, 100, 2, 100, "reversal", 1, 0, 1), ("short", 2, 100, 3, 100, "end")],
         "equity": [1000, 1000, 999, 999],
     },
-    "a time between two opens is paid at the later": {
+    "funding between two opens is paid at the later one": {
         "bars": [100, 100, 200, 200],
         "funding": [(1.5, 0.01)],
         "orders": "L . . .",
         "trades": [("long", 1, 100, 3, 200, "end", 1, 0, 2)],
         "equity": [1000, 1000, 1100 - 2, 1100 - 2],
     },
-    "several between two opens are paid one after the other": {
+    "several fundings between two opens are all paid": {
         "bars": [100, 100, 200, 200],
         "funding": [(0.5, 0.5), (1.25, 0.01), (1.75, 0.02), (2.5, -0.04)],
         "orders": "L . . .",
         "trades": [("long", 1, 100, 3, 200, "end", 1, 0, 2 + 4 - 8)],
         "equity": [1000, 1000, 1100 - 6, 1100 + 2],
     },
-    "who holds nothing pays nothing": {
+    "without a position no funding is paid": {
         "bars": [100, 100, 100],
         "funding": [(0, 0.5), (1, 0.5), (2, 0.5)],
         "orders": ". . .",
         "trades": [],
         "equity": [1000, 1000, 1000],
     },
-    "a part of a position takes its part of the funding along": {
+    "a partial exit settles its share of the funding": {
         "bars": [100, 100, (100, 111, 99, 110), 110],
         "funding": [(2, 0.01)],
         "orders": "L . . .",
@@ -469,7 +469,7 @@ FUNDING: Table = {
         "trades": [("long", 1, 100, 2, 110, "partial_exit", 1, 0, 1), ("long", 1, 100, 3, 110, "end", 3, 0, 3)],
         "equity": [1000, 1000, 1000 - 4 + 10 + 30, 1000 - 4 + 10 + 30],
     },
-    "a fill at the close is held before the next open": {
+    "a position filled at the close pays funding at the next open": {
         "bars": [100, 100, 100],
         "funding": [(0, 0.5), (1, 0.01)],
         "orders": "L . .",
@@ -488,7 +488,7 @@ RUIN: Table = {
         "equity": [1000, 1000, 0, 0, 0],
         "ruined": True,
     },
-    "so does funding that can't be paid": {
+    "funding larger than the equity ends the run": {
         "bars": [100, 100, 100, (110, 110, 90, 90), 90],
         "funding": [(2, 0.99), (3, 0.01)],
         "orders": "L . . . .",
@@ -497,7 +497,7 @@ RUIN: Table = {
         "equity": [100, 100, 100 - 99, 100 - 99 - 1.1 - 10, 100 - 99 - 1.1 - 10],
         "ruined": True,
     },
-    "equity of 0 is enough": {
+    "equity of 0 ends the run": {
         "bars": [100, 100, 100, 200, 200],
         "funding": [(2, 1.0)],
         "orders": "L . . L .",
@@ -506,7 +506,7 @@ RUIN: Table = {
         "equity": [100, 100, 0, 0, 0],
         "ruined": True,
     },
-    "at the close, not inside the bar": {
+    "ruin is checked at the close, not inside the bar": {
         "bars": [100, 100, (100, 101, 99, 101), 101],
         "funding": [(2, 1.0)],
         "orders": "L . . .",
@@ -514,7 +514,7 @@ RUIN: Table = {
         "trades": [("long", 1, 100, 3, 101, "end", 1, 0, 100)],
         "equity": [100, 100, 1, 1],
     },
-    "the last close can be the one that ruins": {
+    "the last close can end the run in ruin": {
         "bars": [100, 100, 100],
         "funding": [(2, 1.0)],
         "orders": "L . .",

@@ -1,4 +1,4 @@
-"""What happens inside a bar, worked out with a pencil: stops, targets, trailing stops and ladders. For the tables' form see test_simulate.py."""
+"""Inside a bar, worked out by hand: stops, targets, trailing stops and partial exits. test_simulate.py describes the tables."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ STOP_LOSS: Table = {
         "trades": [("long", 1, 100, 2, 90, "stop_loss", 1, 1 + 0.9)],
         "equity": [1000, 999, 999 - 10 - 0.9, 999 - 10 - 0.9],
     },
-    "a short's stop lies above": {
+    "a short's stop is above its entry": {
         "bars": [100, (100, 101, 99, 100), (100, 112, 94, 95), 95],
         "orders": "S . . .",
         "rules": {"stop_loss": 0.1},
         "trades": [("short", 1, 100, 2, 110, "stop_loss")],
         "equity": [1000, 1000, 990, 990],
     },
-    "a touch is enough": {
+    "a touch fills the stop": {
         "bars": [100, 100, (100, 100, 90, 100), 100],
         "orders": "L . . .",
         "rules": {"stop_loss": 0.1},
         "trades": [("long", 1, 100, 2, 90, "stop_loss")],
         "equity": [1000, 1000, 990, 990],
     },
-    "less than a touch is not": {
+    "a price short of the level fills nothing": {
         "bars": [100, 100, (100, 100, 90.01, 100), 100],
         "orders": "L . . .",
         "rules": {"stop_loss": 0.1},
         "trades": [("long", 1, 100, 3, 100, "end")],
         "equity": [1000, 1000, 1000, 1000],
     },
-    "a stop is met in the very bar of its entry": {
+    "a stop can fill in the bar of its entry": {
         "bars": [100, (100, 101, 88, 95), 95],
         "orders": "L . .",
         "rules": {"stop_loss": 0.1},
         "trades": [("long", 1, 100, 1, 90, "stop_loss")],
         "equity": [1000, 990, 990],
     },
-    "it slips, and is a fraction of the fill": {
+    "a stop slips, and is a fraction of the fill price": {
         "bars": [100, 100, (100, 100, 90, 100), 100],
         "orders": "L . . .",
         "rules": {"stop_loss": 0.1, "slippage": 0.01},
@@ -61,14 +61,14 @@ STOP_LOSS: Table = {
         "trades": [("short", 1, 99, 2, 108.9 + 1.089, "stop_loss")],
         "equity": [1000, 1000 - 1, 1000 + 99 - 109.989, 1000 + 99 - 109.989],
     },
-    "a gap beyond it fills at the open": {
+    "a gap beyond the stop fills at the open": {
         "bars": [100, 100, (80, 95, 70, 90), 90],
         "orders": "L . . .",
         "rules": {"stop_loss": 0.1, "slippage": 0.1},
         "trades": [("long", 1, 110, 2, 72, "stop_loss")],
         "equity": [1000, 990, 1000 + 72 - 110, 1000 + 72 - 110],
     },
-    "a short's gap as well": {
+    "a short's gap beyond the stop fills at the open": {
         "bars": [100, 100, (120, 130, 95, 100), 100],
         "orders": "S . . .",
         "rules": {"stop_loss": 0.1},
@@ -82,14 +82,14 @@ STOP_LOSS: Table = {
         "trades": [("long", 1, 100, 2, 95, "signal")],
         "equity": [1000, 1000, 995, 995],
     },
-    "an entry that slips further than its stop leaves at the same open": {
+    "an entry that slips beyond its stop exits at the same open": {
         "bars": [100, 100, 100],
         "orders": "L . .",
         "rules": {"stop_loss": 0.01, "slippage": 0.1},
         "trades": [("long", 1, 110, 1, 90, "stop_loss")],
         "equity": [1000, 980, 980],
     },
-    "after a stop the next signal enters anew": {
+    "after a stop the next signal enters again": {
         "bars": [100, (100, 101, 88, 95), 96, 97],
         "orders": "L L . .",
         "rules": {"stop_loss": 0.1},
@@ -113,28 +113,28 @@ TAKE_PROFIT: Table = {
         "trades": [("long", 1, 101, 2, 121.2, "take_profit", 1, 1.01 + 1.212)],
         "equity": [1000, 1000 - 1.01 - 1, 1000 - 1.01 + 20.2 - 1.212, 1000 - 1.01 + 20.2 - 1.212],
     },
-    "a short's lies below": {
+    "a short's target is below its entry": {
         "bars": [100, (100, 101, 79, 90), 90],
         "orders": "S . .",
         "rules": {"take_profit": 0.2},
         "trades": [("short", 1, 100, 1, 80, "take_profit")],
         "equity": [1000, 1020, 1020],
     },
-    "a touch is enough": {
+    "a touch fills the target": {
         "bars": [100, (100, 120, 100, 110), 110],
         "orders": "L . .",
         "rules": {"take_profit": 0.2},
         "trades": [("long", 1, 100, 1, 120, "take_profit")],
         "equity": [1000, 1020, 1020],
     },
-    "a gap beyond it fills at the better open": {
+    "a gap beyond the target fills at the better open": {
         "bars": [100, 100, (140, 141, 100, 105), 105],
         "orders": "L . . .",
         "rules": {"take_profit": 0.2, "slippage": 0.1},
         "trades": [("long", 1, 110, 2, 140, "take_profit")],
         "equity": [1000, 990, 1030, 1030],
     },
-    "a short's gap as well": {
+    "a short's gap beyond the target fills at the open": {
         "bars": [100, 100, (70, 100, 60, 95), 95],
         "orders": "S . . .",
         "rules": {"take_profit": 0.2},
@@ -178,7 +178,7 @@ INTRABAR: Table = {
         "equity": [1000, 1000, 990, 990],
         "ambiguous": 1,
     },
-    "the bar of the entry may be ambiguous": {
+    "the bar of the entry can be ambiguous": {
         "bars": [100, (100, 125, 85, 110), 110],
         "orders": "L . .",
         "rules": {"stop_loss": 0.1, "take_profit": 0.2, "intrabar": "optimistic"},
@@ -186,21 +186,21 @@ INTRABAR: Table = {
         "equity": [1000, 1020, 1020],
         "ambiguous": 1,
     },
-    "an open beyond the stop leaves no choice": {
+    "an open beyond the stop is not ambiguous": {
         "bars": [100, 100, (85, 125, 80, 110), 110],
         "orders": "L . . .",
         "rules": {"stop_loss": 0.1, "take_profit": 0.2, "intrabar": "optimistic"},
         "trades": [("long", 1, 100, 2, 85, "stop_loss")],
         "equity": [1000, 1000, 985, 985],
     },
-    "an open beyond the target leaves no choice": {
+    "an open beyond the target is not ambiguous": {
         "bars": [100, 100, (122, 125, 80, 110), 110],
         "orders": "L . . .",
         "rules": {"stop_loss": 0.1, "take_profit": 0.2},
         "trades": [("long", 1, 100, 2, 122, "take_profit")],
         "equity": [1000, 1000, 1022, 1022],
     },
-    "a part may be sold on the way up and the rest stopped on the way down": {
+    "a part can be sold at its level and the rest stopped in one bar": {
         "bars": [100, 100, (105, 112, 88, 100), 100],
         "orders": "L . . .",
         "rules": {"size": 2, "stop_loss": 0.1, "partial_exits": ((0.1, 0.5),), "intrabar": "path"},
@@ -208,7 +208,7 @@ INTRABAR: Table = {
         "equity": [1000, 1000, 1000 + 10 - 10, 1000],
         "ambiguous": 1,
     },
-    "the same bar, pessimistic: all is stopped": {
+    "in the same bar, pessimistic, all is stopped": {
         "bars": [100, 100, (105, 112, 88, 100), 100],
         "orders": "L . . .",
         "rules": {"size": 2, "stop_loss": 0.1, "partial_exits": ((0.1, 0.5),)},
@@ -216,7 +216,7 @@ INTRABAR: Table = {
         "equity": [1000, 1000, 980, 980],
         "ambiguous": 1,
     },
-    "every such bar counts": {
+    "every ambiguous bar is counted": {
         "bars": [100, (100, 125, 85, 110), 100, (100, 125, 85, 110), 110],
         "orders": "L . L . .",
         "rules": {"stop_loss": 0.1, "take_profit": 0.2},
@@ -227,91 +227,91 @@ INTRABAR: Table = {
 }
 
 TRAILING: Table = {
-    "it follows the best price of earlier bars": {
+    "a trailing stop follows the best price of earlier bars": {
         "bars": [100, (100, 120, 95, 115), (115, 118, 107, 110), 110],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1},
         "trades": [("long", 1, 100, 2, 108, "trailing_stop")],
         "equity": [1000, 1015, 1008, 1008],
     },
-    "it starts at the entry fill": {
+    "a trailing stop starts at the entry fill": {
         "bars": [100, (100, 104, 89, 95), 95],
         "orders": "L . .",
         "rules": {"trailing_stop": 0.1},
         "trades": [("long", 1, 100, 1, 90, "trailing_stop")],
         "equity": [1000, 990, 990],
     },
-    "it is a fraction of the fill, and slips": {
+    "a trailing stop is a fraction of the price, and slips": {
         "bars": [100, (100, 200, 95, 150), (150, 160, 140, 155), 155],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1, "slippage": 0.1},
         "trades": [("long", 1, 110, 1, 99 - 9.9, "trailing_stop")],
         "equity": [1000, 1000 + 89.1 - 110, 1000 + 89.1 - 110, 1000 + 89.1 - 110],
     },
-    "a bar's own high doesn't move it for that bar; an open beyond it is the fill": {
+    "a bar's own high doesn't move its trailing stop; an open beyond the stop is the fill": {
         "bars": [100, (100, 200, 95, 150), (150, 160, 140, 155), 155],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1},
         "trades": [("long", 1, 100, 2, 150, "trailing_stop")],
         "equity": [1000, 1050, 1050, 1050],
     },
-    "a short's follows the lowest low": {
+    "a short's trailing stop follows the lowest low": {
         "bars": [100, (100, 105, 80, 85), (85, 89, 84, 88), 88],
         "orders": "S . . .",
         "rules": {"trailing_stop": 0.1},
         "trades": [("short", 1, 100, 2, 88, "trailing_stop")],
         "equity": [1000, 1015, 1012, 1012],
     },
-    "it never goes back": {
+    "a trailing stop never moves away from the price": {
         "bars": [100, (100, 120, 95, 115), (115, 116, 109, 110), (110, 111, 108, 110), 110],
         "orders": "L . . . .",
         "rules": {"trailing_stop": 0.1},
         "trades": [("long", 1, 100, 3, 108, "trailing_stop")],
         "equity": [1000, 1015, 1010, 1008, 1008],
     },
-    "with a fixed stop, the nearer counts: the fixed one at first": {
+    "the nearer of a fixed and a trailing stop counts: first the fixed one": {
         "bars": [100, (100, 104, 94, 95), 95],
         "orders": "L . .",
         "rules": {"trailing_stop": 0.1, "stop_loss": 0.05},
         "trades": [("long", 1, 100, 1, 95, "stop_loss")],
         "equity": [1000, 995, 995],
     },
-    "and the trailing one later": {
+    "the nearer of a fixed and a trailing stop counts: later the trailing one": {
         "bars": [100, (100, 120, 96, 115), (115, 118, 94, 110), 110],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1, "stop_loss": 0.05},
         "trades": [("long", 1, 100, 2, 108, "trailing_stop")],
         "equity": [1000, 1015, 1008, 1008],
     },
-    "where both are one price, it is the stop-loss": {
+    "at equal levels the reason is the stop-loss": {
         "bars": [100, (100, 104, 74, 95), 95],
         "orders": "L . .",
         "rules": {"trailing_stop": 0.25, "stop_loss": 0.25},
         "trades": [("long", 1, 100, 1, 75, "stop_loss")],
         "equity": [1000, 975, 975],
     },
-    "before its activation it sleeps": {
+    "a trailing stop has no effect before its activation": {
         "bars": [100, (100, 124.99, 80, 110), (110, 111, 70, 100), 100],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1, "trailing_activation": 0.25},
         "trades": [("long", 1, 100, 3, 100, "end")],
         "equity": [1000, 1010, 1000, 1000],
     },
-    "after it, from the next bar on, it works": {
+    "a trailing stop is active from the bar after its activation": {
         "bars": [100, (100, 125, 80, 120), (120, 121, 70, 100), 100],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1, "trailing_activation": 0.25},
         "trades": [("long", 1, 100, 2, 112.5, "trailing_stop")],
         "equity": [1000, 1020, 1012.5, 1012.5],
     },
-    "a short's activation lies below": {
+    "a short's activation is below its entry": {
         "bars": [100, (100, 130, 75, 76), (76, 90, 75, 80), 80],
         "orders": "S . . .",
         "rules": {"trailing_stop": 0.1, "trailing_activation": 0.25},
         "trades": [("short", 1, 100, 2, 82.5, "trailing_stop")],
         "equity": [1000, 1024, 1017.5, 1017.5],
     },
-    "after a fill at the close it starts at that fill": {
+    "after a fill at the close the trailing stop starts at that fill": {
         "bars": [(100, 150, 99, 100), (100, 101, 91, 95), (95, 96, 90.5, 95), 95],
         "orders": "L . . .",
         "rules": {"trailing_stop": 0.1, "fill": "close"},
@@ -321,35 +321,35 @@ TRAILING: Table = {
 }
 
 BREAK_EVEN: Table = {
-    "after such a profit the stop is the entry": {
+    "after the profit of break_even_at the stop is at the entry": {
         "bars": [100, (100, 105, 99.5, 104), (104, 105, 99, 101), 101],
         "orders": "L . . .",
         "rules": {"break_even_at": 0.05},
         "trades": [("long", 1, 100, 2, 100, "break_even")],
         "equity": [1000, 1004, 1000, 1000],
     },
-    "not after less": {
+    "after a smaller profit the stop is unchanged": {
         "bars": [100, (100, 104.9, 99.5, 104), (104, 105, 99, 101), 101],
         "orders": "L . . .",
         "rules": {"break_even_at": 0.05},
         "trades": [("long", 1, 100, 3, 101, "end")],
         "equity": [1000, 1004, 1001, 1001],
     },
-    "a short's as well, and it slips": {
+    "a short's break-even stop fills, and slips": {
         "bars": [100, (100, 100.5, 80, 85), (85, 100, 80, 95), 95],
         "orders": "S . . .",
         "rules": {"break_even_at": 0.05, "slippage": 0.1},
         "trades": [("short", 1, 90, 2, 90 + 9, "break_even")],
         "equity": [1000, 1000 + 90 - 85, 1000 - 9, 1000 - 9],
     },
-    "a nearer stop goes on counting": {
+    "a stop nearer than break-even still counts": {
         "bars": [100, (100, 120, 99.5, 119), (119, 120, 99, 101), 101],
         "orders": "L . . .",
         "rules": {"break_even_at": 0.05, "trailing_stop": 0.1},
         "trades": [("long", 1, 100, 2, 108, "trailing_stop")],
         "equity": [1000, 1019, 1008, 1008],
     },
-    "it takes the place of a farther stop": {
+    "break-even replaces a stop that is further away": {
         "bars": [100, (100, 106, 91, 105), (105, 106, 80, 101), 101],
         "orders": "L . . .",
         "rules": {"break_even_at": 0.05, "stop_loss": 0.1},
@@ -382,7 +382,7 @@ FROZEN: Table = {
         "trades": [("long", 3, 100, 4, 102, "trailing_stop")],
         "equity": [1000, 1000, 1000, 1008, 1002, 1002],
     },
-    "an entry whose ATR is not known yet is none": {
+    "an entry whose ATR is not known yet is dropped": {
         "bars": [CALM, CALM, CALM, CALM],
         "orders": "L L . .",
         "rules": {"stop_loss": bt.Atr(multiple=2, period=2)},
@@ -396,7 +396,7 @@ FROZEN: Table = {
         "trades": [("long", 1, 100, 2, 97, "stop_loss")],
         "equity": [1000, 999, 997, 997],
     },
-    "so may a target": {
+    "a target may be any price of the signal's bar": {
         "bars": [(100, 102, 97, 100), (100, 110, 98, 99), (99, 112, 96.5, 98), 98],
         "orders": "L . . .",
         "rules": {"take_profit": "high + 10"},
@@ -410,14 +410,14 @@ FROZEN: Table = {
         "trades": [("long", 1, 100, 2, 105, "trailing_stop")],
         "equity": [1000, 1009, 1005, 1005],
     },
-    "a distance below 0 is not known": {
+    "an entry with a distance below 0 is dropped": {
         "bars": [(100, 102, 97, 100), (100, 110, 98, 109), 109],
         "orders": "L . .",
         "rules": {"trailing_stop": "low - high"},
         "trades": [],
         "equity": [1000, 1000, 1000],
     },
-    "a stop on the wrong side of the open is met at once": {
+    "a stop on the wrong side of the open fills at once": {
         "bars": [(100, 102, 97, 100), (100, 110, 98, 109), 109],
         "orders": "L . .",
         "rules": {"stop_loss": "high"},
@@ -427,7 +427,7 @@ FROZEN: Table = {
 }
 
 LADDER: Table = {
-    "each rung sells its share of the whole quantity": {
+    "each partial exit sells its share of the largest quantity": {
         "bars": [100, (100, 105, 99, 104), (104, 112, 103, 110), (110, 121, 109, 115), 115],
         "orders": "L . . . .",
         "rules": {"size": 4, "partial_exits": ((0.1, 0.5), (0.2, 0.25))},
@@ -438,7 +438,7 @@ LADDER: Table = {
         ],
         "equity": [1000, 1000 + 4 * 4, 1000 + 20 + 2 * 10, 1000 + 20 + 20 + 15, 1000 + 20 + 20 + 15],
     },
-    "a share takes its part of the entry fee along": {
+    "a partial exit settles its share of the entry fee": {
         "bars": [100, (100, 111, 99, 110), (110, 121, 109, 115), 115],
         "orders": "L . . .",
         "rules": {"size": 4, "commission": 0.01, "partial_exits": ((0.1, 0.5), (0.2, 0.25))},
@@ -449,7 +449,7 @@ LADDER: Table = {
         ],
         "equity": [1000, 1000 - 4 + 20 - 2.2 + 20, 1000 - 4 + 20 - 2.2 + 20 - 1.2 + 15, 1000 - 4 + 20 - 2.2 + 20 - 1.2 + 15 - 1.15],
     },
-    "one bar may reach several, a short's too": {
+    "one bar may reach several partial exits, of a short as well": {
         "bars": [100, (100, 101, 75, 90), 90],
         "orders": "S . .",
         "rules": {"size": 4, "partial_exits": ((0.1, 0.5), (0.2, 0.25))},
@@ -460,7 +460,7 @@ LADDER: Table = {
         ],
         "equity": [1000, 1000 + 20 + 20 + 10, 1000 + 20 + 20 + 10],
     },
-    "a gap fills what it jumped over at the open, the rest at its level": {
+    "a gap fills the levels that it jumped over at the open, the others at their level": {
         "bars": [100, 100, (115, 121, 114, 116), 116],
         "orders": "L . . .",
         "rules": {"size": 4, "partial_exits": ((0.1, 0.5), (0.2, 0.25))},
@@ -471,7 +471,7 @@ LADDER: Table = {
         ],
         "equity": [1000, 1000, 1000 + 30 + 20 + 16, 1000 + 30 + 20 + 16],
     },
-    "shares are rounded down to whole steps": {
+    "shares are rounded down to steps": {
         "bars": [100, (100, 121, 99, 110), 110],
         "orders": "L . .",
         "rules": {"size": 5, "step": 1, "partial_exits": ((0.1, 0.5), (0.2, 0.3))},
@@ -482,7 +482,7 @@ LADDER: Table = {
         ],
         "equity": [1000, 1000 + 20 + 20 + 20, 1000 + 20 + 20 + 20],
     },
-    "shares that add up to 1 close all, whatever the steps": {
+    "shares that add up to 1 close everything, whatever the step": {
         "bars": [100, (100, 121, 99, 110), 110],
         "orders": "L . .",
         "rules": {"size": 5, "step": 1, "partial_exits": ((0.1, 0.5), (0.2, 0.5))},
@@ -500,35 +500,35 @@ LADDER: Table = {
         ],
         "equity": [1000, 1000 + 30 + 45 + 60, 1000 + 30 + 45 + 60],
     },
-    "a share below one step sells nothing, the next rung follows": {
+    "a share below one step sells nothing, and the next level follows": {
         "bars": [100, (100, 121, 99, 110), 110],
         "orders": "L . .",
         "rules": {"size": 1, "step": 1, "partial_exits": ((0.1, 0.5), (0.2, 0.5))},
         "trades": [("long", 1, 100, 1, 120, "partial_exit", 1)],
         "equity": [1000, 1020, 1020],
     },
-    "a target between the rungs closes the rest": {
+    "a target between two levels closes the rest": {
         "bars": [100, (100, 121, 99, 110), 110],
         "orders": "L . .",
         "rules": {"size": 2, "take_profit": 0.15, "partial_exits": ((0.1, 0.5), (0.2, 0.5))},
         "trades": [("long", 1, 100, 1, 110, "partial_exit", 1), ("long", 1, 100, 1, 115, "take_profit", 1)],
         "equity": [1000, 1025, 1025],
     },
-    "a rung at the target's price goes first": {
+    "a partial exit at the price of the target comes first": {
         "bars": [100, (100, 121, 99, 110), 110],
         "orders": "L . .",
         "rules": {"size": 2, "take_profit": 0.25 / 2, "partial_exits": ((0.25 / 2, 0.5),)},
         "trades": [("long", 1, 100, 1, 112.5, "partial_exit", 1), ("long", 1, 100, 1, 112.5, "take_profit", 1)],
         "equity": [1000, 1025, 1025],
     },
-    "rungs are measured from the average entry, shares of the whole position": {
+    "levels are measured from the average entry, shares from the whole position": {
         "bars": [100, 100, (110, 110, 105, 110), (110, 120, 109, 118), 118],
         "orders": "L L . . .",
         "rules": {"pyramiding": 2, "partial_exits": ((0.1, 0.5),)},
         "trades": [("long", 1, 105, 3, 115.5, "partial_exit", 1), ("long", 1, 105, 4, 118, "end", 1)],
         "equity": [1000, 1000, 1010, 1000 + 10.5 + 13, 1000 + 10.5 + 13],
     },
-    "the rest can be stopped, trailed or signalled away": {
+    "the rest can exit by stop, trailing stop or signal": {
         "bars": [100, (100, 112, 99, 110), (110, 111, 90, 95), 95],
         "orders": "L . . .",
         "rules": {"size": 2, "partial_exits": ((0.1, 0.5),), "break_even_at": 0.1},

@@ -1,6 +1,6 @@
-"""A strategy coarser than its bars, worked out with a pencil. For the tables' form see test_simulate.py.
+"""A strategy on longer bars than the data, worked out by hand. test_simulate.py describes the tables.
 
-The bars are minutes from 00:00 on, or where said days from Monday 2024-01-01 on; the strategies run on 5m and on 1w.
+The bars are minutes from 00:00, or days from Monday 2024-01-01 where the row says so; the strategies run on 5m and 1w.
 """
 
 from __future__ import annotations
@@ -30,41 +30,41 @@ FIVE_MINUTES: Table = {
         "trades": [("long", 5, 104, 10, 101, "signal")],
         "equity": [1000] * 6 + [1001, 995, 995, 996, 997, 997],
     },
-    "a stop is met at its very minute, and at its level": {
+    "a stop fills in its minute, at its level": {
         "bars": [100, 100, 100, 100, 103, 100, 100, (100, 101, 88, 99), 120, 120, 120],
         "strategy": strategy("5m", entry_long="close > open"),
         "rules": {"stop_loss": 0.1},
         "trades": [("long", 5, 100, 7, 90, "stop_loss"), ("long", 10, 120, 10, 120, "end")],
         "equity": [1000] * 7 + [990] * 4,
     },
-    "high, low, open, close and volume of the five": {
+    "a 5m bar has the open, high, low, close and volume of its minutes": {
         "bars": [(100, 104, 100, 101), (101, 107, 99, 100), (100, 101, 95, 99), 100, 103, 100, 100],
         "volume": [1, 2, 4, 8, 16, 32, 64],
         "strategy": strategy("5m", entry_long="open == 100 and high == 107 and low == 95 and close == 103 and volume == 31"),
         "trades": [("long", 5, 100, 6, 100, "end")],
         "equity": [1000] * 7,
     },
-    "a partial last bar is not seen": {
+    "an incomplete last bar gives no signal": {
         "bars": [100, 100, 100, 100, 100, 100, 101, 102, 103],
         "strategy": strategy("5m", entry_long="close > open"),
         "trades": [],
         "equity": [1000] * 9,
     },
-    "nor is one that ends with the data": {
+    "a signal on the last complete bar fills nothing": {
         "bars": [100, 100, 100, 100, 103],
         "strategy": strategy("5m", entry_long="close > open"),
         "rules": {"fill": "close"},
         "trades": [],
         "equity": [1000] * 5,
     },
-    "a bar whose last minutes are missing closes with the next minute there is": {
+    "a bar whose last minutes are missing closes before the next existing minute": {
         "times": [0, 1, 2, 12, 13],
         "bars": [100, 101, 102, 110, 111],
         "strategy": strategy("5m", entry_long="close > open"),
         "trades": [("long", 3, 110, 4, 111, "end")],
         "equity": [1000, 1000, 1000, 1000, 1001],
     },
-    "a first bar whose early minutes are missing is what there is of it": {
+    "a first bar without its early minutes is made of the others": {
         "times": [3, 4, 5, 6],
         "bars": [100, 101, 102, 110],
         "strategy": strategy("5m", entry_long="close > open"),
@@ -78,7 +78,7 @@ FIVE_MINUTES: Table = {
         "trades": [("long", 3, 110, 8, 120, "signal")],
         "equity": [1000] * 4 + [990, 990, 990, 980, 1010],
     },
-    "five minutes that nobody traded are no bar": {
+    "five minutes without data make no bar": {
         # 00:00 and 00:10 closed at 100 and 101; close[1] is the bar before, not the five minutes before.
         "times": [0, 4, 10, 14, 15, 16],
         "bars": [99, 100, 100, 101, 102, 103],
@@ -86,14 +86,14 @@ FIVE_MINUTES: Table = {
         "trades": [("long", 4, 102, 5, 103, "end")],
         "equity": [1000, 1000, 1000, 1000, 1000, 1001],
     },
-    "at the close means at the last minute's": {
+    "a fill at the close is at the close of the last minute": {
         "bars": [100, 100, 100, 100, 103, 104, 105],
         "strategy": strategy("5m", entry_long="close > open"),
         "rules": {"fill": "close"},
         "trades": [("long", 4, 103, 6, 105, "end")],
         "equity": [1000, 1000, 1000, 1000, 1000, 1001, 1002],
     },
-    "where that minute is missing, the next open": {
+    "a fill at the close is at the next open if the last minute is missing": {
         "times": [0, 1, 2, 3, 5, 6],
         "bars": [100, 100, 100, 103, 104, 105],
         "strategy": strategy("5m", entry_long="close > open"),
@@ -116,7 +116,7 @@ FIVE_MINUTES: Table = {
         "trades": [("long", 15, 100, 16, 100 - 2 * 6, "stop_loss")],
         "equity": [1000] * 16 + [988, 988],
     },
-    "a price frozen at entry is the strategy bar's": {
+    "a level frozen at entry is of the strategy bar": {
         "bars": [100, (100, 100, 95, 100), 100, 100, 103, 100, (100, 100, 94, 98), 98],
         "strategy": strategy("5m", entry_long="close > open"),
         "rules": {"stop_loss": "low"},
@@ -141,14 +141,14 @@ WEEKS: Table = {
         "trades": [("long", 5, 104, 7, 106, "end")],
         "equity": [1000] * 6 + [1001, 1002],
     },
-    "and is over when its Sunday is": {
+    "a week ends with its Sunday": {
         "bars": [100, 100, 100, 100, 100, 100, 103, 104, 105],
         "strategy": strategy("1w", entry_long="close > open"),
         "rules": {"fill": "close"},
         "trades": [("long", 6, 103, 8, 105, "end")],
         "equity": [1000] * 7 + [1001, 1002],
     },
-    "six days are no week yet": {
+    "six days don't make a week": {
         "bars": [100, 100, 100, 100, 100, 103],
         "strategy": strategy("1w", entry_long="close > open"),
         "trades": [],

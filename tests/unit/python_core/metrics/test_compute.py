@@ -1,4 +1,4 @@
-"""Every metric against a pencil, against other formulas, and at the edges where it is undefined."""
+"""Every metric against values worked out by hand, against other formulas, and where it is undefined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The builder gives the strategies that the text form gives, and nothing of Python's traps passes silently."""
+"""The builder makes the same strategies as the text form, and rejects pitfalls of Python's operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies in plain words: what is said follows from the strategy, and every function has words."""
+"""Strategies in plain words: the text follows from the strategy, and every function has a phrase."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_a_strategy_is_explained_in_sentences() -> None:
     assert strategy.explain().splitlines() == [
         "At the close of every 4h bar:",
         "- Buy when the fast-bar simple average of the close crosses above the slow-bar simple average of the close and the close is above trend.",
-        "- Sell what was bought when the 14-bar RSI of the close is above 70.",
-        "- Sell short when the close is below the low 2 bars before.",
+        "- Close a long position when the 14-bar RSI of the close is above 70.",
+        "- Sell short when the close is below the low 2 bars ago.",
         "- No signal closes a short position: an opposite entry, a stop or the end of the data does.",
-        "Here trend is the 50-bar exponential average of the middle of high and low.",
+        "Here trend is the 50-bar exponential average of the average of high and low.",
         "Parameter fast is 10 (from 5 to 50 in steps of 5).",
         "Parameter slow is 30.",
-        "Always fast is below slow.",
+        "Constraint: fast is below slow.",
         "The first 49 bars give no signal.",
     ]
 
@@ -40,8 +40,8 @@ def test_a_strategy_is_explained_in_sentences() -> None:
         ("close > 1 and (open < 2 or low == 3)", "the close is above 1 and (the open is below 2 or the low equals 3)"),
         ("low < close <= high", "the low is below the close and is at most the high"),
         ("(close - open) / 2 > -1", "(the close minus the open) divided by 2 is above -1"),
-        ("-(close + 1) != 3", "the opposite of (the close plus 1) differs from 3"),
-        ("(close + open)[1] >= 3", "(the close plus the open) 1 bar before is at least 3"),
+        ("-(close + 1) != 3", "the negative of (the close plus 1) differs from 3"),
+        ("(close + open)[1] >= 3", "(the close plus the open) 1 bar ago is at least 3"),
         ("crossunder(volume, 3 * atr(14))", "the volume crosses below 3 times the 14-bar average true range"),
         ("True", "always"),
         ("(close if open > 1 else low) - 1 > 2", "(the close if the open is above 1, else the low) minus 1 is above 2"),
@@ -52,7 +52,11 @@ def test_a_strategy_is_explained_in_sentences() -> None:
         ("ema(close, 50, tf='4h') > close", "the 50-bar exponential average of the close (on 4h bars) is above the close"),
         ("at('1d', close > open) and not at(frame, True)", "the close is above the open (on 1d bars) and not (always (on frame bars))"),
         ("atr(length=5) > 1", "the 5-bar average true range is above 1"),
-        ("max(open, close, 3) > 1", "the greatest of the open, the close and 3 is above 1"),
+        ("max(open, close, 3) > 1", "the largest of the open, the close and 3 is above 1"),
+        (
+            "macd(close, 12, 26, 9).hist > 0",
+            "the hist of the moving average convergence and divergence of the close (12, 26, 9) is above 0",
+        ),
         ("hour >= 8 and weekday < 5", "the hour (UTC) is at least 8 and the weekday (UTC, 0 is Monday) is below 5"),
     ],
 )
@@ -69,15 +73,15 @@ def test_every_function_has_words(function: str) -> None:
 
 
 def test_filters_are_explained_with_the_entry_and_warm_up_without_a_timeframe_in_minutes() -> None:
-    told = bt.Strategy(
+    explanation = bt.Strategy(
         entry_long="close > open",
         exit_long="close < close_4h",
         additional_timeframes=["4h"],  # type: ignore[arg-type]
         htf_filters={"long": [{"timeframe": "1d", "condition": "close > sma(close, 5)"}]},  # type: ignore[list-item]
     ).explain()
-    assert told.splitlines() == [
+    assert explanation.splitlines() == [
         "At the close of every bar:",
         "- Buy when the close is above the open and the close is above the 5-bar simple average of the close (on 1d bars).",
-        "- Sell what was bought when the close is below the close (on 4h bars).",
+        "- Close a long position when the close is below the close (on 4h bars).",
         "The first 7,199 minutes give no signal.",
     ]

@@ -1,4 +1,4 @@
-"""The library of strategies: every one runs on every file of market data, in both engines with the same bits."""
+"""The library: every strategy runs on every file of market data, with the same bits in both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each strategy of the library enters where its idea says, worked out once more with NumPy alone."""
+"""Each strategy of the library enters where its idea says, checked with NumPy alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategies and signals as data: what is refused, and what counts as the same strategy."""
+"""Strategies and signals as data: what is rejected, and which strategies are equal."""
 
 from __future__ import annotations
 
