@@ -180,7 +180,7 @@ async def _metrics(service: workers.Service) -> workers.QueueMetrics:
     """The metrics that clients see, with a fresh count of runs; the service's may be a second old."""
     figures = await service.queue.get_metrics()
     async with service.resources.database.read() as session:
-        return msgspec.structs.replace(figures, runs=await store.counts(session))
+        return msgspec.structs.replace(figures, runs=await store.count_by_state(session))
 
 
 async def empty(redis_url: str) -> None:
@@ -235,7 +235,7 @@ class _NoCache:
     async def reusable(self, fingerprint: str, engine: str) -> None:
         return None
 
-    async def remember(self, result: object) -> None:
+    async def cache(self, result: object) -> None:
         return None
 
 

@@ -28,4 +28,4 @@ async def _encode(updates: AsyncIterator[RunUpdate]) -> AsyncIterator[bytes]:
             yield b": waiting\n\n"
         else:
             event = b"end" if update.run else b"progress"
-            yield b"id: %b\nevent: %b\ndata: %b\n\n" % ((update.place or "").encode(), event, msgspec.json.encode(data))
+            yield b"id: %b\nevent: %b\ndata: %b\n\n" % ((update.event_id or "").encode(), event, msgspec.json.encode(data))

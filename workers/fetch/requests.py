@@ -172,7 +172,7 @@ async def cancel(database: Database, queue: Queue, fetch_id: str) -> Fetch:
         Conflict: it is done.
     """
     found = await get(database, fetch_id)
-    row = await submit.cancel_job(database, queue, fetch_id)
+    row = await submit.cancel_run(database, queue, fetch_id)
     if row is None:
         raise Conflict(f"the fetch is done: it has {found.state}", where="fetch", hint="cancel what waits or runs", code="finished")
     return to_fetch(row)

@@ -197,7 +197,7 @@ async def _end(executor: Executor, kind: JobKind, started: StartedRun, job: Job,
         return True
     async with executor.database.write() as session:
         if isinstance(error, bt.Cancelled) and reason == Stop.REQUEUE:
-            state, outcome = RunState.QUEUED, "handed over"
+            state, outcome = RunState.QUEUED, "requeued"
             await store.requeue(session, started, state)
         elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
             state, outcome = RunState.CANCELLED, "cancelled"

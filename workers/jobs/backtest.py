@@ -50,7 +50,7 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
         mine = await store.finish(
             session, started, RunState.SUCCEEDED, stages=stages, engine=kept["engine"], fingerprint=kept["fingerprint"]
         )
-        if mine and await store.keep_result(session, kept) != kept["digest"]:
+        if mine and await store.save_result(session, kept) != kept["digest"]:
             raise WorkersError(
                 "an equal run has found another result",
                 where="digest",
@@ -60,5 +60,5 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
     if not mine:
         _log.warning("result not kept: another worker has the run", run=row.id, attempt=started.attempt)
         return
-    await executor.results.remember(results.from_row(kept))
+    await executor.results.cache(results.from_row(kept))
     _log.info("run succeeded", run=row.id, engine=kept["engine"], bars=kept["bars"], kernel_ms=stages.kernel_ms)

@@ -140,7 +140,7 @@ class _Work:
 
     async def _note(self, session: Any, dataset: Dataset) -> None:
         self.report.dataset = dataset.reference
-        if not await store.note(session, self._started, output=encode(self.report)):
+        if not await store.record_progress(session, self._started, output=encode(self.report)):
             self._job.stop(Stop.TAKEN_OVER)
 
     async def _dataset(self) -> Dataset | None:

@@ -113,7 +113,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of a run by a worker. `outcome` is a state, or `lost` (the worker died or fell silent) or `handed over` (it had to stop)."""
+    """One start of a run by a worker. `outcome` is a state, or `lost` (the worker died or fell silent) or `requeued` (it had to stop)."""
 
     attempt: int
     worker: str

@@ -1,1 +1,1 @@
-"""Runs: accepted, stored, sent to the queue and followed."""
+"""Runs: accept, store, send to the queue, and stream their events."""

@@ -1,6 +1,6 @@
-"""Single flight: of equal runs that are open at the same time one is worked on, and the others go with it from state to state.
+"""Coalescing: of equal unfinished runs, only one is computed, the leader. The others follow it from state to state.
 
-All of it happens in the transaction that moves the leader, so whoever dies when, a follower is never left behind.
+A leader and its followers change state in one transaction, so no follower is left behind, whichever process dies and when.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
 
 
 async def join(session: AsyncSession, row: RunRow) -> None:
-    """Let a new run follow an open one that is equal, no less urgent and no later, if there is one; until the transaction ends, no other
-    equal run can be accepted, and the leader can't move."""
+    """Make a new run follow an equal unfinished run that is at least as urgent and due no later, if there is one."""
     if row.flight is None or row.state != RunState.QUEUED:
         return
+    # Until the transaction ends, no equal run can be accepted and (see `with_for_update`) the leader can't change its state.
     await locks.lock(session, row.flight)
     urgent_enough = [priority for priority in Priority if _ORDER[priority] <= _ORDER[Priority(row.priority)]]
-    # What was due at once when it was accepted is never later, though the clock of who accepted it may be ahead of ours (on SQLite: was).
+    # A run that was due when it was accepted counts as due, even if the clock of the process that accepted it was ahead of ours.
     leader = await session.scalar(
         sa.select(RunRow)
         .where(RunRow.flight == row.flight, RunRow.state.in_(OPEN), RunRow.leader_id.is_(None), ~RunRow.cancel_requested)
@@ -40,15 +40,15 @@ async def join(session: AsyncSession, row: RunRow) -> None:
 
 
 async def move_followers(session: AsyncSession, leader: RunRow) -> None:
-    """Take the followers along to where their leader now is; if it was cancelled, one of them leads on."""
+    """Give the followers the state of their leader. If it was cancelled, the most urgent of them becomes the leader."""
     if not leader.followed:
         return
     state = RunState(leader.state)
     if state == RunState.CANCELLED:
         await _promote_follower(session, leader.id)
         return
-    names = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
-    values = {name: getattr(leader, name) for name in names}
+    columns = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
+    values = {name: getattr(leader, name) for name in columns}
     if state == RunState.SUCCEEDED:
         values["cached"] = True
     await session.execute(
@@ -62,8 +62,9 @@ async def move_followers(session: AsyncSession, leader: RunRow) -> None:
 async def _promote_follower(session: AsyncSession, leader_id: str) -> None:
     now = now_ms()
     order = sa.case(_ORDER, value=RunRow.priority)
-    waiting = sa.select(RunRow).where(RunRow.leader_id == leader_id, RunRow.state.in_(OPEN)).order_by(order, RunRow.id)
-    followers = (await session.scalars(waiting.with_for_update())).all()
+    query = sa.select(RunRow).where(RunRow.leader_id == leader_id, RunRow.state.in_(OPEN)).order_by(order, RunRow.id)
+    followers = (await session.scalars(query.with_for_update())).all()
+    # All start over: the cancelled leader may have been running.
     for follower in followers:
         first = followers[0]
         follower.state, follower.updated_at, follower.started_at = RunState.QUEUED, now, None

@@ -1,4 +1,4 @@
-"""Create a strategy and run it, as one: when the run can't be accepted, the strategy is not there either."""
+"""Create a strategy and run it: both or neither."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KIND: Final = "create-and-run"
 
 
 class CreateAndRunRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A strategy, the name to keep it under, and what to run it on."""
+    """A strategy, its name, and the bars to run it on."""
 
     name: Annotated[str, Meta(min_length=1, max_length=120, examples=["sma-cross"])]
     strategy: bt.Strategy
@@ -41,63 +41,63 @@ class CreateAndRunRequest(Selection, frozen=True, kw_only=True, forbid_unknown_f
     engine: Engine = "auto"
 
 
-async def create_and_run(database: Database, results: Results, bars: BarsCache, asked: CreateAndRunRequest, options: RunOptions) -> Run:
-    """Accept both, or neither.
+async def create_and_run(database: Database, results: Results, bars: BarsCache, request: CreateAndRunRequest, options: RunOptions) -> Run:
+    """Create the strategy and accept its run.
 
     Raises:
         NotFound, Invalid: the run can't be accepted.
-        Conflict: the name is taken, or the key has come with another request.
+        Conflict: the name is taken, or the idempotency key was used for another request.
     """
-    check_name(asked.name)
-    text = encode(asked)
-    data: Data = {"strategy_id": new_id(), "run_id": new_id(), "asked": asked, "options": options}
+    check_name(request.name)
+    data: Data = {"strategy_id": new_id(), "run_id": new_id(), "request": request, "options": options}
     async with database.write() as session:
-        run_id = await idempotency.keep(session, options, KIND, text, data["run_id"])
+        run_id = await idempotency.keep(session, options, KIND, encode(request), data["run_id"])
         if run_id == data["run_id"]:
-            await saga.begin(session, run_id, KIND, data)
-    # Bars of a range are read before, not within the steps' transactions. What is wrong with them, the steps will tell.
-    if not asked.whole:
+            await saga.start(session, run_id, KIND, data)
+    # The fingerprint of a range needs its bars. They are read here, into the cache, because the steps hold a transaction open. Errors are left
+    # to the steps, which undo the saga.
+    if not request.whole:
         with suppress(WorkersError):
-            await resolve.look_up(database, bars, asked)
-    # Known before, it may have been left half done.
-    await saga.go_on(database, run_id, steps(database, results, bars))
+            await resolve.look_up(database, bars, request)
+    # Also when the key was used before: the saga of the first request may be unfinished.
+    await saga.advance(database, run_id, steps(database, results, bars))
     return await submit.get(database, results, run_id)
 
 
 def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Step]:
-    """The strategy, then the run. The saga has the run's id."""
+    """Keep the key, create the strategy, accept the run. The saga has the run's id."""
 
-    async def create(session: AsyncSession, data: Data) -> None:
-        asked, now = msgspec.convert(data["asked"], CreateAndRunRequest), now_ms()
+    async def create_strategy(session: AsyncSession, data: Data) -> None:
+        request, now = msgspec.convert(data["request"], CreateAndRunRequest), now_ms()
         try:
             session.add(
                 StrategyRow(
-                    id=data["strategy_id"], name=asked.name, strategy=encode(asked.strategy), version=1, created_at=now, updated_at=now
+                    id=data["strategy_id"], name=request.name, strategy=encode(request.strategy), version=1, created_at=now, updated_at=now
                 )
             )
             await session.flush()
         except IntegrityError:
-            raise strategies.taken(asked.name) from None
+            raise strategies.taken(request.name) from None
 
-    async def forget(session: AsyncSession, data: Data) -> None:
+    async def delete_strategy(session: AsyncSession, data: Data) -> None:
         await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
+
+    async def keep_key(session: AsyncSession, data: Data) -> None:
+        """Nothing to do: the key was saved in the transaction that started the saga."""
 
     async def free_key(session: AsyncSession, data: Data) -> None:
         await idempotency.free(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
 
-    async def nothing(session: AsyncSession, data: Data) -> None:
-        pass
-
-    async def run(session: AsyncSession, data: Data) -> None:
-        asked, options = msgspec.convert(data["asked"], CreateAndRunRequest), msgspec.convert(data["options"], RunOptions)
-        request = BacktestRequest(**asked.selection(), strategy=data["strategy_id"], execution=asked.execution, engine=asked.engine)
-        row, found = await submit.prepare(database, results, bars, request, options)
+    async def accept_run(session: AsyncSession, data: Data) -> None:
+        request, options = msgspec.convert(data["request"], CreateAndRunRequest), msgspec.convert(data["options"], RunOptions)
+        backtest = BacktestRequest(**request.selection(), strategy=data["strategy_id"], execution=request.execution, engine=request.engine)
+        row, result = await submit.prepare(database, results, bars, backtest, options)
         row.id = data["run_id"]
-        await submit.accept(session, results, row, request, found)
+        await submit.accept(session, results, row, backtest, result)
 
-    return (Step(nothing, free_key), Step(create, forget), Step(run))
+    return (Step(keep_key, free_key), Step(create_strategy, delete_strategy), Step(accept_run))
 
 
 def sagas(database: Database, results: Results, bars: BarsCache) -> Mapping[str, Sequence[Step]]:
-    """Every kind of saga there is."""
+    """The steps of each kind of saga."""
     return {KIND: steps(database, results, bars)}

@@ -1,4 +1,4 @@
-"""Dead letters: runs that failed too often to be tried again by themselves. A person looks, and sends them again or discards them."""
+"""Dead letters: runs that failed too often to be retried automatically. An operator redrives or discards them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BATCH: Final = 500
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead run. `request` and `attempts` are there when one is looked at by itself."""
+    """A dead run. `request` and `attempts` are null in a list."""
 
     id: str
     kind: Annotated[str, Meta(examples=["backtest"])]
     owner: str
     priority: Priority
-    attempt: Annotated[int, Meta(description="How many times a worker has started it.")]
+    attempt: Annotated[int, Meta(description="Number of times a worker has started it.")]
     error: RunError | None
     created_at: TimeMs
     died_at: TimeMs | None
@@ -37,86 +37,86 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Dead letters, newest first; `next_cursor` asks for the next page and is null on the last."""
+    """Dead letters, newest first. Pass `next_cursor` to get the next page; it is null on the last."""
 
     items: tuple[DeadLetter, ...]
     next_cursor: str | None
 
 
 class DeadLetterSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters: those of these ids, or all there are."""
+    """Which dead letters: those with these ids, or all."""
 
     ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=120)], ...], Meta(max_length=1000)] = ()
     all: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.ids) == self.all:
-            raise ValueError("ids: name some, or say all, not both")
+            raise ValueError("ids: give ids or set all to true, but not both")
 
 
 class AffectedRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs that it was done to; those not among them were not dead."""
+    """The runs that were changed. A run that is missing here was not dead."""
 
     ids: tuple[str, ...]
 
 
 async def page(database: Database, *, limit: int, cursor: str | None) -> DeadLetterPage:
     if cursor is not None and not is_reference(cursor):
-        raise Invalid(f"{cursor!r:.60} is no cursor", where="cursor", hint="use the next_cursor of the page before")
+        raise Invalid(f"{cursor!r:.60} is not a cursor", where="cursor", hint="use the next_cursor of the previous page")
     query = sa.select(RunRow).where(RunRow.state == RunState.DEAD).order_by(RunRow.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(RunRow.id < cursor)
     async with database.read() as session:
         rows = (await session.scalars(query)).all()
-    items = tuple(_letter(row) for row in rows[:limit])
+    items = tuple(_to_dead_letter(row) for row in rows[:limit])
     return DeadLetterPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 
 
 async def get(database: Database, run_id: str) -> DeadLetter:
-    """A dead letter with what was asked and the error of every attempt."""
+    """A dead letter with its request and the error of each attempt."""
     async with database.read() as session:
-        row = await store.run(session, run_id) if is_reference(run_id) else None
+        row = await store.get_run(session, run_id) if is_reference(run_id) else None
         if row is None or row.state != RunState.DEAD:
-            raise NotFound(f"there is no dead letter {run_id!r:.130}", where="run", hint="use an id of the list of dead letters")
-        attempts = await store.attempts(session, run_id)
-    return msgspec.structs.replace(_letter(row), request=msgspec.json.decode(row.request), attempts=attempts)
+            raise NotFound(f"dead letter {run_id!r:.130} not found", where="run", hint="use an id from the list of dead letters")
+        attempts = await store.list_attempts(session, run_id)
+    return msgspec.structs.replace(_to_dead_letter(row), request=msgspec.json.decode(row.request), attempts=attempts)
 
 
-async def redrive(database: Database, choice: DeadLetterSelection) -> AffectedRuns:
-    """Send dead runs again, as if they had never failed; their attempts stay on record."""
-    return await _each(database, choice, RunState.QUEUED)
+async def redrive(database: Database, selection: DeadLetterSelection) -> AffectedRuns:
+    """Queue dead runs again as if they had never failed; their attempts stay on record."""
+    return await _move_all(database, selection, RunState.QUEUED)
 
 
-async def discard(database: Database, choice: DeadLetterSelection) -> AffectedRuns:
-    """Give dead runs up: they end as cancelled, with their last error."""
-    return await _each(database, choice, RunState.CANCELLED)
+async def discard(database: Database, selection: DeadLetterSelection) -> AffectedRuns:
+    """Cancel dead runs; they keep their last error."""
+    return await _move_all(database, selection, RunState.CANCELLED)
 
 
 def require_affected(affected: AffectedRuns, run_id: str) -> None:
     """
     Raises:
-        Conflict: it was not done, since the run isn't dead.
+        Conflict: the run was not changed, because it is not dead.
     """
     if run_id not in affected.ids:
-        raise Conflict(f"there is no dead run {run_id!r:.130}", where="run", hint="use an id of the list of dead letters", code="not_dead")
+        raise Conflict(f"run {run_id!r:.130} is not dead", where="run", hint="use an id from the list of dead letters", code="not_dead")
 
 
-async def _each(database: Database, choice: DeadLetterSelection, state: RunState) -> AffectedRuns:
-    done: list[str] = []
-    wanted = sorted(filter(is_reference, choice.ids))
+async def _move_all(database: Database, selection: DeadLetterSelection, state: RunState) -> AffectedRuns:
+    moved: list[str] = []
+    ids = sorted(filter(is_reference, selection.ids))
     while True:
         query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(predecessors(state)))
-        if not choice.all:
-            query = query.where(RunRow.id.in_(wanted))
+        if not selection.all:
+            query = query.where(RunRow.id.in_(ids))
         async with database.write() as session:
             rows: Sequence[RunRow] = (await session.scalars(query.order_by(RunRow.id).limit(BATCH).with_for_update())).all()
             for row in rows:
                 _move(row, state)
                 if state == RunState.QUEUED:
                     session.add(OutboxRow(run_id=row.id, kind=row.kind, job=row.job, due_at=row.due_at))
-        done += [row.id for row in rows]
+        moved += [row.id for row in rows]
         if len(rows) < BATCH:
-            return AffectedRuns(ids=tuple(done))
+            return AffectedRuns(ids=tuple(moved))
 
 
 def _move(row: RunRow, state: RunState) -> None:
@@ -128,7 +128,7 @@ def _move(row: RunRow, state: RunState) -> None:
         row.cancel_requested = False
 
 
-def _letter(row: RunRow) -> DeadLetter:
+def _to_dead_letter(row: RunRow) -> DeadLetter:
     return DeadLetter(
         id=row.id,
         kind=row.kind,

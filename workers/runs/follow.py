@@ -1,4 +1,4 @@
-"""Follow a run: its events as they come, then its end as the database has it."""
+"""Stream the events of a run as they happen, then the finished run from the database."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from workers.queue.queue import Queue, RedisError
 from workers.runs import submit
 from workers.runs.results import Results
 
-# So often the database is asked, in case the news of the end is lost; whoever listens hears something, too.
-LOOK_S: Final = 2.0
-# The place after the last event of a run that is done.
+# Redis may lose the last event, so the database is checked this often; the update also keeps an idle connection open.
+POLL_S: Final = 2.0
+# The event id of the last update of a stream.
 END: Final = "end"
-_PLACE: Final = re.compile(r"\d{1,20}-\d{1,20}")
+_EVENT_ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
 
 
 class RunUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """An event and its place, the run at its end, or neither: a sign of life."""
+    """An event and its id, the finished run, or neither: a keep-alive."""
 
-    place: str | None = None
+    event_id: str | None = None
     event: RunEvent | None = None
     run: Run | None = None
 
 
-async def follow(database: Database, results: Results, queue: Queue, run_id: str, after: str) -> AsyncIterator[RunUpdate]:
-    """From a place on, or from the first event that is still known.
+async def stream_events(database: Database, results: Results, queue: Queue, run_id: str, after: str) -> AsyncIterator[RunUpdate]:
+    """The events after the one with id `after`, or all that are stored.
 
     Raises:
-        NotFound: there is no such run.
-        Invalid: there is no such place.
+        NotFound: unknown run.
+        Invalid: `after` is not an event id.
     """
-    if after and not _PLACE.fullmatch(after):
-        raise Invalid(f"{after!r:.60} is no place", where="Last-Event-ID", hint="use the id of the last event you had")
+    if after and not _EVENT_ID.fullmatch(after):
+        raise Invalid(f"{after!r:.60} is not an event id", where="Last-Event-ID", hint="use the id of the last event you received")
     run = await submit.get(database, results, run_id)
-    return _follow(database, results, queue, run, after or "0-0")
+    return _stream(database, results, queue, run, after or "0-0")
 
 
-async def _follow(database: Database, results: Results, queue: Queue, run: Run, place: str) -> AsyncIterator[RunUpdate]:
+async def _stream(database: Database, results: Results, queue: Queue, run: Run, last_id: str) -> AsyncIterator[RunUpdate]:
     ended = False
     while True:
         done = run.state in DONE
         try:
-            # A run that follows an equal one has that one's news.
-            seen = await events.read(queue, run.follows or run.id, place, 0.001 if done else LOOK_S)
+            # Only leaders have events; a follower shares those of its leader.
+            new = await events.read(queue, run.follows or run.id, last_id, 0.001 if done else POLL_S)
         except (RedisError, OSError):
-            seen = []
+            new = []
             if not done:
-                await asyncio.sleep(LOOK_S)
-        for place, event in seen:
+                await asyncio.sleep(POLL_S)
+        for last_id, event in new:
             if event.state not in DONE:
-                yield RunUpdate(place=place, event=event)
+                yield RunUpdate(event_id=last_id, event=event)
             else:
                 ended = True
         if done:
-            yield RunUpdate(place=END, run=run)
+            yield RunUpdate(event_id=END, run=run)
             return
-        if ended or not seen:
+        if ended or not new:
             ended = False
             run = await submit.get(database, results, run.id)
             if run.state not in DONE:

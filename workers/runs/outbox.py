@@ -28,13 +28,13 @@ _log = structlog.stdlib.get_logger(__name__)
 async def send(database: Database, queue: Queue) -> int:
     """Send the jobs in the outbox, at most a batch; returns their number."""
     async with database.read() as session:
-        rows = await store.unsent(session, BATCH)
+        rows = await store.list_unsent(session, BATCH)
     if not rows:
         return 0
     now = now_ms()
     await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, remaining_delay_ms(row, now), row.owner, row.priority) for row in rows])
     async with database.write() as session:
-        await store.sent(session, rows)
+        await store.delete_sent(session, rows)
     return len(rows)
 
 

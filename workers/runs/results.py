@@ -1,4 +1,4 @@
-"""Results: a row of metrics under the fingerprint of the inputs, two Parquet files that it names, and a cache of rows in Redis."""
+"""Results: a row of metrics under the fingerprint of the inputs, two Parquet files named by the row, and a cache of rows in Redis."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import polars
 
 CACHE: Final = "barstorm:result:"
-CACHED: Final = "barstorm:results"
+# Fingerprints of the cached results, by the time they were cached.
+CACHE_INDEX: Final = "barstorm:results"
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -44,11 +45,11 @@ class StoredResult(msgspec.Struct, frozen=True):
     equity: str | None
 
 
-def save(kept_in: Artifacts, result: bt.Result) -> dict[str, Any]:
-    """Write trades and equity, and give the row to keep; whoever writes them writes the same.
+def save(store: Artifacts, result: bt.Result) -> dict[str, Any]:
+    """Write the files of trades and equity; returns the row for the table of results. Equal results give equal files.
 
     Raises:
-        OSError: the disk is full or not there.
+        OSError: the files can't be written.
     """
     import polars
 
@@ -58,7 +59,7 @@ def save(kept_in: Artifacts, result: bt.Result) -> dict[str, Any]:
         "trades": polars.DataFrame({**columns, "reason": polars.Series([REASONS[i] for i in trades["reason"]], dtype=polars.String)}),
         "equity": polars.DataFrame({"time": result.time, "equity": result.equity}),
     }
-    hashes = {f"{part}_hash": artifacts.write(kept_in, partial(artifacts.write_parquet, frame)).hash for part, frame in frames.items()}
+    hashes = {f"{part}_hash": artifacts.write(store, partial(artifacts.write_parquet, frame)).hash for part, frame in frames.items()}
     metrics = result.metrics
     return {
         "fingerprint": result.fingerprint,
@@ -83,7 +84,7 @@ def from_row(row: Mapping[str, Any] | sa.RowMapping) -> StoredResult:
 
 
 class Results:
-    """Looks results up: in Redis, then in the database. A Redis that doesn't answer only makes it slower."""
+    """Stored results, read from Redis or else from the database. Without Redis, reading is only slower."""
 
     def __init__(self, database: Database, queue: Queue, artifacts: Artifacts, settings: Settings) -> None:
         self._database = database
@@ -92,7 +93,7 @@ class Results:
         self._settings = settings
 
     async def load(self, fingerprint: str) -> StoredResult | None:
-        """The result of these inputs, if any run has found it."""
+        """The result of these inputs, if it was computed before."""
         try:
             raw = await self._redis.get(CACHE + fingerprint)
             if raw is not None:
@@ -100,37 +101,37 @@ class Results:
         except (RedisError, OSError, msgspec.MsgspecError) as error:
             _log.warning("result cache not read", reason=str(error))
         async with self._database.read() as session:
-            row = await store.result(session, fingerprint)
+            row = await store.get_result(session, fingerprint)
         if row is None:
             return None
-        found = from_row(row)
-        await self.remember(found)
-        return found
+        stored = from_row(row)
+        await self.cache(stored)
+        return stored
 
     async def reusable(self, fingerprint: str, engine: str) -> RunResult | None:
-        """A whole result that answers a run of these inputs on this engine."""
-        return await self._whole(await self.load(fingerprint), engine)
+        """The result for a run of these inputs on this engine, if it is stored with its files."""
+        return await self._complete(await self.load(fingerprint), engine)
 
-    async def reusable_now(self, session: AsyncSession, fingerprint: str, engine: str) -> RunResult | None:
-        """The same as the transaction sees it, past the cache."""
-        row = await store.result(session, fingerprint)
-        return None if row is None else await self._whole(from_row(row), engine)
+    async def reusable_in(self, session: AsyncSession, fingerprint: str, engine: str) -> RunResult | None:
+        """The same, read in a transaction instead of from the cache."""
+        row = await store.get_result(session, fingerprint)
+        return None if row is None else await self._complete(from_row(row), engine)
 
-    async def _whole(self, found: StoredResult | None, engine: str) -> RunResult | None:
-        if found is None or engine not in ("auto", found.result.engine):
+    async def _complete(self, stored: StoredResult | None, engine: str) -> RunResult | None:
+        if stored is None or engine not in ("auto", stored.result.engine):
             return None
-        there = await asyncio.to_thread(lambda: all(name and self._artifacts.has(name) for name in (found.trades, found.equity)))
-        return found.result if there else None
+        complete = await asyncio.to_thread(lambda: all(name and self._artifacts.has(name) for name in (stored.trades, stored.equity)))
+        return stored.result if complete else None
 
     async def trades(self, fingerprint: str, *, offset: int, limit: int) -> TradePage:
-        """Some trades of a result, in order."""
-        found = await self.load(fingerprint)
-        return await asyncio.to_thread(lambda: _trades(self._read(found.trades if found else None), offset, limit))
+        """A page of the trades of a result, in order."""
+        stored = await self.load(fingerprint)
+        return await asyncio.to_thread(lambda: _trades(self._read(stored.trades if stored else None), offset, limit))
 
     async def equity(self, fingerprint: str, *, points: int | None) -> EquityCurve:
-        """Equity at every bar's close, or at so many bars at most: the first, the last, and lows and highs between them."""
-        found = await self.load(fingerprint)
-        return await asyncio.to_thread(lambda: _equity(self._read(found.equity if found else None), points))
+        """Equity at the close of each bar or, with `points`, of at most that many bars: the first, the last, and lows and highs between."""
+        stored = await self.load(fingerprint)
+        return await asyncio.to_thread(lambda: _equity(self._read(stored.equity if stored else None), points))
 
     def _read(self, name: str | None) -> polars.DataFrame:
         import polars
@@ -140,19 +141,19 @@ class Results:
         except ArtifactLost as error:
             raise Conflict(f"a file of this result {error}", where="result", hint="run it again", code="result_lost") from error
 
-    async def remember(self, stored: StoredResult) -> None:
-        """Put a result into the cache, and the oldest out of it when there are too many."""
-        most = self._settings.cache_entries
-        if most == 0:
+    async def cache(self, stored: StoredResult) -> None:
+        """Cache a result in Redis; if there are too many, the oldest are removed."""
+        max_entries = self._settings.cache_entries
+        if max_entries == 0:
             return
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.set(CACHE + stored.result.fingerprint, msgspec.msgpack.encode(stored), ex=self._settings.cache_ttl_s)
-                pipe.zadd(CACHED, {stored.result.fingerprint: time.time()})
-                pipe.zcard(CACHED)
-                *_, held = await pipe.execute()
-            if held > most:
-                oldest = cast(list[tuple[bytes, float]], await self._redis.zpopmin(CACHED, held - most))
+                pipe.zadd(CACHE_INDEX, {stored.result.fingerprint: time.time()})
+                pipe.zcard(CACHE_INDEX)
+                *_, entries = await pipe.execute()
+            if entries > max_entries:
+                oldest = cast(list[tuple[bytes, float]], await self._redis.zpopmin(CACHE_INDEX, entries - max_entries))
                 await self._redis.delete(*(CACHE + fingerprint.decode() for fingerprint, _ in oldest))
         except (RedisError, OSError) as error:
             _log.warning("result cache not written", reason=str(error))
@@ -189,7 +190,7 @@ def _equity(frame: polars.DataFrame, points: int | None) -> EquityCurve:
 
 
 def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:
-    """Positions of the first and last value and of the least and greatest of equal stretches between them."""
+    """Positions of the first and the last value, and of the lowest and the highest in each of equally long stretches."""
     ends = np.array([0, len(values) - 1])
     stretches = (points - 2) // 2
     if stretches == 0:
@@ -197,5 +198,5 @@ def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int6
     length = -(-len(values) // stretches)
     padded = np.pad(values, (0, stretches * length - len(values)), mode="edge").reshape(stretches, length)
     starts = np.arange(stretches) * length
-    found = np.concatenate([ends, starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
-    return np.unique(np.minimum(found, len(values) - 1))
+    positions = np.concatenate([ends, starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
+    return np.unique(np.minimum(positions, len(values) - 1))

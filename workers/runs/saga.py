@@ -1,7 +1,7 @@
-"""Work of several steps that must be done whole or not at all, though each commits by itself.
+"""Sagas: work of several steps, each its own transaction, of which either all take effect or none.
 
-A step and the note that it is done are one transaction, so that it is done once, whoever dies when. When a step fails, those before it are
-undone in reverse order, each in one transaction with its note, too. Whatever stands still for a while is taken up again by `resume`.
+A step and the record that it is done are one transaction, so each step is done once, whichever process dies and when. If a step fails, the
+steps before it are undone in reverse order, again one transaction each. `resume` continues sagas whose process has died.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from workers.db.tables import SagaRow
 from workers.model.clock import now_ms
 from workers.model.runs import RunError, encode
 
-# Who has not moved for so long has been left by its process.
+# A saga without progress for this long has lost its process.
 GRACE_MS: Final = 15_000
 BATCH: Final = 100
-# What ended so long ago is forgotten.
-KEPT_MS: Final = 7 * 86_400_000
+# Finished sagas are deleted after this time.
+RETENTION_MS: Final = 7 * 86_400_000
 _log = structlog.stdlib.get_logger(__name__)
 
 Data = dict[str, Any]
@@ -38,33 +38,34 @@ class SagaState(StrEnum):
 
 
 class Step(NamedTuple):
-    """`do` and `undo` write through the session they are given. `do` may add to the data, of which later steps and `undo` know."""
+    """`do` and `undo` write through the session they are given. What `do` adds to the data, later steps and `undo` see."""
 
     do: Callable[[AsyncSession, Data], Awaitable[None]]
     undo: Callable[[AsyncSession, Data], Awaitable[None]] | None = None
 
 
-async def begin(session: AsyncSession, identifier: str, kind: str, data: Data) -> None:
-    """Keep what is to be done, in a transaction of the caller's; `go_on` does it."""
+async def start(session: AsyncSession, identifier: str, kind: str, data: Data) -> None:
+    """Store a saga in the caller's transaction; `advance` executes it."""
     now = now_ms()
     session.add(SagaRow(id=identifier, kind=kind, state=SagaState.RUNNING, data=encode(data), created_at=now, updated_at=now))
 
 
-async def go_on(database: Database, identifier: str, steps: Sequence[Step]) -> SagaState:
-    """Do the steps that are left, or undo those that are done.
+async def advance(database: Database, identifier: str, steps: Sequence[Step]) -> SagaState:
+    """Do the remaining steps or, if one fails, undo those that are done.
 
     Raises:
-        Exception: what made a step fail; the steps before it are undone by then. A database that can't be reached leaves it for later.
+        Exception: the error of the failed step, raised when the steps before it are undone. If the database can't be reached, the saga stays
+            as it is for `resume`.
     """
     failed: Exception | None = None
     while True:
         try:
-            state = await _next(database, identifier, steps)
+            state = await _advance_one(database, identifier, steps)
         except Exception as error:
             if is_unreachable(error) or failed is not None:
                 raise
             failed = error
-            await _turn_back(database, identifier, error)
+            await _start_undo(database, identifier, error)
             continue
         if state in (SagaState.DONE, SagaState.UNDONE):
             if failed is not None:
@@ -73,29 +74,29 @@ async def go_on(database: Database, identifier: str, steps: Sequence[Step]) -> S
 
 
 async def resume(database: Database, sagas: Mapping[str, Sequence[Step]]) -> int:
-    """Go on with what its process has left; how many. Forgets what has long ended."""
+    """Continue sagas whose process has died; returns their number. Deletes sagas that finished long ago."""
     now = now_ms()
     unfinished = sa.select(SagaRow.id, SagaRow.kind).where(SagaRow.state.in_((SagaState.RUNNING, SagaState.UNDOING)))
     async with database.read() as session:
-        left = (await session.execute(unfinished.where(SagaRow.updated_at < now - GRACE_MS).limit(BATCH))).all()
-    for identifier, kind in left:
+        stalled = (await session.execute(unfinished.where(SagaRow.updated_at < now - GRACE_MS).limit(BATCH))).all()
+    for identifier, kind in stalled:
         if kind not in sagas:
-            continue  # of another version
+            continue  # stored by another version
         try:
-            await go_on(database, identifier, sagas[kind])
+            await advance(database, identifier, sagas[kind])
         except Exception as error:
             if is_unreachable(error):
                 raise
             _log.warning("saga undone", saga=identifier, kind=kind, reason=str(error))
     async with database.write() as session:
         await session.execute(
-            sa.delete(SagaRow).where(SagaRow.state.in_((SagaState.DONE, SagaState.UNDONE)), SagaRow.updated_at < now - KEPT_MS)
+            sa.delete(SagaRow).where(SagaRow.state.in_((SagaState.DONE, SagaState.UNDONE)), SagaRow.updated_at < now - RETENTION_MS)
         )
-    return len(left)
+    return len(stalled)
 
 
-async def _next(database: Database, identifier: str, steps: Sequence[Step]) -> SagaState:
-    """One step forward, or back."""
+async def _advance_one(database: Database, identifier: str, steps: Sequence[Step]) -> SagaState:
+    """Do one step, or undo one."""
     async with database.write() as session:
         row = await session.scalar(sa.select(SagaRow).where(SagaRow.id == identifier).with_for_update())
         if row is None:
@@ -114,11 +115,11 @@ async def _next(database: Database, identifier: str, steps: Sequence[Step]) -> S
         return SagaState(row.state)
 
 
-async def _turn_back(database: Database, identifier: str, error: Exception) -> None:
-    told = RunError(code=getattr(error, "code", "internal"), message=str(error)[:1000])
+async def _start_undo(database: Database, identifier: str, error: Exception) -> None:
+    reason = RunError(code=getattr(error, "code", "internal"), message=str(error)[:1000])
     async with database.write() as session:
         await session.execute(
             sa.update(SagaRow)
             .where(SagaRow.id == identifier, SagaRow.state == SagaState.RUNNING)
-            .values(state=SagaState.UNDOING, error=encode(told), updated_at=now_ms())
+            .values(state=SagaState.UNDOING, error=encode(reason), updated_at=now_ms())
         )

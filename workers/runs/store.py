@@ -1,6 +1,6 @@
-"""Every SQL statement about runs, as functions over a session.
+"""The SQL statements about runs, as functions of a session.
 
-A worker's writes name the attempt that it started; when another attempt has begun since, they change nothing and say so.
+A worker's write names the attempt that the worker started. If another attempt has started since, the write changes nothing and returns False.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from workers.runs import coalesce
 
 
 class StartedRun(NamedTuple):
-    """An attempt that has begun: its number fences what it writes."""
+    """A run and the number of the attempt that was started, which fences the attempt's writes."""
 
     row: RunRow
     attempt: int
 
 
 async def insert_run(session: AsyncSession, row: RunRow) -> None:
-    """Keep a new run and, unless it is answered already or follows an equal one, the job that will run it."""
+    """Store a new run and, unless it has a result or follows an equal run, its job."""
     session.add(row)
     await session.flush()
     if row.state == RunState.QUEUED and row.leader_id is None:
         session.add(OutboxRow(run_id=row.id, kind=row.kind, job=row.job, due_at=row.due_at))
 
 
-async def run(session: AsyncSession, run_id: str) -> RunRow | None:
+async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
     return await session.get(RunRow, run_id)
 
 
-async def runs(session: AsyncSession, *, state: RunState | None, limit: int, before_id: str | None) -> Sequence[RunRow]:
+async def list_runs(session: AsyncSession, *, state: RunState | None, limit: int, before_id: str | None) -> Sequence[RunRow]:
     """Backtests, newest first."""
     query = sa.select(RunRow).where(RunRow.kind == "backtest").order_by(RunRow.id.desc()).limit(limit)
     if state is not None:
@@ -49,8 +49,8 @@ async def runs(session: AsyncSession, *, state: RunState | None, limit: int, bef
     return (await session.scalars(query)).all()
 
 
-async def attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ...]:
-    """Every start of a run, in order."""
+async def list_attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ...]:
+    """The attempts of a run, in order."""
     rows = await session.scalars(sa.select(AttemptRow).where(AttemptRow.run_id == run_id).order_by(AttemptRow.attempt))
     return tuple(
         Attempt(
@@ -65,20 +65,20 @@ async def attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ...]:
     )
 
 
-async def counts(session: AsyncSession) -> dict[RunState, int]:
-    """How many runs are in each state."""
-    found = dict((await session.execute(sa.select(RunRow.state, sa.func.count()).group_by(RunRow.state))).all())
-    return {state: found.get(state, 0) for state in RunState}
+async def count_by_state(session: AsyncSession) -> dict[RunState, int]:
+    """The number of runs in each state."""
+    counts = dict((await session.execute(sa.select(RunRow.state, sa.func.count()).group_by(RunRow.state))).all())
+    return {state: counts.get(state, 0) for state in RunState}
 
 
 async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) -> StartedRun | None:
-    """Begin an attempt; None if the job is out of date: the run is done, cancelled, or has a newer job."""
+    """Start an attempt; None if the job is out of date: the run is finished, cancelled, or has a newer job."""
     now = now_ms()
     row = await session.scalar(
         sa.update(RunRow)
         .where(RunRow.id == run_id, RunRow.job == job, RunRow.state.in_(predecessors(RunState.RUNNING)))
         .values(
-            # A run found running has lost its worker.
+            # Takeover: the queue has given the job of a running run to another worker, so the lease of the first one has expired.
             failures=sa.case((RunRow.state == RunState.RUNNING, RunRow.failures + 1), else_=RunRow.failures),
             state=RunState.RUNNING,
             attempt=RunRow.attempt + 1,
@@ -110,7 +110,7 @@ async def finish(
     cached: bool = False,
     output: str | None = None,
 ) -> bool:
-    """End the run; False if the attempt is no longer the run's."""
+    """Finish the run; False if another attempt has started since."""
     now = now_ms()
     values = {
         "state": state,
@@ -123,17 +123,17 @@ async def finish(
     }
     if output is not None:
         values["output"] = output
-    return await _leave(session, started, values, now=now, outcome=state, error=error)
+    return await _end_attempt(session, started, values, now=now, outcome=state, error=error)
 
 
-async def note(session: AsyncSession, started: StartedRun, *, output: str) -> bool:
-    """Keep what the run has found so far; False if the attempt is no longer the run's."""
-    mine = (RunRow.id == started.row.id, RunRow.attempt == started.attempt, RunRow.state == RunState.RUNNING)
-    return await session.scalar(sa.update(RunRow).where(*mine).values(output=output).returning(RunRow.id)) is not None
+async def record_progress(session: AsyncSession, started: StartedRun, *, output: str) -> bool:
+    """Store what the attempt has done so far; False if another attempt has started since."""
+    is_current = (RunRow.id == started.row.id, RunRow.attempt == started.attempt, RunRow.state == RunState.RUNNING)
+    return await session.scalar(sa.update(RunRow).where(*is_current).values(output=output).returning(RunRow.id)) is not None
 
 
 async def requeue(session: AsyncSession, started: StartedRun, state: RunState, *, delay_ms: int = 0, error: RunError | None = None) -> bool:
-    """Queue the run again, as retrying after an error or as queued when its worker stops; False if the attempt is no longer the run's."""
+    """Queue the run again: in state retrying after an error, queued if its worker stops. False if another attempt has started since."""
     now = now_ms()
     failed = state == RunState.RETRYING
     values = {
@@ -143,13 +143,13 @@ async def requeue(session: AsyncSession, started: StartedRun, state: RunState, *
         "failures": RunRow.failures + int(failed),
         "due_at": now + delay_ms,
     }
-    if not await _leave(session, started, values, now=now, outcome="failed" if failed else "handed over", error=error):
+    if not await _end_attempt(session, started, values, now=now, outcome="failed" if failed else "requeued", error=error):
         return False
     session.add(OutboxRow(run_id=started.row.id, kind=started.row.kind, job=started.attempt + 1, due_at=now + delay_ms))
     return True
 
 
-async def _leave(
+async def _end_attempt(
     session: AsyncSession, started: StartedRun, values: Mapping[str, Any], *, now: int, outcome: str, error: RunError | None
 ) -> bool:
     run_id, attempt = started.row.id, started.attempt
@@ -173,26 +173,26 @@ async def _leave(
 
 
 async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
-    """End a run that waits or follows as cancelled, or ask for the end of a running one; None if it is neither."""
+    """Cancel a waiting run or a follower at once, or request the cancellation of a running one; None if the run is finished."""
     now = now_ms()
-    ended: RunRow | None = await session.scalar(
+    cancelled: RunRow | None = await session.scalar(
         sa.update(RunRow)
         .where(RunRow.id == run_id, RunRow.state.in_(WAITING) | ((RunRow.state == RunState.RUNNING) & RunRow.leader_id.is_not(None)))
         .values(state=RunState.CANCELLED, cancel_requested=True, finished_at=now, updated_at=now)
         .returning(RunRow)
     )
-    if ended is not None:
+    if cancelled is not None:
         await session.execute(sa.delete(OutboxRow).where(OutboxRow.run_id == run_id))
-        await coalesce.move_followers(session, ended)
-        return ended
-    asked: RunRow | None = await session.scalar(
+        await coalesce.move_followers(session, cancelled)
+        return cancelled
+    running: RunRow | None = await session.scalar(
         sa.update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(cancel_requested=True).returning(RunRow)
     )
-    return asked
+    return running
 
 
 class UnsentJob(NamedTuple):
-    """A job that the queue has not been told of."""
+    """A job in the outbox: accepted, not yet sent to the queue."""
 
     id: int
     kind: str
@@ -204,7 +204,7 @@ class UnsentJob(NamedTuple):
     priority: str
 
 
-async def unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
+async def list_unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
     query = (
         sa.select(
             OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority
@@ -216,7 +216,7 @@ async def unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
     return [UnsentJob(*row) for row in (await session.execute(query)).all()]
 
 
-async def sent(session: AsyncSession, rows: Sequence[UnsentJob]) -> None:
+async def delete_sent(session: AsyncSession, rows: Sequence[UnsentJob]) -> None:
     await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
 
 
@@ -225,7 +225,7 @@ async def outbox_size(session: AsyncSession) -> int:
 
 
 class OpenRun(NamedTuple):
-    """An unfinished run that the queue should know."""
+    """An unfinished run, whose job should be in the queue."""
 
     id: str
     kind: str
@@ -239,7 +239,7 @@ class OpenRun(NamedTuple):
 
 
 async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: str, limit: int) -> list[OpenRun]:
-    """Unfinished runs that have left the outbox and have not changed for a while, by id."""
+    """Unfinished runs that are not in the outbox, not followers, and have not changed since a time; by id."""
     query = (
         sa.select(*(getattr(RunRow, name) for name in OpenRun._fields))
         .where(RunRow.state.in_(OPEN), RunRow.updated_at < unchanged_since, RunRow.id > after_id, RunRow.leader_id.is_(None))
@@ -250,7 +250,7 @@ async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: st
     return [OpenRun(*row) for row in (await session.execute(query)).all()]
 
 
-async def result(session: AsyncSession, fingerprint: str) -> sa.RowMapping | None:
+async def get_result(session: AsyncSession, fingerprint: str) -> sa.RowMapping | None:
     return (await session.execute(sa.select(RESULTS).where(RESULTS.c.fingerprint == fingerprint))).mappings().one_or_none()
 
 
@@ -260,22 +260,22 @@ async def files_of_results(session: AsyncSession, names: Collection[str]) -> set
     return {name for column in columns for name in await session.scalars(sa.select(column).where(column.in_(names)))}
 
 
-async def keep_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
-    """Keep a result unless an equal run has, of which only files written anew count; returns the digest that is kept."""
+async def save_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
+    """Store a result and return the stored digest. If it was stored before with an equal digest, only the names of its files are replaced."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    added = insert(RESULTS).values(**values)
-    files = {name: added.excluded[name] for name in ("trades_hash", "equity_hash")}
-    same = RESULTS.c.digest == added.excluded.digest
-    kept = await session.scalar(
-        added.on_conflict_do_update(index_elements=[RESULTS.c.fingerprint], set_=files, where=same).returning(RESULTS.c.digest)
+    new = insert(RESULTS).values(**values)
+    files = {name: new.excluded[name] for name in ("trades_hash", "equity_hash")}
+    same = RESULTS.c.digest == new.excluded.digest
+    digest = await session.scalar(
+        new.on_conflict_do_update(index_elements=[RESULTS.c.fingerprint], set_=files, where=same).returning(RESULTS.c.digest)
     )
-    if kept is None:
-        kept = await session.scalar(sa.select(RESULTS.c.digest).where(RESULTS.c.fingerprint == values["fingerprint"]))
-    return str(kept)
+    if digest is None:
+        digest = await session.scalar(sa.select(RESULTS.c.digest).where(RESULTS.c.fingerprint == values["fingerprint"]))
+    return str(digest)
 
 
 def to_run(row: RunRow) -> Run:
-    """The run of a row, without its result."""
+    """A run without its result."""
     return Run(
         id=row.id,
         state=RunState(row.state),

@@ -1,4 +1,4 @@
-"""What a client can do with runs: submit, follow, cancel."""
+"""Runs as a client uses them: submit, read, rerun, cancel."""
 
 from __future__ import annotations
 
@@ -25,64 +25,68 @@ from workers.runs import coalesce, store
 from workers.runs.results import Results
 
 OPERATION: Final = "backtest"
-NOW: Final = RunOptions()
+DEFAULT_OPTIONS: Final = RunOptions()
 
 
-async def submit(database: Database, results: Results, bars: BarsCache, request: BacktestRequest, options: RunOptions = NOW) -> Run:
-    """Accept a backtest: a run, and in the same transaction the job that will run it; or its answer, if an equal run has found it.
+async def submit(
+    database: Database, results: Results, bars: BarsCache, request: BacktestRequest, options: RunOptions = DEFAULT_OPTIONS
+) -> Run:
+    """Accept a backtest. The run and its job are one transaction; if the result is stored, the run has succeeded at once.
 
     Raises:
-        NotFound: there is no such dataset or strategy.
-        Invalid: strategy and execution don't go together, or no bar is in the range.
-        Conflict: the key has come with another request, or several datasets are meant.
+        NotFound: unknown dataset or strategy.
+        Invalid: strategy and execution don't fit together, or there are no bars in the range.
+        Conflict: the idempotency key was used for another request, or several datasets match.
     """
-    asked = encode(request)
+    encoded = encode(request)
+    # A cheap look before the work of `prepare`; `keep` below decides, in the transaction.
     async with database.read() as session:
-        before = await idempotency.known(session, options, OPERATION, asked)
-    if before is not None:
-        return await get(database, results, before)
-    row, found = await prepare(database, results, bars, request, options)
+        known_id = await idempotency.known(session, options, OPERATION, encoded)
+    if known_id is not None:
+        return await get(database, results, known_id)
+    row, result = await prepare(database, results, bars, request, options)
     async with database.write() as session:
-        before = await idempotency.keep(session, options, OPERATION, asked, row.id)
-        if before == row.id:
-            found = await accept(session, results, row, request, found)
-    if before != row.id:
-        return await get(database, results, before)
-    return msgspec.structs.replace(store.to_run(row), result=found)
+        run_id = await idempotency.keep(session, options, OPERATION, encoded, row.id)
+        if run_id == row.id:
+            result = await accept(session, results, row, request, result)
+    if run_id != row.id:
+        return await get(database, results, run_id)
+    return msgspec.structs.replace(store.to_run(row), result=result)
 
 
 async def accept(
-    session: AsyncSession, results: Results, row: RunRow, request: BacktestRequest, found: RunResult | None
+    session: AsyncSession, results: Results, row: RunRow, request: BacktestRequest, result: RunResult | None
 ) -> RunResult | None:
-    """Keep a run that was prepared; it follows an equal one that is on its way, or is answered by one that has ended since."""
-    if found is None:
+    """Store a prepared run, as a follower of an equal unfinished run if there is one; returns its result if that is stored."""
+    if result is None:
         await coalesce.join(session, row)
+        # An equal run may have finished since `prepare`.
         if row.leader_id is None:
-            found = await results.reusable_now(session, row.fingerprint, request.engine)
-    if found is not None:
-        row.state, row.finished_at, row.cached, row.engine = RunState.SUCCEEDED, now_ms(), True, found.engine
+            result = await results.reusable_in(session, row.fingerprint, request.engine)
+    if result is not None:
+        row.state, row.finished_at, row.cached, row.engine = RunState.SUCCEEDED, now_ms(), True, result.engine
     await store.insert_run(session, row)
-    return found
+    return result
 
 
 async def prepare(
     database: Database, results: Results, bars: BarsCache, request: BacktestRequest, options: RunOptions
 ) -> tuple[RunRow, RunResult | None]:
-    """The run that a request asks for, not kept yet, and its answer if there is one already.
+    """The run of a request, not stored yet, and its result if that is stored.
 
     Raises:
-        NotFound: there is no such dataset or strategy.
-        Conflict: several datasets are meant.
-        Invalid: strategy and execution don't go together, the dataset is of inverse contracts, or no bar is in the range.
+        NotFound: unknown dataset or strategy.
+        Conflict: several datasets match.
+        Invalid: strategy and execution don't fit together, the dataset is of inverse contracts, or there are no bars in the range.
     """
-    selected = await resolve.look_up(database, bars, request)
-    dataset = selected.dataset
+    resolved = await resolve.look_up(database, bars, request)
+    dataset = resolved.dataset
     async with database.read() as session:
         stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
     request = msgspec.structs.replace(request, **resolve.resolved(dataset), strategy=strategy)
-    fingerprint = fingerprint_of(selected, strategy, request.execution)
-    found = await results.reusable(fingerprint, request.engine)
+    fingerprint = fingerprint_of(resolved, strategy, request.execution)
+    result = await results.reusable(fingerprint, request.engine)
     now = now_ms()
     row = RunRow(
         id=new_id(),
@@ -101,88 +105,91 @@ async def prepare(
         created_at=now,
         updated_at=now,
     )
-    return row, found
+    return row, result
 
 
-def fingerprint_of(selected: ResolvedDataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
-    """The fingerprint that the kernel will give this run, without loading the bars.
+def fingerprint_of(resolved: ResolvedDataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
+    """The fingerprint that the kernel will give this run, computed without loading the bars.
 
     Raises:
-        Invalid: an expression of the execution can't be read.
+        Invalid: an expression of the execution doesn't compile.
     """
     try:
-        return bt.fingerprint(cast(bt.Bars, selected), strategy, execution)  # of bars it reads the fingerprint only
+        return bt.fingerprint(cast(bt.Bars, resolved), strategy, execution)  # it reads only the fingerprint of bars
     except bt.BarstormError as error:
         raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
 
 
 async def get(database: Database, results: Results, run_id: str) -> Run:
-    """A run, with its result once it succeeded."""
+    """A run, with its result if it has succeeded."""
     row = await _row(database, run_id)
     run = store.to_run(row)
     if run.state != RunState.SUCCEEDED:
         return run
-    found = await results.load(run.fingerprint)
-    if found is None:
+    stored = await results.load(run.fingerprint)
+    if stored is None:
         return run
-    return msgspec.structs.replace(run, result=msgspec.structs.replace(found.result, engine=row.engine or found.result.engine))
+    # The stored result may be of another engine than the one that this run used; both give the same bits.
+    return msgspec.structs.replace(run, result=msgspec.structs.replace(stored.result, engine=row.engine or stored.result.engine))
 
 
-async def again(database: Database, results: Results, bars: BarsCache, run_id: str, options: RunOptions) -> Run:
-    """Accept what an earlier run asked for, on the bars and with the strategy that it had."""
+async def rerun(database: Database, results: Results, bars: BarsCache, run_id: str, options: RunOptions) -> Run:
+    """Accept the request of an earlier run again, with the same bars and the same strategy."""
     row = await _row(database, run_id)
     return await submit(database, results, bars, decode_request(row.request), options)
 
 
-async def attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:
-    """Every start of a run, in order."""
+async def list_attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:
+    """The attempts of a run, in order."""
     row = await _row(database, run_id)
     async with database.read() as session:
-        return await store.attempts(session, row.id)
+        return await store.list_attempts(session, row.id)
 
 
-async def succeeded(database: Database, run_id: str) -> Run:
-    """A run that has a result.
+async def require_succeeded(database: Database, run_id: str) -> Run:
+    """A run that has succeeded.
 
     Raises:
-        Conflict: it has none, or none yet.
+        Conflict: it has not, or not yet.
     """
     run = store.to_run(await _row(database, run_id))
     if run.state in (RunState.QUEUED, RunState.RUNNING, RunState.RETRYING):
-        raise Conflict(f"the run is {run.state}", where="run", hint="wait until it has succeeded", code="not_finished")
+        raise Conflict(f"the run is {run.state}", where="run", hint="wait until it has finished", code="not_finished")
     if run.state != RunState.SUCCEEDED:
-        raise Conflict(f"the run has {run.state}, so there is no result", where="run", hint="see its error", code="no_result")
+        raise Conflict(f"the run is {run.state} and has no result", where="run", hint="see its error", code="no_result")
     return run
 
 
 async def page(database: Database, *, state: RunState | None, limit: int, cursor: str | None) -> RunPage:
-    """Runs, newest first; the cursor is the id of the last run of the page before."""
+    """Runs, newest first; the cursor is the id of the last run of the previous page."""
     if not 1 <= limit <= 1000:
         raise Invalid(f"{limit} is out of range", where="limit", hint="use 1 to 1000")
     if cursor is not None and not is_reference(cursor):
-        raise Invalid(f"{cursor!r:.60} is no cursor", where="cursor", hint="use the next_cursor of the page before")
+        raise Invalid(f"{cursor!r:.60} is not a cursor", where="cursor", hint="use the next_cursor of the previous page")
     async with database.read() as session:
-        rows = await store.runs(session, state=state, limit=limit + 1, before_id=cursor)
+        rows = await store.list_runs(session, state=state, limit=limit + 1, before_id=cursor)
     items = tuple(store.to_run(row) for row in rows[:limit])
     return RunPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 
 
 async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
-    """Cancel a run: a waiting one at once, a running one as soon as its worker notices.
+    """Cancel a run: a queued one at once, a running one as soon as its worker notices.
 
     Raises:
-        Conflict: it is done.
+        Conflict: it has finished.
     """
     await _row(database, run_id)
-    row = await cancel_job(database, queue, run_id)
+    row = await cancel_run(database, queue, run_id)
     if row is None:
         run = store.to_run(await _row(database, run_id))
-        raise Conflict(f"the run is done: it has {run.state}", where="run", hint="cancel runs that wait or run", code="finished")
+        raise Conflict(
+            f"the run has finished: it is {run.state}", where="run", hint="only unfinished runs can be cancelled", code="finished"
+        )
     return store.to_run(row)
 
 
-async def cancel_job(database: Database, queue: Queue, run_id: str) -> RunRow | None:
-    """Cancel a run of any kind; None if it is done."""
+async def cancel_run(database: Database, queue: Queue, run_id: str) -> RunRow | None:
+    """Cancel a run of any kind; None if it has finished."""
     async with database.write() as session:
         row = await store.cancel(session, run_id)
     if row is None:
@@ -193,13 +200,13 @@ async def cancel_job(database: Database, queue: Queue, run_id: str) -> RunRow | 
         else:
             await queue.drop(row.id, row.job)
     except (RedisError, OSError):
-        pass  # the database knows: the job will find its run cancelled, or the reconciler asks again
+        pass  # a waiting job will find its run cancelled; for a running one, the reconciler repeats the request
     return row
 
 
 async def _row(database: Database, run_id: str) -> RunRow:
     async with database.read() as session:
-        row = await store.run(session, run_id) if is_reference(run_id) else None
+        row = await store.get_run(session, run_id) if is_reference(run_id) else None
     if row is None or row.kind != "backtest":
-        raise NotFound(f"there is no run {run_id!r:.130}", where="run", hint="use the id of a run you submitted")
+        raise NotFound(f"run {run_id!r:.130} not found", where="run", hint="use the id of a submitted run")
     return row

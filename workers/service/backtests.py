@@ -10,7 +10,7 @@ from workers.model.states import RunState
 from workers.runs import create_and_run, follow, submit
 from workers.runs.create_and_run import CreateAndRunRequest
 from workers.runs.follow import RunUpdate
-from workers.runs.submit import NOW
+from workers.runs.submit import DEFAULT_OPTIONS
 from workers.service.part import Part, operation
 
 
@@ -18,7 +18,7 @@ class Backtests(Part):
     name: ClassVar[str] = "backtests"
 
     @operation
-    async def submit(self, request: BacktestRequest, options: RunOptions = NOW) -> Run:
+    async def submit(self, request: BacktestRequest, options: RunOptions = DEFAULT_OPTIONS) -> Run:
         """Submit a backtest.
 
         The run is stored and queued before the response is sent. If an equal run has finished, its result is returned at once; if one is in
@@ -72,7 +72,7 @@ class Backtests(Part):
 
         Each start by a worker, in order: which worker, when it started and ended, and the outcome.
         """
-        return await submit.attempts(self._resources.database, run_id)
+        return await submit.list_attempts(self._resources.database, run_id)
 
     @operation
     async def stream_events(self, run_id: str, after: str = "") -> AsyncIterator[RunUpdate]:
@@ -82,21 +82,21 @@ class Backtests(Part):
         reconnects continues after the last event it received.
         """
         there = self._resources
-        return await follow.follow(there.database, there.results, there.queue, run_id, after)
+        return await follow.stream_events(there.database, there.results, there.queue, run_id, after)
 
     @operation
-    async def rerun(self, run_id: str, options: RunOptions = NOW) -> Run:
+    async def rerun(self, run_id: str, options: RunOptions = DEFAULT_OPTIONS) -> Run:
         """Run a backtest again.
 
         Submits the request of an earlier run as a new run. If the result is still stored, it is returned at once.
         """
         there = self._resources
-        run = await submit.again(there.database, there.results, there.bars, run_id, options)
+        run = await submit.rerun(there.database, there.results, there.bars, run_id, options)
         there.relay.wake()
         return run
 
     @operation
-    async def create_and_run(self, request: CreateAndRunRequest, options: RunOptions = NOW) -> Run:
+    async def create_and_run(self, request: CreateAndRunRequest, options: RunOptions = DEFAULT_OPTIONS) -> Run:
         """Create a strategy and run it.
 
         Stores the strategy and submits the run in one step. If the run can't be accepted, the strategy is not stored.
@@ -115,7 +115,7 @@ class Backtests(Part):
         Raises:
             Conflict: the run has not succeeded.
         """
-        run = await submit.succeeded(self._resources.database, run_id)
+        run = await submit.require_succeeded(self._resources.database, run_id)
         return await self._resources.results.trades(run.fingerprint, offset=offset, limit=limit)
 
     @operation
@@ -128,5 +128,5 @@ class Backtests(Part):
         Raises:
             Conflict: the run has not succeeded.
         """
-        run = await submit.succeeded(self._resources.database, run_id)
+        run = await submit.require_succeeded(self._resources.database, run_id)
         return await self._resources.results.equity(run.fingerprint, points=points)

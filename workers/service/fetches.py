@@ -10,7 +10,7 @@ from workers.fetch import requests, schedules
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.model.runs import RunOptions
-from workers.runs.submit import NOW
+from workers.runs.submit import DEFAULT_OPTIONS
 from workers.service.part import Part, operation
 
 
@@ -26,7 +26,7 @@ class Fetches(Part):
     name: ClassVar[str] = "fetches"
 
     @operation
-    async def create(self, request: FetchRequest, options: RunOptions = NOW) -> Fetch:
+    async def create(self, request: FetchRequest, options: RunOptions = DEFAULT_OPTIONS) -> Fetch:
         """Fetch market data from an exchange.
 
         Stores the candles that the dataset lacks, in chunks; after an interruption it continues where it stopped. If an equal fetch is in

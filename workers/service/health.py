@@ -105,7 +105,7 @@ async def metrics(database: Database, queue: Queue) -> QueueMetrics:
 @cache_with_key("runs:{database.engine.url}", ttl_s=1.0)
 async def _counts(database: Database) -> dict[RunState, int]:
     async with database.read() as session:
-        return await store.counts(session)
+        return await store.count_by_state(session)
 
 
 async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> ComponentCheck:

@@ -122,11 +122,11 @@ async def test_a_migration_keeps_what_is_there(database_url: str) -> None:
             async with opened.engine.execution_options(writing=True, migrating=True).begin() as connection:
                 await connection.run_sync(to(revision))
         async with opened.read() as session:
-            found = await store.run(session, "r")
+            found = await store.get_run(session, "r")
             assert found is not None
             assert (found.owner, found.priority, found.dataset_id) == ("", "normal", "d")
             assert await session.scalar(sa.select(sa.func.count()).select_from(AttemptRow)) == 1
-            assert len(await store.unsent(session, 10)) == 1
+            assert len(await store.list_unsent(session, 10)) == 1
 
 
 async def test_migrating_at_once_from_everywhere_is_done_once(database_url: str) -> None:
@@ -145,7 +145,7 @@ async def test_a_schema_of_a_newer_version_is_refused(database: Database) -> Non
 
 async def test_a_run_and_its_job_are_kept_together_or_not_at_all(database: Database, row: RunRow) -> None:
     async with database.read() as session:
-        assert [(job.run_id, job.job) for job in await store.unsent(session, 10)] == [(row.id, 1)]
+        assert [(job.run_id, job.job) for job in await store.list_unsent(session, 10)] == [(row.id, 1)]
     other = RunRow(**{column.key: getattr(row, column.key) for column in RunRow.__table__.columns} | {"id": new_id(), "dataset_id": "none"})
     with pytest.raises(sa.exc.IntegrityError):
         async with database.write() as session:
@@ -177,7 +177,7 @@ async def test_a_retry_has_a_new_job_and_the_old_one_is_out_of_date(database: Da
         assert await store.requeue(session, started, RunState.RETRYING, delay_ms=50, error=ERROR)
         assert await store.start(session, row.id, 1, worker="late delivery") is None
     async with database.read() as session:
-        assert [job.job for job in await store.unsent(session, 10)] == [1, 2]
+        assert [job.job for job in await store.list_unsent(session, 10)] == [1, 2]
     again = await begin(database, row, job=2)
     assert (again.attempt, again.row.failures) == (2, 1)
 
@@ -196,19 +196,19 @@ async def test_a_cancelled_run_leaves_no_job(database: Database, row: RunRow) ->
     assert cancelled is not None
     assert cancelled.state == RunState.CANCELLED
     async with database.write() as session:
-        assert await store.unsent(session, 10) == []
+        assert await store.list_unsent(session, 10) == []
         assert await store.start(session, row.id, 1, worker="late") is None
 
 
 async def test_open_runs_are_those_the_queue_should_know(database: Database, row: RunRow) -> None:
     async with database.write() as session:
         assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10) == [], "the outbox will send it"
-        await store.sent(session, await store.unsent(session, 10))
+        await store.delete_sent(session, await store.list_unsent(session, 10))
     async with database.read() as session:
         assert [run.id for run in await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10)] == [row.id]
         assert await store.open_runs(session, unchanged_since=row.updated_at, after_id="", limit=10) == []
         assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id=row.id, limit=10) == []
-        assert (await store.counts(session))[RunState.QUEUED] == 1
+        assert (await store.count_by_state(session))[RunState.QUEUED] == 1
 
 
 async def test_only_one_of_many_starts_at_once_is_current(database: Database, row: RunRow) -> None:

@@ -126,7 +126,7 @@ async def test_a_failing_run_keeps_its_reason_and_is_not_tried_again(
     assert (run.state, run.attempt) == (RunState.FAILED, 1)
     assert run.error is not None
     assert (run.error.code, run.error.where) == ("invalid_strategy", "timeframe")
-    with pytest.raises(workers.Conflict, match="has failed"):
+    with pytest.raises(workers.Conflict, match="is failed"):
         await service.backtests.get_trades(run.id)
 
 
@@ -226,7 +226,7 @@ async def test_a_running_run_is_cancelled_in_the_kernel(
     run = await finished(accepted.id)
     assert (run.state, run.result) == (RunState.CANCELLED, None)
     async with service.resources.database.read() as session:
-        assert await store.result(session, run.fingerprint) is None
+        assert await store.get_result(session, run.fingerprint) is None
 
 
 async def test_a_job_delivered_twice_runs_once(

@@ -67,8 +67,8 @@ async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
     dataset = await service.datasets.create("very long", path)
     async with start_worker(isolated):
         accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
-        async for told in await service.backtests.stream_events(accepted.id):
-            if told.event and told.event.fraction:
+        async for update in await service.backtests.stream_events(accepted.id):
+            if update.event and update.event.fraction:
                 break
         assert len(kernels()) == 1
         began = time.monotonic()

@@ -231,7 +231,9 @@ async def test_the_cache_of_results_is_bounded(
         for run in (await service.backtests.list()).items:
             await found.load(run.fingerprint)
     assert (
-        len(await service.resources.queue.redis.keys(results.CACHE + "*")) == await service.resources.queue.redis.zcard(results.CACHED) == 3
+        len(await service.resources.queue.redis.keys(results.CACHE + "*"))
+        == await service.resources.queue.redis.zcard(results.CACHE_INDEX)
+        == 3
     )
 
 

@@ -131,7 +131,7 @@ async def test_the_command_lists_shows_and_sends_again(
 
 async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
     async with asyncio.timeout(30):
-        return [told async for told in await service.backtests.stream_events(run_id, after=after) if told.place]
+        return [told async for told in await service.backtests.stream_events(run_id, after=after) if told.event_id]
 
 
 async def test_a_run_tells_how_far_it_is_and_how_it_ends(
@@ -149,9 +149,9 @@ async def test_a_run_tells_how_far_it_is_and_how_it_ends(
     assert len(fractions) >= 2
     assert all(item.event and item.event.eta_s is not None for item in news if item.event and item.event.fraction)
     assert end.run is not None
-    assert (end.place, end.run.state) == (follow.END, RunState.SUCCEEDED)
-    again = await heard(service, accepted.id, after=news[1].place or "")
-    assert [item.place for item in again] == [item.place for item in told[2:]]
+    assert (end.event_id, end.run.state) == (follow.END, RunState.SUCCEEDED)
+    again = await heard(service, accepted.id, after=news[1].event_id or "")
+    assert [item.event_id for item in again] == [item.event_id for item in told[2:]]
     assert 0 < await service.resources.queue.redis.ttl(events.STREAM + accepted.id) <= events.ENDED_TTL_S
 
 
@@ -174,12 +174,12 @@ async def test_a_follower_hears_of_its_leader(
 async def test_the_end_is_told_though_its_news_is_lost(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "LOOK_S", 0.05)
+    monkeypatch.setattr(follow, "POLL_S", 0.05)
     accepted = await service.backtests.submit(request_)
     listening = asyncio.create_task(heard(service, accepted.id))
     await service.resources.queue.redis.flushall()
     await service.backtests.cancel(accepted.id)
-    assert [told.place for told in await listening] == [follow.END]
+    assert [told.event_id for told in await listening] == [follow.END]
     with pytest.raises(workers.NotFound):
         await service.backtests.stream_events("none")
     with pytest.raises(workers.Invalid, match="no place"):
@@ -220,7 +220,7 @@ async def saga_state(service: workers.Service, identifier: str) -> tuple[str, in
 
 async def begin(service: workers.Service, identifier: str, kind: str, data: saga.Data) -> None:
     async with service.resources.database.write() as session:
-        await saga.begin(session, identifier, kind, data)
+        await saga.start(session, identifier, kind, data)
 
 
 async def test_a_saga_left_half_done_is_gone_on_with(
@@ -235,7 +235,7 @@ async def test_a_saga_left_half_done_is_gone_on_with(
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await saga.go_on(service.resources.database, "run-id", [*first_two, Step(killed)])
+        await saga.advance(service.resources.database, "run-id", [*first_two, Step(killed)])
     assert await saga_state(service, "run-id") == (SagaState.RUNNING, 2)
     assert await saga.resume(service.resources.database, known) == 0, "its process may still be at it"
     monkeypatch.setattr(saga, "GRACE_MS", -1)
@@ -265,7 +265,7 @@ async def test_a_saga_is_undone_from_the_step_that_failed_back_even_by_another_p
     ]
     await begin(service, "s", "test", {})
     with pytest.raises(asyncio.CancelledError):
-        await saga.go_on(service.resources.database, "s", steps)
+        await saga.advance(service.resources.database, "s", steps)
     assert await saga_state(service, "s") == (SagaState.UNDOING, 2)
     monkeypatch.setattr(saga, "GRACE_MS", -1)
     await saga.resume(service.resources.database, {"test": steps})
@@ -282,7 +282,7 @@ async def test_a_saga_done_by_two_at_once_is_done_once(service: workers.Service)
         data["count"] = data.get("count", 0) + 1
 
     await begin(service, "s", "test", {})
-    states = await asyncio.gather(*(saga.go_on(service.resources.database, "s", [Step(count)] * 5) for _ in range(4)))
+    states = await asyncio.gather(*(saga.advance(service.resources.database, "s", [Step(count)] * 5) for _ in range(4)))
     assert set(states) == {SagaState.DONE}
     async with service.resources.database.read() as session:
         assert msgspec.json.decode((await session.scalars(sa.select(SagaRow.data))).one()) == {"count": 5}

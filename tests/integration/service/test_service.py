@@ -16,7 +16,7 @@ import workers.runs.results
 from tests.support.files import csv, parquet
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
-from workers.runs.results import CACHE, CACHED, StoredResult
+from workers.runs.results import CACHE, CACHE_INDEX, StoredResult
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
@@ -206,10 +206,10 @@ async def test_the_result_cache_is_bounded_and_expires(
         service.resources.database, service.resources.queue, service.resources.artifacts, msgspec.structs.replace(settings, cache_entries=2)
     )
     for i in range(5):
-        await small.remember(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
+        await small.cache(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
     kept = [key async for key in redis.scan_iter(CACHE + "*")]
     assert sorted(kept) == [f"{CACHE}{i}".encode() for i in (3, 4)]
-    assert await redis.zcard(CACHED) == 2
+    assert await redis.zcard(CACHE_INDEX) == 2
 
 
 async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:
