@@ -20,12 +20,12 @@ from workers.model.runs import encode
 
 
 class StoredStrategy(msgspec.Struct, frozen=True, kw_only=True):
-    """A strategy under a name. Every change raises `version`; runs keep the strategy as it was when they were accepted."""
+    """A stored strategy. Every update increments `version`; runs keep the strategy they were accepted with."""
 
     id: str
     name: str
     strategy: bt.Strategy
-    version: Annotated[int, Meta(ge=1)]
+    version: Annotated[int, Meta(ge=1, description="Version, from 1.")]
     created_at: TimeMs
     updated_at: TimeMs
 

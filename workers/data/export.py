@@ -18,7 +18,7 @@ MOST_POINTS: Final = 10_000
 
 
 class BarsPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some bars of a dataset, column by column. `total` counts those between start and end; thinned, each stands for `each` of them."""
+    """A page of bars, one array per column."""
 
     timeframe: str
     time: Annotated[tuple[int, ...], Meta(description="Open times, UTC epoch milliseconds.")]
@@ -27,9 +27,9 @@ class BarsPage(msgspec.Struct, frozen=True, kw_only=True):
     low: tuple[float, ...]
     close: tuple[float, ...]
     volume: tuple[float, ...]
-    offset: int
-    total: int
-    each: int
+    offset: Annotated[int, Meta(description="Number of bars skipped.")]
+    total: Annotated[int, Meta(description="Number of bars in the range.")]
+    each: Annotated[int, Meta(description="Number of bars merged into one; 1 without `points`.")]
 
 
 def page(bars: bt.Bars, *, offset: int, limit: int, points: int | None) -> BarsPage:

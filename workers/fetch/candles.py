@@ -23,19 +23,22 @@ HOUR_MS: Final = 3_600_000
 
 
 class FetchReport(msgspec.Struct):
-    """What a fetch has stored, and what it met on the way."""
+    """What a fetch has stored, and the faults it found in the exchange's data."""
 
-    dataset: Annotated[str | None, Meta(description="Id and version of the dataset, `id@version`.")] = None
+    dataset: Annotated[str | None, Meta(description="The dataset, as `id@version`.")] = None
     bars: Annotated[int, Meta(description="Bars stored.")] = 0
     funding: Annotated[int, Meta(description="Funding rates stored.")] = 0
-    gaps: Annotated[int, Meta(description="Stretches that the exchange has no candles for; they are not asked for again.")] = 0
-    missing: Annotated[int, Meta(description="Candles that would be in them.")] = 0
-    duplicates: Annotated[int, Meta(description="Candles that an answer held more than once.")] = 0
+    gaps: Annotated[int, Meta(description="Gaps: ranges for which the exchange has no candles; they are not requested again.")] = 0
+    missing: Annotated[int, Meta(description="Candles missing in these gaps.")] = 0
+    duplicates: Annotated[int, Meta(description="Candles that a response contained more than once.")] = 0
     conflicts: Annotated[
-        int, Meta(description="Closed candles that came with two values. The one with more volume is kept, else the later answer.")
+        int,
+        Meta(
+            description="Closed candles with different values in two responses: the one with more volume is kept or, if equal, the later one."
+        ),
     ] = 0
-    invalid: Annotated[int, Meta(description="Candles that broke the rules of a bar; they are asked for again, then left out.")] = 0
-    asked_again: Annotated[int, Meta(description="How often candles were asked for again since some were missing.")] = 0
+    invalid: Annotated[int, Meta(description="Candles that are not valid bars; they are requested again, then omitted.")] = 0
+    asked_again: Annotated[int, Meta(description="Requests repeated because candles were missing.")] = 0
 
 
 class Gap(NamedTuple):

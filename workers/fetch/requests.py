@@ -29,23 +29,30 @@ KIND: Final = "data_fetch"
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Candles of a market, to be kept as a dataset; of one that is there only what is missing."""
+    """Candles to fetch from an exchange and store as a dataset. If the dataset exists, only missing candles are fetched."""
 
-    exchange: Annotated[str, Meta(min_length=1, max_length=60, description="As ccxt calls it.", examples=["bybit", "binance"])]
-    symbol: Annotated[str, Meta(min_length=1, max_length=60, description="ccxt's (BTC/USDT) or the exchange's (BTCUSDT).")]
-    timeframe: Annotated[str, Meta(max_length=20, examples=["1m"])]
-    kind: Annotated[MarketKind, Meta(description="spot, linear or inverse.")] = "spot"
+    exchange: Annotated[str, Meta(min_length=1, max_length=60, description="Id of the exchange in ccxt.", examples=["bybit", "binance"])]
+    symbol: Annotated[
+        str, Meta(min_length=1, max_length=60, description="Symbol in the notation of ccxt (BTC/USDT) or of the exchange (BTCUSDT).")
+    ]
+    timeframe: Annotated[str, Meta(max_length=20, description="Timeframe of the candles.", examples=["1m"])]
+    kind: Annotated[
+        MarketKind, Meta(description="Kind of market: spot, or perpetual futures settled in the quote (linear) or base currency (inverse).")
+    ] = "spot"
     since: Annotated[
         Annotated[int, Meta(ge=0, le=2**53)] | None,
-        Meta(description="First time, UTC epoch milliseconds; left out: where the dataset begins or, if there is none, the market."),
+        Meta(
+            description="Only candles that open at or after this time, UTC epoch milliseconds; default: the start of the dataset or else of the market."
+        ),
     ] = None
     until: Annotated[
-        Annotated[int, Meta(ge=0, le=2**53)] | None, Meta(description="Only candles that open before; left out: up to the last closed one.")
+        Annotated[int, Meta(ge=0, le=2**53)] | None,
+        Meta(description="Only candles that open before this time, UTC epoch milliseconds; default: up to the last closed one."),
     ] = None
-    funding: Annotated[bool, Meta(description="Fetch funding rates, too; of a perpetual.")] = False
+    funding: Annotated[bool, Meta(description="Whether to fetch funding rates too; only for perpetual futures.")] = False
     dataset: Annotated[
         Annotated[str, Meta(min_length=1, max_length=120)] | None,
-        Meta(description="Name of the dataset; left out: made of exchange, symbol, kind and timeframe, such as bybit-btcusdt-1m."),
+        Meta(description="Name of the dataset; default: exchange, symbol, kind and timeframe, such as bybit-btcusdt-1m."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -76,25 +83,25 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Fetch(msgspec.Struct, frozen=True, kw_only=True):
-    """A fetch that was asked for, and how far it is. What it has stored stays, also when it fails or is cancelled."""
+    """A fetch and its state. Bars that it has stored are kept even if it fails or is cancelled."""
 
     id: str
     state: RunState
     request: FetchRequest
     dataset: Annotated[str, Meta(description="Name of the dataset.")]
     owner: str
-    attempt: Annotated[int, Meta(description="How many times a worker has started it.")]
-    cancel_requested: bool
-    worker: Annotated[str | None, Meta(description="The worker that has it or had it last.")]
+    attempt: Annotated[int, Meta(description="Number of attempts so far.")]
+    cancel_requested: Annotated[bool, Meta(description="Whether a client has asked to cancel it.")]
+    worker: Annotated[str | None, Meta(description="Id of the worker that is running it or ran it last.")]
     created_at: TimeMs
     started_at: TimeMs | None
     finished_at: TimeMs | None
-    report: Annotated[FetchReport | None, Meta(description="What was stored and met so far.")]
+    report: Annotated[FetchReport | None, Meta(description="What it has stored so far.")]
     error: RunError | None
 
 
 class FetchPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Fetches, newest first; `next_cursor` asks for the next page and is null on the last."""
+    """A page of fetches, newest first; `next_cursor` is null on the last page."""
 
     items: tuple[Fetch, ...]
     next_cursor: str | None

@@ -29,11 +29,11 @@ SPREAD_MS: Final = 5_000
 
 
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Keep a dataset fresh: what to fetch, and how often."""
+    """A fetch to repeat regularly, so that its dataset stays up to date."""
 
     fetch: FetchRequest
     every_s: Annotated[
-        Annotated[int, Meta(ge=60, le=604_800)] | None, Meta(description="Left out: as long as a candle, but at most a day.")
+        Annotated[int, Meta(ge=60, le=604_800)] | None, Meta(description="Period in seconds; default: the timeframe, but at most a day.")
     ] = None
 
     def __post_init__(self) -> None:
@@ -48,16 +48,16 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset that is kept fresh. While one of its fetches is on its way, no other begins; what was due meanwhile is done by the next."""
+    """A fetch that is repeated regularly. No fetch starts while the previous one is in progress."""
 
     id: str
     dataset: Annotated[str, Meta(description="Name of the dataset.")]
     fetch: FetchRequest
-    every_s: int
+    every_s: Annotated[int, Meta(description="Period in seconds.")]
     owner: str
     created_at: TimeMs
-    next_at: Annotated[TimeMs, Meta(description="When it is due next.")]
-    last_fetch: Annotated[str | None, Meta(description="Id of the fetch that it asked for last.")]
+    next_at: Annotated[int, Meta(description="When the next fetch is due, UTC epoch milliseconds.")]
+    last_fetch: Annotated[str | None, Meta(description="Id of the fetch that it started last.")]
 
 
 async def create(database: Database, request: ScheduleRequest, owner: str) -> Schedule:

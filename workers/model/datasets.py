@@ -13,16 +13,19 @@ from workers.model.selection import MarketKind
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is traded, and where. `linear` and `inverse` are perpetuals, settled in the quote or the base currency."""
+    """What is traded, and where. `linear` and `inverse` are perpetual futures settled in the quote or base currency."""
 
-    symbol: Annotated[str, Meta(max_length=60, description="Such as BTC/USDT.")] = ""
+    symbol: Annotated[str, Meta(max_length=60, description="Symbol, such as BTC/USDT.")] = ""
     exchange: Annotated[
         str,
-        Meta(max_length=60, description="Such as bybit; of an equity a code in capitals, such as XNYS, is the calendar of its sessions."),
+        Meta(
+            max_length=60,
+            description="Exchange, such as bybit. For an equity, a market identifier code such as XNYS sets the calendar of its sessions.",
+        ),
     ] = ""
     kind: MarketKind = "spot"
-    tick_size: Annotated[float | None, Meta(description="Smallest step of its price.")] = None
-    lot_size: Annotated[float | None, Meta(description="Smallest step of a quantity.")] = None
+    tick_size: Annotated[float | None, Meta(description="Smallest price increment.")] = None
+    lot_size: Annotated[float | None, Meta(description="Smallest quantity increment.")] = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(MarketKind):
@@ -52,29 +55,31 @@ def instrument(**values: Any) -> Instrument:
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a market's data in one timeframe; it never changes. `start` and `end` are the open times of the first and the last bar."""
+    """One version of a dataset: the bars of one instrument in one timeframe. A version never changes."""
 
     id: str
-    name: str
-    version: Annotated[int, Meta(description="Counts up with each append. `name@version` or `id@version` names just this one.")]
-    symbol: str
-    exchange: str
-    kind: MarketKind
-    tick_size: float | None
-    lot_size: float | None
-    owner: Annotated[str, Meta(description="Whose it is, where the one who made it has said so.")]
-    timeframe: Annotated[str, Meta(examples=["5m"])]
-    rows: Annotated[int, Meta(description="Number of bars.")]
-    start: TimeMs
-    end: TimeMs
-    gaps: Annotated[
-        int, Meta(description="How often bars are missing between two bars; of an equity, within the sessions of its exchange.")
+    name: Annotated[str, Meta(examples=["btcusdt-1h"])]
+    version: Annotated[
+        int, Meta(description="Version, from 1; every append adds one. `name@version` and `id@version` refer to this version.")
     ]
-    fingerprint: Annotated[str, Meta(description="Hash of the data; equal data has one fingerprint, however it was uploaded.")]
-    bytes: Annotated[int, Meta(description="Size of its files, some of which it may share with other versions.")]
-    source: Annotated[str, Meta(description="Where this version's new data came from.")]
+    symbol: Annotated[str, Meta(description="Symbol, or empty.")]
+    exchange: Annotated[str, Meta(description="Exchange, or empty.")]
+    kind: Annotated[MarketKind, Meta(description="Kind of market.")]
+    tick_size: Annotated[float | None, Meta(description="Smallest price increment.")]
+    lot_size: Annotated[float | None, Meta(description="Smallest quantity increment.")]
+    owner: Annotated[str, Meta(description="Owner given when it was created, or empty.")]
+    timeframe: Annotated[str, Meta(description="Time between bars.", examples=["5m"])]
+    rows: Annotated[int, Meta(description="Number of bars.")]
+    start: Annotated[int, Meta(description="Open time of the first bar, UTC epoch milliseconds.")]
+    end: Annotated[int, Meta(description="Open time of the last bar, UTC epoch milliseconds.")]
+    gaps: Annotated[
+        int, Meta(description="Number of gaps: places where bars are missing; for an equity, only within the sessions of its exchange.")
+    ]
+    fingerprint: Annotated[str, Meta(description="Hash of the data, whatever file it came from.")]
+    bytes: Annotated[int, Meta(description="Size of its files in bytes, including those shared with other versions.")]
+    source: Annotated[str, Meta(description="Where the new data of this version came from, such as `upload` or an exchange.")]
     created_at: TimeMs
-    updated_at: Annotated[TimeMs, Meta(description="When this version was made.")]
+    updated_at: Annotated[int, Meta(description="When this version was created, UTC epoch milliseconds.")]
 
     @property
     def reference(self) -> str:

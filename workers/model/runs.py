@@ -20,11 +20,13 @@ MAX_AHEAD_MS: Final = 366 * 86_400_000
 
 
 class BacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One backtest: which bars, which strategy, under which rules of execution."""
+    """A backtest to run: the bars, the strategy, and the execution rules."""
 
-    strategy: Annotated[bt.Strategy | Reference, Meta(description="A strategy, or the id or name of a stored one.")]
+    strategy: Annotated[bt.Strategy | Reference, Meta(description="A strategy, or the id or name of a stored strategy.")]
     execution: bt.Execution = bt.Execution()
-    engine: Annotated[Engine, Meta(description="Which engine runs it; both give the same bits.")] = "auto"
+    engine: Annotated[
+        Engine, Meta(description="Engine that runs it; `auto` is Rust where it is installed. All give identical results.")
+    ] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,10 +36,10 @@ class BacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a run is queued, which has no bearing on what it finds.
+    """How a run is queued; results don't depend on it.
 
-    Runs of one `owner` share his turns and his limit. It starts no earlier than `run_at`. Asked again under the same `key`, the same request
-    gives the same run.
+    Owners share the workers in turn, and may have a limit on runs at a time. A run starts no earlier than `run_at`. A request that is repeated
+    with the same `key` returns the same run.
     """
 
     owner: str = ""
@@ -54,57 +56,59 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a run failed: `code` is made for programs, `message` says what, `where` the field or column, `hint` what would be right."""
+    """Why a run failed. Programs should check `code`, which is stable; the other fields are for people."""
 
-    code: str
-    message: str
-    where: str = ""
-    hint: str = ""
+    code: Annotated[str, Meta(examples=["dataset_lost"])]
+    message: Annotated[str, Meta(description="What went wrong.")]
+    where: Annotated[str, Meta(description="The field, column or part it is about.")] = ""
+    hint: Annotated[str, Meta(description="How to fix it.")] = ""
 
 
 class Stages(msgspec.Struct, frozen=True, kw_only=True):
-    """How long each part of a run took, in milliseconds."""
+    """Duration of each stage of a run, in milliseconds."""
 
-    queue_ms: Annotated[float, Meta(description="From acceptance to the start of the attempt that succeeded.")] = 0.0
-    load_ms: Annotated[float, Meta(description="Reading the bars; near zero when the worker still had them.")] = 0.0
-    kernel_ms: Annotated[float, Meta(description="Signals, simulation and metrics.")] = 0.0
-    save_ms: Annotated[float, Meta(description="Writing trades and equity.")] = 0.0
+    queue_ms: Annotated[float, Meta(description="Waiting: from acceptance to the start of the successful attempt.")] = 0.0
+    load_ms: Annotated[float, Meta(description="Reading the bars; near 0 if the worker had them in its cache.")] = 0.0
+    kernel_ms: Annotated[float, Meta(description="Computing signals, simulation and metrics.")] = 0.0
+    save_ms: Annotated[float, Meta(description="Writing trades and the equity curve.")] = 0.0
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backtest found; trades and equity are fetched apart."""
+    """The result of a backtest; `/trades` and `/equity` return its trades and its equity curve."""
 
-    fingerprint: Annotated[str, Meta(description="Hash of the inputs.")]
-    digest: Annotated[str, Meta(description="Hash of the outputs; one fingerprint always gives one digest.")]
-    engine: Annotated[str, Meta(description="The engine that computed it.")]
-    bars: int
-    trades: int
-    rejected_orders: int
-    ambiguous_bars: int
-    ruined: bool
+    fingerprint: Annotated[str, Meta(description="Hash of the inputs: bars, strategy, execution and version of the engine contract.")]
+    digest: Annotated[str, Meta(description="Hash of the outputs; equal fingerprints give equal digests.")]
+    engine: Annotated[str, Meta(description="Engine that computed it.")]
+    bars: Annotated[int, Meta(description="Number of bars.")]
+    trades: Annotated[int, Meta(description="Number of trades.")]
+    rejected_orders: Annotated[int, Meta(description="Entries that were too large for the account or too small for the market.")]
+    ambiguous_bars: Annotated[
+        int, Meta(description="Bars that met levels on both sides of the open, so that `intrabar` decided which came first.")
+    ]
+    ruined: Annotated[bool, Meta(description="Whether equity fell to 0 or below, which ends the run.")]
     metrics: Metrics
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One backtest asked for, and what became of it. `result` is there once it succeeded, `error` when it failed."""
+    """A backtest and its state. `result` is set once it has succeeded, `error` if it has failed."""
 
     id: str
     state: RunState
-    request: Annotated[BacktestRequest, Meta(description="As asked, with references resolved when it was accepted.")]
+    request: Annotated[BacktestRequest, Meta(description="The request; its dataset was resolved to `id@version` when it was accepted.")]
     dataset_id: str
-    dataset_version: Annotated[int, Meta(description="The version of the dataset that it ran on.")]
+    dataset_version: Annotated[int, Meta(description="Version of the dataset that it runs on.")]
     strategy_id: str | None
     strategy_version: int | None
-    fingerprint: Annotated[str, Meta(description="Hash of the inputs; equal submissions share it.")]
-    owner: Annotated[str, Meta(description="Whose it is, where the one who asked has said so.")]
+    fingerprint: Annotated[str, Meta(description="Hash of the inputs, which equal runs share.")]
+    owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     priority: Priority
-    follows: Annotated[str | None, Meta(description="Id of the equal run that was there first; this one ends as that one does.")]
-    attempt: Annotated[int, Meta(description="How many times a worker has started it.")]
-    cached: Annotated[bool, Meta(description="Whether the answer was there already, from an equal run.")]
-    cancel_requested: bool
-    worker: Annotated[str | None, Meta(description="The worker that has it or had it last.")]
+    follows: Annotated[str | None, Meta(description="Id of an earlier equal run that was in progress; this run gets its result.")]
+    attempt: Annotated[int, Meta(description="Number of attempts so far.")]
+    cached: Annotated[bool, Meta(description="Whether the result is that of an earlier equal run.")]
+    cancel_requested: Annotated[bool, Meta(description="Whether a client has asked to cancel it.")]
+    worker: Annotated[str | None, Meta(description="Id of the worker that is running it or ran it last.")]
     created_at: TimeMs
-    due_at: Annotated[int, Meta(description="Not started before; UTC epoch milliseconds.")]
+    due_at: Annotated[int, Meta(description="Earliest start, UTC epoch milliseconds.")]
     started_at: TimeMs | None
     finished_at: TimeMs | None
     stages: Stages | None
@@ -113,25 +117,28 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One start of a run by a worker. `outcome` is a state, or `lost` (the worker died or fell silent) or `requeued` (it had to stop)."""
+    """One attempt of a worker to complete a run."""
 
-    attempt: int
-    worker: str
+    attempt: Annotated[int, Meta(description="Number of the attempt, from 1.")]
+    worker: Annotated[str, Meta(description="Id of the worker.")]
     started_at: TimeMs
     finished_at: TimeMs | None
-    outcome: str | None
+    outcome: Annotated[
+        str | None,
+        Meta(description="State that it led to, `lost` (the worker died or stopped responding) or `requeued` (the worker was stopped)."),
+    ]
     error: RunError | None
 
 
 class RunPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs, newest first, without their results; `next_cursor` asks for the next page and is null on the last."""
+    """A page of runs, newest first, without results; `next_cursor` is null on the last page."""
 
     items: tuple[Run, ...]
     next_cursor: str | None
 
 
 class TradePage(msgspec.Struct, frozen=True, kw_only=True):
-    """Some trades of a run, in order; `total` counts all of them."""
+    """A page of trades, in the order of their exits; `total` counts all of them."""
 
     items: tuple[bt.Trade, ...]
     offset: int
@@ -139,11 +146,11 @@ class TradePage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EquityCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Equity at the close of bars: `time` is each bar's open time, `total` counts all bars, of which these are a sample if fewer."""
+    """Equity at the close of each bar, or of a sample of the bars."""
 
-    time: tuple[int, ...]
-    equity: tuple[float, ...]
-    total: int
+    time: Annotated[tuple[int, ...], Meta(description="Open times of the bars, UTC epoch milliseconds.")]
+    equity: Annotated[tuple[float, ...], Meta(description="Equity at the close, in the quote currency.")]
+    total: Annotated[int, Meta(description="Number of bars of the run.")]
 
 
 def decode_request(raw: str) -> BacktestRequest:
@@ -151,5 +158,5 @@ def decode_request(raw: str) -> BacktestRequest:
 
 
 def encode(value: Any) -> str:
-    """The JSON text under which the database keeps a struct."""
+    """The JSON text of a struct, as stored in the database."""
     return msgspec.json.encode(value).decode()

@@ -19,24 +19,25 @@ MARKET: Final = ("symbol", "timeframe", "exchange", "kind")
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bars of a dataset, or of the one that a market has in a timeframe; all of them, or those of a range."""
+    """Bars of a dataset, named by id or name or by its symbol and timeframe; all of them or a range."""
 
     dataset: Annotated[
-        Reference | None, Meta(description="Id or name of a dataset: its newest version, or the one after an `@`, as in `btcusdt-1h@3`.")
+        Reference | None,
+        Meta(description="Id or name of a dataset, in its newest version; `@` and a number select an older one: `btcusdt-1h@3`."),
     ] = None
     symbol: Annotated[
         _Label | None,
-        Meta(description="In place of `dataset`, with `timeframe`: the one dataset of this symbol; case and separators don't matter."),
+        Meta(description="Instead of `dataset`, together with `timeframe`: symbol of the dataset; case and separators are ignored."),
     ] = None
     timeframe: Annotated[
-        Annotated[str, Meta(max_length=20)] | None, Meta(description="The timeframe of the dataset of `symbol`, such as 1h.")
+        Annotated[str, Meta(max_length=20)] | None, Meta(description="Timeframe of the dataset, such as 1h; only with `symbol`.")
     ] = None
-    exchange: Annotated[_Label | None, Meta(description="Where several have the symbol.")] = None
-    kind: Annotated[MarketKind | None, Meta(description="Where there are several markets of the symbol.")] = None
+    exchange: Annotated[_Label | None, Meta(description="Exchange of the dataset, if several have the symbol; only with `symbol`.")] = None
+    kind: Annotated[MarketKind | None, Meta(description="Kind of market, if the symbol has several; only with `symbol`.")] = None
     start: Annotated[
         _Time | None,
         Meta(
-            description="Only bars that open at or after this time, UTC epoch milliseconds. Nothing before it is used, also not to warm up."
+            description="Only bars that open at or after this time, UTC epoch milliseconds. Earlier bars are not used, not even to warm up."
         ),
     ] = None
     end: Annotated[_Time | None, Meta(description="Only bars that open before this time, UTC epoch milliseconds.")] = None

@@ -19,7 +19,7 @@ class RunState(StrEnum):
 
 
 class Priority(StrEnum):
-    """How urgent a run is. Urgency ages: a run that has waited long enough goes before a more urgent one, so that every run starts."""
+    """Runs of higher priority start first. Waiting raises the rank of a run, so that every run starts."""
 
     HIGH = "high"
     NORMAL = "normal"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol, cast
 import msgspec
 from msgspec import Meta
 
-from workers.model.clock import TimeMs, now_ms
+from workers.model.clock import now_ms
 from workers.model.states import RunState
 from workers.queue.queue import Queue, RedisError
 
@@ -27,13 +27,13 @@ LEAST_CHANGE: Final = 0.005
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """News of a run."""
+    """Progress of a run."""
 
     state: RunState
-    at: TimeMs
-    fraction: Annotated[float | None, Meta(description="How much of it is done, from 0 to 1.")] = None
-    message: Annotated[str, Meta(description="What it is doing.")] = ""
-    eta_s: Annotated[float | None, Meta(description="Seconds it will take from now, if it goes on as it went.")] = None
+    at: Annotated[int, Meta(description="When it happened, UTC epoch milliseconds.")]
+    fraction: Annotated[float | None, Meta(description="Fraction done, from 0 to 1.")] = None
+    message: Annotated[str, Meta(description="What the worker is doing.")] = ""
+    eta_s: Annotated[float | None, Meta(description="Estimated seconds until it is done.")] = None
 
 
 class StreamedEvent(NamedTuple):

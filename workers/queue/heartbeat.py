@@ -22,23 +22,23 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
     """A run that a worker is running."""
 
     run_id: str
-    kind: str
-    since: TimeMs
+    kind: Annotated[str, Meta(examples=["backtest"])]
+    since: Annotated[int, Meta(description="When the worker started it, UTC epoch milliseconds.")]
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The latest report of a worker process."""
 
     id: str
-    host: str
-    pid: int
-    engine: str
+    host: Annotated[str, Meta(description="Host name.")]
+    pid: Annotated[int, Meta(description="Process id.")]
+    engine: Annotated[str, Meta(description="Engine that it uses.", examples=["rust", "python"])]
     started_at: TimeMs
-    seen_at: TimeMs
+    seen_at: Annotated[int, Meta(description="When it last reported, UTC epoch milliseconds.")]
     running: tuple[RunningJob, ...]
-    done: Annotated[int, Meta(description="Jobs that it has ended, successful or not.")]
+    done: Annotated[int, Meta(description="Jobs that it has finished, including failed ones.")]
     failed: Annotated[int, Meta(description="Jobs that failed.")]
-    memory_mb: Annotated[float, Meta(description="Resident memory.")]
+    memory_mb: Annotated[float, Meta(description="Resident memory, in megabytes.")]
 
 
 async def report(queue: Queue, info: WorkerInfo) -> None:

@@ -33,12 +33,14 @@ KIND: Final = "create-and-run"
 
 
 class CreateAndRunRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A strategy, its name, and the bars to run it on."""
+    """A strategy to store, and the bars to run it on."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=120, examples=["sma-cross"])]
+    name: Annotated[str, Meta(min_length=1, max_length=120, description="Unique name of the strategy.", examples=["sma-cross"])]
     strategy: bt.Strategy
     execution: bt.Execution = bt.Execution()
-    engine: Engine = "auto"
+    engine: Annotated[
+        Engine, Meta(description="Engine that runs it; `auto` is Rust where it is installed. All give identical results.")
+    ] = "auto"
 
 
 async def create_and_run(database: Database, results: Results, bars: BarsCache, request: CreateAndRunRequest, options: RunOptions) -> Run:

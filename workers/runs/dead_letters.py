@@ -22,22 +22,22 @@ BATCH: Final = 500
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead run. `request` and `attempts` are null in a list."""
+    """A run that failed too often. `request` and `attempts` are only set when a single dead letter is read, not in lists."""
 
     id: str
     kind: Annotated[str, Meta(examples=["backtest"])]
-    owner: str
+    owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     priority: Priority
-    attempt: Annotated[int, Meta(description="Number of times a worker has started it.")]
+    attempt: Annotated[int, Meta(description="Number of attempts so far.")]
     error: RunError | None
     created_at: TimeMs
-    died_at: TimeMs | None
-    request: Any = None
+    died_at: Annotated[int | None, Meta(description="When its last attempt failed, UTC epoch milliseconds.")]
+    request: Annotated[Any, Meta(description="The request, as for submitting the run.")] = None
     attempts: tuple[Attempt, ...] | None = None
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Dead letters, newest first. Pass `next_cursor` to get the next page; it is null on the last."""
+    """A page of dead letters, newest first; `next_cursor` is null on the last page."""
 
     items: tuple[DeadLetter, ...]
     next_cursor: str | None
@@ -55,7 +55,7 @@ class DeadLetterSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 class AffectedRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """The runs that were changed. A run that is missing here was not dead."""
+    """The runs of the selection that were dead, and so were redriven or discarded."""
 
     ids: tuple[str, ...]
 

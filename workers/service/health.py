@@ -1,4 +1,4 @@
-"""How the service is: asked of the database, of Redis, and of what the workers report."""
+"""Health and metrics of the service, from the database, Redis and the reports of the workers."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ TIMEOUT_S: Final = 3.0
 
 
 class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One part, asked a real question: whether it answered, how fast, and what it said if not."""
+    """The response of a component to a query."""
 
     kind: Annotated[str, Meta(examples=["sqlite", "postgresql", "valkey", "redis"])]
-    ok: bool
-    latency_ms: float
-    error: str | None = None
+    ok: Annotated[bool, Meta(description="Whether it responded within 3 seconds.")]
+    latency_ms: Annotated[float, Meta(description="Time until the response or the failure.")]
+    error: Annotated[str | None, Meta(description="Why it failed.")] = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`ok` when database and Redis both answer; `workers` counts those that reported lately; `engine` is this process's."""
+    """Health of the service: `ok` if both the database and Redis respond."""
 
     status: Literal["ok", "down"]
     database: ComponentCheck
     redis: ComponentCheck
-    workers: int | None
-    engine: Literal["rust", "python"]
-    engine_reason: str
-    version: str
-    contract: Annotated[int, Meta(description="Version of the kernel's contract; part of every fingerprint.")]
+    workers: Annotated[int | None, Meta(description="Workers that have reported within the last 10 seconds; null if Redis is down.")]
+    engine: Annotated[Literal["rust", "python"], Meta(description="Engine that the API process uses.")]
+    engine_reason: Annotated[str, Meta(description="Why it uses this engine.")]
+    version: Annotated[str, Meta(description="Version of Barstorm.")]
+    contract: Annotated[int, Meta(description="Version of the contract between Python and the compiled engine; part of every fingerprint.")]
 
 
 class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of the queue and of all runs."""
+    """Jobs in the queue, runs by state, and workers."""
 
-    ready: Annotated[int, Meta(description="Jobs that a worker may take now.")]
-    delayed: Annotated[int, Meta(description="Jobs that wait for their time, such as retries.")]
-    running: Annotated[int, Meta(description="Jobs that workers hold.")]
+    ready: Annotated[int, Meta(description="Jobs that can start now.")]
+    delayed: Annotated[int, Meta(description="Jobs that are due later, such as retries.")]
+    running: Annotated[int, Meta(description="Jobs that workers are running.")]
     outbox: Annotated[int, Meta(description="Jobs accepted but not yet sent to the queue.")]
-    paused: Annotated[bool, Meta(description="Whether workers claim nothing for now.")]
-    oldest_ready_s: Annotated[float | None, Meta(description="Age of the job that has been ready longest.")]
-    runs: Annotated[dict[RunState, int], Meta(description="Runs in each state.")]
-    workers: tuple[WorkerInfo, ...]
+    paused: Annotated[bool, Meta(description="Whether the queue is paused.")]
+    oldest_ready_s: Annotated[float | None, Meta(description="How long the oldest ready job has been ready, in seconds; null if none is.")]
+    runs: Annotated[dict[RunState, int], Meta(description="Number of runs in each state.")]
+    workers: Annotated[tuple[WorkerInfo, ...], Meta(description="Workers that have reported within the last 10 seconds.")]
 
 
 async def health(database: Database, queue: Queue) -> Health:
-    """Ask every part, each for at most three seconds."""
+    """Query the database and Redis, each for at most 3 seconds."""
 
     alive: list[WorkerInfo] = []
 
