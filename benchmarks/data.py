@@ -64,7 +64,7 @@ def import_file(folder: Path) -> dict[str, float]:
             settings = Settings(data_dir=place)
             async with open_database(settings.database_url) as database:
                 await database.migrate()
-                data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
+                data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", max_bytes=10**12)
                 begin = time.perf_counter()
                 await create(data, "bars", folder / "bars.csv", Instrument(), ImportOptions())
                 return time.perf_counter() - begin
@@ -78,7 +78,7 @@ async def _prepare(folder: Path) -> None:
     settings = Settings(data_dir=str(folder / "loaded"))
     async with open_database(settings.database_url) as database:
         await database.migrate()
-        data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", most_bytes=10**12)
+        data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", max_bytes=10**12)
         await data.create("bars", bt.synthetic(LOADED, timeframe="1m"))
 
 
@@ -88,11 +88,11 @@ def load(folder: Path) -> dict[str, float]:
 
     async def find() -> tuple[Dataset, list[parts.Part]]:
         async with open_database(settings.database_url) as database, database.read() as session:
-            dataset = await catalog.find(session, "bars")
-            return dataset, await catalog.parts(session, dataset)
+            dataset = await catalog.get(session, "bars")
+            return dataset, await catalog.list_parts(session, dataset)
 
     def cache() -> BarsCache:
-        return BarsCache(storage.open_artifacts(settings), 10**9, folder=settings.folder / "columns", most_file_bytes=10**9)
+        return BarsCache(storage.open_artifacts(settings), 10**9, folder=settings.folder / "columns", max_file_bytes=10**9)
 
     dataset, of = asyncio.run(find())
     small = bt.synthetic(1_000, timeframe="1m")
@@ -104,7 +104,7 @@ def load(folder: Path) -> dict[str, float]:
     begin = time.perf_counter()
     chosen.load(dataset, of)
     seconds["store"] = time.perf_counter() - begin
-    chosen.settle()
+    chosen.flush()
     chosen = cache()
     begin = time.perf_counter()
     bt.backtest(chosen.load(dataset, of), strategy)

@@ -1,4 +1,4 @@
-"""Stored strategies: named, versioned, and valid by construction, since a `Strategy` that exists has been compiled."""
+"""Stored strategies: named, versioned, and valid, since making a `Strategy` compiles it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StoredStrategy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def create(database: Database, name: str, strategy: bt.Strategy) -> StoredStrategy:
-    """Keep a new strategy.
+    """Store a new strategy.
 
     Raises:
         Conflict: the name is taken.
@@ -43,27 +43,32 @@ async def create(database: Database, name: str, strategy: bt.Strategy) -> Stored
         async with database.write() as session:
             session.add(row)
     except IntegrityError:
-        raise taken(name) from None
+        raise name_taken(name) from None
     return _to_strategy(row)
 
 
-async def find(session: AsyncSession, reference: str) -> StoredStrategy:
-    """The strategy of an id or a name."""
+async def get(session: AsyncSession, reference: str) -> StoredStrategy:
+    """A strategy by id or name.
+
+    Raises:
+        NotFound: there is no such strategy.
+    """
     return _to_strategy(await _row(session, reference))
 
 
-async def every(session: AsyncSession) -> tuple[StoredStrategy, ...]:
-    """All strategies by name."""
+async def list_all(session: AsyncSession) -> tuple[StoredStrategy, ...]:
+    """All strategies, by name."""
     return tuple(_to_strategy(row) for row in (await session.scalars(sa.select(StrategyRow).order_by(StrategyRow.name))).all())
 
 
 async def update(
     database: Database, reference: str, *, strategy: bt.Strategy | None, name: str | None, version: int | None
 ) -> StoredStrategy:
-    """Change a strategy, if `version` is still its version or None.
+    """Change a strategy; if `version` is given, only that version.
 
     Raises:
-        Conflict: it was changed since, or the new name is taken.
+        NotFound: there is no such strategy.
+        Conflict: it has another version, or the new name is taken.
     """
     if name is not None:
         check_name(name)
@@ -75,36 +80,41 @@ async def update(
             row.version += 1
             row.updated_at = now_ms()
     except IntegrityError:
-        raise taken(str(name)) from None
+        raise name_taken(str(name)) from None
     return _to_strategy(row)
 
 
 async def delete(database: Database, reference: str, *, version: int | None) -> None:
-    """Forget a strategy, if `version` is still its version or None; its runs stay."""
+    """Delete a strategy; if `version` is given, only that version. Its runs stay.
+
+    Raises:
+        NotFound: there is no such strategy.
+        Conflict: it has another version.
+    """
     async with database.write() as session:
         await session.delete(await _row(session, reference, version))
 
 
 async def _row(session: AsyncSession, reference: str, version: int | None = None) -> StrategyRow:
     matches = sa.select(StrategyRow).where(sa.or_(StrategyRow.id == reference, StrategyRow.name == reference))
-    found = matches.order_by(StrategyRow.id != reference).limit(1).with_for_update()
-    row = await session.scalar(found) if is_reference(reference) else None
+    best = matches.order_by(StrategyRow.id != reference).limit(1).with_for_update()
+    row = await session.scalar(best) if is_reference(reference) else None
     if row is None:
         raise NotFound(
-            f"there is no strategy {reference!r:.130}", where="strategy", hint="create it, or use the id or name of one there is"
+            f"there is no strategy {reference!r:.130}", where="strategy", hint="create it, or use the id or name of an existing strategy"
         )
     if version is not None and version != row.version:
         raise Conflict(
-            f"it is at version {row.version}, not {version}",
+            f"the strategy has version {row.version}, not {version}",
             where="version",
-            hint="read it again and repeat your change",
+            hint="read it again and repeat the change",
             code="version_mismatch",
         )
     return row
 
 
-def taken(name: str) -> Conflict:
-    return Conflict(f"there is another strategy {name!r}", where="name", hint="use another name", code="name_taken")
+def name_taken(name: str) -> Conflict:
+    return Conflict(f"the name {name!r} is taken by another strategy", where="name", hint="use another name", code="name_taken")
 
 
 def _to_strategy(row: StrategyRow) -> StoredStrategy:

@@ -21,7 +21,7 @@ from api.http.uploads import uploaded_file
 from python_core.files.cleaning import Policy
 from python_core.files.report import ImportReport
 from workers import BarsPage, Dataset, DatasetPage, ImportOptions, Service, instrument
-from workers.data.export import MOST_POINTS, Format
+from workers.data.export import MAX_POINTS, Format
 from workers.data.parts import Series
 from workers.model.selection import MarketKind
 
@@ -161,12 +161,12 @@ class Datasets(Controller):
         end: End = None,
         timeframe: ResampleTo = "",
         offset: Offset = 0,
-        limit: Annotated[int, QueryParameter(ge=1, le=MOST_POINTS, description="Maximum number of bars.")] = 1_000,
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_POINTS, description="Maximum number of bars.")] = 1_000,
         points: Annotated[
             int | None,
             QueryParameter(
                 ge=1,
-                le=MOST_POINTS,
+                le=MAX_POINTS,
                 description="Merge all selected bars into at most this many, for a chart; ignores `offset` and `limit`.",
             ),
         ] = None,

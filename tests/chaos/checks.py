@@ -51,7 +51,7 @@ async def check_files(service: workers.Service) -> None:
     async with service.resources.database.read() as session:
         results = await session.execute(sa.select(RESULTS.c.trades_hash, RESULTS.c.equity_hash))
         named = {name for row in results for name in row} | set(await session.scalars(sa.select(PartRow.hash)))
-    assert {kept.hash for kept in service.resources.artifacts.every()} == named
+    assert {kept.hash for kept in service.resources.artifacts.list_all()} == named
     kept_in = service.resources.settings.folder / "artifacts"
     leftovers = [path for path in kept_in.rglob("*") if path.is_file() and path.suffix != ".parquet"]
     assert leftovers == [], f"drafts and half-written files: {leftovers}"

@@ -47,7 +47,7 @@ async def opened(settings: Settings) -> AsyncIterator[MarketData]:
 
 async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
-        found = await catalog.every(session)
+        found = await catalog.list_datasets(session)
     for dataset in found:
         print(_line(dataset))
     if not found:
@@ -56,9 +56,9 @@ async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
 
 async def show(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
-        dataset = await catalog.find(session, options.dataset)
-        versions = await catalog.versions(session, dataset.id)
-        kept = await catalog.report(session, dataset)
+        dataset = await catalog.get(session, options.dataset)
+        versions = await catalog.list_versions(session, dataset.id)
+        kept = await catalog.get_report(session, dataset)
     for name in Dataset.__struct_fields__:
         value = getattr(dataset, name)
         print(f"{name:12} {iso(value) if name in ('start', 'end', 'created_at', 'updated_at') else '' if value is None else value}")
@@ -89,15 +89,15 @@ async def export(data: MarketData, options: argparse.Namespace) -> None:
     if form not in views.FORMATS:
         raise Invalid(f"{form!r:.40} is no format", where="--format", hint=f"use one of {', '.join(views.FORMATS)}")
     async with data.database.read() as session:
-        dataset = await catalog.find(session, options.dataset)
-        of = await catalog.parts(session, dataset)
+        dataset = await catalog.get(session, options.dataset)
+        of = await catalog.list_parts(session, dataset)
     with as_client_error():
-        bars = parts.bars_of(parts.read_all(data.store, of), timeframe=dataset.timeframe, symbol=dataset.symbol)
+        bars = parts.bars_from_series(parts.read_all(data.store, of), timeframe=dataset.timeframe, symbol=dataset.symbol)
         bars = bars.resample(options.timeframe) if options.timeframe else bars
-    with artifacts.nameless(options.file.absolute().parent) as file:
+    with artifacts.anonymous_file(options.file.absolute().parent) as file:
         views.export(bars, form, file)
         options.file.unlink(missing_ok=True)
-        artifacts.give_name(file, options.file.absolute())
+        artifacts.publish_file(file, options.file.absolute())
     print(f"{len(bars):,} bars of {dataset.name}@{dataset.version} are in {options.file}")
 
 
@@ -159,7 +159,7 @@ def _line(dataset: Dataset) -> str:
 
 
 async def _print_report(data: MarketData, dataset: Dataset) -> None:
-    found = await imports.report(data, f"{dataset.id}@{dataset.version}")
+    found = await imports.get_report(data, f"{dataset.id}@{dataset.version}")
     print(f"  read as {found.format} {found.compression} times: {found.time_format}, {found.time_zone}".replace("  times", " times"))
     if found.calendar:
         print(f"  gaps are those within the sessions of {found.calendar}")

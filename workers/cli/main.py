@@ -72,7 +72,7 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
 
 async def _add_samples(settings: Settings) -> None:
     async with data_commands.opened(settings) as data:
-        await samples.add_to_new(data)
+        await samples.add_if_empty(data)
 
 
 def api(settings: Settings, options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The catalogue of market data: what there is, in which version, and where its parts are."""
+"""The catalog of market data: datasets, their versions, and the files of each."""
 
 from __future__ import annotations
 
@@ -16,52 +16,54 @@ from workers.model.datasets import Dataset, Instrument
 from workers.model.names import is_reference
 
 _VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")
-_OF_VERSION: Final = ("version", "rows", "start", "end", "gaps", "fingerprint", "bytes", "source", "updated_at")
+_VERSION_FIELDS: Final = ("version", "rows", "start", "end", "gaps", "fingerprint", "bytes", "source", "updated_at")
 
 
-def calendar(of: Instrument | Dataset | DatasetRow) -> str:
-    """The calendar whose sessions an equity is traded in: its exchange, if that is a code in capitals, such as XNYS; else none."""
-    return of.exchange if of.kind == "equity" and of.exchange.isupper() else ""
+def calendar(market: Instrument | Dataset | DatasetRow) -> str:
+    """The trading calendar of an equity: its exchange, if that is a code in capitals such as XNYS; otherwise empty."""
+    return market.exchange if market.kind == "equity" and market.exchange.isupper() else ""
 
 
-async def find(session: AsyncSession, reference: str) -> Dataset:
-    """The dataset of an id or a name: its newest version, or the one after an `@`.
+async def get(session: AsyncSession, reference: str) -> Dataset:
+    """A dataset by id or name: its newest version, or the one after an `@`.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such dataset or version.
     """
-    for name, number in _meanings(reference):
+    for name, number in _parse_reference(reference):
         row = await session.get(DatasetRow, name) or await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
         if row is not None:
-            return await version(session, row, number)
-    raise NotFound(f"there is no dataset {reference!r:.130}", where="dataset", hint="upload one, or use the id or name of one there is")
+            return await get_version(session, row, number)
+    raise NotFound(
+        f"there is no dataset {reference!r:.130}", where="dataset", hint="upload it, or use the id or name of an existing dataset"
+    )
 
 
-async def version(session: AsyncSession, row: DatasetRow, number: int | None) -> Dataset:
-    """A version of a dataset, by its number or the newest."""
+async def get_version(session: AsyncSession, row: DatasetRow, number: int | None) -> Dataset:
+    """A version of a dataset, by number; None: the newest."""
     if number is None or number == row.version:
         return to_dataset(row)
-    found = await session.get(DatasetVersionRow, (row.id, number))
-    if found is None:
+    version = await session.get(DatasetVersionRow, (row.id, number))
+    if version is None:
         raise NotFound(
-            f"{row.name!r} has no version {number}", where="dataset", hint=f"versions up to {row.version} were made; some may be deleted"
+            f"{row.name!r} has no version {number}", where="dataset", hint=f"the newest version is {row.version}; older ones may be deleted"
         )
-    return to_dataset(row, found)
+    return to_dataset(row, version)
 
 
-async def every(session: AsyncSession) -> tuple[Dataset, ...]:
-    """The newest versions of all datasets, by name."""
+async def list_datasets(session: AsyncSession) -> tuple[Dataset, ...]:
+    """The newest version of every dataset, by name."""
     return tuple(to_dataset(row) for row in (await session.scalars(sa.select(DatasetRow).order_by(DatasetRow.name))).all())
 
 
-async def versions(session: AsyncSession, reference: str) -> tuple[Dataset, ...]:
+async def list_versions(session: AsyncSession, reference: str) -> tuple[Dataset, ...]:
     """All versions of a dataset, the newest first."""
-    row = await session.get_one(DatasetRow, (await find(session, reference)).id)
+    row = await session.get_one(DatasetRow, (await get(session, reference)).id)
     query = sa.select(DatasetVersionRow).where(DatasetVersionRow.dataset_id == row.id).order_by(DatasetVersionRow.version.desc())
-    return tuple(to_dataset(row, found) for found in (await session.scalars(query)).all())
+    return tuple(to_dataset(row, version) for version in (await session.scalars(query)).all())
 
 
-async def parts(session: AsyncSession, dataset: Dataset) -> list[Part]:
+async def list_parts(session: AsyncSession, dataset: Dataset) -> list[Part]:
     """The files of a version."""
     return [_part(row) for row in await part_rows(session, dataset)]
 
@@ -72,7 +74,7 @@ async def part_rows(session: AsyncSession, dataset: Dataset) -> Sequence[PartRow
 
 
 async def stored_bytes(session: AsyncSession, owner: str | None = None) -> int:
-    """Size of all files of all versions, each counted once; or of those of an owner's datasets."""
+    """Size of the files of all datasets, or of an owner's; files shared by versions count once."""
     query = sa.select(PartRow.hash, PartRow.bytes).distinct()
     if owner is not None:
         query = query.join(DatasetRow, DatasetRow.id == PartRow.dataset_id).where(DatasetRow.owner == owner)
@@ -80,27 +82,27 @@ async def stored_bytes(session: AsyncSession, owner: str | None = None) -> int:
     return int(await session.scalar(sa.select(sa.func.coalesce(sa.func.sum(files.c.bytes), 0))) or 0)
 
 
-async def files_of_datasets(session: AsyncSession, names: Collection[str]) -> set[str]:
-    """Which of these files belong to a version of a dataset."""
+async def referenced_files(session: AsyncSession, names: Collection[str]) -> set[str]:
+    """The files among `names` that belong to a version of a dataset."""
     return set(await session.scalars(sa.select(PartRow.hash).where(PartRow.hash.in_(names))))
 
 
-async def report(session: AsyncSession, dataset: Dataset) -> str | None:
-    """What was noticed in the file that a version came from, as JSON."""
+async def get_report(session: AsyncSession, dataset: Dataset) -> str | None:
+    """The import report of a version, as JSON."""
     return (await session.get_one(DatasetVersionRow, (dataset.id, dataset.version))).report
 
 
-def add_version(session: AsyncSession, row: DatasetRow, of: list[Part], report: str | None) -> None:
-    """Keep what `row` says of its newest version, and its parts."""
-    values = {name: getattr(row, name) for name in _OF_VERSION}
+def add_version(session: AsyncSession, row: DatasetRow, parts: list[Part], report: str | None) -> None:
+    """Record the version that `row` describes, and its parts."""
+    values = {name: getattr(row, name) for name in _VERSION_FIELDS}
     session.add(DatasetVersionRow(dataset_id=row.id, report=report, **values))
-    session.add_all(PartRow(dataset_id=row.id, version=row.version, **part._asdict()) for part in of)
+    session.add_all(PartRow(dataset_id=row.id, version=row.version, **part._asdict()) for part in parts)
 
 
-def to_dataset(row: DatasetRow, found: DatasetVersionRow | None = None) -> Dataset:
+def to_dataset(row: DatasetRow, version: DatasetVersionRow | None = None) -> Dataset:
     values: dict[str, Any] = {name: getattr(row, name) for name in Dataset.__struct_fields__}
-    if found is not None:
-        values |= {name: getattr(found, name) for name in _OF_VERSION}
+    if version is not None:
+        values |= {name: getattr(version, name) for name in _VERSION_FIELDS}
     return Dataset(**values)
 
 
@@ -108,11 +110,11 @@ def _part(row: PartRow) -> Part:
     return Part(**{name: getattr(row, name) for name in Part._fields})
 
 
-def _meanings(reference: str) -> list[tuple[str, int | None]]:
-    """A name may hold an `@` of its own."""
+def _parse_reference(reference: str) -> list[tuple[str, int | None]]:
+    """Pairs of name and version to try, in order: a name may itself contain an `@`."""
     if not is_reference(reference):
         return []
-    meanings: list[tuple[str, int | None]] = [(reference, None)]
+    candidates: list[tuple[str, int | None]] = [(reference, None)]
     if match := _VERSIONED.fullmatch(reference):
-        meanings.append((match[1], int(match[2])))
-    return meanings
+        candidates.append((match[1], int(match[2])))
+    return candidates

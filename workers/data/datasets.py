@@ -1,4 +1,4 @@
-"""Market data: imported, grown by appends, looked up, deleted. A version is never changed; a new one shares the files that stay."""
+"""Market data: create, append and delete datasets. Versions are immutable; a new version shares unchanged files with the one before."""
 
 from __future__ import annotations
 
@@ -16,8 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import python_core as bt
 from python_core.data.calendars import gaps
 from python_core.data.columns import funding_columns, mark_columns
-from workers.data import catalog, parts
-from workers.data.parts import Columns, Drafts, Part, Series
+from workers.data import catalog
+from workers.data.parts import (
+    SERIES,
+    Columns,
+    Drafts,
+    Part,
+    Series,
+    bars_from_series,
+    concatenate,
+    group_by_series,
+    merge,
+    series_from_bars,
+)
 from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
@@ -27,19 +38,19 @@ from workers.model.names import check_name, check_owner, new_id
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
 
-# Appends that another append overtook are made again so many times.
-_TRIES: Final = 5
+# Attempts at an append that loses to concurrent ones.
+_MAX_TRIES: Final = 5
 
 
 class MarketData:
-    """The datasets of a service: its database and its files. Those of one owner may have `most_owner_bytes`; 0: as many as all."""
+    """The datasets of a service, in its database and file store. The data of one owner is limited to `max_owner_bytes`; 0: no limit."""
 
-    def __init__(self, database: Database, store: Artifacts, *, scratch: Path, most_bytes: int, most_owner_bytes: int = 0) -> None:
+    def __init__(self, database: Database, store: Artifacts, *, scratch: Path, max_bytes: int, max_owner_bytes: int = 0) -> None:
         self.database = database
         self.store = store
         self.scratch = scratch
-        self._most_bytes = most_bytes
-        self._most_owner_bytes = most_owner_bytes
+        self._max_bytes = max_bytes
+        self._max_owner_bytes = max_owner_bytes
 
     async def create(
         self,
@@ -51,20 +62,20 @@ class MarketData:
         source: str = "upload",
         report: str | None = None,
     ) -> Dataset:
-        """Keep bars, with their funding and mark price if they have them, as a new dataset; the same under the same name are kept once.
+        """Store bars, with their funding rates and mark prices, as a new dataset; storing the same bars again under the same name changes nothing.
 
         Raises:
-            Conflict: the name is that of other data.
-            Invalid: there would be more data than is allowed.
+            Conflict: the name is taken by other data.
+            Invalid: the size limit would be exceeded.
         """
         check_name(name)
         check_owner(owner)
-        about = instrument or Instrument(symbol=bars.symbol)
+        instrument = instrument or Instrument(symbol=bars.symbol)
         now = now_ms()
         row = DatasetRow(
             id=new_id(),
             name=name,
-            **msgspec.structs.asdict(about),
+            **msgspec.structs.asdict(instrument),
             owner=owner,
             timeframe=bars.timeframe,
             version=1,
@@ -72,88 +83,88 @@ class MarketData:
             created_at=now,
         )
         with Drafts(self.store) as drafts:
-            series = parts.columns_of(bars)
-            of, _ = await asyncio.gather(
+            series = series_from_bars(bars)
+            parts, _ = await asyncio.gather(
                 asyncio.to_thread(lambda: [part for name, columns in series.items() for part in drafts.write(name, columns)]),
                 asyncio.to_thread(lambda: bars.fingerprint),
             )
-            await asyncio.to_thread(_describe, row, bars, of)
+            await asyncio.to_thread(_describe, row, bars, parts)
             try:
-                await self._keep(drafts, row, of, report, new=True)
+                await self._save(drafts, row, parts, report, new=True)
             except IntegrityError:
-                there = await self._there(name)
-                if there.fingerprint != row.fingerprint or there.symbol != row.symbol:
-                    hint = "use another name, or append to it"
-                    raise Conflict(f"there is another dataset {name!r}", where="name", hint=hint, code="name_taken") from None
-                return there
+                existing = await self._get_by_name(name)
+                if existing.fingerprint != row.fingerprint or existing.symbol != row.symbol:
+                    hint = "use another name, or append to the dataset"
+                    raise Conflict(f"the name {name!r} is taken by another dataset", where="name", hint=hint, code="name_taken") from None
+                return existing
         return catalog.to_dataset(row)
 
     async def append(
         self, reference: str, series: Mapping[Series, Columns], *, source: str = "upload", report: str | None = None
     ) -> Dataset:
-        """A new version that holds these rows, too, or the newest when it has them all. Rows may follow the last one or fill gaps.
+        """Add rows after the last one or in gaps; returns the new version, or the newest if it already has all rows.
 
-        `series` maps `bars` (time, open, high, low, close, volume), `funding` (time, rate) or `mark` (time, low, high) to columns, sorted by time.
+        `series` maps `bars` (time, open, high, low, close, volume), `funding` (time, rate) or `mark` (time, low, high) to columns sorted by time.
 
         Raises:
             NotFound: there is no such dataset.
-            Conflict: it has other values at one of these times; or other appends kept coming first.
-            Invalid: rows that are no bars of its timeframe; or there would be more data than is allowed.
+            Conflict: it has other values at one of these times, or concurrent appends won every attempt.
+            Invalid: the rows are not bars of its timeframe, or the size limit would be exceeded.
         """
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             async with self.database.read() as session:
-                newest = await catalog.find(session, reference)
+                newest = await catalog.get(session, reference)
                 row = await session.get_one(DatasetRow, newest.id)
                 if newest.version != row.version:
                     if reference in (row.id, row.name):
-                        continue  # another append came in between
+                        continue  # a concurrent append won
                     hint = "name the dataset without a version"
                     raise Conflict(f"version {newest.version} is not the newest", where="dataset", hint=hint, code="not_newest")
-                there = await catalog.parts(session, newest)
+                old_parts = await catalog.list_parts(session, newest)
             with Drafts(self.store) as drafts:
-                of, bars = await asyncio.to_thread(_grown, drafts, newest, there, series)
-                if set(of) == set(there):
+                parts, bars = await asyncio.to_thread(_add_rows, drafts, newest, old_parts, series)
+                if set(parts) == set(old_parts):
                     return newest
                 changed = DatasetRow(**_values(row))
                 changed.version, changed.source = newest.version + 1, source
-                await asyncio.to_thread(_describe, changed, bars, of)
+                await asyncio.to_thread(_describe, changed, bars, parts)
                 if changed.fingerprint == newest.fingerprint:
                     return newest
-                if await self._keep(drafts, changed, of, report, new=False):
+                if await self._save(drafts, changed, parts, report, new=False):
                     return catalog.to_dataset(changed)
-        raise Conflict("other appends kept coming first", where="dataset", hint="try again", code="busy")
+        raise Conflict("other appends to this dataset won every attempt", where="dataset", hint="try again", code="busy")
 
     async def delete(self, reference: str) -> None:
-        """Forget a dataset with all its versions or, named as `name@version`, one version. Its files go with the next sweep.
+        """Delete a dataset with all its versions or, as `name@version`, one version. Garbage collection deletes its files later.
 
         Raises:
-            NotFound: there is none.
-            Conflict: a run refers to it.
+            NotFound: there is no such dataset or version.
+            Conflict: a run refers to it, or the version is the newest.
         """
         async with self.database.write() as session:
-            found = await catalog.find(session, reference)
-            row = await session.get_one(DatasetRow, found.id)
-            one = reference not in (row.id, row.name)
-            uses = sa.select(sa.func.count()).select_from(RunRow).where(RunRow.dataset_id == row.id)
-            count = await session.scalar(uses.where(RunRow.dataset_version == found.version) if one else uses)
+            dataset = await catalog.get(session, reference)
+            row = await session.get_one(DatasetRow, dataset.id)
+            one_version = reference not in (row.id, row.name)
+            references = sa.select(sa.func.count()).select_from(RunRow).where(RunRow.dataset_id == row.id)
+            count = await session.scalar(references.where(RunRow.dataset_version == dataset.version) if one_version else references)
             if count:
                 what = f"{count:,} run{'s refer' if count > 1 else ' refers'} to it"
-                raise Conflict(what, where="dataset", hint="a run's data stays, so that it can be repeated", code="in_use")
-            if not one:
+                raise Conflict(what, where="dataset", hint="keep it, so that these runs can be repeated", code="in_use")
+            if not one_version:
                 await session.delete(row)
-            elif found.version == row.version:
+            elif dataset.version == row.version:
                 hint = "delete the dataset, or append to it first"
                 raise Conflict("the newest version can't be deleted alone", where="dataset", hint=hint, code="in_use")
             else:
-                await session.delete(await session.get_one(DatasetVersionRow, (row.id, found.version)))
+                await session.delete(await session.get_one(DatasetVersionRow, (row.id, dataset.version)))
 
-    async def _keep(self, drafts: Drafts, row: DatasetRow, of: list[Part], report: str | None, *, new: bool) -> bool:
-        """Give the files their names and keep the rows; False when another version came first."""
+    async def _save(self, drafts: Drafts, row: DatasetRow, parts: list[Part], report: str | None, *, new: bool) -> bool:
+        """Publish the files and write the rows; False if a concurrent append has made this version."""
         async with self.database.read() as session:
-            await self._check_room(session, drafts.bytes, self._most_bytes)
-            if self._most_owner_bytes:
-                await self._check_room(session, drafts.bytes, self._most_owner_bytes, row.owner)
-        await asyncio.to_thread(drafts.keep, of)
+            await self._check_size(session, drafts.bytes, self._max_bytes)
+            if self._max_owner_bytes:
+                await self._check_size(session, drafts.bytes, self._max_owner_bytes, row.owner)
+        await asyncio.to_thread(drafts.save, parts)
         async with self.database.write() as session:
             if new:
                 session.add(row)
@@ -162,55 +173,55 @@ class MarketData:
                 update = sa.update(DatasetRow).where(DatasetRow.id == row.id, DatasetRow.version == row.version - 1).values(**_values(row))
                 if await session.scalar(update.returning(DatasetRow.id)) is None:
                     return False
-            catalog.add_version(session, row, of, report)
+            catalog.add_version(session, row, parts, report)
         return True
 
-    async def _check_room(self, session: AsyncSession, more: int, most: int, owner: str | None = None) -> None:
+    async def _check_size(self, session: AsyncSession, added: int, limit: int, owner: str | None = None) -> None:
         stored = await catalog.stored_bytes(session, owner)
-        if stored + more > most:
-            whose = "" if owner is None else f" of owner {owner!r}" if owner else " without an owner"
+        if stored + added > limit:
+            scope = "all datasets" if owner is None else f"the datasets of owner {owner!r}" if owner else "datasets without an owner"
             raise Invalid(
-                f"there are {stored / 1e6:,.1f} MB of data{whose}, and {more / 1e6:,.1f} MB more would pass {most / 1e6:,.1f} MB",
+                f"{scope} hold {stored / 1e6:,.1f} MB; {added / 1e6:,.1f} MB more would exceed the limit of {limit / 1e6:,.1f} MB",
                 where="dataset" if owner is None else "owner",
-                hint="delete datasets that aren't needed",
+                hint="delete datasets that you don't need",
                 code="too_much_data",
             )
 
-    async def _there(self, name: str) -> Dataset:
+    async def _get_by_name(self, name: str) -> Dataset:
         async with self.database.read() as session:
             row = await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
         if row is None:
-            raise NotFound(f"the dataset {name!r} was deleted meanwhile", where="name", hint="try again")
+            raise NotFound(f"dataset {name!r} was deleted during this request", where="name", hint="try again")
         return catalog.to_dataset(row)
 
 
 def open_market_data(settings: Settings, database: Database, artifacts: Artifacts) -> MarketData:
-    """The market data of these settings."""
+    """The market data store that the settings describe."""
     return MarketData(
         database,
         artifacts,
         scratch=settings.folder / "scratch",
-        most_bytes=settings.datasets_mb * 1_000_000,
-        most_owner_bytes=settings.owner_datasets_mb * 1_000_000,
+        max_bytes=settings.datasets_mb * 1_000_000,
+        max_owner_bytes=settings.owner_datasets_mb * 1_000_000,
     )
 
 
-def _grown(drafts: Drafts, newest: Dataset, there: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:
-    """The parts with these rows in them, and the bars they make."""
-    groups = parts.grouped(there)
+def _add_rows(drafts: Drafts, newest: Dataset, old_parts: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:
+    """The parts after adding rows, and their bars."""
+    groups = group_by_series(old_parts)
     for name, columns in series.items():
-        groups[name] = parts.merged(drafts, name, groups.get(name, []), _checked(name, columns, newest.timeframe))
-    held = {name: parts.joined([drafts.read(part) for part in group]) for name, group in groups.items()}
+        groups[name] = merge(drafts, name, groups.get(name, []), _validate(name, columns, newest.timeframe))
+    merged = {name: concatenate([drafts.read(part) for part in group]) for name, group in groups.items()}
     with as_client_error():
-        bars = parts.bars_of(held, timeframe=newest.timeframe, symbol=newest.symbol)
+        bars = bars_from_series(merged, timeframe=newest.timeframe, symbol=newest.symbol)
     return [part for group in groups.values() for part in group], bars
 
 
-def _checked(name: Series, columns: Columns, timeframe: str) -> Columns:
-    """Rows as they are kept, or Invalid where they break a rule."""
-    names = parts.SERIES[name]
+def _validate(name: Series, columns: Columns, timeframe: str) -> Columns:
+    """Check rows and convert them to the stored form; raises Invalid."""
+    names = SERIES[name]
     if set(columns) != set(names):
-        raise Invalid(f"the columns are {', '.join(columns)}", where=name, hint=f"give {', '.join(names)}")
+        raise Invalid(f"unexpected columns {', '.join(columns)}", where=name, hint=f"use {', '.join(names)}")
     with as_client_error():
         if name == "bars":
             bars = bt.Bars(*(columns[column] for column in names), timeframe=timeframe)
@@ -221,7 +232,7 @@ def _checked(name: Series, columns: Columns, timeframe: str) -> Columns:
 
 @contextmanager
 def as_client_error() -> Iterator[None]:
-    """Says what the library finds wrong as the service does."""
+    """Raise errors of the library as `Invalid`."""
     try:
         yield
     except bt.BarstormError as error:
@@ -232,8 +243,8 @@ def _values(row: DatasetRow) -> dict[str, Any]:
     return {column.name: getattr(row, column.name) for column in row.__table__.columns}
 
 
-def _describe(row: DatasetRow, bars: bt.Bars, of: list[Part]) -> None:
+def _describe(row: DatasetRow, bars: bt.Bars, parts: list[Part]) -> None:
     row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
     with as_client_error():
         row.gaps = len(gaps(bars.time, bars.timeframe_ms, catalog.calendar(row))[0])
-    row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in of), now_ms()
+    row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in parts), now_ms()

@@ -1,4 +1,4 @@
-"""Bars of a dataset for people and other programs: pages, thinned for charts, and files."""
+"""Bars of a dataset as JSON pages, merged for charts, and as files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.errors import Invalid
 
 Format = Literal["parquet", "csv", "arrow"]
 FORMATS: Final = get_args(Format)
-MOST_POINTS: Final = 10_000
+MAX_POINTS: Final = 10_000
 
 
 class BarsPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,19 +29,18 @@ class BarsPage(msgspec.Struct, frozen=True, kw_only=True):
     volume: tuple[float, ...]
     offset: Annotated[int, Meta(description="Number of bars skipped.")]
     total: Annotated[int, Meta(description="Number of bars in the range.")]
-    each: Annotated[int, Meta(description="Number of bars merged into one; 1 without `points`.")]
+    bars_per_point: Annotated[int, Meta(description="Number of bars merged into one; 1 without `points`.")]
 
 
 def page(bars: bt.Bars, *, offset: int, limit: int, points: int | None) -> BarsPage:
-    """`limit` bars from `offset` on or, with `points`, all of them thinned to at most so many: each with the first open, the last close, the
-    extremes and the sum of volume of equally many neighbours."""
+    """`limit` bars from `offset` on or, with `points`, all bars merged into at most that many of equal length."""
     total = len(bars)
     if points is None:
-        part, each = bars[offset : offset + limit] if offset < total else None, 1
+        part, bars_per_point = bars[offset : offset + limit] if offset < total else None, 1
         columns = [[] if part is None else getattr(part, name).tolist() for name in ("time", "open", "high", "low", "close", "volume")]
     else:
-        offset, each = 0, -(-total // points)
-        starts = np.arange(0, total, each)
+        offset, bars_per_point = 0, -(-total // points)
+        starts = np.arange(0, total, bars_per_point)
         ends = np.append(starts[1:], total) - 1
         columns = [
             bars.time[starts].tolist(),
@@ -62,19 +61,19 @@ def page(bars: bt.Bars, *, offset: int, limit: int, points: int | None) -> BarsP
         volume=volume,
         offset=offset,
         total=total,
-        each=each,
+        bars_per_point=bars_per_point,
     )
 
 
-def export(bars: bt.Bars, form: Format, file: BinaryIO) -> None:
-    """Write the bars; Parquet and Arrow hold the same bits, CSV the shortest decimals that read back as them."""
+def export(bars: bt.Bars, file_format: Format, file: BinaryIO) -> None:
+    """Write bars to a file. Parquet and Arrow keep every bit; CSV has the shortest decimals that read back to the same values."""
     frame = bars.to_polars()
-    if form == "parquet":
+    if file_format == "parquet":
         frame.write_parquet(file, compression="zstd")
-    elif form == "arrow":
+    elif file_format == "arrow":
         frame.write_ipc(file)
-    elif form == "csv":
+    elif file_format == "csv":
         frame.write_csv(file)
     else:
-        raise Invalid(f"{form!r:.40} is no format", where="format", hint=f"use one of {', '.join(FORMATS)}")
+        raise Invalid(f"unsupported format {file_format!r:.40}", where="format", hint=f"use one of {', '.join(FORMATS)}")
     file.seek(0, io.SEEK_SET)

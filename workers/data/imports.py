@@ -1,4 +1,4 @@
-"""Files of market data on their way into the catalogue, with a report of what was noticed in them."""
+"""Import of market data files, with a report of what was found and changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import python_core as bt
 from python_core.files import read
 from python_core.files.cleaning import Policy
 from python_core.files.report import ImportReport
-from workers.data import catalog, parts
+from workers.data import catalog
 from workers.data.datasets import MarketData, as_client_error
-from workers.data.parts import SERIES, Series
+from workers.data.parts import SERIES, Series, series_from_bars
 from workers.errors import NotFound
 from workers.model.datasets import Dataset, Instrument
 from workers.model.names import check_name, check_owner
@@ -24,7 +24,7 @@ Source = Path | bytes | BinaryIO
 
 
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a file is read: what happens to faults, whether its first line names the columns, and the time between bars, if not inferred."""
+    """How to read a file: what to do with faulty rows, whether the first line is a header, and the timeframe (None: inferred)."""
 
     policy: Policy = "reject"
     header: bool = True
@@ -36,11 +36,11 @@ DEFAULT: Final = ImportOptions()
 
 
 async def create(data: MarketData, name: str, file: Source, instrument: Instrument, options: ImportOptions, *, owner: str = "") -> Dataset:
-    """Keep the bars of a file as a new dataset; the same bars under the same name are kept once.
+    """Store the bars of a file as a new dataset; importing the same bars again under the same name changes nothing.
 
     Raises:
-        Invalid: the file holds no usable bars; says what, where, and what would be right.
-        Conflict: the name is that of other bars.
+        Invalid: the file holds no usable bars.
+        Conflict: the name is taken by other bars.
     """
     check_name(name)
     check_owner(owner)
@@ -51,40 +51,40 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
 async def append(data: MarketData, reference: str, file: Source, series: Series, options: ImportOptions) -> Dataset:
     """Add the rows of a file to a dataset; see `MarketData.append`."""
     async with data.database.read() as session:
-        there = await catalog.find(session, reference)
+        dataset = await catalog.get(session, reference)
     if series != "bars":
         with as_client_error():
             columns = await asyncio.to_thread(read.read_series, file, SERIES[series])
         return await data.append(reference, {series: columns}, source=options.source)
-    bars, report = await _read(data, file, there, msgspec.structs.replace(options, timeframe=there.timeframe))
-    return await data.append(reference, parts.columns_of(bars), source=options.source, report=encode(report))
+    bars, report = await _read(data, file, dataset, msgspec.structs.replace(options, timeframe=dataset.timeframe))
+    return await data.append(reference, series_from_bars(bars), source=options.source, report=encode(report))
 
 
-async def report(data: MarketData, reference: str) -> ImportReport:
-    """What was noticed in the file of a version.
+async def get_report(data: MarketData, reference: str) -> ImportReport:
+    """The report of the import that made a version.
 
     Raises:
-        NotFound: there is no such version, or none was made of it.
+        NotFound: there is no such version, or it has no report.
     """
     async with data.database.read() as session:
-        dataset = await catalog.find(session, reference)
-        kept = await catalog.report(session, dataset)
-    if kept is None:
+        dataset = await catalog.get(session, reference)
+        encoded = await catalog.get_report(session, dataset)
+    if encoded is None:
         raise NotFound(
-            f"version {dataset.version} of {dataset.name!r} came without a report", where="dataset", hint="only files are reported on"
+            f"version {dataset.version} of {dataset.name!r} has no import report", where="dataset", hint="only imported files have one"
         )
-    return msgspec.json.decode(kept, type=ImportReport)
+    return msgspec.json.decode(encoded, type=ImportReport)
 
 
-async def _read(data: MarketData, file: Source, of: Instrument | Dataset, options: ImportOptions) -> tuple[bt.Bars, ImportReport]:
+async def _read(data: MarketData, file: Source, market: Instrument | Dataset, options: ImportOptions) -> tuple[bt.Bars, ImportReport]:
     with as_client_error():
         return await asyncio.to_thread(
             read.read_with_report,
             file,
             timeframe=options.timeframe,
-            symbol=of.symbol,
+            symbol=market.symbol,
             policy=options.policy,
             header=options.header,
             scratch=data.scratch,
-            calendar=catalog.calendar(of),
+            calendar=catalog.calendar(market),
         )

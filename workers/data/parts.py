@@ -1,4 +1,4 @@
-"""Series of a dataset as files: stretches in order of time, each a Parquet file under the hash of its bytes, shared between versions."""
+"""Parts: a series of a dataset is stored as Parquet files, each a stretch of time, named by its hash and shared between versions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Columns = Mapping[str, np.ndarray]
 
 SERIES: Final[dict[Series, tuple[str, ...]]] = {"bars": COLUMNS, "funding": ("time", "rate"), "mark": ("time", "low", "high")}
 PART_ROWS: Final = 1 << 18
-# A part is merged with the one before when it has a quarter of its rows, so that a growing dataset has few parts and rewrites little.
-_GROWTH: Final = 4
+# The last part is merged into the one before once it has a quarter of its rows: a growing dataset has few parts and rewrites little.
+_MERGE_RATIO: Final = 4
 
 
 class Part(NamedTuple):
-    """One file: rows from `start` to `end`, both open times of rows in it."""
+    """One file; `start` and `end` are the times of its first and last row."""
 
     series: Series
     start: int
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 
 class Drafts:
-    """Parts on their way: they get their names together at the end, so that work that is broken off leaves nothing."""
+    """Parts not yet published: `save` publishes them together at the end, so that interrupted work leaves nothing behind."""
 
     def __init__(self, store: Artifacts) -> None:
         self.store = store
@@ -59,27 +59,27 @@ class Drafts:
         for begin in range(0, len(time), PART_ROWS):
             rows = slice(begin, min(begin + PART_ROWS, len(time)))
             draft = self._stack.enter_context(self.store.draft())
-            # Not compressed: a cold read then costs little more than its check.
+            # Uncompressed, so that a cold read costs little more than its hash check.
             frame = polars.DataFrame({name: columns[name][rows] for name in SERIES[series]})
             artifacts.write_parquet(frame, draft, "uncompressed")
-            kept = artifacts.finish(draft)
-            self._drafts.append((draft, kept.hash))
-            parts.append(Part(series, int(time[rows][0]), int(time[rows][-1]), rows.stop - rows.start, kept.hash, kept.bytes))
+            file = artifacts.hash_file(draft)
+            self._drafts.append((draft, file.hash))
+            parts.append(Part(series, int(time[rows][0]), int(time[rows][-1]), rows.stop - rows.start, file.hash, file.bytes))
         return parts
 
     @property
     def bytes(self) -> int:
         return sum(os.fstat(draft.fileno()).st_size for draft, _ in self._drafts)
 
-    def keep(self, wanted: Iterable[Part]) -> None:
-        """Give those that are among `wanted` their names."""
-        names = {part.hash for part in wanted}
+    def save(self, parts: Iterable[Part]) -> None:
+        """Publish the drafts that are among `parts`."""
+        names = {part.hash for part in parts}
         for draft, name in self._drafts:
             if name in names:
-                self.store.keep(draft, name)
+                self.store.save(draft, name)
 
     def read(self, part: Part) -> Columns:
-        """The rows of a part, a draft or not."""
+        """The rows of a part, published or not."""
         for draft, name in self._drafts:
             if name == part.hash:
                 draft.seek(0)
@@ -91,14 +91,14 @@ def read(store: Artifacts, parts: Sequence[Part]) -> Columns:
     """The rows of parts of one series.
 
     Raises:
-        Invalid: a file is gone or damaged.
+        Invalid: a file is missing or damaged.
     """
     rows = np.cumsum([0, *(part.rows for part in parts)])
-    whole = {name: np.empty(rows[-1], np.int64 if name == "time" else np.float64) for name in SERIES[parts[0].series]}
+    columns = {name: np.empty(rows[-1], np.int64 if name == "time" else np.float64) for name in SERIES[parts[0].series]}
 
     def fill(i: int) -> None:
         for name, values in _columns(store.read(parts[i].hash), parts[i]).items():
-            whole[name][rows[i] : rows[i + 1]] = values
+            columns[name][rows[i] : rows[i + 1]] = values
 
     try:
         with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as threads:
@@ -106,28 +106,27 @@ def read(store: Artifacts, parts: Sequence[Part]) -> Columns:
                 done.result()
     except ArtifactLost as error:
         raise Invalid(
-            f"a file of it {error}",
+            f"a data file of this dataset {error}",
             where="dataset",
             hint="upload the data again",
-            code="dataset_lost" if "gone" in str(error) else "dataset_damaged",
+            code="dataset_lost" if "missing" in str(error) else "dataset_damaged",
         ) from None
-    return whole
+    return columns
 
 
-def read_all(store: Artifacts, of: Iterable[Part]) -> dict[Series, Columns]:
+def read_all(store: Artifacts, parts: Iterable[Part]) -> dict[Series, Columns]:
     """All series of a version.
 
     Raises:
-        Invalid: a file is gone or damaged, or there never was one.
+        Invalid: a file is missing or damaged.
     """
-    groups = grouped(of)
+    groups = group_by_series(parts)
     if "bars" not in groups:
-        raise Invalid("its files are gone", where="dataset", hint="upload the data again", code="dataset_lost")
+        raise Invalid("the data files of this dataset are missing", where="dataset", hint="upload the data again", code="dataset_lost")
     return {name: read(store, group) for name, group in groups.items()}
 
 
-def joined(pieces: Sequence[Columns]) -> Columns:
-    """Rows after rows."""
+def concatenate(pieces: Sequence[Columns]) -> Columns:
     return pieces[0] if len(pieces) == 1 else {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
@@ -138,11 +137,11 @@ def _columns(source: Any, part: Part) -> Columns:
     return {name: frame[name].to_numpy() for name in SERIES[part.series]}
 
 
-def merged(drafts: Drafts, series: Series, parts: Sequence[Part], new: Columns) -> list[Part]:
-    """Parts that hold the rows of `parts` and `new` too; equal to `parts` when it adds nothing. Rows of one time must be the same.
+def merge(drafts: Drafts, series: Series, parts: Sequence[Part], new: Columns) -> list[Part]:
+    """Parts with the rows of `parts` and `new`; equal to `parts` if they already have all rows.
 
     Raises:
-        Conflict: there are other values at a time of `new`.
+        Conflict: they have other values at a time of `new`.
     """
     if not parts:
         return drafts.write(series, new)
@@ -150,35 +149,35 @@ def merged(drafts: Drafts, series: Series, parts: Sequence[Part], new: Columns) 
     ends = [part.start for part in parts[1:]] + [parts[-1].end + 1]
     begin = 0
     for part, end in zip(parts, np.searchsorted(new["time"], ends), strict=True):
-        result += _filled(drafts, part, {name: new[name][begin:end] for name in SERIES[series]})
+        result += _fill(drafts, part, {name: new[name][begin:end] for name in SERIES[series]})
         begin = int(end)
     result += drafts.write(series, {name: new[name][begin:] for name in SERIES[series]})
-    while len(result) > 1 and result[-2].rows <= _GROWTH * result[-1].rows and result[-2].rows + result[-1].rows <= PART_ROWS:
-        result[-2:] = drafts.write(series, joined([drafts.read(part) for part in result[-2:]]))
+    while len(result) > 1 and result[-2].rows <= _MERGE_RATIO * result[-1].rows and result[-2].rows + result[-1].rows <= PART_ROWS:
+        result[-2:] = drafts.write(series, concatenate([drafts.read(part) for part in result[-2:]]))
     return result
 
 
-def _filled(drafts: Drafts, part: Part, new: Columns) -> list[Part]:
+def _fill(drafts: Drafts, part: Part, new: Columns) -> list[Part]:
     if not len(new["time"]):
         return [part]
     old = drafts.read(part)
-    there = np.searchsorted(old["time"], new["time"])
-    same = (there < part.rows) & (old["time"][np.minimum(there, part.rows - 1)] == new["time"])
+    at = np.searchsorted(old["time"], new["time"])
+    existing = (at < part.rows) & (old["time"][np.minimum(at, part.rows - 1)] == new["time"])
     for name in SERIES[part.series]:
-        if (other := old[name][there[same]] != new[name][same]).any():
-            i = int(other.argmax())
+        if (differs := old[name][at[existing]] != new[name][existing]).any():
+            i = int(differs.argmax())
             raise Conflict(
-                f"{iso(new['time'][same][i])} has {old[name][there[same]][i]} already, not {new[name][same][i]}",
+                f"the stored value at {iso(new['time'][existing][i])} is {old[name][at[existing]][i]}, not {new[name][existing][i]}",
                 where=name,
-                hint="leave out what is there, or keep the corrected data under another name",
+                hint="leave out rows that are stored already, or import the corrected data under another name",
                 code="bars_differ",
             )
-    if same.all():
+    if existing.all():
         return [part]
-    return drafts.write(part.series, {name: np.insert(old[name], there[~same], new[name][~same]) for name in SERIES[part.series]})
+    return drafts.write(part.series, {name: np.insert(old[name], at[~existing], new[name][~existing]) for name in SERIES[part.series]})
 
 
-def columns_of(bars: bt.Bars) -> dict[Series, Columns]:
+def series_from_bars(bars: bt.Bars) -> dict[Series, Columns]:
     """The series that bars hold."""
     series: dict[Series, Columns] = {"bars": {name: getattr(bars, name) for name in COLUMNS}}
     if bars.funding is not None:
@@ -188,8 +187,8 @@ def columns_of(bars: bt.Bars) -> dict[Series, Columns]:
     return series
 
 
-def bars_of(series: Mapping[Series, Columns], *, timeframe: str, symbol: str) -> bt.Bars:
-    """Bars, with what is known of funding and mark price."""
+def bars_from_series(series: Mapping[Series, Columns], *, timeframe: str, symbol: str) -> bt.Bars:
+    """Bars with their funding rates and mark prices, if there are any."""
     bars = bt.Bars(*(series["bars"][name] for name in COLUMNS), timeframe=timeframe, symbol=symbol)
     funding, mark = series.get("funding"), series.get("mark")
     if funding is None and mark is None:
@@ -200,9 +199,9 @@ def bars_of(series: Mapping[Series, Columns], *, timeframe: str, symbol: str) ->
     )
 
 
-def grouped(parts: Iterable[Part]) -> dict[Series, list[Part]]:
+def group_by_series(parts: Iterable[Part]) -> dict[Series, list[Part]]:
     """Parts by series, in order of time."""
-    found: dict[Series, list[Part]] = {}
+    groups: dict[Series, list[Part]] = {}
     for part in sorted(parts, key=lambda part: part.start):
-        found.setdefault(part.series, []).append(part)
-    return found
+        groups.setdefault(part.series, []).append(part)
+    return groups

@@ -1,4 +1,4 @@
-"""Which dataset a request means, in which version, and what its bars' fingerprint is."""
+"""Resolution of a selection to a version of a dataset and the fingerprint of the selected bars."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from workers.errors import Conflict, Invalid, NotFound
 from workers.model.datasets import Dataset
 from workers.model.selection import MARKET, Selection
 
-# So many datasets are named in an error.
-_TOLD: Final = 5
-_SETTLED: Final = re.compile(r"(.+/.+):\w+")
+# Datasets listed in an error.
+_MAX_LISTED: Final = 5
+_PERPETUAL: Final = re.compile(r"(.+/.+):\w+")
 
 
-class _Entry(NamedTuple):
-    """What is looked at of each dataset."""
+class _Candidate(NamedTuple):
+    """The columns of a dataset that a market is matched against."""
 
     id: str
     name: str
@@ -39,84 +39,89 @@ class _Entry(NamedTuple):
 
 
 class ResolvedDataset(msgspec.Struct, frozen=True):
-    """A version of a dataset, and the fingerprint of those of its bars that were asked for."""
+    """A version of a dataset, and the fingerprint of the selected bars."""
 
     dataset: Dataset
     fingerprint: str
 
 
-async def look_up(database: Database, bars: BarsCache, selection: Selection) -> ResolvedDataset:
-    """What a selection means now. Bars of a range are looked at, once, to reckon their fingerprint.
+async def resolve(database: Database, bars: BarsCache, selection: Selection) -> ResolvedDataset:
+    """The dataset that a selection names now. A new range loads the bars once to hash them.
 
     Raises:
         NotFound: there is no such dataset.
-        Conflict: a market has several.
-        Invalid: the dataset is of inverse contracts, or none of its bars is in the range.
+        Conflict: several datasets match the market.
+        Invalid: the dataset is of inverse contracts, or has no bar in the range.
     """
     async with database.read() as session:
-        reference = selection.dataset or await _of_market(session, selection)
-        dataset = await catalog.find(session, reference)
+        reference = selection.dataset or await _find_market(session, selection)
+        dataset = await catalog.get(session, reference)
         if dataset.kind == "inverse":
-            what = "inverse contracts gain and lose in the coin itself, which the engines don't reckon"
+            what = "inverse contracts, settled in the base currency, are not supported"
             raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
         if (known := bars.fingerprint(dataset, selection)) is not None:
             return ResolvedDataset(dataset, known)
-        of = await catalog.parts(session, dataset)
+        parts = await catalog.list_parts(session, dataset)
     with as_client_error():
-        return ResolvedDataset(dataset, await asyncio.to_thread(lambda: bars.selected(dataset, of, selection).fingerprint))
+        return ResolvedDataset(dataset, await asyncio.to_thread(lambda: bars.load_selection(dataset, parts, selection).fingerprint))
 
 
-async def _of_market(session: AsyncSession, wanted: Selection) -> str:
-    """The id of the one dataset of a market in a timeframe."""
-    columns = [getattr(DatasetRow, name) for name in _Entry._fields]
-    rows = [_Entry(*row) for row in await session.execute(sa.select(*columns).order_by(DatasetRow.name))]
-    symbol, exchange = _plain(cast(str, wanted.symbol)), (wanted.exchange or "").casefold()
-    of_symbol = [row for row in rows if symbol in _symbols(row.symbol)]
-    markets = [row for row in of_symbol if exchange in ("", row.exchange.casefold()) and wanted.kind in (None, row.kind)]
-    found = [row for row in markets if row.timeframe == wanted.timeframe]
-    what = " ".join(filter(None, [wanted.symbol, wanted.timeframe, wanted.kind, wanted.exchange and f"of {wanted.exchange}"]))
-    if len(found) > 1:
+async def _find_market(session: AsyncSession, selection: Selection) -> str:
+    """The id of the only dataset of a market in a timeframe."""
+    columns = [getattr(DatasetRow, name) for name in _Candidate._fields]
+    rows = [_Candidate(*row) for row in await session.execute(sa.select(*columns).order_by(DatasetRow.name))]
+    symbol, exchange = _normalize(cast(str, selection.symbol)), (selection.exchange or "").casefold()
+    same_symbol = [row for row in rows if symbol in _symbols(row.symbol)]
+    markets = [row for row in same_symbol if exchange in ("", row.exchange.casefold()) and selection.kind in (None, row.kind)]
+    matches = [row for row in markets if row.timeframe == selection.timeframe]
+    what = " ".join(
+        filter(None, [selection.symbol, selection.timeframe, selection.kind, selection.exchange and f"of {selection.exchange}"])
+    )
+    if len(matches) > 1:
         raise Conflict(
-            f"{len(found):,} datasets are {what}: {_list(found)}", where="symbol", hint="name exchange, kind or dataset", code="ambiguous"
+            f"{len(matches):,} datasets match {what}: {_list(matches)}",
+            where="symbol",
+            hint="give exchange, kind or dataset",
+            code="ambiguous",
         )
-    if not found:
-        raise NotFound(f"there is no dataset of {what}", where="symbol", hint=_hint(wanted, markets or of_symbol, rows))
-    return found[0].id
+    if not matches:
+        raise NotFound(f"no dataset matches {what}", where="symbol", hint=_hint(selection, markets or same_symbol, rows))
+    return matches[0].id
 
 
-def _hint(wanted: Selection, near: Sequence[_Entry], rows: Sequence[_Entry]) -> str:
-    """What there is instead."""
-    length = timeframes.milliseconds(cast(str, wanted.timeframe))
-    finer = [row for row in near if length % timeframes.milliseconds(row.timeframe) == 0 and row.timeframe != wanted.timeframe]
+def _hint(selection: Selection, near: Sequence[_Candidate], rows: Sequence[_Candidate]) -> str:
+    """Suggests datasets that exist."""
+    length = timeframes.milliseconds(cast(str, selection.timeframe))
+    finer = [row for row in near if length % timeframes.milliseconds(row.timeframe) == 0 and row.timeframe != selection.timeframe]
     if finer:
         best = max(finer, key=lambda row: timeframes.milliseconds(row.timeframe))
         return (
-            f"{best.name!r} has its {best.timeframe} bars: name that dataset and give the strategy the timeframe {wanted.timeframe}, "
-            f"or export it in {wanted.timeframe} and import that; there is {_list(near)}"
+            f"{best.name!r} has {best.timeframe} bars: use that dataset and give the strategy the timeframe {selection.timeframe}, "
+            f"or export it in {selection.timeframe} and import the result; available: {_list(near)}"
         )
     if not near:
         symbols = {row.symbol.casefold(): row.symbol for row in rows if row.symbol}
-        close = [symbols[name] for name in difflib.get_close_matches(cast(str, wanted.symbol).casefold(), symbols, _TOLD, 0.5)]
+        close = [symbols[name] for name in difflib.get_close_matches(cast(str, selection.symbol).casefold(), symbols, _MAX_LISTED, 0.5)]
         near = [row for row in rows if row.symbol in close]
-    return f"there is {_list(near)}" if near else "upload it, or use one of the datasets there are"
+    return f"available: {_list(near)}" if near else "upload it, or use an existing dataset"
 
 
-def _list(rows: Sequence[_Entry]) -> str:
-    texts = [f"{row.name!r} ({' '.join(filter(None, [row.symbol, row.timeframe, row.kind, row.exchange]))})" for row in rows[:_TOLD]]
-    return ", ".join(texts) + (f" and {len(rows) - _TOLD:,} more" if len(rows) > _TOLD else "")
+def _list(rows: Sequence[_Candidate]) -> str:
+    texts = [f"{row.name!r} ({' '.join(filter(None, [row.symbol, row.timeframe, row.kind, row.exchange]))})" for row in rows[:_MAX_LISTED]]
+    return ", ".join(texts) + (f" and {len(rows) - _MAX_LISTED:,} more" if len(rows) > _MAX_LISTED else "")
 
 
 def _symbols(symbol: str) -> set[str]:
-    """What a dataset's symbol answers to: ccxt's name of a perpetual, BTC/USDT:USDT, also to BTC/USDT."""
-    settled = _SETTLED.fullmatch(symbol)
-    return {_plain(symbol), _plain(settled[1] if settled else symbol)}
+    """The symbols that match a dataset's: the one of a perpetual in ccxt, BTC/USDT:USDT, is matched by BTC/USDT, too."""
+    perpetual = _PERPETUAL.fullmatch(symbol)
+    return {_normalize(symbol), _normalize(perpetual[1] if perpetual else symbol)}
 
 
-def _plain(symbol: str) -> str:
-    """A symbol without case and separators."""
+def _normalize(symbol: str) -> str:
+    """A symbol in lower case without separators."""
     return "".join(letter for letter in symbol.casefold() if letter.isalnum()) or symbol
 
 
-def resolved(dataset: Dataset) -> dict[str, str | None]:
-    """How a selection names this version of a dataset."""
+def pinned_to(dataset: Dataset) -> dict[str, str | None]:
+    """The fields that make a selection name this version of a dataset."""
     return dict.fromkeys(MARKET) | {"dataset": dataset.reference}

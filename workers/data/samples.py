@@ -1,4 +1,4 @@
-"""Sample datasets, so that a new service can be tried at once. They are synthetic, and named so."""
+"""Synthetic sample datasets, for trying out a new service."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SAMPLES: Final = {
 
 
 async def add(data: MarketData) -> tuple[Dataset, ...]:
-    """Add the samples that are not there."""
+    """Create the samples; existing ones stay."""
     added = []
     for name, arguments in SAMPLES.items():
-        bars = bt.synthetic(**arguments)  # type: ignore[arg-type]  # of mixed types
-        about = Instrument(symbol="SYNTHETIC", exchange="synthetic", tick_size=0.01)
-        added.append(await data.create(name, bars, about, source=f"synthetic, seed {arguments['seed']}"))
+        bars = bt.synthetic(**arguments)  # type: ignore[arg-type]  # the values have several types
+        instrument = Instrument(symbol="SYNTHETIC", exchange="synthetic", tick_size=0.01)
+        added.append(await data.create(name, bars, instrument, source=f"synthetic, seed {arguments['seed']}"))
     return tuple(added)
 
 
-async def add_to_new(data: MarketData) -> None:
-    """Add the samples to a service that has no data yet."""
+async def add_if_empty(data: MarketData) -> None:
+    """Create the samples if there is no dataset yet."""
     async with data.database.read() as session:
-        there = await catalog.every(session)
-    if not there:
+        datasets = await catalog.list_datasets(session)
+    if not datasets:
         await add(data)

@@ -1,4 +1,4 @@
-"""Idempotency keys: what a client asks twice under one key is done once."""
+"""Idempotency keys: a request repeated under the same key is carried out once."""
 
 from __future__ import annotations
 
@@ -9,60 +9,61 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers.db.tables import KeyRow
+from workers.db.tables import IdempotencyKeyRow
 from workers.errors import Conflict
 from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 
-# So long a key is known; later it is a new one.
-KEPT_MS: Final = 86_400_000
+TTL_MS: Final = 86_400_000
 
 
-async def known(session: AsyncSession, options: RunOptions, operation: str, request: str) -> str | None:
-    """The id of what this key has led to before, if it has.
+async def find_subject(session: AsyncSession, options: RunOptions, operation: str, request: str) -> str | None:
+    """The id of what an earlier request under this key created, if there was one.
 
     Raises:
-        Conflict: it came with another request.
+        Conflict: the key was used with a different request.
     """
     if not options.key:
         return None
-    there = await session.get(KeyRow, _key(options, operation), populate_existing=True)
-    if there is None or there.created_at < now_ms() - KEPT_MS:
+    row = await session.get(IdempotencyKeyRow, _key(options, operation), populate_existing=True)
+    if row is None or row.created_at < now_ms() - TTL_MS:
         return None
-    if there.request != _hash(request):
+    if row.request != _hash(request):
         raise Conflict(
-            "this idempotency key came with another request before",
+            "this idempotency key was used with a different request",
             where="key",
             hint="use a new key for a new request",
             code="idempotency_mismatch",
         )
-    return there.subject_id
+    return row.subject_id
 
 
-async def keep(session: AsyncSession, options: RunOptions, operation: str, request: str, subject_id: str) -> str:
-    """Note in the transaction that makes it what this key leads to; returns the id that it leads to, which may be an earlier one.
+async def record(session: AsyncSession, options: RunOptions, operation: str, request: str, subject_id: str) -> str:
+    """Record what this key creates, in the same transaction; returns its id, or that of a concurrent request that was first.
 
     Raises:
-        Conflict: it came with another request.
+        Conflict: the key was used with a different request.
     """
     if not options.key:
         return subject_id
     key, now = _key(options, operation), now_ms()
-    await session.execute(sa.delete(KeyRow).where(KeyRow.key == key, KeyRow.created_at < now - KEPT_MS))
+    await session.execute(sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.key == key, IdempotencyKeyRow.created_at < now - TTL_MS))
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"key": key, "request": _hash(request), "subject_id": subject_id, "created_at": now}
-    if await session.scalar(insert(KeyRow).values(**values).on_conflict_do_nothing().returning(KeyRow.key)):
+    if await session.scalar(insert(IdempotencyKeyRow).values(**values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)):
         return subject_id
-    return await known(session, options, operation, request) or subject_id
+    return await find_subject(session, options, operation, request) or subject_id
 
 
-async def free(session: AsyncSession, options: RunOptions, operation: str, subject_id: str) -> None:
-    """Let a key be used again, since what it led to has come to nothing."""
-    await session.execute(sa.delete(KeyRow).where(KeyRow.key == _key(options, operation), KeyRow.subject_id == subject_id))
+async def release(session: AsyncSession, options: RunOptions, operation: str, subject_id: str) -> None:
+    """Make a key usable again after its request has failed."""
+    await session.execute(
+        sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.key == _key(options, operation), IdempotencyKeyRow.subject_id == subject_id)
+    )
 
 
-async def forget_old(session: AsyncSession) -> None:
-    await session.execute(sa.delete(KeyRow).where(KeyRow.created_at < now_ms() - KEPT_MS))
+async def delete_expired(session: AsyncSession) -> None:
+    await session.execute(sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.created_at < now_ms() - TTL_MS))
 
 
 def _key(options: RunOptions, operation: str) -> str:

@@ -213,7 +213,7 @@ class PauseRow(Table):
     since: Mapped[int]
 
 
-class KeyRow(Table):
+class IdempotencyKeyRow(Table):
     """What a client's idempotency key has led to: `key` is the hash of owner, operation and key, `request` that of the body."""
 
     __tablename__ = "idempotency_keys"

@@ -120,11 +120,11 @@ async def ask(database: Database, request: FetchRequest, options: RunOptions) ->
     async with database.write() as session:
         # Held before the key is looked at, so that who comes second finds it.
         await locks.lock(session, f"{KIND} {asked}")
-        before = await idempotency.known(session, options, KIND, asked)
+        before = await idempotency.find_subject(session, options, KIND, asked)
         row = await session.get(RunRow, before) if before else await accept(session, request, options)
         if row is None:
             raise NotFound("that fetch is gone", where="key", hint="use a new key")
-        row = await session.get_one(RunRow, await idempotency.keep(session, options, KIND, asked, row.id))
+        row = await session.get_one(RunRow, await idempotency.record(session, options, KIND, asked, row.id))
         return to_fetch(row)
 
 

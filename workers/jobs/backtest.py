@@ -28,8 +28,8 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
             await store.finish(session, started, RunState.SUCCEEDED, engine=found.engine, cached=True)
         return
     async with executor.database.read() as session:
-        dataset = await catalog.find(session, f"{row.dataset_id}@{row.dataset_version}")
-        of = await catalog.parts(session, dataset)
+        dataset = await catalog.get(session, f"{row.dataset_id}@{row.dataset_version}")
+        of = await catalog.list_parts(session, dataset)
 
     if executor.settings.isolate_python and (bt.engine if request.engine == "auto" else request.engine) == "python":
         computed = await compute_apart(executor.settings, job, dataset, tuple(of), request)

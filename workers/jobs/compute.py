@@ -32,7 +32,7 @@ def compute(
 ) -> Computed:
     assert isinstance(request.strategy, bt.Strategy)
     clock = [time.perf_counter()]
-    bars = bars_cache.selected(dataset, of, request)
+    bars = bars_cache.load_selection(dataset, of, request)
     clock.append(time.perf_counter())
     result = bt.backtest(bars, request.strategy, request.execution, engine=request.engine, control=control)
     _ = result.metrics

@@ -93,7 +93,7 @@ class _Work:
         start = dataset.start if request.since is None else _aligned(request.since, step)
         async with self._executor.database.read() as session:
             rows = (await session.scalars(sa.select(DatasetGapRow).where(DatasetGapRow.dataset_id == dataset.id))).all()
-            of = [part for part in await catalog.parts(session, dataset) if part.series == "bars"]
+            of = [part for part in await catalog.list_parts(session, dataset) if part.series == "bars"]
         known = [Gap(row.start, row.end) for row in rows]
         stored = [Gap(dataset.start, dataset.end)]
         if dataset.gaps != sum(dataset.start < gap.start < dataset.end for gap in known):
@@ -128,7 +128,7 @@ class _Work:
         if dataset is None:
             return
         async with self._executor.database.read() as session:
-            ends = [part.end for part in await catalog.parts(session, dataset) if part.series == "funding"]
+            ends = [part.end for part in await catalog.list_parts(session, dataset) if part.series == "funding"]
         begin, end = max(ends) + 1 if ends else dataset.start, dataset.end + self._step
         rates = await self._job.unless_stopped(candles.funding(self._exchange, self.market, begin, end, self.report))
         if not len(rates["time"]):
@@ -151,7 +151,7 @@ class _Work:
         """
         async with self._executor.database.read() as session:
             try:
-                found = await catalog.find(session, self._request.name)
+                found = await catalog.get(session, self._request.name)
             except NotFound:
                 return None
         about = (found.exchange, found.symbol, found.kind, found.timeframe)

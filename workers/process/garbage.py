@@ -25,13 +25,13 @@ async def collect_garbage(database: Database, artifacts: Artifacts, *, older_tha
     a machine whose own clock is ahead would take new files for old ones.
     """
     before_ms = await asyncio.to_thread(artifacts.now_ms) - int(older_than_s * 1000)
-    old = await asyncio.to_thread(lambda: [file.hash for file in artifacts.every() if file.modified_ms < before_ms])
+    old = await asyncio.to_thread(lambda: [file.hash for file in artifacts.list_all() if file.modified_ms < before_ms])
     deleted = 0
     for start in range(0, len(old), BATCH):
         names = set(old[start : start + BATCH])
         async with database.read() as session:
             names -= await store.files_of_results(session, names)
-            names -= await catalog.files_of_datasets(session, names)
+            names -= await catalog.referenced_files(session, names)
         await asyncio.to_thread(artifacts.delete, names, before_ms=before_ms)
         deleted += len(names)
     return deleted

@@ -62,7 +62,7 @@ async def reconcile_forever(database: Database, queue: Queue, *, every_s: float,
     async def work() -> None:
         sent = await reconcile(database, queue, lease_ms=int(lease_s * 1000))
         async with database.write() as session:
-            await idempotency.forget_old(session)
+            await idempotency.delete_expired(session)
         if sent:
             _log.warning("jobs lost by the queue were sent again", jobs=sent)
 

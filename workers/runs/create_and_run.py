@@ -53,14 +53,14 @@ async def create_and_run(database: Database, results: Results, bars: BarsCache, 
     check_name(request.name)
     data: Data = {"strategy_id": new_id(), "run_id": new_id(), "request": request, "options": options}
     async with database.write() as session:
-        run_id = await idempotency.keep(session, options, KIND, encode(request), data["run_id"])
+        run_id = await idempotency.record(session, options, KIND, encode(request), data["run_id"])
         if run_id == data["run_id"]:
             await saga.start(session, run_id, KIND, data)
     # The fingerprint of a range needs its bars. They are read here, into the cache, because the steps hold a transaction open. Errors are left
     # to the steps, which undo the saga.
     if not request.whole:
         with suppress(WorkersError):
-            await resolve.look_up(database, bars, request)
+            await resolve.resolve(database, bars, request)
     # Also when the key was used before: the saga of the first request may be unfinished.
     await saga.advance(database, run_id, steps(database, results, bars))
     return await submit.get(database, results, run_id)
@@ -79,7 +79,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
             )
             await session.flush()
         except IntegrityError:
-            raise strategies.taken(request.name) from None
+            raise strategies.name_taken(request.name) from None
 
     async def delete_strategy(session: AsyncSession, data: Data) -> None:
         await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
@@ -88,7 +88,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
         """Nothing to do: the key was saved in the transaction that started the saga."""
 
     async def free_key(session: AsyncSession, data: Data) -> None:
-        await idempotency.free(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
+        await idempotency.release(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
 
     async def accept_run(session: AsyncSession, data: Data) -> None:
         request, options = msgspec.convert(data["request"], CreateAndRunRequest), msgspec.convert(data["options"], RunOptions)

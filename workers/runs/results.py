@@ -120,7 +120,7 @@ class Results:
     async def _complete(self, stored: StoredResult | None, engine: str) -> RunResult | None:
         if stored is None or engine not in ("auto", stored.result.engine):
             return None
-        complete = await asyncio.to_thread(lambda: all(name and self._artifacts.has(name) for name in (stored.trades, stored.equity)))
+        complete = await asyncio.to_thread(lambda: all(name and self._artifacts.exists(name) for name in (stored.trades, stored.equity)))
         return stored.result if complete else None
 
     async def trades(self, fingerprint: str, *, offset: int, limit: int) -> TradePage:

@@ -41,12 +41,12 @@ async def submit(
     encoded = encode(request)
     # A cheap look before the work of `prepare`; `keep` below decides, in the transaction.
     async with database.read() as session:
-        known_id = await idempotency.known(session, options, OPERATION, encoded)
+        known_id = await idempotency.find_subject(session, options, OPERATION, encoded)
     if known_id is not None:
         return await get(database, results, known_id)
     row, result = await prepare(database, results, bars, request, options)
     async with database.write() as session:
-        run_id = await idempotency.keep(session, options, OPERATION, encoded, row.id)
+        run_id = await idempotency.record(session, options, OPERATION, encoded, row.id)
         if run_id == row.id:
             result = await accept(session, results, row, request, result)
     if run_id != row.id:
@@ -79,12 +79,12 @@ async def prepare(
         Conflict: several datasets match.
         Invalid: strategy and execution don't fit together, the dataset is of inverse contracts, or there are no bars in the range.
     """
-    resolved = await resolve.look_up(database, bars, request)
+    resolved = await resolve.resolve(database, bars, request)
     dataset = resolved.dataset
     async with database.read() as session:
-        stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.find(session, request.strategy)
+        stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.get(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
-    request = msgspec.structs.replace(request, **resolve.resolved(dataset), strategy=strategy)
+    request = msgspec.structs.replace(request, **resolve.pinned_to(dataset), strategy=strategy)
     fingerprint = fingerprint_of(resolved, strategy, request.execution)
     result = await results.reusable(fingerprint, request.engine)
     now = now_ms()

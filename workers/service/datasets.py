@@ -68,7 +68,7 @@ class Datasets(Part):
         By id or name, in its newest version; `name@version` selects an older one.
         """
         async with self._resources.database.read() as session:
-            return await catalog.find(session, reference)
+            return await catalog.get(session, reference)
 
     @operation
     async def list(self, offset: int = 0, limit: int = 100) -> DatasetPage:
@@ -77,7 +77,7 @@ class Datasets(Part):
         In their newest versions, sorted by name.
         """
         async with self._resources.database.read() as session:
-            return _page(await catalog.every(session), offset, limit)
+            return _page(await catalog.list_datasets(session), offset, limit)
 
     @operation
     async def list_versions(self, reference: str, offset: int = 0, limit: int = 100) -> DatasetPage:
@@ -86,7 +86,7 @@ class Datasets(Part):
         All versions, newest first.
         """
         async with self._resources.database.read() as session:
-            return _page(await catalog.versions(session, reference), offset, limit)
+            return _page(await catalog.list_versions(session, reference), offset, limit)
 
     @operation
     async def get_report(self, reference: str) -> ImportReport:
@@ -94,7 +94,7 @@ class Datasets(Part):
 
         What was found in the file of this version: gaps, spikes, bars without volume, frozen prices, and rows that were dropped or repaired.
         """
-        return await imports.report(self._resources.data, reference)
+        return await imports.get_report(self._resources.data, reference)
 
     @operation
     async def delete(self, reference: str) -> None:
@@ -148,8 +148,8 @@ class Datasets(Part):
 async def on_bars(resources: Resources, reference: str, read: Callable[[bt.Bars], T]) -> T:
     """Call `read` in a thread with the bars of a dataset; its errors about the request are raised as `Invalid`."""
     async with resources.database.read() as session:
-        dataset = await catalog.find(session, reference)
-        parts = await catalog.parts(session, dataset)
+        dataset = await catalog.get(session, reference)
+        parts = await catalog.list_parts(session, dataset)
     with as_client_error():
         return await asyncio.to_thread(lambda: read(resources.bars.load(dataset, parts)))
 

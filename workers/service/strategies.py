@@ -63,7 +63,7 @@ class Strategies(Part):
         By id or name, with its version.
         """
         async with self._resources.database.read() as session:
-            return await strategies.find(session, reference)
+            return await strategies.get(session, reference)
 
     @operation
     async def list(self, offset: int = 0, limit: int = 100) -> StrategyPage:
@@ -72,7 +72,7 @@ class Strategies(Part):
         All stored strategies, sorted by name.
         """
         async with self._resources.database.read() as session:
-            found = await strategies.every(session)
+            found = await strategies.list_all(session)
         return StrategyPage(items=found[offset : offset + limit], offset=offset, total=len(found))
 
     @operation

@@ -1,1 +1,1 @@
-"""Files of bars and results, in a folder or a bucket."""
+"""Files of bars and results, in a local folder or a bucket."""

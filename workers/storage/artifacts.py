@@ -1,4 +1,4 @@
-"""Files of the service: bars and results as Parquet, named by the hash of what they hold and written all or nothing."""
+"""Files of the service: bars and results as Parquet, named by the hash of their content and written atomically."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     import polars
 
 SUFFIX: Final = ".parquet"
-DOOMED: Final = ".doomed"
+DELETING: Final = ".deleting"
 DRAFTS: Final = "drafts"
 
 
 class ArtifactLost(Exception):
-    """The file is not there, or does not hold what was written; `str()` says which."""
+    """A file is missing or damaged; `str()` says which."""
 
 
 class StoredFile(NamedTuple):
-    """A file that is there: `hash` is the SHA-256 (hex) of its bytes, and names it."""
+    """A stored file: `hash`, the SHA-256 (hex) of its bytes, is its name."""
 
     hash: str
     bytes: int
@@ -34,38 +34,42 @@ class StoredFile(NamedTuple):
 
 
 class Artifacts(Protocol):
-    """Where files are kept: a folder, or a bucket of an object store. May be used from any thread.
+    """A store of files: a local folder, or a bucket of an object store. Thread-safe.
 
     Raises, in every method:
-        OSError: the disk or the store can't be reached, or is full.
+        OSError: the disk or the object store can't be reached, or is full.
     """
 
     def draft(self) -> BinaryIO:
-        """An empty file without a name, open for writing and reading; gone when it is closed or its process dies."""
+        """An empty anonymous file, open for writing and reading; it vanishes when it is closed or the process dies."""
 
-    def keep(self, draft: BinaryIO, name: str) -> None:
-        """Make a draft appear under its hash, whole and on the disk; one that is there already becomes new again, as `sweep` sees it."""
+    def save(self, draft: BinaryIO, name: str) -> None:
+        """Publish a draft under its hash, complete and durable. An existing file gets a new modification time."""
 
     def read(self, name: str) -> Path | bytes:
-        """A file as polars takes it, its bytes checked against its name; `ArtifactLost` when they are not there or are others."""
+        """A file in a form that polars can read, verified against its hash.
 
-    def has(self, name: str) -> bool: ...
+        Raises:
+            ArtifactLost: it is missing or damaged.
+        """
 
-    def every(self) -> Iterator[StoredFile]:
+    def exists(self, name: str) -> bool: ...
+
+    def list_all(self) -> Iterator[StoredFile]:
         """All files."""
 
     def now_ms(self) -> int:
-        """The time by the clock that says when files were modified, which may be another machine's."""
+        """The time by the clock that stamps modification times, which may be another machine's."""
 
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
-        """Delete files; with `before_ms`, only those that have not become new since."""
+        """Delete files; with `before_ms`, only those last modified before it."""
 
 
-def finish(draft: BinaryIO) -> StoredFile:
-    """Hash and size of what was written into a draft."""
+def hash_file(draft: BinaryIO) -> StoredFile:
+    """Hash and size of a draft."""
     draft.flush()
     draft.seek(0)
-    name = hashlib.file_digest(draft, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto of it
+    name = hashlib.file_digest(draft, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed demands readinto
     return StoredFile(name, draft.tell())
 
 
@@ -73,27 +77,27 @@ def write_parquet(frame: polars.DataFrame, file: BinaryIO, compression: Literal[
     """Write a frame as Parquet.
 
     Raises:
-        OSError: the disk is full or not there, which polars tells by an error of its own.
+        OSError: the disk is full or missing, which polars reports by an error of its own.
     """
     import polars
 
     try:
         frame.write_parquet(file, compression=compression)
     except polars.exceptions.ComputeError as error:
-        raise OSError(f"the file can't be written: {error}") from error
+        raise OSError(f"can't write the file: {error}") from error
 
 
 def write(artifacts: Artifacts, content: Callable[[BinaryIO], object]) -> StoredFile:
-    """Keep the file that `content` writes."""
+    """Save the file that `content` writes."""
     with artifacts.draft() as draft:
         content(draft)
-        kept = finish(draft)
-        artifacts.keep(draft, kept.hash)
-    return kept
+        file = hash_file(draft)
+        artifacts.save(draft, file.hash)
+    return file
 
 
 class Folder:
-    """Files below a local folder, in 256 folders by the first two letters of their names."""
+    """Files in a local folder, in subfolders named by the first two digits of their hash."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -102,15 +106,15 @@ class Folder:
         return self._folder / name[:2] / (name + SUFFIX)
 
     def draft(self) -> BinaryIO:
-        return nameless(self._folder / DRAFTS)
+        return anonymous_file(self._folder / DRAFTS)
 
-    def keep(self, draft: BinaryIO, name: str) -> None:
+    def save(self, draft: BinaryIO, name: str) -> None:
         path = self.path(name)
         with suppress(FileNotFoundError):
             os.utime(path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        give_name(draft, path)
+        publish_file(draft, path)
 
     def read(self, name: str) -> Path:
         path = self.path(name)
@@ -119,16 +123,16 @@ class Folder:
                 if hashlib.file_digest(file, "sha256").hexdigest() != name:
                     raise ArtifactLost("is damaged")
         except FileNotFoundError:
-            raise ArtifactLost("is gone") from None
+            raise ArtifactLost("is missing") from None
         return path
 
-    def has(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         return self.path(name).is_file()
 
-    def every(self) -> Iterator[StoredFile]:
-        for doomed in self._folder.glob(f"??/*{DOOMED}"):  # of a process that was killed while it deleted
+    def list_all(self) -> Iterator[StoredFile]:
+        for deleting in self._folder.glob(f"??/*{DELETING}"):  # left by a process that was killed in `delete`
             with suppress(FileNotFoundError):
-                doomed.rename(doomed.with_suffix(SUFFIX))
+                deleting.rename(deleting.with_suffix(SUFFIX))
         for path in self._folder.glob(f"??/*{SUFFIX}"):
             with suppress(FileNotFoundError):
                 status = path.stat()
@@ -141,40 +145,40 @@ class Folder:
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         for name in names:
             path = self.path(name)
-            doomed = path.with_suffix(DOOMED)
+            deleting = path.with_suffix(DELETING)
             with suppress(FileNotFoundError):
-                # Whoever keeps the file anew either touched it before this, or finds it gone and writes it.
-                path.rename(doomed)
-                if before_ms is not None and doomed.stat().st_mtime_ns // 1_000_000 >= before_ms:
-                    doomed.rename(path)
+                # A process that saves the same file either renewed its time before the rename, or finds it missing and writes it again.
+                path.rename(deleting)
+                if before_ms is not None and deleting.stat().st_mtime_ns // 1_000_000 >= before_ms:
+                    deleting.rename(path)
                 else:
-                    doomed.unlink()
+                    deleting.unlink()
 
 
-def nameless(folder: Path) -> BinaryIO:
-    """An empty file on the folder's file system that no name leads to, so that a killed process leaves nothing."""
+def anonymous_file(folder: Path) -> BinaryIO:
+    """An empty file without a name on the folder's file system, so that a killed process leaves nothing behind."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        # tempfile's own would be opened with O_EXCL, and could never be given a name.
+        # tempfile opens with O_EXCL, after which the file can't be linked to a name.
         return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
-    except (AttributeError, OSError):  # a system or a disk that has no nameless files
+    except (AttributeError, OSError):  # not supported by the system or the file system
         return tempfile.TemporaryFile(dir=folder)
 
 
-def give_name(file: BinaryIO, path: Path) -> None:
-    """Let a nameless file appear as `path`, at once, whole and on the disk; nothing happens when there is one."""
+def publish_file(file: BinaryIO, path: Path) -> None:
+    """Publish an anonymous file as `path`, atomically and durably; an existing file stays."""
     file.flush()
     os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         try:
-            # The folder is given as descriptor, as only then Python has the system follow the link.
+            # With a folder descriptor Python calls linkat, which follows the link.
             os.link(f"/proc/self/fd/{file.fileno()}", path.name, dst_dir_fd=folder, follow_symlinks=True)
         except FileExistsError:
             return
-        except OSError as error:  # a system without /proc, or whose temporary files can't be given a name
+        except OSError as error:  # no /proc, or not a linkable file
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise  # a copy would not fit either, and a process killed while it tries leaves it behind
+                raise  # a copy would not fit either, and a process killed while copying leaves it behind
             _copy(file, path)
         os.fsync(folder)
     finally:
@@ -182,14 +186,14 @@ def give_name(file: BinaryIO, path: Path) -> None:
 
 
 def _copy(file: BinaryIO, path: Path) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    copy = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with draft.open("xb") as target:
+        with copy.open("xb") as target:
             file.seek(0)
             shutil.copyfileobj(file, target)
             target.flush()
             os.fsync(target.fileno())
-        draft.replace(path)
+        copy.replace(path)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""Where the settings want files to be kept."""
+"""Opens the file store that the settings name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from workers.storage.s3 import Bucket
 
 
 def open_artifacts(settings: Settings) -> Artifacts:
-    """The bucket of `artifacts_url`, or else a folder in `data_dir`."""
+    """The bucket of `artifacts_url`, or a folder in `data_dir` if it is empty."""
     if settings.artifacts_url:
         return Bucket(settings.artifacts_url, settings.folder / DRAFTS)
     return Folder(settings.folder / "artifacts")

@@ -127,7 +127,7 @@ import asyncio, sys, workers
 from workers.storage import artifacts
 async def main():
     class Stopped(artifacts.Folder):
-        def keep(self, draft, name):
+        def save(self, draft, name):
             print("written", flush=True)
             sys.stdin.read()
     async with workers.open_service(workers.Settings.from_env()) as service:
@@ -173,10 +173,10 @@ def test_bars_are_read_in_pages_thinned_and_resampled(client: httpx.Client) -> N
     upload(client, "pages", csv(bars)).raise_for_status()
     page = client.get("/datasets/pages/bars", params={"offset": 990, "limit": 100}).json()
     assert (page["time"], page["close"]) == (bars.time[990:].tolist(), bars.close[990:].tolist())
-    assert (page["total"], page["each"]) == (1_000, 1)
+    assert (page["total"], page["bars_per_point"]) == (1_000, 1)
     assert client.get("/datasets/pages/bars", params={"offset": 1_000}).json()["time"] == []
     thin = client.get("/datasets/pages/bars", params={"points": 7}).json()
-    assert (len(thin["time"]), thin["each"], thin["open"][0], thin["close"][-1]) == (7, 143, bars.open[0], bars.close[-1])
+    assert (len(thin["time"]), thin["bars_per_point"], thin["open"][0], thin["close"][-1]) == (7, 143, bars.open[0], bars.close[-1])
     assert (max(thin["high"]), min(thin["low"])) == (bars.high.max(), bars.low.min())
     some = client.get("/datasets/pages/bars", params={"start": int(bars.time[60]), "end": int(bars.time[180]), "timeframe": "1h"}).json()
     assert some["time"] == [int(bars.time[60]), int(bars.time[120])]

@@ -22,13 +22,13 @@ pytestmark = pytest.mark.anyio
 async def kept(service: workers.Service, name: str, bars: bt.Bars) -> tuple[workers.Dataset, list[Part]]:
     dataset = await service.resources.data.create(name, bars)
     async with service.resources.database.read() as session:
-        return dataset, await catalog.parts(session, dataset)
+        return dataset, await catalog.list_parts(session, dataset)
 
 
-def cache(service: workers.Service, most_file_bytes: int = 10**9) -> BarsCache:
+def cache(service: workers.Service, max_file_bytes: int = 10**9) -> BarsCache:
     """As in a process that has just started."""
     return BarsCache(
-        service.resources.artifacts, 10**9, folder=service.resources.settings.folder / "columns", most_file_bytes=most_file_bytes
+        service.resources.artifacts, 10**9, folder=service.resources.settings.folder / "columns", max_file_bytes=max_file_bytes
     )
 
 
@@ -43,7 +43,7 @@ async def test_bars_come_from_the_disk_with_the_same_bits(service: workers.Servi
     dataset, of = await kept(service, "d", wanted)
     first = cache(service)
     assert first.load(dataset, of).fingerprint == wanted.fingerprint
-    first.settle()
+    first.flush()
     service.resources.artifacts.delete([part.hash for part in of])
     loaded = cache(service).load(dataset, of)
     again = bt.Bars(*(getattr(loaded, name) for name in parts.SERIES["bars"]), timeframe="1h", funding=loaded.funding, mark=loaded.mark)
@@ -61,16 +61,16 @@ async def test_a_range_is_a_view_whose_fingerprint_is_remembered(
     ranges = [Selection(dataset="d", start=int(bars.time[i]), end=int(bars.time[-i])) for i in (1, 2, 3)]
     assert [chosen.fingerprint(dataset, each) for each in ranges] == [None] * 3
     for each in ranges:
-        part = chosen.selected(dataset, of, each)
+        part = chosen.load_selection(dataset, of, each)
         assert np.shares_memory(part.close, chosen.load(dataset, of).close)
         again = bt.Bars(*(getattr(part, name) for name in parts.SERIES["bars"]), timeframe="1h", funding=part.funding, mark=part.mark)
         assert chosen.fingerprint(dataset, each) == part.fingerprint == again.fingerprint
-        assert chosen.selected(dataset, of, each).fingerprint == part.fingerprint
-    monkeypatch.setattr(bars_cache, "MOST_RANGES", 2)
-    chosen.selected(dataset, of, ranges[2])
+        assert chosen.load_selection(dataset, of, each).fingerprint == part.fingerprint
+    monkeypatch.setattr(bars_cache, "MAX_RANGES", 2)
+    chosen.load_selection(dataset, of, ranges[2])
     assert [chosen.fingerprint(dataset, each) is None for each in ranges] == [True, False, False]
     whole = Selection(dataset="d")
-    assert chosen.selected(dataset, of, whole) is chosen.load(dataset, of)
+    assert chosen.load_selection(dataset, of, whole) is chosen.load(dataset, of)
     assert chosen.fingerprint(dataset, whole) == dataset.fingerprint
 
 
@@ -80,11 +80,11 @@ async def test_a_damaged_file_is_made_anew(service: workers.Service, bars: bt.Ba
     path = service.resources.settings.folder / "columns" / f"{dataset.fingerprint}.columns"
     first = cache(service)
     first.load(dataset, of)
-    first.settle()
+    first.flush()
     path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
     second = cache(service)
     assert second.load(dataset, of).fingerprint == bars.fingerprint
-    second.settle()
+    second.flush()
     assert mapped.read(path).fingerprint == bars.fingerprint
 
 
@@ -93,11 +93,11 @@ async def test_the_disk_is_bounded_and_the_file_used_longest_ago_goes(service: w
     small = cache(service, 2 * 60_000)
     for dataset, of in sets[:2]:
         small.load(dataset, of)
-        small.settle()
+        small.flush()
     folder = service.resources.settings.folder / "columns"
     os.utime(folder / f"{sets[1][0].fingerprint}.columns", (1, 1))
     small.load(*sets[2])
-    small.settle()
+    small.flush()
     assert {path.stem for path in folder.glob("*.columns")} == {sets[0][0].fingerprint, sets[2][0].fingerprint}
     cache(service, 1000).load(*sets[1])
     assert len(list(folder.glob("*.columns"))) == 2, "what is larger than the cache is not written"
@@ -114,5 +114,5 @@ async def test_a_disk_that_takes_no_files_only_makes_it_slower(
     monkeypatch.setattr(mapped, "write", full)
     chosen = cache(service)
     assert chosen.load(dataset, of).fingerprint == bars.fingerprint
-    chosen.settle()
+    chosen.flush()
     assert list(Path(service.resources.settings.folder / "columns").glob("*.columns")) == []

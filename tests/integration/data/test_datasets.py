@@ -23,7 +23,7 @@ def columns(bars: bt.Bars) -> dict[str, np.ndarray]:
     return {name: getattr(bars, name) for name in parts.SERIES["bars"]}
 
 
-def of_bars(bars: bt.Bars) -> Mapping[Any, Any]:
+def series_from_bars(bars: bt.Bars) -> Mapping[Any, Any]:
     return {"bars": columns(bars)}
 
 
@@ -33,7 +33,7 @@ def without(bars: bt.Bars, begin: int, end: int) -> bt.Bars:
 
 async def files(service: workers.Service, dataset: workers.Dataset) -> list[Part]:
     async with service.resources.database.read() as session:
-        return await catalog.parts(session, dataset)
+        return await catalog.list_parts(session, dataset)
 
 
 async def load(service: workers.Service, dataset: workers.Dataset) -> bt.Bars:
@@ -49,7 +49,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_append_makes_a_version_and_leaves_the_one_before(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
     first = await service.resources.data.create("d", bars[:1500])
-    second = await service.resources.data.append("d", of_bars(bars[1500:]), source="more")
+    second = await service.resources.data.append("d", series_from_bars(bars[1500:]), source="more")
     assert (second.id, second.version, second.rows, second.source) == (first.id, 2, 2000, "more")
     assert second.fingerprint == bars.fingerprint
     assert (await load(service, second)).fingerprint == bars.fingerprint
@@ -64,7 +64,7 @@ async def test_an_append_makes_a_version_and_leaves_the_one_before(service: work
 
 async def test_rows_that_are_there_are_kept_once_and_other_values_are_refused(service: workers.Service, bars: bt.Bars) -> None:
     first = await service.resources.data.create("d", bars)
-    assert await service.resources.data.append("d", of_bars(bars[100:300])) == first
+    assert await service.resources.data.append("d", series_from_bars(bars[100:300])) == first
     changed = {name: column.copy() for name, column in columns(bars[100:300]).items()}
     changed["volume"][7] += 1
     with pytest.raises(workers.Conflict, match="volume") as error:
@@ -76,27 +76,27 @@ async def test_rows_that_are_there_are_kept_once_and_other_values_are_refused(se
 async def test_a_gap_is_filled_and_only_its_part_written_anew(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
     first = await service.resources.data.create("d", without(bars, 700, 800))
     assert (first.gaps, first.rows) == (1, 1900)
-    second = await service.resources.data.append("d", of_bars(bars[650:850]))
+    second = await service.resources.data.append("d", series_from_bars(bars[650:850]))
     assert (second.gaps, second.fingerprint) == (0, bars.fingerprint)
     assert len(set(await files(service, first)) & set(await files(service, second))) == 3
 
 
 async def test_bars_before_the_first_are_put_there(service: workers.Service, bars: bt.Bars) -> None:
     await service.resources.data.create("d", bars[1000:])
-    assert (await service.resources.data.append("d", of_bars(bars[:1000]))).fingerprint == bars.fingerprint
+    assert (await service.resources.data.append("d", series_from_bars(bars[:1000]))).fingerprint == bars.fingerprint
 
 
 async def test_many_small_appends_leave_few_files(service: workers.Service, bars: bt.Bars) -> None:
     dataset = await service.resources.data.create("d", bars[:1900])
     for i in range(1900, 2000):
-        dataset = await service.resources.data.append("d", of_bars(bars[i : i + 1]))
+        dataset = await service.resources.data.append("d", series_from_bars(bars[i : i + 1]))
     assert (dataset.version, dataset.fingerprint) == (101, bars.fingerprint)
     assert len(await files(service, dataset)) <= 5
 
 
 async def test_appends_at_the_same_time_are_all_kept(service: workers.Service, bars: bt.Bars) -> None:
     await service.resources.data.create("d", bars[:1000])
-    await asyncio.gather(*(service.resources.data.append("d", of_bars(bars[i : i + 250])) for i in range(1000, 2000, 250)))
+    await asyncio.gather(*(service.resources.data.append("d", series_from_bars(bars[i : i + 250])) for i in range(1000, 2000, 250)))
     newest = await service.datasets.get("d")
     assert (newest.version, newest.fingerprint) == (5, bars.fingerprint)
 
@@ -121,7 +121,7 @@ async def test_funding_and_mark_price_belong_to_the_data(service: workers.Servic
 @pytest.mark.parametrize(
     ("series", "words"),
     [
-        ({"bars": {"time": [0]}}, "give time, open"),
+        ({"bars": {"time": [0]}}, "use time, open"),
         ({"funding": {"time": [1, 1], "rate": [0.1, 0.1]}}, "not after the row before"),
         ({"funding": {"time": [1], "rate": [float("nan")]}}, "finite"),
         ({"mark": {"time": [1], "low": [2.0], "high": [1.0]}}, "above the mark high"),
@@ -132,9 +132,9 @@ async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars
     with pytest.raises(workers.Invalid, match=words):
         await service.resources.data.append("d", series)
     with pytest.raises(workers.Invalid, match="less than one 1h bar"):
-        await service.resources.data.append("d", of_bars(bt.synthetic(100, timeframe="1m")))
+        await service.resources.data.append("d", series_from_bars(bt.synthetic(100, timeframe="1m")))
     assert await service.datasets.get("d") == first
-    assert len(list(service.resources.artifacts.every())) == 1
+    assert len(list(service.resources.artifacts.list_all())) == 1
 
 
 async def test_a_run_keeps_the_version_it_was_accepted_with(
@@ -142,7 +142,7 @@ async def test_a_run_keeps_the_version_it_was_accepted_with(
 ) -> None:
     await service.resources.data.create("d", bars[:1000])
     first = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))
-    await service.resources.data.append("d", of_bars(bars[1000:]))
+    await service.resources.data.append("d", series_from_bars(bars[1000:]))
     second = await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))
     old = await service.backtests.submit(workers.BacktestRequest(dataset="d@1", strategy=cross))
     runs = [await finished(run.id) for run in (first, second, old)]
@@ -154,22 +154,26 @@ async def test_an_append_that_another_overtakes_is_made_again(
     service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.resources.data.create("d", bars[:1000])
-    find = catalog.find
+    find = catalog.get
 
     async def overtaken(*arguments: Any) -> workers.Dataset:
         found = await find(*arguments)
-        monkeypatch.setattr(catalog, "find", find)
-        await service.resources.data.append("d", of_bars(bars[1000:1500]))
+        monkeypatch.setattr(catalog, "get", find)
+        await service.resources.data.append("d", series_from_bars(bars[1000:1500]))
         return found
 
-    monkeypatch.setattr(catalog, "find", overtaken)
-    newest = await service.resources.data.append("d", of_bars(bars[1500:]))
+    monkeypatch.setattr(catalog, "get", overtaken)
+    newest = await service.resources.data.append("d", series_from_bars(bars[1500:]))
     assert (newest.version, newest.fingerprint) == (3, bars.fingerprint)
 
 
 async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     for end in (500, 1000, 2000):
-        await (service.resources.data.create("d", bars[:end]) if end == 500 else service.resources.data.append("d", of_bars(bars[:end])))
+        await (
+            service.resources.data.create("d", bars[:end])
+            if end == 500
+            else service.resources.data.append("d", series_from_bars(bars[:end]))
+        )
     await service.backtests.submit(workers.BacktestRequest(dataset="d@1", strategy=cross))
     for reference, words in (("d", "1 run refers"), ("d@1", "1 run refers"), ("d@3", "newest version")):
         with pytest.raises(workers.Conflict, match=words) as error:
@@ -186,13 +190,13 @@ async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bar
 async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bars: bt.Bars) -> None:
     async with workers.open_service(settings) as service:
         small = type(service.resources.data)(
-            service.resources.database, service.resources.artifacts, scratch=service.resources.data.scratch, most_bytes=150_000
+            service.resources.database, service.resources.artifacts, scratch=service.resources.data.scratch, max_bytes=150_000
         )
         await small.create("a", bars)
-        with pytest.raises(workers.Invalid, match="would pass") as error:
+        with pytest.raises(workers.Invalid, match="would exceed") as error:
             await small.create("b", bt.synthetic(2000, seed=8))
         assert error.value.code == "too_much_data"
-        assert len(list(service.resources.artifacts.every())) == 1
+        assert len(list(service.resources.artifacts.list_all())) == 1
 
 
 async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars: bt.Bars) -> None:
@@ -202,8 +206,8 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
             service.resources.database,
             service.resources.artifacts,
             scratch=service.resources.data.scratch,
-            most_bytes=10**9,
-            most_owner_bytes=150_000,
+            max_bytes=10**9,
+            max_owner_bytes=150_000,
         )
         first = await data.create("a", bars[:1500], owner="anna")
         assert first.owner == "anna"
@@ -211,12 +215,12 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
             await data.create(f"of {owner or 'nobody'}", bars[:1500], owner=owner)
         # The same files again need no room of the service, but some of the owner's.
         for owner, name in (("anna", "owner 'anna'"), ("", "without an owner")):
-            with pytest.raises(workers.Invalid, match=f"{name}.* would pass") as error:
+            with pytest.raises(workers.Invalid, match=f"{name}.* would exceed") as error:
                 await data.create("more", other, owner=owner)
             assert (error.value.code, error.value.where) == ("too_much_data", "owner")
         with pytest.raises(workers.Invalid, match="owner 'anna'"):
-            await data.append("a", of_bars(bars[1500:]), source="whoever")
-        assert await data.append("a", of_bars(bars[:100])) == first
+            await data.append("a", series_from_bars(bars[1500:]), source="whoever")
+        assert await data.append("a", series_from_bars(bars[:100])) == first
         with pytest.raises(workers.NotFound):
             await service.datasets.get("more")
         await data.delete("a")
@@ -227,6 +231,6 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
 
 async def test_inverse_contracts_are_kept_but_not_backtested(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     await service.resources.data.create("inverse", bars, workers.Instrument(symbol="BTCUSD", kind="inverse"))
-    with pytest.raises(workers.Invalid, match="in the coin itself") as error:
+    with pytest.raises(workers.Invalid, match="inverse contracts") as error:
         await service.backtests.submit(workers.BacktestRequest(dataset="inverse", strategy=cross))
     assert error.value.code == "unsupported_kind"

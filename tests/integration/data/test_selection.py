@@ -182,7 +182,7 @@ async def test_a_market_without_a_dataset_is_not_found_and_near_ones_are_told(
     await service.resources.data.create("quarters", bt.synthetic(300, timeframe="15m"), instrument("BTC/USDT", exchange="bybit"))
     await service.resources.data.create("days", bt.synthetic(300, timeframe="1d"), instrument("BTC/USDT", exchange="bybit"))
     text = await refused(service, workers.NotFound, request)
-    assert "'quarters' has its 15m bars" in text
+    assert "'quarters' has 15m bars" in text
     assert "timeframe 1h" in text
     assert all(name in text for name in ("minutes", "days"))
     assert "'minutes' (BTC/USDT 1m" in await refused(service, workers.NotFound, msgspec.structs.replace(request, symbol="BTC/USDC"))

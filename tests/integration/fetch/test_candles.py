@@ -99,8 +99,8 @@ Ended = Callable[..., Awaitable[workers.Fetch]]
 
 async def stored(service: workers.Service, reference: str, series: str = "bars") -> np.ndarray:
     async with service.resources.database.read() as session:
-        dataset = await catalog.find(session, reference)
-        of = [part for part in await catalog.parts(session, dataset) if part.series == series]
+        dataset = await catalog.get(session, reference)
+        of = [part for part in await catalog.list_parts(session, dataset) if part.series == series]
     columns = parts.read(service.resources.artifacts, of)
     return np.column_stack(list(columns.values()))
 

@@ -138,7 +138,7 @@ async def test_a_run_whose_bars_are_gone_fails_and_says_so(
     settings: workers.Settings,
     finished: Finished,
 ) -> None:
-    (stored,) = service.resources.artifacts.every()
+    (stored,) = service.resources.artifacts.list_all()
     artifacts.Folder(settings.folder / "artifacts").path(stored.hash).write_bytes(b"PAR1 no more")
     run = await finished((await service.backtests.submit(request_)).id)
     assert run.state == RunState.FAILED

@@ -16,7 +16,7 @@ from workers.model.clock import now_ms
 from workers.process.garbage import collect_garbage
 from workers.process.worker import LeaseWorker
 from workers.storage import artifacts
-from workers.storage.artifacts import DOOMED, Folder
+from workers.storage.artifacts import DELETING, Folder
 
 pytestmark = pytest.mark.anyio
 
@@ -29,14 +29,14 @@ async def test_unnamed_files_are_deleted_and_others_stay(
     service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     run = await finished((await service.backtests.submit(request_)).id)
-    names = {kept.hash for kept in service.resources.artifacts.every()}
+    names = {kept.hash for kept in service.resources.artifacts.list_all()}
     assert len(names) >= 3, "bars, trades and equity"
     orphan(service.resources.artifacts)
     assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=3600) == 0, (
         "it may belong to a row that is not committed yet"
     )
     assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
-    assert {kept.hash for kept in service.resources.artifacts.every()} == names
+    assert {kept.hash for kept in service.resources.artifacts.list_all()} == names
     assert (await service.backtests.get_trades(run.id)).total > 0
 
 
@@ -52,7 +52,7 @@ async def test_the_files_of_a_deleted_dataset_are_collected(service: workers.Ser
     assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 0
     await service.resources.data.delete(dataset.id)
     assert await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1) == 1
-    assert list(service.resources.artifacts.every()) == []
+    assert list(service.resources.artifacts.list_all()) == []
 
 
 async def test_a_worker_collects_garbage_by_itself(
@@ -61,7 +61,7 @@ async def test_a_worker_collects_garbage_by_itself(
     orphan(service.resources.artifacts)
 
     async def gone() -> bool:
-        return not list(service.resources.artifacts.every())
+        return not list(service.resources.artifacts.list_all())
 
     async with start_worker(msgspec.structs.replace(settings, gc_s=0.1)):
         await until(gone)
@@ -74,14 +74,14 @@ def test_a_file_written_again_during_collection_stays(tmp_path: Path) -> None:
     before_ms = now_ms() - 1000
     orphan(folder)  # by another process, after garbage collection has found it old
     folder.delete([name], before_ms=before_ms)
-    assert folder.has(name)
+    assert folder.exists(name)
     os.utime(folder.path(name), (0, 0))
     folder.delete([name, name], before_ms=before_ms)
-    assert not folder.has(name)
+    assert not folder.exists(name)
 
 
 def test_a_deletion_killed_half_way_is_undone(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     name = orphan(folder)
-    folder.path(name).rename(folder.path(name).with_suffix(DOOMED))
-    assert [kept.hash for kept in folder.every()] == [name]
+    folder.path(name).rename(folder.path(name).with_suffix(DELETING))
+    assert [kept.hash for kept in folder.list_all()] == [name]

@@ -15,7 +15,7 @@ import workers
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker
 from workers.db import idempotency
-from workers.db.tables import AttemptRow, KeyRow, OutboxRow
+from workers.db.tables import AttemptRow, IdempotencyKeyRow, OutboxRow
 from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
@@ -35,7 +35,7 @@ async def test_a_key_gives_the_same_run_and_refuses_another_request(service: wor
     first = await service.backtests.submit(request_, options)
     assert (await service.backtests.submit(request_, options)).id == first.id
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
-    with pytest.raises(workers.Conflict, match="another request"):
+    with pytest.raises(workers.Conflict, match="different request"):
         await service.backtests.submit(other, options)
     assert (await service.backtests.submit(other, RunOptions(key="tuesday"))).id != first.id
     assert (await service.backtests.submit(other, RunOptions(key="monday", owner="another"))).id != first.id, (
@@ -62,8 +62,8 @@ async def test_a_key_is_forgotten_in_time(
     monkeypatch.setattr(idempotency, "KEPT_MS", -1)
     assert (await service.backtests.submit(request_, RunOptions(key="k"))).id != first.id
     async with service.resources.database.write() as session:
-        await idempotency.forget_old(session)
-    assert await count(service, KeyRow) == 0
+        await idempotency.delete_expired(session)
+    assert await count(service, IdempotencyKeyRow) == 0
 
 
 FETCH = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=0)

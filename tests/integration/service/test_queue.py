@@ -197,7 +197,7 @@ async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
 ) -> None:
     run = await service.backtests.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
     assert run.strategy_id == (await service.strategies.get("a")).id
-    with pytest.raises(workers.Conflict, match="another strategy"):
+    with pytest.raises(workers.Conflict, match="taken by another strategy"):
         await service.backtests.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
     key = RunOptions(key="k")
     with pytest.raises(workers.NotFound, match="dataset"):
@@ -207,7 +207,7 @@ async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
     asked = workers.CreateAndRunRequest(name="b", strategy=cross, dataset=dataset.name)
     first = await service.backtests.create_and_run(asked, key)
     assert (await service.backtests.create_and_run(asked, key)).id == first.id
-    with pytest.raises(workers.Conflict, match="another request"):
+    with pytest.raises(workers.Conflict, match="different request"):
         await service.backtests.create_and_run(workers.CreateAndRunRequest(name="c", strategy=cross, dataset=dataset.name), key)
 
 

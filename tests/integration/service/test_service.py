@@ -28,7 +28,7 @@ async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Ba
     assert (dataset.start, dataset.end, dataset.fingerprint) == (bars.time[0], bars.time[-1], bars.fingerprint)
     assert await service.datasets.get(dataset.id) == await service.datasets.get("Bitcoin ₿") == dataset
     async with service.resources.database.read() as session:
-        of = await catalog.parts(session, dataset)
+        of = await catalog.list_parts(session, dataset)
     loaded = BarsCache(service.resources.artifacts, 10**9, folder=settings.folder / "columns").load(dataset, of)
     assert (loaded.fingerprint, loaded.symbol) == (bars.fingerprint, "BTC/USDT")
 
@@ -41,12 +41,12 @@ async def test_the_same_bars_are_stored_once_whatever_their_form(
     assert first.fingerprint == second.fingerprint
     assert await service.datasets.create("a", parquet(bars)) == first
     assert [dataset.name for dataset in (await service.datasets.list()).items] == ["a", "b"]
-    assert len(list(service.resources.artifacts.every())) == 1
+    assert len(list(service.resources.artifacts.list_all())) == 1
 
 
 async def test_a_name_is_for_one_dataset(service: workers.Service, bars: bt.Bars) -> None:
     await service.datasets.create("a", csv(bars))
-    with pytest.raises(workers.Conflict, match="another dataset 'a'"):
+    with pytest.raises(workers.Conflict, match="name 'a' is taken by another dataset"):
         await service.datasets.create("a", csv(bars[:100]))
     answers = await asyncio.gather(*(service.datasets.create("b", csv(bars)) for _ in range(5)))
     assert len({dataset.id for dataset in answers}) == 1
@@ -65,7 +65,7 @@ async def test_bad_data_is_refused_and_leaves_nothing(service: workers.Service, 
     with pytest.raises(workers.Invalid, match="symbol"):
         await service.datasets.create("bad", csv(bars), workers.instrument(symbol="x" * 61))
     assert (await service.datasets.list()).items == ()
-    assert not list(service.resources.artifacts.every())
+    assert not list(service.resources.artifacts.list_all())
 
 
 async def test_what_is_not_there_is_not_found(service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy) -> None:
@@ -92,7 +92,7 @@ async def test_a_strategy_changes_by_version(service: workers.Service, cross: bt
     other = cross.with_params(fast=5)
     second = await service.strategies.update("cross", strategy=other, version=1)
     assert (second.id, second.version, second.strategy) == (first.id, 2, other)
-    with pytest.raises(workers.Conflict, match="at version 2, not 1") as error:
+    with pytest.raises(workers.Conflict, match="version 2, not 1") as error:
         await service.strategies.update(first.id, strategy=cross, version=1)
     assert error.value.code == "version_mismatch"
     with pytest.raises(workers.Conflict):
@@ -109,7 +109,7 @@ async def test_a_name_is_for_one_strategy(service: workers.Service, cross: bt.St
     await service.strategies.create("a", cross)
     await service.strategies.create("b", cross)
     for clash in (service.strategies.create("a", cross), service.strategies.update("b", name="a")):
-        with pytest.raises(workers.Conflict, match="another strategy 'a'"):
+        with pytest.raises(workers.Conflict, match="name 'a' is taken by another strategy"):
             await clash
 
 
@@ -215,7 +215,7 @@ async def test_the_result_cache_is_bounded_and_expires(
 async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:
     datasets = [await service.datasets.create(f"d{i}", parquet(bt.synthetic(1000, seed=i))) for i in range(4)]
     async with service.resources.database.read() as session:
-        of = {dataset: await catalog.parts(session, dataset) for dataset in datasets}
+        of = {dataset: await catalog.list_parts(session, dataset) for dataset in datasets}
     cache = BarsCache(service.resources.artifacts, 2 * 48_000, folder=service.resources.settings.folder / "columns")
     threads = [threading.Thread(target=cache.load, args=item) for item in list(of.items()) * 5]
     for thread in threads:

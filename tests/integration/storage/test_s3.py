@@ -50,17 +50,17 @@ def test_a_bucket_keeps_reads_lists_and_deletes_files(bucket: Bucket) -> None:
     small = artifacts.write(bucket, lambda file: file.write(b"small"))
     assert bytes(bucket.read(small.hash)) == b"small"
     assert len(bucket.read(large.hash)) == large.bytes == 12_000_000
-    assert {(kept.hash, kept.bytes) for kept in bucket.every()} == {(large.hash, large.bytes), (small.hash, 5)}
+    assert {(kept.hash, kept.bytes) for kept in bucket.list_all()} == {(large.hash, large.bytes), (small.hash, 5)}
     bucket.delete([small.hash], before_ms=0)
-    assert bucket.has(small.hash), "it is newer than that"
+    assert bucket.exists(small.hash), "it is newer than that"
     bucket.delete([small.hash, "0" * 64])
-    assert not bucket.has(small.hash)
-    with pytest.raises(ArtifactLost, match="gone"):
+    assert not bucket.exists(small.hash)
+    with pytest.raises(ArtifactLost, match="missing"):
         bucket.read(small.hash)
 
 
 def test_a_file_of_other_bytes_is_damaged(bucket: Bucket) -> None:
-    bucket.keep(io.BytesIO(b"other"), "a" * 64)
+    bucket.save(io.BytesIO(b"other"), "a" * 64)
     with pytest.raises(ArtifactLost, match="damaged"):
         bucket.read("a" * 64)
 
@@ -79,6 +79,6 @@ async def test_the_whole_way_through_a_bucket(
     assert run.result.digest == bt.backtest(bars, cross).digest
     assert (await service.backtests.get_trades(run.id)).total == run.result.trades
     artifacts.write(service.resources.artifacts, lambda file: file.write(b"nobody's"))
-    assert len(list(service.resources.artifacts.every())) == 4
+    assert len(list(service.resources.artifacts.list_all())) == 4
     assert await garbage.collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1000) == 1
-    assert len(list(service.resources.artifacts.every())) == 3
+    assert len(list(service.resources.artifacts.list_all())) == 3

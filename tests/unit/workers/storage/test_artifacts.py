@@ -1,4 +1,4 @@
-"""Files that can't be written."""
+"""Local files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from workers.storage import artifacts
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
-def test_a_full_disk_is_an_os_error_so_that_a_run_is_tried_again() -> None:
+def test_a_full_disk_is_an_os_error_so_that_the_run_is_retried() -> None:
     frame = polars.DataFrame({"equity": [1.0] * 100_000})
     with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         artifacts.write_parquet(frame, file)
 
 
-@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no nameless files")
-def test_a_draft_is_given_its_name_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no anonymous files")
+def test_a_draft_is_published_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(artifacts, "_copy")
     folder = artifacts.Folder(tmp_path)
     kept = artifacts.write(folder, lambda file: file.write(b"whole"))
