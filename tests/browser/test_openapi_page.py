@@ -14,6 +14,8 @@ import workers
 from api import create_app
 from tests.support.serving import Serve
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

@@ -14,7 +14,7 @@ import workers
 from tests.chaos.stage import Stage
 from workers.model.states import DONE, RunState
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 LONG = bt.synthetic(80_000, timeframe="1m")
 CROSS = bt.Strategy(

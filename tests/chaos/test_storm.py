@@ -26,7 +26,7 @@ from workers.model.runs import RunOptions
 from workers.model.states import OPEN, RunState
 from workers.queue.queue import QueuedJob
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 LEASE_S = 2.0
 BARS = bt.synthetic(400)

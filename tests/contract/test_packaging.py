@@ -7,13 +7,12 @@ import re
 import subprocess
 import sys
 import tarfile
-import tomllib
-from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("api", "python_core", "workers")
 BUILD = "import sys, build_backend; print(getattr(build_backend, 'build_' + sys.argv[1])(sys.argv[2]))"
@@ -55,14 +54,7 @@ def sources() -> set[str]:
     return {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
 
 
-def test_the_version_is_the_same_everywhere() -> None:
-    import python_core
-
-    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
-    assert python_core.__version__ == version("barstorm") == cargo
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The wheel built where cargo is absent, and what was said."""
     return build("wheel", tmp_path_factory.mktemp("pure"), PATH=path_with(tmp_path_factory.mktemp("path")), BARSTORM_KERNEL="auto")
@@ -117,31 +109,17 @@ def test_an_unknown_kernel_is_refused_with_the_known_ones(tmp_path: Path) -> Non
         build("wheel", tmp_path, BARSTORM_KERNEL="fast")
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The wheel with the compiled kernel, and what was said: the one build that takes minutes, so all tests share it."""
+    return build("wheel", tmp_path_factory.mktemp("compiled"), BARSTORM_KERNEL="rust")
+
+
 @pytest.mark.skipif(not list((ROOT / "python_core").glob("_core_rs.*.so")), reason="installed without the compiled kernel")
-def test_the_compiled_wheel_is_the_pure_one_and_the_module_for_every_later_python(tmp_path: Path) -> None:
-    wheel, said = build("wheel", tmp_path, BARSTORM_KERNEL="rust")
+def test_the_compiled_wheel_is_the_pure_one_and_the_module_for_every_later_python(compiled: tuple[Path, str]) -> None:
+    wheel, said = compiled
     assert re.search(r"-cp311-abi3-\w+\.whl$", wheel.name), wheel.name
     assert "warning" not in said
     held = {name for name in names(wheel) if ".dist-info/" not in name}
     assert held - sources() == {"python_core/_core_rs.abi3.so"}
     assert sources() <= held
-
-
-def test_the_makefile_explains_each_of_its_targets() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    assert phony
-    assert re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE) == phony[1].split()
-
-
-def test_no_lock_is_behind_the_project() -> None:
-    """Every direct dependency stands in the lock that should hold it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    service = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["service"]]
-    build_tools = project["dependency-groups"]["build"]
-    tools = [item for item in project["dependency-groups"]["dev"] if isinstance(item, str)]
-    for lock, wanted in {"service": service, "build": build_tools, "dev": [*service, *build_tools, *tools]}.items():
-        text = (ROOT / "requirements" / f"{lock}.lock").read_text()
-        locked = set(re.findall(r"^([a-z0-9-]+)(?:\[\w+\])?==", text, re.MULTILINE))
-        direct = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0].replace(".", "-") for requirement in wanted}
-        assert direct <= locked, f"requirements/{lock}.lock lacks {sorted(direct - locked)}: run `make lock`"

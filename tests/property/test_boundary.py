@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -16,6 +15,7 @@ import python_core as bt
 from python_core.engine import kernel
 from python_core.language.plan import CONDITIONS
 from python_core.metrics import NAMES
+from tests.support.cases import CASES
 
 MINUTE = 60_000
 NUMBERS = (0.0, -0.0, 1.0, 2.0, 3.0, 14.0, 200.0, 2.5, -1.0, 1e4, 1e9, 1e300, 5e-324, 2.0**63, float("inf"), float("-inf"), float("nan"))
@@ -117,10 +117,8 @@ class Hostile:
 
 @pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
 @settings(
-    max_examples=int(os.environ.get("BARSTORM_CASES", "1000")) // 2,
-    deadline=None,
+    max_examples=CASES // 2,
     suppress_health_check=list(HealthCheck),
-    derandomize="CI" in os.environ,
 )
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,12 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.optimize.sweep import WITHOUT_RISK
+from tests.support.cases import CASES
 from tests.support.marks import needs_rust
 
-CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 thorough = settings(
     max_examples=CASES,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    derandomize="CI" in os.environ,
 )
 
 TIMEFRAMES = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000, "1w": 604_800_000}

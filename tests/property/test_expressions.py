@@ -5,7 +5,6 @@ The texts are made from the tables that the compiler reads, so a new function is
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,9 +25,9 @@ from python_core.language.normalize import canonical
 from python_core.language.plan import CROSSINGS, STREAKS, PlanBuilder
 from python_core.language.vocabulary import ELEMENTWISE, FUNCTIONS, PARAMETERS, SERIES
 from python_core.strategy.compile import Plan
+from tests.support.cases import CASES
 from tests.support.marks import needs_rust
 
-CASES = int(os.environ.get("BARSTORM_CASES", "300"))
 BLOCK = 8
 EXPRESSIONS = min(CASES, 10_000)
 FILES = "adabtc-5m ethbtc-5m eurusd-1h goog-1d ltcbtc-5m unittest-btc-1m xmrbtc-5m xrpusdt-perp-1h xrpusdt-perp-5m".split()
@@ -146,7 +145,7 @@ def some_bars(random: Random, files: Path) -> bt.Bars:
 
 
 @needs_rust
-@settings(max_examples=max(1, EXPRESSIONS // BLOCK), deadline=None)
+@settings(max_examples=max(1, EXPRESSIONS // BLOCK))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_expression_gives_the_same_bits_in_both_engines_and_none_looks_ahead(seed: int, market_data: Path) -> None:
     random = Random(seed)

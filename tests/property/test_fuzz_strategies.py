@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 import tracemalloc
@@ -19,11 +18,11 @@ from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, MAX_LOOKBACK
 from python_core.language.plan import MAX_NODES, MAX_SERIES
 from python_core.strategy import compile, library
 from python_core.strategy.builder import FUNCTIONS, SERIES
+from tests.support.cases import CASES
 
-CASES = int(os.environ.get("BARSTORM_CASES", "300"))
 LIMIT_S = 0.01
 BARS = bt.synthetic(150)
-thorough = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
 whole_strategies = settings(thorough, max_examples=min(CASES, 20_000))
 
 RECIPES = [recipe.strategy for recipe in library.load_all()]

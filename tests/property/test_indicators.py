@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from python_core.engine import kernel
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy.compile import Plan
+from tests.support.cases import CASES
 from tests.support.marks import needs_rust
 
-CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 PER_ROW = max(5, CASES // 25)
-thorough = settings(max_examples=PER_ROW, deadline=None, suppress_health_check=list(HealthCheck), derandomize="CI" in os.environ)
+thorough = settings(max_examples=PER_ROW, suppress_health_check=list(HealthCheck))
 functions = pytest.mark.parametrize("name", FUNCTIONS)
 
 # Series that are known throughout, and series with gaps, infinities, constants and extremes; most tie often.

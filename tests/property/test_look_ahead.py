@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.data.timeframes import MILLISECONDS
-
-CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
+from tests.support.cases import CASES
 
 # A strategy may be as coarse as its bars, or a whole multiple of them.
 PAIRS = [(base, coarse) for base, length in MILLISECONDS.items() for coarse, longer in MILLISECONDS.items() if longer % length == 0]
@@ -70,7 +68,7 @@ def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
     return [open_, high, low, close, rng.integers(0, 3, n).astype(float), low * 0.999, high * 1.001]
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
+@settings(max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32 - 1),
     pair=st.sampled_from(PAIRS),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
 import msgspec
@@ -13,8 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from tests.support.cases import CASES
 
-CASES = int(os.environ.get("BARSTORM_CASES", "1000"))
 ENGINES = ["python", "rust"] if bt.engine == "rust" else ["python"]
 MINUTE, MONDAY = 60_000, 1_704_067_200_000
 MONEY = ("gross", "fees", "funding", "net")
@@ -29,9 +28,7 @@ fills = st.sampled_from(["next_open", "close"])
 def share(part: float) -> settings:
     return settings(
         max_examples=max(10, int(CASES * part)),
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        derandomize="CI" in os.environ,
     )
 
 

@@ -16,6 +16,7 @@ from python_core.data import timeframes
 from python_core.data.columns import COLUMNS, PRICES
 from python_core.data.synthetic import synthetic
 from python_core.errors import BarsError, BarstormError
+from tests.support.cases import CASES
 
 
 def content(**arguments: Any) -> str:
@@ -41,7 +42,7 @@ def test_the_default_seed_starts_with_these_bars() -> None:
     assert rows == [[100.03, 100.92, 99.91, 100.67, 70.774], [100.69, 100.71, 100.14, 100.21, 51.94], [100.24, 100.24, 99.5, 99.77, 38.342]]
 
 
-@settings(max_examples=max(settings().max_examples // 5, 1))
+@settings(max_examples=max(CASES // 5, 1))
 @given(
     bars=st.integers(1, 300),
     seed=st.integers(0, 2**64 - 1),

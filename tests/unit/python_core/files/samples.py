@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
-from hypothesis import settings
 
 from python_core.data.bars import Bars
 from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, BarstormError, FileError
 from python_core.files import compression
 from python_core.files import read as files
+from tests.support.cases import CASES
 
-FEWER = max(settings().max_examples // 5, 1)
+FEWER = max(CASES // 5, 1)
 
 HOURS = np.array([1_637_110_800_000 + 3_600_000 * i for i in range(6)])
 
