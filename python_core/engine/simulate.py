@@ -1,11 +1,10 @@
 """The reference simulator: bar by bar, in the order of the contract.
 
-Written to be read along with the contract. The compiled engine gives the same bits, so every float expression keeps its order of operations.
+Read it along with the contract. The compiled engine gives the same bits, so every float expression keeps its order of operations.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,21 +13,19 @@ import numpy.typing as npt
 from python_core.data.bars import Bars
 from python_core.engine.control import Control
 from python_core.engine.orders import Orders
-from python_core.engine.position import Position, whole_steps
+from python_core.engine.position import Position
+from python_core.engine.sizing import order_quantity
 from python_core.execution import Atr, Execution
 from python_core.trades import (
-    BREAK_EVEN,
     END,
     LIQUIDATION,
     PARTIAL_EXIT,
     REVERSAL,
     RUIN,
     SIGNAL,
-    STOP_LOSS,
     TAKE_PROFIT,
     TIME,
     TRADE_DTYPE,
-    TRAILING_STOP,
 )
 
 
@@ -151,28 +148,9 @@ class Simulator:
         fill_price = price * (1.0 + side * rules.slippage)
         equity = self.marked(price)
         free = self.balance if p is None else self.balance - p.quantity * p.entry / rules.leverage
-        power = rules.leverage / (1.0 + rules.commission)
-        limit = free * power
-        if rules.sizing == "equity_fraction":
-            notional = equity * rules.size * power
-            quantity = notional / fill_price if fill_price > 0 else math.inf
-        elif rules.sizing == "fixed_notional":
-            notional = rules.size
-            quantity = notional / fill_price if fill_price > 0 else math.inf
-        elif rules.sizing == "fixed_quantity":
-            quantity = rules.size
-            notional = quantity * fill_price
-        else:
-            stop = self.level("stop_loss", k, side, fill_price)
-            assert stop is not None
-            stop_fill = stop * (1.0 - side * rules.slippage)
-            loss = side * (fill_price - stop_fill) + rules.commission * fill_price + rules.commission * stop_fill
-            quantity = equity * rules.size / loss if loss > 0 else math.inf
-            notional = quantity * fill_price
-        if rules.step > 0:
-            quantity = whole_steps(quantity, rules.step)
-            notional = min(notional, quantity * fill_price)
-        if not (fill_price > 0 and 0 < notional <= limit and 0 < quantity < math.inf and quantity * fill_price >= rules.min_notional):
+        stop = self.level("stop_loss", k, side, fill_price) if rules.sizing == "risk" else None
+        quantity = order_quantity(rules, side, fill_price, stop, equity, free)
+        if quantity is None:
             self.rejected_orders += 1
             return
         fee = quantity * fill_price * rules.commission
@@ -256,10 +234,10 @@ class Simulator:
         assert p is not None
         price = self.open[i]
         worst, best = (self.low[i], self.high[i]) if p.side > 0 else (self.high[i], self.low[i])
-        liquidation = self.liquidation_level(p)
+        liquidation = p.liquidation_level(self.rules)
         marked = worst if self.mark is None else (self.mark[0][i] if p.side > 0 else self.mark[1][i])
         liquidates = liquidation is not None and p.beyond(marked, liquidation)
-        stop, reason = self.stop_level(p)
+        stop, reason = p.stop_level(self.rules)
         # At the open: a gap may have jumped over levels, which then fill at the open.
         if liquidates and liquidation is not None and p.beyond(price, liquidation):
             self.liquidate(i)
@@ -270,9 +248,9 @@ class Simulator:
         self.take_profits(i, price, at_open=True)
         if self.position is None:
             return
-        # From the open to the close. A bar tells its extremes but not their order, so `intrabar` decides which level is met first.
+        # From the open to the close. A bar has its extremes but not their order, so `intrabar` decides which level is reached first.
         stops = stop is not None and p.beyond(worst, stop)
-        profit = self.next_profit(p)
+        profit = p.next_profit(self.rules)
         profits = profit is not None and p.reached(best, profit)
         if profits and (stops or liquidates):
             self.ambiguous_bars += 1
@@ -281,6 +259,7 @@ class Simulator:
                 self.take_profits(i, best)
                 if self.position is None:
                     return
+        # On the way down to the worst price, the nearer of stop and liquidation comes first.
         if stop is not None and stops and not (liquidates and liquidation is not None and not p.reached(stop, liquidation)):
             self.leave(i, stop, reason)
         elif liquidates:
@@ -288,73 +267,26 @@ class Simulator:
         elif profits:
             self.take_profits(i, best)
 
-    def liquidation_level(self, p: Position) -> float | None:
-        """Price at which the margin is down to the maintenance margin; None for a long position without leverage."""
-        rules = self.rules
-        if rules.leverage == 1.0 and p.side > 0:
-            return None
-        return p.entry * (1.0 - p.side * (1.0 / rules.leverage - rules.maintenance_margin))
-
     def liquidate(self, i: int) -> None:
         """Close the position at its bankruptcy price, where the whole margin is lost and no fee is charged."""
         p = self.position
         assert p is not None
         self.exit(i, p.quantity, p.entry * (1.0 - p.side / self.rules.leverage), LIQUIDATION)
 
-    def stop_level(self, p: Position) -> tuple[float | None, int]:
-        """The nearest of stop-loss, trailing stop and break-even stop, and its reason; the best price is that of earlier bars."""
-        level, reason = p.stop, STOP_LOSS
-        rules = self.rules
-        if p.trail is not None:
-            start = rules.trailing_activation
-            if start is None or p.reached(p.best, p.entry * (1.0 + p.side * start)):
-                if isinstance(rules.trailing_stop, float | int):
-                    trailing = p.best * (1.0 - p.side * p.trail)
-                else:
-                    trailing = p.best - p.side * p.trail
-                if level is None or (trailing != level and p.reached(trailing, level)):
-                    level, reason = trailing, TRAILING_STOP
-        if rules.break_even_at is not None and p.reached(p.best, p.entry * (1.0 + p.side * rules.break_even_at)):
-            if level is None or (p.entry != level and p.reached(p.entry, level)):
-                level, reason = p.entry, BREAK_EVEN
-        return level, reason
-
-    def next_profit(self, p: Position) -> float | None:
-        """The nearer of the take-profit and the next partial exit."""
-        rung = self.rung_level(p)
-        if rung is None or (p.target is not None and not p.beyond(rung, p.target)):
-            return p.target
-        return rung
-
-    def rung_level(self, p: Position) -> float | None:
-        """Price of the next partial exit."""
-        ladder = self.rules.partial_exits
-        return p.entry * (1.0 + p.side * ladder[p.rungs][0]) if p.rungs < len(ladder) else None
-
     def take_profits(self, i: int, reached: float, *, at_open: bool = False) -> None:
         """Fill every profit level up to the price `reached`, nearest first, at the level; `at_open` at the open, which is better."""
         while (p := self.position) is not None:
-            level, rung = self.next_profit(p), self.rung_level(p)
+            level, rung = p.next_profit(self.rules), p.rung_level(self.rules)
             if level is None or not p.reached(reached, level):
                 return
             price = reached if at_open else level
             if rung is None or rung != level:
                 self.exit(i, p.quantity, price, TAKE_PROFIT)
                 continue
-            quantity = self.rung_quantity(p)
+            quantity = p.rung_quantity(self.rules)
             p.rungs += 1
             if quantity > 0:
                 self.exit(i, min(quantity, p.quantity), price, PARTIAL_EXIT)
-
-    def rung_quantity(self, p: Position) -> float:
-        """Quantity of the next partial exit; shares that add up to 1 close all that is left."""
-        total = 0.0
-        for _, share in self.rules.partial_exits[: p.rungs + 1]:
-            total += share
-        if total >= 1.0 - 1e-9:
-            return p.quantity
-        quantity = p.largest * self.rules.partial_exits[p.rungs][1]
-        return whole_steps(quantity, self.rules.step) if self.rules.step > 0 else quantity
 
 
 def simulate(bars: Bars, orders: Orders, execution: Execution, control: Control) -> Outcome:

@@ -68,7 +68,7 @@ class StrategyBars:
 
 
 def check_timeframe(bars: Bars, timeframe: str | None) -> None:
-    """Check that the strategy's timeframe is that of the bars or a whole multiple of it.
+    """Check that the strategy's timeframe is that of the bars or a multiple of it.
 
     Raises:
         StrategyError: it isn't.

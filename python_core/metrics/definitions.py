@@ -106,9 +106,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     omega: Annotated[_Value, Meta(description="Sum of max(r, 0) / sum of max(-r, 0), threshold 0 (Keating and Shadwick 2002).")]
     max_drawdown: Annotated[
         _Value,
-        Meta(
-            description="Largest (peak - equity) / peak over bars, where the peak starts at the capital; fraction, above 1 if equity is negative."
-        ),
+        Meta(description="Largest (peak - equity) / peak over bars, starting from the capital; fraction, above 1 for negative equity."),
     ]
     max_drawdown_duration: Annotated[
         _Value, Meta(description="Longest time from a peak of equity (or the first bar) to a later bar below it; days.")

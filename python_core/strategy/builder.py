@@ -176,7 +176,7 @@ def expression(value: Any) -> Expression:
 
 
 def param(name: str, default: Value, **fields: Any) -> Expression:
-    """A parameter: plain, or with fields of `Param` (`min`, `max`, `step`, `choices`), of the type of its default unless `type` is given."""
+    """A parameter: plain, or with fields of `Param` (`min`, `max`, `step`, `choices`). The type is that of `default` unless given."""
     if not fields:
         return Expression(_name(name), params={name: default})
     kind = "choice" if "choices" in fields else "bool" if isinstance(default, bool) else "int" if isinstance(default, int) else "float"

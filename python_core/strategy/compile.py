@@ -52,6 +52,7 @@ def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]
     return _compile(
         (strategy.entry_long, strategy.exit_long, strategy.entry_short, strategy.exit_short),
         tuple(strategy.define.items()),
+        # With repr, as 1 and True or 0.0 and -0.0 are equal keys of a cache.
         tuple([(name, repr(value), value) for name, value in strategy.values.items()]),
         levels,
         strategy.timeframe or bars_timeframe,

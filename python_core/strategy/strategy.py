@@ -36,7 +36,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         StrategyError: names the expression, the column and the nearest known name.
 
     Example:
-        bt.Strategy(entry_long="crossover(sma(close, 10), slow)", exit_long="close < slow", define={"slow": "sma(close, n)"}, params={"n": 30})
+        bt.Strategy(entry_long="crossover(sma(close, 10), slow)", exit_long="close < slow", define={"slow": "sma(close, 30)"})
     """
 
     entry_long: Condition = ""
@@ -65,6 +65,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = {}
 
     def __post_init__(self) -> None:
+        # The struct is frozen, so fields in canonical form are set by force; copies leave the caller's mappings unchanged.
         if self.timeframe is not None:
             msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
         msgspec.structs.force_setattr(self, "additional_timeframes", parse_timeframes(self.additional_timeframes))
@@ -97,6 +98,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise StrategyError(
                     f"the strategy has no entry_{side} to filter", where=f"htf_filters.{side}", hint="give one, or leave the filters out"
                 )
+        # Every expression is compiled here, so that errors are raised when the strategy is made, not when it runs.
         compile_plan(self, ())
         check_constraints(self.constraints, self.values)
 
@@ -109,7 +111,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def warm_up_bars(self) -> int:
         """Bars of the strategy's timeframe before every signal is known.
 
-        A strategy that uses higher timeframes but sets no `timeframe` could run on any bars: its warm-up is given in minutes, an upper bound.
+        If the strategy uses higher timeframes but sets no `timeframe`, it is the number of minutes: the most bars that it can be.
         """
         return compile_plan(self, ()).warm_up
 
