@@ -126,7 +126,7 @@ def text(cancels: dict[str, Cancels]) -> str:
 def note_ends(path: Path) -> None:
     from workers.jobs import backtest
 
-    compute, compute_apart = backtest.compute, backtest.compute_apart
+    compute, compute_isolated = backtest.compute, backtest.compute_isolated
     log = path.open("a", buffering=1)
 
     def noted(*arguments: Any) -> Any:
@@ -135,13 +135,13 @@ def note_ends(path: Path) -> None:
         finally:
             log.write(f"{time.monotonic_ns()}\n")
 
-    async def noted_apart(*arguments: Any) -> Any:
+    async def noted_isolated(*arguments: Any) -> Any:
         try:
-            return await compute_apart(*arguments)
+            return await compute_isolated(*arguments)
         finally:
             log.write(f"{time.monotonic_ns()}\n")
 
-    backtest.compute, backtest.compute_apart = noted, noted_apart
+    backtest.compute, backtest.compute_isolated = noted, noted_isolated
 
 
 if __name__ == "__main__":

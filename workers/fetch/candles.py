@@ -55,7 +55,7 @@ class Chunk(NamedTuple):
     gaps: list[Gap]
 
 
-def last_end(exchange: Exchange, step_ms: int) -> int:
+def closed_until(exchange: Exchange, step_ms: int) -> int:
     """The open time of the first candle that is not closed for good."""
     return int(timeframes.bucket_start(np.array([exchange.now_ms() - SETTLE_MS]), step_ms)[0])
 

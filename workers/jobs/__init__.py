@@ -1,1 +1,1 @@
-"""Kinds of job and one attempt at a job."""
+"""Jobs: their kinds, and an attempt at one."""

@@ -1,4 +1,4 @@
-"""One attempt at a job of any kind, from its start in the database to its end there."""
+"""An attempt at a job of any kind, from its start in the database to its end there."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from workers.settings import Settings
 from workers.storage import open as storage
 
 T = TypeVar("T")
-LONGEST_WAIT_S: Final = 300.0
+MAX_RETRY_WAIT_S: Final = 300.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Stop(StrEnum):
-    """Why a job is stopped before its end."""
+    """Why a running job is stopped."""
 
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
@@ -43,7 +43,7 @@ class Stop(StrEnum):
 
 
 class Job:
-    """A job while a worker has it. `stop` comes from the worker's loop; the kernel notices within milliseconds."""
+    """A running job. `stop` is called from the worker's event loop; the kernel notices it within milliseconds."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -63,7 +63,7 @@ class Job:
         return self.control.progress
 
     async def unless_stopped(self, work: Awaitable[T]) -> T:
-        """The answer of `work`, which is cancelled when the job is stopped; for work that waits rather than reckons.
+        """The result of `work`, which is cancelled if the job is stopped. For work that waits; the kernel checks `control` itself.
 
         Raises:
             Cancelled: the job was stopped.
@@ -75,13 +75,13 @@ class Job:
                 raise bt.Cancelled(f"the job was stopped: {self.reason}")
             return working.result()
         finally:
-            for waiting in (working, stopped):
-                waiting.cancel()
+            for task in (working, stopped):
+                task.cancel()
             await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 class Executor:
-    """What the jobs of one worker process share."""
+    """Resources that the jobs of one worker process share."""
 
     def __init__(self, settings: Settings, database: Database, queue: Queue, worker: str) -> None:
         self.settings = settings
@@ -97,7 +97,7 @@ class Executor:
 
 
 class AttemptLimits(NamedTuple):
-    """How long an attempt may take, how many may fail, and the longest first wait between them."""
+    """How long an attempt may take, how many may fail, and the longest wait before the first retry."""
 
     timeout_s: float
     max_failures: int
@@ -105,16 +105,19 @@ class AttemptLimits(NamedTuple):
 
 
 class JobKind(NamedTuple):
-    """A kind of job, as `tasks.KINDS` lists them.
+    """A kind of job; `registry.KINDS` lists all of them.
 
-    `work(executor, started, job)` does it. It ends the run in the transaction that keeps what it found, by `store.finish(session, started,
-    RunState.SUCCEEDED, ...)`; if that says False, another worker has the run, and the transaction must change nothing else. It looks at
-    `job.control.cancelled`, hands `job.control` to the kernel or waits by `job.unless_stopped`, so that it can be cancelled, and tells how
-    far it is by `job.control.check(fraction)` and `job.message`. It may be run twice: what it leaves outside the database must bear that.
+    `work(executor, started, job)` does the job:
 
-    To fail, it raises: `WorkersError` and `BarstormError` end the run as failed with their message; what another attempt may mend (`OSError`,
-    `MemoryError`, a lost database or Redis, or what `passing` says) is tried again after a random wait of at most `retry_s`, doubled each
-    time, and ends dead after `max_failures` attempts. What is None is as the settings say.
+    - It finishes the run in the transaction that stores its result, with `store.finish(session, started, RunState.SUCCEEDED, ...)`. If that
+      returns False, another worker has taken over the run, and the transaction must change nothing else.
+    - It can be cancelled: it checks `job.control.cancelled`, passes `job.control` to the kernel, or waits with `job.unless_stopped`.
+    - It reports progress with `job.control.check(fraction)` and `job.message`.
+    - It may be executed twice, so its effects outside the database must be idempotent.
+
+    It fails by raising. `WorkersError` and `BarstormError` end the run as failed, with their message. A transient error (`OSError`,
+    `MemoryError`, a lost database or Redis, or where `is_transient` is true) is retried after a random wait of at most `retry_s`, doubled each
+    time; after `max_failures` attempts the run is dead. Limits that are None are taken from the settings.
     """
 
     name: str
@@ -122,7 +125,7 @@ class JobKind(NamedTuple):
     timeout_s: float | None = None
     max_failures: int | None = None
     retry_s: float | None = None
-    passing: Callable[[Exception], bool] = lambda error: False
+    is_transient: Callable[[Exception], bool] = lambda error: False
 
     def limits(self, settings: Settings) -> AttemptLimits:
         return AttemptLimits(
@@ -133,9 +136,10 @@ class JobKind(NamedTuple):
 
 
 async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) -> bool:
-    """Start an attempt and see it to an end, whatever happens; only an unreachable database leaves it open, to be tried again.
+    """Make an attempt and record its end; False if the run failed.
 
-    False if the run failed.
+    Raises:
+        Retry: the database can't be reached, so the attempt stays open. The queue delivers the job again.
     """
     executor: Executor = ctx["executor"]
     limits = kind.limits(executor.settings)
@@ -146,28 +150,28 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
         async with executor.database.write() as session:
             started = await store.start(session, run_id, number, worker=executor.worker)
         if started is None:
-            _log.info("job is out of date", run=run_id, job=number)
+            _log.info("job skipped: it is out of date", run=run_id, job=number)
             return True
         await events.tell(executor.queue, run_id, RunState.RUNNING)
         try:
-            _check(started, limits)
+            _check_startable(started, limits)
             await kind.work(executor, started, job)
         except Exception as error:
-            return await _end(executor, kind, started, job, error)
+            return await _end_attempt(executor, kind, started, job, error)
         await events.tell(executor.queue, run_id, RunState.SUCCEEDED, ends=True)
         return True
     except Exception as error:
         if not is_unreachable(error):
             raise
-        _log.warning("database does not answer", run=run_id, reason=str(error))
+        _log.warning("database not reachable; job returned to the queue", run=run_id, reason=str(error))
         raise Retry(defer=random.uniform(1, 3)) from error
     finally:
         timeout.cancel()
         del executor.jobs[identifier]
 
 
-def contained(work: Callable[[], T]) -> T:
-    """For work in a thread: a panic of the compiled kernel is no `Exception`; it must not end the thread's owner."""
+def contain_panics(work: Callable[[], T]) -> T:
+    """Call `work`; a panic of the compiled kernel, which is not an `Exception` and would end the worker, is raised as `RuntimeError`."""
     try:
         return work()
     except Exception:
@@ -177,23 +181,23 @@ def contained(work: Callable[[], T]) -> T:
 
 
 class _WorkersLost(Exception):
-    """Workers died of this run too often."""
+    """Too many workers died while they had this run."""
 
 
-def _check(started: StartedRun, limits: AttemptLimits) -> None:
+def _check_startable(started: StartedRun, limits: AttemptLimits) -> None:
     if started.row.cancel_requested:
         raise bt.Cancelled("cancelled before it started")
     if started.row.failures >= limits.max_failures:
         raise _WorkersLost
 
 
-async def _end(executor: Executor, kind: JobKind, started: StartedRun, job: Job, error: Exception) -> bool:
-    """End an attempt that did not succeed: the run is cancelled, failed, dead, or queued again. False unless somebody wished it so."""
+async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, job: Job, error: Exception) -> bool:
+    """Record the end of an attempt that did not succeed. False if the run failed, rather than being cancelled or requeued."""
     row, limits = started.row, kind.limits(executor.settings)
-    passing = _passing(error) or kind.passing(error)
+    transient = _is_transient(error) or kind.is_transient(error)
     reason = Stop.CANCELLED if isinstance(error, bt.Cancelled) and job.reason is None else job.reason
     if isinstance(error, bt.Cancelled) and reason == Stop.TAKEN_OVER:
-        _log.warning("run left to the worker that took it over", run=row.id, attempt=started.attempt)
+        _log.warning("attempt ended: another worker has taken over the run", run=row.id, attempt=started.attempt)
         return True
     async with executor.database.write() as session:
         if isinstance(error, bt.Cancelled) and reason == Stop.REQUEUE:
@@ -202,39 +206,41 @@ async def _end(executor: Executor, kind: JobKind, started: StartedRun, job: Job,
         elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
             state, outcome = RunState.CANCELLED, "cancelled"
             await store.finish(session, started, state)
-        elif passing and row.failures + 1 < limits.max_failures:
-            longest_s = min(limits.retry_s * 2**row.failures, LONGEST_WAIT_S)
-            delay_ms = int(random.uniform(0, longest_s) * 1000)
-            state, outcome = RunState.RETRYING, "will be tried again"
-            await store.requeue(session, started, state, delay_ms=delay_ms, error=_told(error, reason, limits))
+        elif transient and row.failures + 1 < limits.max_failures:
+            max_wait_s = min(limits.retry_s * 2**row.failures, MAX_RETRY_WAIT_S)
+            delay_ms = int(random.uniform(0, max_wait_s) * 1000)
+            state, outcome = RunState.RETRYING, "failed; it will be retried"
+            await store.requeue(session, started, state, delay_ms=delay_ms, error=_run_error(error, reason, limits))
         else:
-            state = RunState.DEAD if passing or isinstance(error, _WorkersLost) else RunState.FAILED
+            state = RunState.DEAD if transient or isinstance(error, _WorkersLost) else RunState.FAILED
             outcome = str(state)
-            await store.finish(session, started, state, error=_told(error, reason, limits))
+            await store.finish(session, started, state, error=_run_error(error, reason, limits))
     await events.tell(executor.queue, row.id, state, ends=state in DONE)
     with suppress(RedisError, OSError):
         await outbox.send(executor.database, executor.queue)  # else the relay will
-    told = isinstance(error, bt.BarstormError | WorkersError | _WorkersLost)
-    level = logging.INFO if told else logging.WARNING if passing else logging.ERROR
+    expected = isinstance(error, bt.BarstormError | WorkersError | _WorkersLost)
+    level = logging.INFO if expected else logging.WARNING if transient else logging.ERROR
     _log.log(
         level, f"run {outcome}", run=row.id, attempt=started.attempt, reason=str(error), exc_info=error if level == logging.ERROR else None
     )
     return state in (RunState.QUEUED, RunState.CANCELLED)
 
 
-def _passing(error: Exception) -> bool:
-    """Whether another attempt may fare better: the machine failed, not the request."""
+def _is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed: the machine failed, not the request."""
     return isinstance(error, OSError | MemoryError | RedisError) or is_unreachable(error)
 
 
-def _told(error: Exception, reason: Stop | None, limits: AttemptLimits) -> RunError:
-    """The reason as a client is told; of faults that are not the client's only the kind, the rest is in the log."""
+def _run_error(error: Exception, reason: Stop | None, limits: AttemptLimits) -> RunError:
+    """The error as clients see it. Of an internal error they see only the type; the log has the rest."""
     if isinstance(error, bt.Cancelled) and reason == Stop.TIMEOUT:
-        return RunError(code="timeout", message=f"it ran longer than {limits.timeout_s:g} s", hint="use fewer bars, or raise the limit")
+        return RunError(
+            code="timeout", message=f"the run took longer than {limits.timeout_s:g} s", hint="use fewer bars, or raise the limit"
+        )
     if isinstance(error, bt.BarstormError | WorkersError):
         return RunError(code=error.code, message=error.message, where=error.where, hint=error.hint)
     if isinstance(error, _WorkersLost):
-        return RunError(code="worker_lost", message=f"{limits.max_failures} workers died or fell silent while they had it")
-    if _passing(error):
+        return RunError(code="worker_lost", message=f"{limits.max_failures} workers died or stopped responding during this run")
+    if _is_transient(error):
         return RunError(code="machine", message=f"the worker's machine failed: {type(error).__name__}", hint="see the worker's log")
     return RunError(code="internal", message=f"the worker failed with {type(error).__name__}", hint="see the worker's log")

@@ -1,4 +1,4 @@
-"""What of a backtest is reckoning: bars in, files and a row of results out. Knows neither queue nor database."""
+"""The computation of a backtest: bars in, files and a result row out, without queue or database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.storage.artifacts import Artifacts
 
 
 class Computed(msgspec.Struct, frozen=True):
-    """The row of results to keep, and how long each part took."""
+    """The row for the table of results, and how long each stage took."""
 
     row: dict[str, Any]
     load_ms: float
@@ -28,14 +28,14 @@ class Computed(msgspec.Struct, frozen=True):
 
 
 def compute(
-    artifacts: Artifacts, bars_cache: BarsCache, dataset: Dataset, of: Sequence[Part], request: BacktestRequest, control: bt.Control
+    artifacts: Artifacts, bars_cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: BacktestRequest, control: bt.Control
 ) -> Computed:
     assert isinstance(request.strategy, bt.Strategy)
     clock = [time.perf_counter()]
-    bars = bars_cache.load_selection(dataset, of, request)
+    bars = bars_cache.load_selection(dataset, parts, request)
     clock.append(time.perf_counter())
     result = bt.backtest(bars, request.strategy, request.execution, engine=request.engine, control=control)
-    _ = result.metrics
+    _ = result.metrics  # computed on first use; its time belongs to the kernel
     clock.append(time.perf_counter())
     row = results.save(artifacts, result)
     clock.append(time.perf_counter())

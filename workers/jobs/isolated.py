@@ -1,7 +1,7 @@
-"""The Python kernel in a process of its own, where it holds up no other job, and ends at once when it is killed.
+"""The Python kernel in a process of its own, where it doesn't block other jobs and can be killed at once.
 
-The worker starts `python -m workers.jobs.isolated`, writes what is to be done, and reads how far it is and what came out. Both are
-MessagePack, each message after its length in four bytes.
+The worker starts `python -m workers.jobs.isolated`, writes a `Task`, and reads `Message`s: progress, then the result. All are MessagePack,
+each preceded by its length in four bytes.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """How far it is, or its end: what was computed, or why it was not (`machine`: not for the request's sake)."""
+    """Progress, or the end: the result, an error of the request, or a failure of the machine."""
 
     progress: float = 0.0
     computed: Computed | None = None
     error: RunError | None = None
-    machine: str | None = None
+    machine_error: str | None = None
 
 
-async def compute_apart(settings: Settings, job: Job, dataset: Dataset, of: tuple[Part, ...], request: BacktestRequest) -> Computed:
-    """The same as `compute`, in a process that is killed when the job is stopped.
+async def compute_isolated(settings: Settings, job: Job, dataset: Dataset, parts: tuple[Part, ...], request: BacktestRequest) -> Computed:
+    """Like `compute`, in a process that is killed when the job is stopped.
 
     Raises:
         Cancelled: the job was stopped.
         WorkersError: the request can't be carried out.
         OSError: the machine failed, or the process died.
     """
-    task = msgspec.msgpack.encode(Task(msgspec.structs.asdict(settings), dataset, of, request))
+    task = msgspec.msgpack.encode(Task(msgspec.structs.asdict(settings), dataset, parts, request))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "workers.jobs.isolated", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
-        return await job.unless_stopped(_talk(process, task, job))
+        return await job.unless_stopped(_communicate(process, task, job))
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
 
 
-async def _talk(process: asyncio.subprocess.Process, task: bytes, job: Job) -> Computed:
+async def _communicate(process: asyncio.subprocess.Process, task: bytes, job: Job) -> Computed:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -81,24 +81,24 @@ async def _talk(process: asyncio.subprocess.Process, task: bytes, job: Job) -> C
             if message.error is not None:
                 error = message.error
                 raise WorkersError(error.message, where=error.where, hint=error.hint, code=error.code)
-            if message.machine is not None:
-                raise OSError(message.machine)
+            if message.machine_error is not None:
+                raise OSError(message.machine_error)
             job.control.flag.progress = message.progress
     except (asyncio.IncompleteReadError, ConnectionError):
-        raise OSError(f"the kernel's process died with exit code {await process.wait()}") from None
+        raise OSError(f"the kernel process died with exit code {await process.wait()}") from None
 
 
 def main() -> None:
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(*_LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))), type=Task)
     output, lock, control = sys.stdout.buffer, threading.Lock(), bt.Control()
-    threading.Thread(target=_tell_progress, args=(output, lock, control), daemon=True).start()
+    threading.Thread(target=_send_progress, args=(output, lock, control), daemon=True).start()
     threading.Thread(target=_end_with_worker, daemon=True).start()
-    message = _carry_out(task, control)
+    message = _execute(task, control)
     with lock:
         _write(output, message)
 
 
-def _carry_out(task: Task, control: bt.Control) -> Message:
+def _execute(task: Task, control: bt.Control) -> Message:
     try:
         settings = Settings(**task.settings)
         artifacts = open_artifacts(settings)
@@ -108,10 +108,10 @@ def _carry_out(task: Task, control: bt.Control) -> Message:
     except (bt.BarstormError, WorkersError) as error:
         return Message(error=RunError(code=error.code, message=error.message, where=error.where, hint=error.hint))
     except (OSError, MemoryError) as error:
-        return Message(machine=f"{type(error).__name__}: {error}")
+        return Message(machine_error=f"{type(error).__name__}: {error}")
 
 
-def _tell_progress(output: BinaryIO, lock: threading.Lock, control: bt.Control) -> None:
+def _send_progress(output: BinaryIO, lock: threading.Lock, control: bt.Control) -> None:
     while True:
         time.sleep(PROGRESS_S)
         with lock:
@@ -119,7 +119,7 @@ def _tell_progress(output: BinaryIO, lock: threading.Lock, control: bt.Control) 
 
 
 def _end_with_worker() -> None:
-    sys.stdin.buffer.read(1)  # nothing more comes: it ends when the worker does
+    sys.stdin.buffer.read(1)  # returns when the worker closes the pipe or dies; nothing else is written to it
     os._exit(1)
 
 

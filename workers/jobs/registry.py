@@ -1,8 +1,8 @@
-"""The kinds of jobs there are.
+"""The kinds of job.
 
-To add one: write what it does as `attempts.JobKind` tells, in a file of its own beside `backtests.py`; list it below with its timeout and
-retry policy where the settings' don't suit; accept it with `store.insert_run` (a `RunRow` of that kind), which puts its job into the outbox
-in the same transaction. Queue, leases, retries, cancel, dead letters and takeover are then those of every other job.
+To add one, write its work as `attempt.JobKind` describes, in a file of its own beside `backtest.py`, and list it below, with a timeout and a
+retry policy if those of the settings don't suit. Accept its runs with `store.insert_run`, which puts the job into the outbox in the same
+transaction. Queueing, leases, retries, cancellation, takeover and dead letters then work as for every other job.
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ Function = Callable[..., Coroutine[Any, Any, object]]
 
 KINDS: Final = (
     JobKind("backtest", backtest.run),
-    JobKind(requests.KIND, fetch.run, timeout_s=86_400.0, passing=fetch.passing),
+    JobKind(requests.KIND, fetch.run, timeout_s=86_400.0, is_transient=fetch.is_transient),
 )
 FUNCTIONS: Final[Mapping[str, Function]] = {kind.name: partial(attempt, kind) for kind in KINDS}

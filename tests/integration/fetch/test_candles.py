@@ -112,7 +112,7 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
         opened = await exchanges.get(name)
         opened._client.throttler.config["refillRate"] *= 20
         found = opened.market("BTCUSDT", kind)  # type: ignore[arg-type]
-        end = candles.last_end(opened, MINUTE)
+        end = candles.closed_until(opened, MINUTE)
         chunks = [chunk async for chunk in candles.candles(opened, found, "1m", begin, end, report)]
         rates = {} if kind == "spot" else await candles.funding(opened, found, begin, end, report)
     finally:
@@ -198,7 +198,7 @@ async def test_an_update_asks_only_for_what_came_since(
 async def test_a_long_fetch_gives_way_to_others_and_goes_on(
     service: workers.Service, worker: LeaseWorker, market: Market, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "SLICE_S", 0.0)
+    monkeypatch.setattr(fetching, "TIME_SLICE_S", 0.0)
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
     done = await ended((await service.fetches.create(request)).id)
     assert (done.state, done.attempt > 2) == (RunState.SUCCEEDED, True)
