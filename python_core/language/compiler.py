@@ -171,10 +171,7 @@ class Compiler(ast.NodeVisitor):
         op = ARITHMETIC.get(type(node.op))
         if op is None:
             raise self._error(node, f"the operator {describe(node.op)} is not supported", hint="use + - * /")
-        return self._arithmetic(op, self._series(node.left), self._series(node.right))
-
-    def _arithmetic(self, op: str, left: int, right: int) -> int:
-        return self._elementwise(op, left, right)
+        return self._elementwise(op, self._series(node.left), self._series(node.right))
 
     def _elementwise(self, op: str, *inputs: int) -> int:
         constants = [constant for i in inputs if (constant := self.builder.constant(i)) is not None]
