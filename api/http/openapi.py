@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import distribution
@@ -33,6 +35,8 @@ SMA_CROSS = {
     "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
     "params": {"fast": 10, "slow": 30},
 }
+# Sections of a docstring that are about Python, not about JSON.
+_PYTHON_SECTIONS = re.compile(r"^ *(?:Raises|Example):$", re.MULTILINE)
 TAGS = [
     Tag(name="datasets", description="Market data: the bars of one instrument in one timeframe, in versions."),
     Tag(name="fetches", description="Market data from exchanges, fetched once or on a schedule."),
@@ -69,6 +73,8 @@ class Document(OpenAPI):
     def to_schema(self) -> dict[str, Any]:
         document = super().to_schema()
         _, schemas = msgspec.json.schema_components(self.structs, ref_template="#/components/schemas/{name}")
+        for schema in schemas.values():
+            schema["description"] = inspect.cleandoc(_PYTHON_SECTIONS.split(schema["description"])[0]).strip()
         document["components"]["schemas"].update(schemas)
         document["paths"] = dict(sorted(document["paths"].items()))
         return document
