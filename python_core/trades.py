@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from operator import index
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 Reason = Literal[
     "signal",
@@ -34,30 +35,22 @@ TRADE_DTYPE: Final = np.dtype(
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
-    """One exit of a position, in whole or in part. Money is in the quote currency.
+    """One exit of a position, in whole or in part. Money is in the quote currency."""
 
-    Attributes:
-        entry_time, exit_time: open times of the bars of entry and exit, epoch milliseconds.
-        entry_price: the position's average entry price.
-        gross: profit before `fees` and `funding`, which are positive when paid; `net` is what remains.
-        bars_held: bars from entry to exit.
-        mae, mfe: maximum adverse and favourable excursion, signed fractions of the entry price (-0.02: 2 % against).
-    """
-
-    entry_time: int
-    exit_time: int
+    entry_time: Annotated[int, Meta(description="Open time of the bar of the entry, UTC epoch milliseconds.")]
+    exit_time: Annotated[int, Meta(description="Open time of the bar of the exit, UTC epoch milliseconds.")]
     side: Literal["long", "short"]
-    quantity: float
-    entry_price: float
+    quantity: Annotated[float, Meta(description="Quantity closed, in the base currency or in shares.")]
+    entry_price: Annotated[float, Meta(description="Average entry price of the position.")]
     exit_price: float
-    gross: float
-    fees: float
-    funding: float
-    net: float
-    reason: Reason
-    bars_held: int
-    mae: float
-    mfe: float
+    gross: Annotated[float, Meta(description="Profit before fees and funding; money.")]
+    fees: Annotated[float, Meta(description="Commissions paid; money.")]
+    funding: Annotated[float, Meta(description="Funding paid; money, negative when received.")]
+    net: Annotated[float, Meta(description="Profit after fees and funding; money.")]
+    reason: Annotated[Reason, Meta(description="Why the position was closed.")]
+    bars_held: Annotated[int, Meta(description="Bars from entry to exit.")]
+    mae: Annotated[float, Meta(description="Maximum adverse excursion, a signed fraction of the entry price: -0.02 is 2 % against.")]
+    mfe: Annotated[float, Meta(description="Maximum favourable excursion, a signed fraction of the entry price.")]
 
 
 class Trades:

@@ -24,22 +24,22 @@ from python_core.strategy.strategy import Strategy
 class ConditionPart(msgspec.Struct, frozen=True, kw_only=True):
     """A condition or a part of one, and the number of bars on which it was true."""
 
-    text: str
-    true: Annotated[int, Meta(description="Bars on which it was true.")]
-    known: Annotated[int, Meta(description="Bars on which its value was known.")]
-    blocks: Annotated[int, Meta(description="Bars on which it was the only false part of an `and`.")] = 0
-    parts: tuple[ConditionPart, ...] = ()
+    text: Annotated[str, Meta(description="The expression.")]
+    true: Annotated[int, Meta(description="Number of bars on which it was true.")]
+    known: Annotated[int, Meta(description="Number of bars on which its value was defined.")]
+    blocks: Annotated[int, Meta(description="Number of bars on which it was the only false part of an `and`.")] = 0
+    parts: Annotated[tuple[ConditionPart, ...], Meta(description="Parts of an `and`, `or` or `not`.")] = ()
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
     """How often a strategy's conditions were true, and what keeps it from trading."""
 
-    bars: Annotated[int, Meta(description="Strategy bars in the data.")]
-    warm_up_bars: int
-    conditions: dict[str, ConditionPart]
-    cancelled_entries: Annotated[int, Meta(description="Bars with entries of both sides, which cancel each other.")]
-    rejected_orders: int
-    trades: int
+    bars: Annotated[int, Meta(description="Number of bars in the strategy's timeframe.")]
+    warm_up_bars: Annotated[int, Meta(description="Number of bars until every signal is defined.")]
+    conditions: Annotated[dict[str, ConditionPart], Meta(description="Conditions by name, such as `entry_long`.")]
+    cancelled_entries: Annotated[int, Meta(description="Number of bars with entries of both sides, which cancel each other.")]
+    rejected_orders: Annotated[int, Meta(description="Entries that were too large for the account or too small for the market.")]
+    trades: Annotated[int, Meta(description="Number of trades.")]
     findings: Annotated[tuple[str, ...], Meta(description="What keeps the strategy from trading, in plain words; empty if nothing does.")]
 
 

@@ -13,7 +13,7 @@ from python_core.strategy.strategy import Strategy
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Diagnosis of a strategy on some bars: why it trades as it does, and whether its signals can be trusted."""
+    """Diagnosis of a strategy on some bars: what keeps it from trading, and whether its signals can be trusted."""
 
     activity: Activity
     check: Soundness

@@ -24,26 +24,26 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True):
     """An expression whose past values changed when later bars were cut off."""
 
     expression: str
-    cut: Annotated[int, Meta(description="Bars that remained.")]
-    time: Annotated[int, Meta(description="Open time of the first strategy bar that changed, epoch milliseconds.")]
+    cut: Annotated[int, Meta(description="Number of bars that were left.")]
+    time: Annotated[int, Meta(description="Open time of the first strategy bar that changed, UTC epoch milliseconds.")]
 
 
 class Recursion(msgspec.Struct, frozen=True, kw_only=True):
-    """How much an expression depends on where the data begins: its recent values with the whole history against those with less."""
+    """How much an expression depends on where the data begins: recent values with a shorter history compared with the whole."""
 
     expression: str
-    history: Annotated[int, Meta(description="Strategy bars before the first one compared.")]
+    history: Annotated[int, Meta(description="Length of the shorter history: strategy bars before the first one compared.")]
     difference: Annotated[float | None, Meta(description="Largest relative difference; null for conditions.")]
-    changed: Annotated[int, Meta(description="Bars, of those compared, on which the value differs.")]
+    changed: Annotated[int, Meta(description="Number of compared bars on which the values differ.")]
 
 
 class Soundness(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `check`: `sound` if nothing looks ahead, `settled` if no signal changed with the longest of the shorter histories."""
+    """Whether signals depend on future bars or on where the data begins."""
 
-    sound: bool
-    settled: bool
-    look_ahead: tuple[LookAhead, ...]
-    recursion: tuple[Recursion, ...]
+    sound: Annotated[bool, Meta(description="Whether no expression depends on future bars.")]
+    settled: Annotated[bool, Meta(description="Whether no signal changed with the longest of the shorter histories.")]
+    look_ahead: Annotated[tuple[LookAhead, ...], Meta(description="Expressions that depend on future bars.")]
+    recursion: Annotated[tuple[Recursion, ...], Meta(description="How far expressions depend on where the data begins.")]
 
 
 def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> Soundness:

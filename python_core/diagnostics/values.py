@@ -47,10 +47,12 @@ class Values(NamedTuple):
 
 
 class Plot(msgspec.Struct, frozen=True, kw_only=True):
-    """Values of expressions on a range of strategy bars, for a chart; None where a value is not known."""
+    """Values of expressions on a range of strategy bars, for a chart."""
 
-    time: Annotated[tuple[int, ...], Meta(description="Open times, epoch milliseconds.")]
-    columns: dict[str, tuple[float | bool | None, ...]]
+    time: Annotated[tuple[int, ...], Meta(description="Open times of the bars, UTC epoch milliseconds.")]
+    columns: Annotated[
+        dict[str, tuple[float | bool | None, ...]], Meta(description="Values of each expression, null where a value is not yet defined.")
+    ]
 
 
 def values(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = None) -> Values:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from python_core.data.bars import Bars
 from python_core.data.calendars import gaps
@@ -28,37 +29,34 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Something noticed in a file that did not stop it from being read."""
 
     kind: Literal["gap", "outlier", "zero volume", "frozen", "dropped", "sorted", "replaced"]
-    count: int
-    lines: tuple[int, ...]
-    """The first few, numbered as in the file: a text file's header is line 1; elsewhere the first row is row 1."""
-    text: str
+    count: Annotated[int, Meta(description="Number of rows or gaps.")]
+    lines: Annotated[
+        tuple[int, ...],
+        Meta(description="The first few lines, from 1; in a text file the header is line 1, in other files the first row is row 1."),
+    ]
+    text: Annotated[str, Meta(description="What was noticed, in words.")]
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """How a file was read, and what was noticed in it."""
 
-    format: str
-    """`csv`, `json lines`, `parquet` or `arrow`."""
-    compression: str
-    """`gzip`, `zstd` or empty."""
-    separator: str
-    decimal_mark: str
-    header: bool
-    columns: dict[str, str]
-    """The file's name of each column."""
-    time_format: str
-    """`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the pattern of a text."""
-    time_zone: str
-    rows: int
-    """Rows in the file, blank lines not counted."""
-    bars: int
-    timeframe: str
-    first_time: int
-    last_time: int
-    """Open times of the first and last bar, epoch milliseconds."""
+    format: Annotated[str, Meta(description="Format of the file.", examples=["csv", "json lines", "parquet", "arrow"])]
+    compression: Annotated[str, Meta(description="`gzip`, `zstd` or empty.")]
+    separator: Annotated[str, Meta(description="Character between the values of a CSV file.")]
+    decimal_mark: Annotated[str, Meta(description="Decimal mark of a CSV file.")]
+    header: Annotated[bool, Meta(description="Whether the first line names the columns.")]
+    columns: Annotated[dict[str, str], Meta(description="The file's name of each column.")]
+    time_format: Annotated[
+        str, Meta(description="`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the pattern of a text.")
+    ]
+    time_zone: Annotated[str, Meta(description="Time zone of the times in the file.")]
+    rows: Annotated[int, Meta(description="Rows in the file, without blank lines.")]
+    bars: Annotated[int, Meta(description="Bars read.")]
+    timeframe: Annotated[str, Meta(description="Time between bars.", examples=["5m"])]
+    first_time: Annotated[int, Meta(description="Open time of the first bar, UTC epoch milliseconds.")]
+    last_time: Annotated[int, Meta(description="Open time of the last bar, UTC epoch milliseconds.")]
     notices: tuple[Notice, ...]
-    calendar: str = ""
-    """The calendar whose sessions define gaps; empty: gaps are measured by the clock."""
+    calendar: Annotated[str, Meta(description="Calendar whose sessions define gaps; empty: gaps are measured by the clock.")] = ""
 
     def count(self, kind: str) -> int:
         """Total count of the notices of one kind."""

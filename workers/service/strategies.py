@@ -30,7 +30,7 @@ class StrategyPage(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyLibrary(msgspec.Struct, frozen=True, kw_only=True):
     """Well-known strategies to start from, sorted by name."""
 
-    items: tuple[library.Recipe, ...]
+    items: tuple[library.LibraryStrategy, ...]
 
 
 class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):

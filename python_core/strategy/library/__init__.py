@@ -22,11 +22,11 @@ from python_core.execution import Execution
 from python_core.strategy.strategy import Strategy
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LibraryStrategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A strategy to start from. It shows how an idea is written down; it doesn't claim to make money."""
 
-    name: str
-    title: str
+    name: Annotated[str, Meta(description="Name in the library.", examples=["bollinger-reversion"])]
+    title: Annotated[str, Meta(description="Name for people.")]
     idea: Annotated[str, Meta(description="Why it might work, and how it trades.")]
     source: Annotated[str, Meta(description="Who described it, and where.")]
     strategy: Strategy
@@ -40,7 +40,7 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=100)
-def load(name: str) -> Recipe:
+def load(name: str) -> LibraryStrategy:
     """One strategy of the library.
 
     Raises:
@@ -50,9 +50,9 @@ def load(name: str) -> Recipe:
         nearest = difflib.get_close_matches(str(name)[:60], names(), n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(names())}"
         raise StrategyError(f"the library has no strategy {name!r:.60}", where="library", hint=hint, code="unknown_name")
-    return msgspec.json.decode(files(__name__).joinpath(f"{name}.json").read_bytes(), type=Recipe)
+    return msgspec.json.decode(files(__name__).joinpath(f"{name}.json").read_bytes(), type=LibraryStrategy)
 
 
-def load_all() -> tuple[Recipe, ...]:
+def load_all() -> tuple[LibraryStrategy, ...]:
     """All strategies of the library, sorted by name."""
     return tuple(map(load, names()))

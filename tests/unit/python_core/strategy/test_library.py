@@ -39,7 +39,7 @@ def test_a_recipe_describes_itself(name: str) -> None:
         assert len(text) > 10
     on_hours = msgspec.structs.replace(recipe.strategy, timeframe=recipe.strategy.timeframe or "1h")
     assert on_hours.warm_up_bars < 1_000
-    assert msgspec.json.decode(msgspec.json.encode(recipe), type=library.Recipe) == recipe
+    assert msgspec.json.decode(msgspec.json.encode(recipe), type=library.LibraryStrategy) == recipe
 
 
 @pytest.mark.parametrize("name", library.names())
