@@ -93,7 +93,7 @@ def _clean(
         raise BarsError(
             f"no bars: none of {total:,} rows is valid", where=raw.file, hint="read with policy='reject' to see why", code="no_bars"
         )
-    columns, rows = _ordered(raw, columns, rows, policy, notices)
+    columns, rows = _order_by_time(raw, columns, rows, policy, notices)
     try:
         bars = Bars(**columns, timeframe=timeframe, symbol=symbol)
     except BarstormError as error:
@@ -184,7 +184,7 @@ def _invalid(columns: dict[str, Any]) -> Booleans:
     return bad
 
 
-def _ordered(
+def _order_by_time(
     raw: RawTable, columns: dict[str, Any], rows: Integers | None, policy: Policy, notices: list[Notice]
 ) -> tuple[dict[str, Any], Integers | None]:
     """The rows in strictly increasing order of time, or the error that says why the policy does not allow it."""

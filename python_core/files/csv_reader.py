@@ -47,7 +47,7 @@ def read_blocks(name: str, file: BinaryIO, *, header: bool, compression: str = "
     head = file.read(MAX_LINE_BYTES)
     end = "\r" if b"\n" not in head and b"\r" in head else "\n"
     rest = file.read(BLOCK_BYTES)
-    dialect = _detect(name, head, end, whole=not rest, header=header, compression=compression, columns=columns)
+    dialect = _detect(name, head, end, complete=not rest, header=header, compression=compression, columns=columns)
     line, at = 1, 0
     for block in lines_of(file, head + rest, end.encode(), name):
         lines = count_lines(block, end.encode())
@@ -128,11 +128,11 @@ class _Dialect(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _detect(name: str, head: bytes, end: str, *, whole: bool, header: bool, compression: str, columns: Sequence[str]) -> _Dialect:
-    """Detect the dialect from the first lines, which are the `whole` file or end in the middle of a line."""
+def _detect(name: str, head: bytes, end: str, *, complete: bool, header: bool, compression: str, columns: Sequence[str]) -> _Dialect:
+    """Detect the dialect from the first lines, which are the `complete` file or end in the middle of a line."""
     _check_text(name, head, end.encode(), 0)
     lines = [line.rstrip("\r") for line in head.decode("utf-8-sig", "replace").split(end)]
-    if not whole:
+    if not complete:
         lines.pop()
     layout = _layout(name, lines, columns) if header else _layout_without_header(name, lines)
     sampled = lines[layout.start : layout.start + SAMPLE_LINES]

@@ -58,20 +58,20 @@ def zstd(data: bytes) -> bytes:
     return packed
 
 
-def written(write: Callable[[polars.DataFrame, io.BytesIO], object], bars: Bars) -> bytes:
+def write_to_bytes(write: Callable[[polars.DataFrame, io.BytesIO], object], bars: Bars) -> bytes:
     buffer = io.BytesIO()
     write(bars.to_polars(), buffer)
     return buffer.getvalue()
 
 
 WRITERS: dict[str, Callable[[Bars], bytes]] = {
-    "csv": lambda bars: written(lambda frame, to: frame.write_csv(to), bars),
-    "csv with semicolons": lambda bars: written(lambda frame, to: frame.write_csv(to, separator=";"), bars),
-    "csv with decimal commas": lambda bars: written(lambda frame, to: frame.write_csv(to, separator="\t", decimal_comma=True), bars),
-    "quoted csv": lambda bars: written(lambda frame, to: frame.write_csv(to, quote_style="always"), bars),
+    "csv": lambda bars: write_to_bytes(lambda frame, to: frame.write_csv(to), bars),
+    "csv with semicolons": lambda bars: write_to_bytes(lambda frame, to: frame.write_csv(to, separator=";"), bars),
+    "csv with decimal commas": lambda bars: write_to_bytes(lambda frame, to: frame.write_csv(to, separator="\t", decimal_comma=True), bars),
+    "quoted csv": lambda bars: write_to_bytes(lambda frame, to: frame.write_csv(to, quote_style="always"), bars),
     "gzip": lambda bars: gzip.compress(WRITERS["csv"](bars), 1),
     "zstd": lambda bars: zstd(WRITERS["csv"](bars)),
-    "parquet": lambda bars: written(lambda frame, to: frame.write_parquet(to), bars),
-    "arrow": lambda bars: written(lambda frame, to: frame.write_ipc(to), bars),
-    "arrow stream": lambda bars: written(lambda frame, to: frame.write_ipc_stream(to), bars),
+    "parquet": lambda bars: write_to_bytes(lambda frame, to: frame.write_parquet(to), bars),
+    "arrow": lambda bars: write_to_bytes(lambda frame, to: frame.write_ipc(to), bars),
+    "arrow stream": lambda bars: write_to_bytes(lambda frame, to: frame.write_ipc_stream(to), bars),
 }
