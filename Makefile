@@ -60,12 +60,12 @@ coverage: $(DEVELOPMENT) ## print the share of lines that the unit and integrati
 	@coverage combine --quiet
 	@coverage report --format=total
 
-bench: $(DEVELOPMENT) $(VENV)/bench ## time kernel, service and market data, beside other packages that install
+bench: $(DEVELOPMENT) $(VENV)/bench ## compare the speed of kernel, service and market data with other packages
 	@python benchmarks/run.py
 	@python benchmarks/service.py
 	@python benchmarks/data.py
 
-demo: $(SERVICE) ## run one backtest the whole way; DATA=bars.parquet for your own bars
+demo: $(SERVICE) ## run one backtest through all parts; DATA=bars.parquet for your own bars
 	@barstorm demo $(if $(DATA),--data "$(DATA)")
 
 serve: $(SERVICE) ## keep API and worker up on 127.0.0.1:8000 until Ctrl-C
