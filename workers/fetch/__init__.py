@@ -1,1 +1,1 @@
-"""Market data from exchanges."""
+"""Market data from exchanges: candles and funding rates, fetched once or on a schedule."""

@@ -1,4 +1,4 @@
-"""Public market data of an exchange, read through ccxt: politely, and again when it could not be had."""
+"""Public market data of an exchange, read through ccxt within its rate limits; failed requests are retried."""
 
 from __future__ import annotations
 
@@ -24,40 +24,45 @@ from workers.model.selection import MarketKind
 
 T = TypeVar("T")
 
-TRIES: Final = 10
+MAX_TRIES: Final = 10
 FIRST_WAIT_S: Final = 0.5
-LONGEST_WAIT_S: Final = 60.0
-LONGEST_ORDERED_WAIT_S: Final = 300.0
+MAX_WAIT_S: Final = 60.0
+MAX_RETRY_AFTER_S: Final = 300.0
 MARKETS_FRESH_S: Final = 3600.0
 FUNDING_ROWS: Final = 100
 _log = structlog.stdlib.get_logger(__name__)
 
 
 def check_exchange(name: str) -> None:
-    """Whether ccxt is here and knows the exchange; ccxt, which takes a second to import, is only looked at.
+    """Check that ccxt is installed and has the exchange, without importing it, which takes a second.
 
     Raises:
         Unavailable: ccxt is not installed.
-        Invalid: it knows no such exchange.
+        Invalid: ccxt does not have this exchange.
     """
     spec = find_spec("ccxt")
     if spec is None or spec.origin is None:
-        raise Unavailable("ccxt is not installed here", where="exchange", hint="pip install 'barstorm[exchanges]'", code="no_ccxt")
+        hint = "run `make install` in a checkout, or install Barstorm with its extra `exchanges`"
+        raise Unavailable("ccxt is not installed", where="exchange", hint=hint, code="no_ccxt")
     names = {path.stem for path in (Path(spec.origin).parent / "async_support").glob("[a-z0-9]*.py")}
     if name not in names:
         near = difflib.get_close_matches(name.lower(), names, 3, 0.5) or ["binance", "bybit", "kraken", "okx"]
-        raise Invalid(f"ccxt knows no exchange {name!r:.60}", where="exchange", hint=f"use {' or '.join(near)}", code="unknown_exchange")
+        raise Invalid(f"unknown exchange {name!r:.60}", where="exchange", hint=f"use {' or '.join(near)}", code="unknown_exchange")
 
 
 class Exchanges:
-    """The exchanges that a worker process reads from: opened when first asked for, so that its jobs share markets and rate limits."""
+    """The exchanges that a worker process reads from. Its jobs share one client for each, with its markets and its rate limit."""
 
     def __init__(self, proxy_url: str = "") -> None:
         self._proxy_url = proxy_url
         self._open: dict[str, Exchange] = {}
 
     async def get(self, name: str) -> Exchange:
-        """An exchange with its markets; `Unavailable` when it does not answer."""
+        """An exchange with its markets loaded.
+
+        Raises:
+            Unavailable: the exchange does not respond.
+        """
         check_exchange(name)
         ccxt = await asyncio.to_thread(import_module, "ccxt.async_support")
         if name not in self._open:
@@ -72,35 +77,36 @@ class Exchanges:
 
 
 class Exchange:
-    """One exchange. What fails for a while is asked for again, after as long as the exchange says or a random wait that doubles.
+    """One exchange. Failed requests are retried after the wait that the exchange asks for, or a random one that doubles each time.
 
-    Raises, in every method that asks:
-        Unavailable: it went on failing.
-        Invalid: it refuses the request.
+    Raises, in every method that sends a request:
+        Unavailable: all retries failed.
+        Invalid: the exchange refuses the request.
     """
 
     def __init__(self, ccxt: Any, name: str, proxy_url: str) -> None:
         self.name = name
         self._errors = ccxt
-        self._client = _patient(ccxt, name)({"enableRateLimit": True, "proxyUrl": proxy_url or None})
-        wanted = self._client.options.get("fetchMarkets")
-        if isinstance(wanted, dict) and "types" in wanted:
-            wanted["types"] = [kind for kind in wanted["types"] if kind not in ("future", "option")]
+        self._client = _retrying_client(ccxt, name)({"enableRateLimit": True, "proxyUrl": proxy_url or None})
+        # Futures and options are many and not used here.
+        options = self._client.options.get("fetchMarkets")
+        if isinstance(options, dict) and "types" in options:
+            options["types"] = [kind for kind in options["types"] if kind not in ("future", "option")]
         self._loading = asyncio.Lock()
         self._loaded_at = -MARKETS_FRESH_S
         self._clock_ms = 0
 
     async def load(self) -> None:
-        """Read its clock, and its markets unless they are fresh."""
+        """Read its clock, and its markets unless that was done lately."""
         async with self._loading:
             if time.monotonic() - self._loaded_at >= MARKETS_FRESH_S:
-                await self._ask(self._client.load_markets(reload=True))
+                await self._request(self._client.load_markets(reload=True))
                 self._loaded_at = time.monotonic()
             if self._client.has["fetchTime"] is True:
-                self._clock_ms = int(await self._ask(self._client.fetch_time())) - now_ms()
+                self._clock_ms = int(await self._request(self._client.fetch_time())) - now_ms()
 
     async def close(self) -> None:
-        self._client.shut = True
+        self._client.is_closing = True
         await self._client.close()
 
     def now_ms(self) -> int:
@@ -108,25 +114,25 @@ class Exchange:
         return now_ms() + self._clock_ms
 
     def market(self, symbol: str, kind: MarketKind) -> dict[str, Any]:
-        """The market of a symbol: ccxt's (BTC/USDT:USDT) or the exchange's own (BTCUSDT), in any case.
+        """The market of a symbol in the notation of ccxt (BTC/USDT:USDT) or of the exchange (BTCUSDT), in upper or lower case.
 
         Raises:
-            Invalid: there is none, or it has no candles.
+            Invalid: there is none, or the exchange has no candles.
         """
         if self._client.has["fetchOHLCV"] is not True:
-            raise Invalid(f"{self.name} gives no candles", where="exchange", hint="use another exchange", code="unknown_exchange")
+            raise Invalid(f"{self.name} has no candles", where="exchange", hint="use another exchange", code="unknown_exchange")
         markets = [market for market in self._client.markets.values() if _kind(market) == kind]
-        plain = _plain(symbol)
-        found = [market for market in markets if symbol in (market["symbol"], market["id"])]
-        found = found or [market for market in markets if plain in (_plain(market["symbol"]), _plain(market["id"]))]
-        if found:
-            return max(found, key=lambda market: market.get("active") is not False)
+        normalized = _normalized(symbol)
+        matches = [market for market in markets if symbol in (market["symbol"], market["id"])]
+        matches = matches or [market for market in markets if normalized in (_normalized(market["symbol"]), _normalized(market["id"]))]
+        if matches:
+            return max(matches, key=lambda market: market.get("active") is not False)
         near = difflib.get_close_matches(symbol.upper(), [market["symbol"] for market in markets], 3, 0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else "use a symbol such as BTC/USDT, and the kind it is of"
+        hint = f"did you mean {' or '.join(near)}?" if near else "use a symbol such as BTC/USDT, and its kind"
         raise Invalid(f"{self.name} has no {kind} market {symbol!r:.60}", where="symbol", hint=hint, code="unknown_symbol")
 
     def instrument(self, market: dict[str, Any], kind: MarketKind) -> Instrument:
-        """What is traded there."""
+        """The instrument of a market."""
         sizes = []
         for name in ("price", "amount"):
             value = (market.get("precision") or {}).get(name)
@@ -140,88 +146,93 @@ class Exchange:
         if timeframe not in offered:
             raise Invalid(f"{self.name} has no {timeframe} candles", where="timeframe", hint=f"use {' '.join(offered)}")
 
-    def has_days(self) -> bool:
+    def has_daily_candles(self) -> bool:
         return "1d" in (self._client.timeframes or {})
 
     def page_bars(self, market: dict[str, Any]) -> int:
-        """How many candles it gives at once."""
+        """The number of candles in one response."""
         return int(self._client.feature_value(market["symbol"], "fetchOHLCV", "limit", 500) or 500)
 
     async def candles(self, market: dict[str, Any], timeframe: str, since_ms: int) -> np.ndarray:
-        """Candles from a time on, as the exchange gives them: rows of time, open, high, low, close, volume; NaN for what is not known."""
+        """Candles from a time on, as sent by the exchange: rows of time, open, high, low, close, volume; NaN where a value is missing."""
         limit = self.page_bars(market)
-        rows = await self._ask(self._client.fetch_ohlcv(market["symbol"], timeframe, since=since_ms, limit=limit))
+        rows = await self._request(self._client.fetch_ohlcv(market["symbol"], timeframe, since=since_ms, limit=limit))
         return np.array([row[:6] for row in rows], np.float64).reshape(-1, 6)
 
     async def funding(self, market: dict[str, Any], since_ms: int) -> np.ndarray:
-        """Funding rates from a time on, as the exchange gives them: rows of time and rate, a fraction."""
+        """Funding rates from a time on, as sent by the exchange: rows of time and rate, a fraction."""
         if self._client.has["fetchFundingRateHistory"] is not True:
-            raise Invalid(f"{self.name} gives no funding rates", where="funding", hint="leave funding out")
-        found = await self._ask(self._client.fetch_funding_rate_history(market["symbol"], since=since_ms, limit=FUNDING_ROWS))
-        return np.array([(row["timestamp"], row["fundingRate"]) for row in found], np.float64).reshape(-1, 2)
+            raise Invalid(f"{self.name} has no funding rates", where="funding", hint="leave funding out")
+        rates = await self._request(self._client.fetch_funding_rate_history(market["symbol"], since=since_ms, limit=FUNDING_ROWS))
+        return np.array([(row["timestamp"], row["fundingRate"]) for row in rates], np.float64).reshape(-1, 2)
 
-    async def _ask(self, question: Awaitable[T]) -> T:
+    async def _request(self, request: Awaitable[T]) -> T:
         try:
-            return await question
+            return await request
         except self._errors.NetworkError as error:
             hint = "try again later"
-            raise Unavailable(f"{self.name} does not answer: {error!s:.300}", where="exchange", hint=hint, code="exchange_down") from error
+            raise Unavailable(f"{self.name} does not respond: {error!s:.300}", where="exchange", hint=hint, code="exchange_down") from error
         except self._errors.BaseError as error:
-            hint = "see what the exchange says"
-            raise Invalid(f"{self.name} refuses: {error!s:.300}", where="exchange", hint=hint, code="exchange_refuses") from error
+            hint = "see the reason given by the exchange"
+            raise Invalid(
+                f"{self.name} refuses the request: {error!s:.300}", where="exchange", hint=hint, code="exchange_refuses"
+            ) from error
 
 
-def _patient(ccxt: Any, name: str) -> Any:
-    """A ccxt exchange that asks again what failed on its way. Half an answer failed, too; ccxt takes some for empty and some for refused."""
+def _retrying_client(ccxt: Any, name: str) -> Any:
+    """A ccxt exchange class that retries failed requests. A truncated response counts as failed; ccxt would take it for empty or refused."""
 
-    class Patient(getattr(ccxt, name)):  # type: ignore[misc]  # ccxt is not typed
-        # ccxt asks for several markets at once; when one fails, the others go on, and would open the connection again.
-        shut = False
+    class RetryingClient(getattr(ccxt, name)):  # type: ignore[misc]  # ccxt is not typed
+        # ccxt requests several markets at once. If one fails, the others continue and would reopen the connection.
+        is_closing = False
 
         async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-            for number in range(1, TRIES + 1):
+            for number in range(1, MAX_TRIES + 1):
                 try:
                     return await self._fetch_once(url, method, headers, body)
                 except ccxt.NetworkError as error:
-                    if number == TRIES or self.shut:
+                    if number == MAX_TRIES or self.is_closing:
                         raise
-                    wait_s = min(FIRST_WAIT_S * 2 ** (number - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)
-                    wait_s += getattr(error, "ordered_wait_s", 0.0)
+                    wait_s = min(FIRST_WAIT_S * 2 ** (number - 1), MAX_WAIT_S) * random.uniform(0.5, 1)
+                    wait_s += getattr(error, "retry_after_s", 0.0)
                     _log.info(
-                        "exchange asked again", exchange=name, reason=f"{type(error).__name__}: {error!s:.120}", in_s=round(wait_s, 2)
+                        "request failed; trying again",
+                        exchange=name,
+                        reason=f"{type(error).__name__}: {error!s:.120}",
+                        in_s=round(wait_s, 2),
                     )
                     await asyncio.sleep(wait_s)
             raise AssertionError("unreachable")
 
         async def _fetch_once(self, url: str, method: str, headers: Any, body: Any) -> Any:
-            if self.shut:
+            if self.is_closing:
                 raise ccxt.NetworkError("closed")
             try:
-                answer = await super().fetch(url, method, headers, body)
+                response = await super().fetch(url, method, headers, body)
             except ccxt.BaseError as error:
                 if error.__cause__ is None:
                     raise
-                # Its text may hold a proxy's address and password.
+                # The text may contain the address and the password of a proxy.
                 raise ccxt.NetworkError(f"the connection failed: {type(error.__cause__).__name__}") from error
-            if not isinstance(answer, dict | list):
-                raise ccxt.NetworkError("the answer is no JSON")
-            return answer
+            if not isinstance(response, dict | list):
+                raise ccxt.NetworkError("the response is not JSON")
+            return response
 
         def on_rest_response(self, code: int, reason: str, url: str, method: str, response_headers: Any, *rest: Any) -> Any:
             if code in (408, 418, 429) or code >= 500:
                 error = ccxt.ExchangeNotAvailable(f"{code} {reason}")
-                error.ordered_wait_s = _ordered_wait_s(response_headers)
+                error.retry_after_s = _retry_after_s(response_headers)
                 raise error
             return super().on_rest_response(code, reason, url, method, response_headers, *rest)
 
-    return Patient
+    return RetryingClient
 
 
-def _ordered_wait_s(headers: dict[str, str]) -> float:
+def _retry_after_s(headers: dict[str, str]) -> float:
     text = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
     with contextlib.suppress(ValueError):
         wait_s = float(text) if text.replace(".", "", 1).isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
-        return min(max(wait_s, 0.0), LONGEST_ORDERED_WAIT_S)
+        return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
     return 0.0
 
 
@@ -233,6 +244,6 @@ def _kind(market: dict[str, Any]) -> MarketKind | None:
     return "linear" if market.get("linear") else "inverse" if market.get("inverse") else None
 
 
-def _plain(symbol: str) -> str:
-    """A symbol without case, separators and what it is settled in."""
+def _normalized(symbol: str) -> str:
+    """A symbol without separators and settlement currency, in upper case."""
     return "".join(letter for letter in symbol.partition(":")[0].upper() if letter.isalnum())

@@ -1,4 +1,4 @@
-"""Fetches: market data asked for from an exchange, as a client sees it."""
+"""Fetches of market data from an exchange, as a client sees them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from workers.model.runs import RunError, RunOptions, encode
 from workers.model.selection import MarketKind
 from workers.model.states import OPEN, Priority, RunState
 from workers.queue.queue import Queue
-from workers.runs import store, submit
+from workers.runs import store
+from workers.runs.submit import cancel_run
 
 KIND: Final = "data_fetch"
 
@@ -59,7 +60,9 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for name in ("exchange", "symbol"):
             value = getattr(self, name)
             if not 0 < len(value) <= 60 or not value.isprintable() or value != value.strip():
-                raise ValueError(f"{name}: {value!r:.60} is no {name}; use 1 to 60 printable characters, no blanks at the ends")
+                raise ValueError(
+                    f"{name}: {value!r:.60} is not a valid {name}; use 1 to 60 printable characters, without spaces at the ends"
+                )
         try:
             msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
             if self.dataset is not None:
@@ -67,15 +70,15 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         except (bt.BarstormError, Invalid) as error:
             raise ValueError(str(error)) from None
         if self.kind not in ("spot", "linear", "inverse"):
-            raise ValueError(f"kind: exchanges have no {self.kind} markets here; use spot, linear or inverse")
+            raise ValueError(f"kind: {self.kind} markets can't be fetched; use spot, linear or inverse")
         if self.funding and self.kind == "spot":
-            raise ValueError("funding: spot markets have none; leave it out, or use kind linear or inverse")
+            raise ValueError("funding: spot markets have no funding rates; leave it out, or use kind linear or inverse")
         if self.until is not None and self.until <= (self.since or 0):
             raise ValueError(f"until: {self.until} is not after since, {self.since or 0}")
 
     @property
     def name(self) -> str:
-        """The name of its dataset."""
+        """The name of the dataset."""
         if self.dataset is not None:
             return self.dataset
         symbol = "".join(letter for letter in self.symbol.partition(":")[0].lower() if letter.isalnum())
@@ -107,33 +110,33 @@ class FetchPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-async def ask(database: Database, request: FetchRequest, options: RunOptions) -> Fetch:
-    """Accept a fetch; while an equal one is on its way, that one is the answer.
+async def submit(database: Database, request: FetchRequest, options: RunOptions) -> Fetch:
+    """Accept a fetch, or return an equal one that is in progress.
 
     Raises:
-        Invalid: there is no such exchange.
+        Invalid: unknown exchange.
         Unavailable: ccxt is not installed.
-        Conflict: the key has come with another request.
+        Conflict: the idempotency key was used for another request.
     """
     check_exchange(request.exchange)
-    asked = encode(request)
+    encoded = encode(request)
     async with database.write() as session:
-        # Held before the key is looked at, so that who comes second finds it.
-        await locks.lock(session, f"{KIND} {asked}")
-        before = await idempotency.find_subject(session, options, KIND, asked)
+        # Taken before the key is read, so that the second of two equal requests finds the first.
+        await locks.lock(session, f"{KIND} {encoded}")
+        before = await idempotency.find_subject(session, options, KIND, encoded)
         row = await session.get(RunRow, before) if before else await accept(session, request, options)
         if row is None:
-            raise NotFound("that fetch is gone", where="key", hint="use a new key")
-        row = await session.get_one(RunRow, await idempotency.record(session, options, KIND, asked, row.id))
+            raise NotFound("the fetch of this key was deleted", where="key", hint="use a new key")
+        row = await session.get_one(RunRow, await idempotency.record(session, options, KIND, encoded, row.id))
         return to_fetch(row)
 
 
 async def accept(session: AsyncSession, request: FetchRequest, options: RunOptions) -> RunRow:
-    """The run of an equal fetch that is open, or a new one and its job."""
-    asked, now = encode(request), now_ms()
-    await locks.lock(session, f"{KIND} {asked}")
-    there = sa.select(RunRow).where(RunRow.kind == KIND, RunRow.request == asked, RunRow.state.in_(OPEN), ~RunRow.cancel_requested)
-    if options.run_at is None and (row := await session.scalar(there.limit(1))) is not None:
+    """The run of an equal unfinished fetch, or a new one with its job."""
+    encoded, now = encode(request), now_ms()
+    await locks.lock(session, f"{KIND} {encoded}")
+    equal = sa.select(RunRow).where(RunRow.kind == KIND, RunRow.request == encoded, RunRow.state.in_(OPEN), ~RunRow.cancel_requested)
+    if options.run_at is None and (row := await session.scalar(equal.limit(1))) is not None:
         return row
     row = RunRow(
         id=new_id(),
@@ -141,7 +144,7 @@ async def accept(session: AsyncSession, request: FetchRequest, options: RunOptio
         owner=options.owner,
         priority=options.priority,
         state=RunState.QUEUED,
-        request=asked,
+        request=encoded,
         fingerprint="",
         due_at=max(now, options.run_at or now),
         created_at=now,
@@ -155,16 +158,16 @@ async def get(database: Database, fetch_id: str) -> Fetch:
     async with database.read() as session:
         row = await session.get(RunRow, fetch_id) if is_reference(fetch_id) else None
     if row is None or row.kind != KIND:
-        raise NotFound(f"there is no fetch {fetch_id!r:.130}", where="fetch", hint="use the id of a fetch you asked for")
+        raise NotFound(f"fetch {fetch_id!r:.130} not found", where="fetch", hint="use the id of a submitted fetch")
     return to_fetch(row)
 
 
 async def page(database: Database, *, limit: int, cursor: str | None) -> FetchPage:
-    """Fetches, newest first; the cursor is the id of the last one of the page before."""
+    """Fetches, newest first; the cursor is the id of the last one of the previous page."""
     if not 1 <= limit <= 1000:
         raise Invalid(f"{limit} is out of range", where="limit", hint="use 1 to 1000")
     if cursor is not None and not is_reference(cursor):
-        raise Invalid(f"{cursor!r:.60} is no cursor", where="cursor", hint="use the next_cursor of the page before")
+        raise Invalid(f"{cursor!r:.60} is not a cursor", where="cursor", hint="use the next_cursor of the previous page")
     query = sa.select(RunRow).where(RunRow.kind == KIND).order_by(RunRow.id.desc()).limit(limit + 1)
     async with database.read() as session:
         rows = (await session.scalars(query if cursor is None else query.where(RunRow.id < cursor))).all()
@@ -173,15 +176,17 @@ async def page(database: Database, *, limit: int, cursor: str | None) -> FetchPa
 
 
 async def cancel(database: Database, queue: Queue, fetch_id: str) -> Fetch:
-    """Cancel a fetch; what it has stored stays.
+    """Cancel a fetch; the bars that it has stored are kept.
 
     Raises:
-        Conflict: it is done.
+        Conflict: it has finished.
     """
-    found = await get(database, fetch_id)
-    row = await submit.cancel_run(database, queue, fetch_id)
+    fetch = await get(database, fetch_id)
+    row = await cancel_run(database, queue, fetch_id)
     if row is None:
-        raise Conflict(f"the fetch is done: it has {found.state}", where="fetch", hint="cancel what waits or runs", code="finished")
+        raise Conflict(
+            f"the fetch has finished: it is {fetch.state}", where="fetch", hint="only unfinished fetches can be cancelled", code="finished"
+        )
     return to_fetch(row)
 
 
@@ -208,6 +213,6 @@ def to_fetch(row: RunRow) -> Fetch:
     )
 
 
-def options_of(owner: str) -> RunOptions:
-    """Those of a fetch that nobody waits for."""
+def scheduled_options(owner: str) -> RunOptions:
+    """The options of a scheduled fetch: low priority, since no client waits for it."""
     return RunOptions(owner=owner, priority=Priority.LOW)

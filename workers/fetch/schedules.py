@@ -1,4 +1,4 @@
-"""Schedules: fetches that are asked for again and again, so that a dataset stays fresh."""
+"""Schedules: fetches that are repeated regularly, so that a dataset stays up to date."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.model.runs import encode
 from workers.model.states import OPEN
 
 BATCH: Final = 100
-# Schedules of one period are spread over so long, so that an exchange isn't asked for all at once.
+# Schedules of the same period are spread over this time, so that they don't all hit an exchange at once.
 SPREAD_MS: Final = 5_000
 
 
@@ -38,7 +38,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         if self.fetch.until is not None:
-            raise ValueError("fetch.until: what is kept fresh has no end; leave it out")
+            raise ValueError("fetch.until: a schedule has no end; leave it out")
         if self.every_s is not None and not 60 <= self.every_s <= 604_800:
             raise ValueError(f"every_s: {self.every_s} is out of range; use 60 to 604800")
 
@@ -61,11 +61,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def create(database: Database, request: ScheduleRequest, owner: str) -> Schedule:
-    """Keep a schedule, due at once.
+    """Store a schedule, due at once.
 
     Raises:
-        Invalid: there is no such exchange.
-        Conflict: the dataset has a schedule.
+        Invalid: unknown exchange.
+        Conflict: the dataset already has a schedule.
     """
     check_exchange(request.fetch.exchange)
     now = now_ms()
@@ -83,11 +83,11 @@ async def create(database: Database, request: ScheduleRequest, owner: str) -> Sc
             session.add(row)
     except IntegrityError:
         hint = "delete that schedule first"
-        raise Conflict(f"{request.fetch.name!r} has a schedule", where="dataset", hint=hint, code="name_taken") from None
+        raise Conflict(f"{request.fetch.name!r} already has a schedule", where="dataset", hint=hint, code="name_taken") from None
     return _to_schedule(row)
 
 
-async def every(database: Database) -> tuple[Schedule, ...]:
+async def list_all(database: Database) -> tuple[Schedule, ...]:
     """All schedules, by dataset."""
     async with database.read() as session:
         return tuple(_to_schedule(row) for row in await session.scalars(sa.select(ScheduleRow).order_by(ScheduleRow.dataset)))
@@ -102,7 +102,7 @@ async def get(database: Database, schedule_id: str) -> Schedule:
 
 
 async def delete(database: Database, schedule_id: str) -> None:
-    """Forget a schedule; a fetch of it that is on its way goes on."""
+    """Delete a schedule; a fetch of it that is in progress continues."""
     async with database.write() as session:
         row = await session.get(ScheduleRow, schedule_id) if is_reference(schedule_id) else None
         if row is None:
@@ -119,24 +119,24 @@ async def submit_due(database: Database) -> int:
 
 
 async def _submit(database: Database, row: ScheduleRow, now: int) -> bool:
-    late = SETTLE_MS + zlib.crc32(row.id.encode()) % SPREAD_MS
-    following = (max(now - late, 0) // row.every_ms + 1) * row.every_ms + late
+    offset = SETTLE_MS + zlib.crc32(row.id.encode()) % SPREAD_MS
+    next_at = (max(now - offset, 0) // row.every_ms + 1) * row.every_ms + offset
     async with database.write() as session:
-        mine = await session.scalar(
+        claimed = await session.scalar(
             sa.update(ScheduleRow)
             .where(ScheduleRow.id == row.id, ScheduleRow.next_at == row.next_at)
-            .values(next_at=following)
+            .values(next_at=next_at)
             .returning(ScheduleRow.id)
         )
-        if mine is None or await session.scalar(sa.select(RunRow.id).where(RunRow.id == row.fetch_id, RunRow.state.in_(OPEN))):
+        if claimed is None or await session.scalar(sa.select(RunRow.id).where(RunRow.id == row.fetch_id, RunRow.state.in_(OPEN))):
             return False
-        run = await requests.accept(session, requests.decode(row.request), requests.options_of(row.owner))
+        run = await requests.accept(session, requests.decode(row.request), requests.scheduled_options(row.owner))
         await session.execute(sa.update(ScheduleRow).where(ScheduleRow.id == row.id).values(fetch_id=run.id))
     return True
 
 
 def _unknown(schedule_id: str) -> NotFound:
-    return NotFound(f"there is no schedule {schedule_id!r:.130}", where="schedule", hint="use the id of one that is listed")
+    return NotFound(f"schedule {schedule_id!r:.130} not found", where="schedule", hint="use an id from the list of schedules")
 
 
 def _to_schedule(row: ScheduleRow) -> Schedule:

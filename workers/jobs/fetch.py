@@ -51,7 +51,7 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
     requeue_at = time.monotonic() + TIME_SLICE_S
     work = _FetchJob(executor, started, job, request, exchange)
     for begin, end in await work.missing():
-        async with aclosing(candles.candles(exchange, work.market, request.timeframe, begin, end, work.report)) as chunks:
+        async with aclosing(candles.read_candles(exchange, work.market, request.timeframe, begin, end, work.report)) as chunks:
             while (chunk := await job.unless_stopped(anext(chunks, None))) is not None:
                 await work.save(chunk)
                 if time.monotonic() > requeue_at:
@@ -131,7 +131,7 @@ class _FetchJob:
         async with self._executor.database.read() as session:
             ends = [part.end for part in await catalog.list_parts(session, dataset) if part.series == "funding"]
         begin, end = max(ends) + 1 if ends else dataset.start, dataset.end + self._step
-        rates = await self._job.unless_stopped(candles.funding(self._exchange, self.market, begin, end, self.report))
+        rates = await self._job.unless_stopped(candles.read_funding(self._exchange, self.market, begin, end, self.report))
         if not len(rates["time"]):
             return
         dataset = await self._data.append(dataset.id, {"funding": rates}, source=self._exchange.name)

@@ -36,7 +36,7 @@ class Fetches(Part):
             Invalid: unknown exchange.
             Unavailable: the package ccxt is not installed.
         """
-        fetch = await requests.ask(self._resources.database, request, options)
+        fetch = await requests.submit(self._resources.database, request, options)
         self._resources.relay.wake()
         return fetch
 
@@ -84,7 +84,7 @@ class Fetches(Part):
 
         Sorted by the name of the dataset.
         """
-        found = await schedules.every(self._resources.database)
+        found = await schedules.list_all(self._resources.database)
         return SchedulePage(items=found[offset : offset + limit], offset=offset, total=len(found))
 
     @operation

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 BEGIN = 1_577_836_800_000
 WORK = """
 import workers.fetch.candles, workers.process.run, workers
-workers.fetch.candles.candles.__kwdefaults__["chunk_bars"] = 1000
+workers.fetch.candles.read_candles.__kwdefaults__["chunk_bars"] = 1000
 workers.process.run.run(workers.Settings.from_env())
 """
 
@@ -60,7 +60,7 @@ def true_gaps(rows: np.ndarray) -> list[Gap]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of our own choice are short; those that the exchange orders are not."""
     monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setitem(candles.candles.__kwdefaults__, "chunk_bars", 1000)
+    monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", 1000)
 
 
 @pytest.fixture
@@ -113,11 +113,13 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
         opened._client.throttler.config["refillRate"] *= 20
         found = opened.market("BTCUSDT", kind)  # type: ignore[arg-type]
         end = candles.closed_until(opened, MINUTE)
-        chunks = [chunk async for chunk in candles.candles(opened, found, "1m", begin, end, report)]
-        rates = {} if kind == "spot" else await candles.funding(opened, found, begin, end, report)
+        chunks = [chunk async for chunk in candles.read_candles(opened, found, "1m", begin, end, report)]
+        rates = {} if kind == "spot" else await candles.read_funding(opened, found, begin, end, report)
     finally:
         await exchanges.close()
-    assert all(len(chunk.columns["time"]) <= 1000 + candles.ASKS * 1000 for chunk in chunks), "a chunk, and what one page was asked for"
+    assert all(len(chunk.columns["time"]) <= 1000 + candles.MAX_REQUESTS * 1000 for chunk in chunks), (
+        "a chunk, and what one page was asked for"
+    )
     rows = np.concatenate([np.column_stack([chunk.columns[name] for name in SERIES["bars"]]) for chunk in chunks])
     return rows, [gap for chunk in chunks for gap in chunk.gaps], np.column_stack(list(rates.values()) or [[]]), report
 
@@ -307,7 +309,7 @@ async def test_an_exchange_that_stays_away_ends_dead(
     ended: Ended,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exchange, "TRIES", 2)
+    monkeypatch.setattr(exchange, "MAX_TRIES", 2)
     server.faults = Faults(reset=1.0)
     monkeypatch.setattr(Faults, "transport", lambda self: "reset")
     async with start_worker(msgspec.structs.replace(settings, max_failures=2)):
@@ -346,7 +348,7 @@ async def test_a_schedule_keeps_a_dataset_fresh(
         await session.execute(sa.update(ScheduleRow).values(next_at=0))
     await until(lambda: holds(len(market.rows)))
     assert (await service.fetches.get_schedule(schedule.id)).next_at > schedule.next_at
-    with pytest.raises(workers.Conflict, match="has a schedule"):
+    with pytest.raises(workers.Conflict, match="already has a schedule"):
         await service.fetches.create_schedule(request)
     await service.fetches.delete_schedule(schedule.id)
     assert (await service.fetches.list_schedules()).items == ()
@@ -378,7 +380,7 @@ async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(serv
 async def test_a_million_bars_of_a_misbehaving_exchange_are_exactly_its_true_series(
     service: workers.Service, settings: workers.Settings, start_worker: StartWorker, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(candles.candles.__kwdefaults__, "chunk_bars", candles.CHUNK_BARS)
+    monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", candles.CHUNK_BARS)
     truth = history(1_000_000)
     with ExchangeServer({"linear": truth}, now_ms=just_after(truth.rows), faults=Faults.all(7, 0.02, too_many=0.005)) as server:
         async with start_worker(msgspec.structs.replace(settings, exchange_proxy_url=server.url)):

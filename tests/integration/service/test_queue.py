@@ -47,7 +47,7 @@ async def die(service: workers.Service, request_: workers.BacktestRequest, count
     return ids
 
 
-async def test_a_dead_letter_tells_what_was_asked_and_every_attempt_s_error(
+async def test_a_dead_letter_has_its_request_and_the_error_of_each_attempt(
     service: workers.Service, request_: workers.BacktestRequest
 ) -> None:
     (run_id,) = await die(service, request_)
@@ -75,7 +75,7 @@ async def test_dead_letters_are_paged(service: workers.Service, request_: worker
     assert seen == ids[::-1]
 
 
-async def test_a_dead_letter_sent_again_runs_and_keeps_its_record(
+async def test_a_redriven_dead_letter_runs_and_keeps_its_attempts(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     one, *others = await die(service, request_, 4)
@@ -101,12 +101,12 @@ async def test_a_discarded_dead_letter_is_cancelled_and_keeps_its_error(
 
 
 @pytest.mark.parametrize("choice", [{}, {"ids": ("a",), "all": True}])
-def test_a_choice_names_some_or_all(choice: dict[str, Any]) -> None:
+def test_a_selection_has_ids_or_all(selection: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not both"):
         workers.DeadLetterSelection(**choice)
 
 
-async def test_the_command_lists_shows_and_sends_again(
+async def test_the_command_lists_shows_and_redrives(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest
 ) -> None:
     one, other = await die(service, request_, 2)
@@ -134,7 +134,7 @@ async def heard(service: workers.Service, run_id: str, after: str = "") -> list[
         return [told async for told in await service.backtests.stream_events(run_id, after=after) if told.event_id]
 
 
-async def test_a_run_tells_how_far_it_is_and_how_it_ends(
+async def test_a_run_streams_its_progress_and_its_end(
     service: workers.Service,
     worker: LeaseWorker,
     slow_request: workers.BacktestRequest,
@@ -155,7 +155,7 @@ async def test_a_run_tells_how_far_it_is_and_how_it_ends(
     assert 0 < await service.resources.queue.redis.ttl(events.STREAM + accepted.id) <= events.ENDED_TTL_S
 
 
-async def test_a_follower_hears_of_its_leader(
+async def test_a_follower_shares_the_events_of_its_leader(
     service: workers.Service,
     settings: workers.Settings,
     slow_request: workers.BacktestRequest,
@@ -171,7 +171,7 @@ async def test_a_follower_hears_of_its_leader(
     assert (end.run.id, end.run.state) == (follower.id, RunState.SUCCEEDED)
 
 
-async def test_the_end_is_told_though_its_news_is_lost(
+async def test_the_end_is_sent_even_if_its_event_is_lost(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "POLL_S", 0.05)
@@ -182,7 +182,7 @@ async def test_the_end_is_told_though_its_news_is_lost(
     assert [told.event_id for told in await listening] == [follow.END]
     with pytest.raises(workers.NotFound):
         await service.backtests.stream_events("none")
-    with pytest.raises(workers.Invalid, match="no place"):
+    with pytest.raises(workers.Invalid, match="not an event id"):
         await service.backtests.stream_events(accepted.id, after="$")
 
 
@@ -192,7 +192,7 @@ async def test_events_are_bounded(service: workers.Service) -> None:
     assert await service.resources.queue.redis.xlen(events.STREAM + "run") == events.MOST_EVENTS
 
 
-async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
+async def test_a_strategy_and_its_run_are_created_together_or_not_at_all(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
     run = await service.backtests.create_and_run(workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name))
@@ -204,9 +204,9 @@ async def test_a_strategy_and_its_run_are_accepted_together_or_not_at_all(
         await service.backtests.create_and_run(workers.CreateAndRunRequest(name="b", strategy=cross, dataset="none"), key)
     with pytest.raises(workers.NotFound):
         await service.strategies.get("b")
-    asked = workers.CreateAndRunRequest(name="b", strategy=cross, dataset=dataset.name)
-    first = await service.backtests.create_and_run(asked, key)
-    assert (await service.backtests.create_and_run(asked, key)).id == first.id
+    request = workers.CreateAndRunRequest(name="b", strategy=cross, dataset=dataset.name)
+    first = await service.backtests.create_and_run(request, key)
+    assert (await service.backtests.create_and_run(request, key)).id == first.id
     with pytest.raises(workers.Conflict, match="different request"):
         await service.backtests.create_and_run(workers.CreateAndRunRequest(name="c", strategy=cross, dataset=dataset.name), key)
 
@@ -223,11 +223,11 @@ async def begin(service: workers.Service, identifier: str, kind: str, data: saga
         await saga.start(session, identifier, kind, data)
 
 
-async def test_a_saga_left_half_done_is_gone_on_with(
+async def test_a_saga_left_half_done_is_completed(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name)
-    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "asked": asked, "options": RunOptions()})
+    request = workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name)
+    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "request": request, "options": RunOptions()})
     known = create_and_run.sagas(service.resources.database, service.resources.results, service.resources.bars)
     first_two = known[create_and_run.KIND][:2]
 
@@ -244,7 +244,7 @@ async def test_a_saga_left_half_done_is_gone_on_with(
     assert (await service.backtests.get("run-id")).strategy_id == "s"
 
 
-async def test_a_saga_is_undone_from_the_step_that_failed_back_even_by_another_process(
+async def test_a_failed_saga_is_undone_even_by_another_process(
     service: workers.Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log: list[str] = []
@@ -277,7 +277,7 @@ async def test_a_saga_is_undone_from_the_step_that_failed_back_even_by_another_p
     assert msgspec.json.decode(row.data)["seen"] == ["do 1", "do 2", "undo 2", "undo 1"], "a step that failed leaves nothing"
 
 
-async def test_a_saga_done_by_two_at_once_is_done_once(service: workers.Service) -> None:
+async def test_a_saga_advanced_by_several_at_once_is_done_once(service: workers.Service) -> None:
     async def count(session: Any, data: saga.Data) -> None:
         data["count"] = data.get("count", 0) + 1
 
@@ -288,7 +288,7 @@ async def test_a_saga_done_by_two_at_once_is_done_once(service: workers.Service)
         assert msgspec.json.decode((await session.scalars(sa.select(SagaRow.data))).one()) == {"count": 5}
 
 
-async def test_a_job_that_waits_is_stopped_while_it_waits() -> None:
+async def test_a_waiting_job_can_be_stopped() -> None:
     job = attempts.Job("run")
     waiting = asyncio.create_task(job.unless_stopped(asyncio.sleep(60)))
     await asyncio.sleep(0)
@@ -298,7 +298,7 @@ async def test_a_job_that_waits_is_stopped_while_it_waits() -> None:
     assert await attempts.Job("run").unless_stopped(asyncio.sleep(0, "done")) == "done"
 
 
-async def test_a_pause_outlasts_a_redis_that_forgets(service: workers.Service, request_: workers.BacktestRequest) -> None:
+async def test_a_pause_outlasts_an_emptied_redis(service: workers.Service, request_: workers.BacktestRequest) -> None:
     async def reconciled() -> tuple[int, bool]:
         await reconcile.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
         figures = await service.resources.queue.figures()
