@@ -100,10 +100,10 @@ async def test_a_discarded_dead_letter_is_cancelled_and_keeps_its_error(
     assert (await service.queue.redrive(workers.DeadLetterSelection(all=True))).ids == ()
 
 
-@pytest.mark.parametrize("choice", [{}, {"ids": ("a",), "all": True}])
+@pytest.mark.parametrize("selection", [{}, {"ids": ("a",), "all": True}])
 def test_a_selection_has_ids_or_all(selection: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not both"):
-        workers.DeadLetterSelection(**choice)
+        workers.DeadLetterSelection(**selection)
 
 
 async def test_the_command_lists_shows_and_redrives(
@@ -227,7 +227,9 @@ async def test_a_saga_left_half_done_is_completed(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name)
-    await begin(service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "request": request, "options": RunOptions()})
+    await begin(
+        service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "request": request, "options": RunOptions()}
+    )
     known = create_and_run.sagas(service.resources.database, service.resources.results, service.resources.bars)
     first_two = known[create_and_run.KIND][:2]
 
@@ -244,9 +246,7 @@ async def test_a_saga_left_half_done_is_completed(
     assert (await service.backtests.get("run-id")).strategy_id == "s"
 
 
-async def test_a_failed_saga_is_undone_even_by_another_process(
-    service: workers.Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_saga_is_undone_even_by_another_process(service: workers.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
 
     def note(text: str, error: BaseException | None = None) -> Any:
