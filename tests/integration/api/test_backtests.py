@@ -47,7 +47,7 @@ def upload(client: httpx.Client, name: str, content: bytes, **query: str) -> dic
     return found
 
 
-def ended(client: httpx.Client, location: str, within_s: float = 30) -> dict[str, Any]:
+def ended(client: httpx.Client, location: str, within_s: float = 60) -> dict[str, Any]:
     """The run once it is done."""
     deadline = time.monotonic() + within_s
     while (run := client.get(location).raise_for_status().json())["state"] not in FINAL:

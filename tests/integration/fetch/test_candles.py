@@ -84,7 +84,7 @@ def settings(settings: workers.Settings, server: ExchangeServer) -> workers.Sett
 def ended(service: workers.Service, until: Until) -> Callable[..., Awaitable[workers.Fetch]]:
     """`await ended(fetch.id)`: the fetch, once it is done."""
 
-    async def wait(fetch_id: str, within_s: float = 30) -> workers.Fetch:
+    async def wait(fetch_id: str, within_s: float = 60) -> workers.Fetch:
         async def done() -> bool:
             return (await service.fetches.get(fetch_id)).state in DONE
 
@@ -249,7 +249,7 @@ async def test_a_killed_worker_costs_no_bar(
         asked: list[int] = []
         server.on_candles = lambda minutes, since: asked.append(since)
         processes.start(WORK)
-        done = await ended(accepted.id, 60)
+        done = await ended(accepted.id)
     finally:
         processes.end()
     assert done.state == RunState.SUCCEEDED, done.error

@@ -360,7 +360,7 @@ async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     first.send_signal(signal.SIGCONT)
     first.terminate()
-    assert await asyncio.to_thread(first.wait, 30) == 0
+    assert await asyncio.to_thread(first.wait, 60) == 0
     assert await service.backtests.get(accepted.id) == run
 
 
@@ -371,7 +371,7 @@ async def test_a_terminated_worker_hands_its_run_over(
     accepted = await service.backtests.submit(slow_request)
     await until(running(service, accepted.id))
     first.terminate()
-    assert await asyncio.to_thread(first.wait, 30) == 0
+    assert await asyncio.to_thread(first.wait, 60) == 0
     waiting = await service.backtests.get(accepted.id)
     assert waiting.state == RunState.QUEUED
     assert not await service.resources.queue.missing([(accepted.id, 2)]), job_id(accepted.id, 2)

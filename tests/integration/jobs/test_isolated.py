@@ -96,5 +96,5 @@ async def test_a_kernel_that_dies_is_tried_again_and_dead_when_it_keeps_dying(
 async def test_a_kernel_ends_with_its_worker(service: workers.Service, settings: workers.Settings) -> None:
     command = [sys.executable, "-c", "from workers.jobs import isolated; isolated._end_with_worker()"]
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    _, errors = await asyncio.wait_for(process.communicate(b""), 30)
+    _, errors = await asyncio.wait_for(process.communicate(b""), 60)
     assert (process.returncode, errors) == (1, b"")

@@ -44,7 +44,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
         if process.poll() is None:
             process.terminate()
             try:
-                process.communicate(timeout=30)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
         process.communicate()
@@ -81,13 +81,13 @@ def gone(pid: int) -> bool:
 
 def test_serve_starts_again_what_dies_and_stops_with_a_signal(command: Command, port: int, eventually: Eventually) -> None:
     server = command("serve", "--port", str(port), "--workers", "2")
-    eventually(lambda: len(workers_of(port)) == 2, within_s=40)
+    eventually(lambda: len(workers_of(port)) == 2)
     first, second = (worker["pid"] for worker in workers_of(port))
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: len({worker["pid"] for worker in workers_of(port)} - {first, second}) == 1, within_s=40)
+    eventually(lambda: len({worker["pid"] for worker in workers_of(port)} - {first, second}) == 1)
     pids = {worker["pid"] for worker in workers_of(port)} - {first}
     server.terminate()
-    output, errors = server.communicate(timeout=40)
+    output, errors = server.communicate(timeout=60)
     assert server.returncode == 0, errors
     assert f"http://127.0.0.1:{port}/schema" in output
     assert "process died; it is started again" in errors
@@ -96,14 +96,14 @@ def test_serve_starts_again_what_dies_and_stops_with_a_signal(command: Command, 
 
 def test_children_end_when_their_supervisor_is_killed(command: Command, port: int, eventually: Eventually) -> None:
     server = command("serve", "--port", str(port), "--workers", "1")
-    eventually(lambda: len(workers_of(port)) == 1, within_s=40)
+    eventually(lambda: len(workers_of(port)) == 1)
     pid = workers_of(port)[0]["pid"]
     server.kill()
     server.communicate()
-    eventually(lambda: gone(pid), within_s=30)
-    eventually(lambda: not workers_of(port), within_s=30)
+    eventually(lambda: gone(pid))
+    eventually(lambda: not workers_of(port))
     doctor = command("doctor")  # finds the Valkey left behind, and stops it
-    output, _ = doctor.communicate(timeout=40)
+    output, _ = doctor.communicate(timeout=60)
     assert doctor.returncode == 0
     assert "valkey at our own: answers" in output
 
@@ -146,8 +146,8 @@ def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port:
     command("worker", "--workers", "1", "--min", "0", "--max", "2", "--queues", "normal,low", **idle)
     path = tmp_path / "bars.parquet"  # long runs: one worker must not be done with them before another is needed
     bt.synthetic(200_000).to_polars().write_parquet(path)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=30) as client:
-        eventually(lambda: answers(port), within_s=40)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=60) as client:
+        eventually(lambda: answers(port))
         client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
 
         def submit(i: int, **options: str) -> str:
@@ -156,9 +156,9 @@ def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port:
 
         urgent = submit(0, priority="high")
         runs = [submit(i) for i in range(1, 7)]
-        eventually(lambda: len(workers_of(port)) == 2, within_s=60)
-        eventually(lambda: all(client.get(f"/backtests/{run}").json()["state"] == "succeeded" for run in runs), within_s=60)
-        eventually(lambda: not workers_of(port), within_s=40)
+        eventually(lambda: len(workers_of(port)) == 2)
+        eventually(lambda: all(client.get(f"/backtests/{run}").json()["state"] == "succeeded" for run in runs))
+        eventually(lambda: not workers_of(port))
         assert client.get(f"/backtests/{urgent}").json()["state"] == "queued", "nobody takes of that queue"
     assert api.poll() is None
 
@@ -166,7 +166,7 @@ def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port:
 @pytest.mark.parametrize("wrong", [("--min", "3", "--max", "2"), ("--min", "-1"), ("--max", "0", "--min", "0"), ("--queues", "urgent")])
 def test_workers_that_make_no_sense_are_refused(command: Command, wrong: tuple[str, ...]) -> None:
     process = command("worker", *wrong)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.startswith("barstorm: --")
 
@@ -174,18 +174,18 @@ def test_workers_that_make_no_sense_are_refused(command: Command, wrong: tuple[s
 def test_a_port_in_use_is_said_at_once(command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = command("serve", "--port", str(taken.getsockname()[1]))
-        _, errors = server.communicate(timeout=30)
+        _, errors = server.communicate(timeout=60)
     assert server.returncode == 1
     assert "use another port" in errors
 
 
 def test_migrate_and_doctor_say_what_they_found(command: Command, tmp_path: Path) -> None:
     migrated = command("migrate")
-    output, errors = migrated.communicate(timeout=40)
+    output, errors = migrated.communicate(timeout=60)
     assert (migrated.returncode, errors) == (0, "")
     assert "is up to date" in output
     broken = command("doctor", REDIS_URL="redis://127.0.0.1:1")
-    output, _ = broken.communicate(timeout=40)
+    output, _ = broken.communicate(timeout=60)
     assert broken.returncode == 1
     assert f"engine    {bt.engine}" in output
     assert "queue     redis at redis://127.0.0.1:1: ConnectionError" in output
@@ -193,7 +193,7 @@ def test_migrate_and_doctor_say_what_they_found(command: Command, tmp_path: Path
 
 def test_a_wrong_setting_is_one_clear_line(command: Command) -> None:
     process = command("doctor", BARSTORM_LEASE_S="soon")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.startswith("barstorm: BARSTORM_LEASE_S: Expected `float`")
     assert len(errors.splitlines()) == 1
@@ -205,16 +205,16 @@ def test_passwords_are_not_shown() -> None:
 
 def test_logs_in_json_hold_no_requests(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
     server = command("serve", "--port", str(port), "--workers", "1", BARSTORM_LOG_FORMAT="json", BARSTORM_LOG_LEVEL="debug")
-    eventually(lambda: len(workers_of(port)) == 1, within_s=40)
+    eventually(lambda: len(workers_of(port)) == 1)
     path = tmp_path / "bars.parquet"
     bt.synthetic(200).to_polars().write_parquet(path)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=60) as client:
         client.post("/datasets", params={"name": "d"}, content=path.read_bytes(), headers=demo.BINARY).raise_for_status()
         body = {"dataset": "d", "strategy": {"entry_long": "close > very_secret", "params": {"very_secret": 99}}}
         run = client.post("/backtests", json=body).raise_for_status().json()
-        eventually(lambda: client.get(f"/backtests/{run['id']}").json()["finished_at"], within_s=40)
+        eventually(lambda: client.get(f"/backtests/{run['id']}").json()["finished_at"])
     server.terminate()
-    _, errors = server.communicate(timeout=40)
+    _, errors = server.communicate(timeout=60)
     lines = [json.loads(line) for line in errors.splitlines()]
     assert any(line["event"] == "run succeeded" and line["run"] == run["id"] for line in lines)
     assert "very_secret" not in errors

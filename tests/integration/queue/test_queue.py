@@ -18,7 +18,7 @@ from workers.process.worker import LeaseWorker
 from workers.queue.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio
-LEASE_MS = 300
+LEASE_MS = 1000  # longer than a busy machine keeps a process waiting
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_a_lease_that_runs_out_lets_another_worker_claim(queue: Queue) -> 
     began = time.monotonic()
     while not await claimed(queue, "other"):
         await queue.wait(next_ms / 1000)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
     assert await queue.renew("silent", LEASE_MS, ["run-0:1"]) == {"run-0:1"}
     await queue.finish("silent", "run-0:1")
     await queue.release("silent", "run-0:1", 0)
@@ -115,14 +115,14 @@ async def test_a_released_job_may_be_claimed_after_its_delay(queue: Queue) -> No
 
 
 async def test_a_delayed_job_waits_for_its_time(queue: Queue) -> None:
-    await queue.enqueue(jobs(1, delay_ms=150))
     began = time.monotonic()
+    await queue.enqueue(jobs(1, delay_ms=1000))
     ids, next_ms = await queue.exchange("worker", LEASE_MS, 1)
     assert ids == []
-    assert 0 < next_ms <= 150
+    assert 0 < next_ms <= 1000
     while not (ids := await claimed(queue, "worker")):
         await queue.wait(0.02)
-    assert time.monotonic() - began >= 0.14
+    assert time.monotonic() - began >= 0.99
 
 
 async def test_a_held_job_can_not_be_dropped(queue: Queue) -> None:
@@ -181,7 +181,7 @@ async def test_a_worker_runs_no_more_at_once_than_it_may(queue: Queue, queue_set
 
     await queue.enqueue([QueuedJob("count", f"run-{i}", 1) for i in range(60)])
     async with running(queue, msgspec.structs.replace(queue_settings, concurrency=3), count):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while done < 60:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.005)
@@ -218,7 +218,7 @@ async def test_a_renewal_on_its_way_does_not_take_up_a_job_that_ends(
     monkeypatch.setattr(queue, "exchange", lambda *args, **options: tells(exchange(*args, **options)))
     monkeypatch.setattr(queue, "release", lambda *args: tells(release(*args)))
     await queue.enqueue([QueuedJob("waits", "run-0", 1)])
-    async with running(queue, msgspec.structs.replace(queue_settings, lease_s=0.5), waits), asyncio.timeout(20):
+    async with running(queue, msgspec.structs.replace(queue_settings, lease_s=0.5), waits), asyncio.timeout(60):
         await renewed.wait()
         while not told.is_set():
             await asyncio.sleep(0.005)
@@ -235,7 +235,7 @@ async def test_jobs_that_ended_while_redis_was_away_are_told_when_it_is_back(own
 
     async with open_queue(url) as queue:
         await queue.enqueue([QueuedJob("waits", "run-0", 1)])
-        async with running(queue, workers.Settings(redis_url=url, lease_s=60, drain_s=0.2), waits), asyncio.timeout(30):
+        async with running(queue, workers.Settings(redis_url=url, lease_s=60, drain_s=0.2), waits), asyncio.timeout(60):
             await begun.wait()
             await asyncio.to_thread(own_valkey.stop)
             go.set()
@@ -256,7 +256,7 @@ async def test_a_worker_outlives_jobs_it_can_not_read_or_run(queue: Queue, queue
     await queue.redis.set("arq:job:garbage:1", b"\xc1 not a job")
     await queue.enqueue([QueuedJob("unknown", "run-0", 1), QueuedJob("good", "run-1", 1)])
     async with running(queue, queue_settings, good):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not ran or sum((await queue.figures())[:3]):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.005)

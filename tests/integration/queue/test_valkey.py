@@ -65,9 +65,9 @@ async def test_processes_that_start_at_once_start_one(tmp_path: Path) -> None:
         assert log.count("Ready to accept connections") == 1
         owners[0].kill()
         for owner in owners[1:3]:
-            owner.communicate(timeout=30)
+            owner.communicate(timeout=60)
         assert alive(pid), "one owner is left"
-        owners[3].communicate(timeout=30)
+        owners[3].communicate(timeout=60)
         assert not alive(pid)
     finally:
         for owner in owners:
@@ -94,7 +94,7 @@ async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
     async with valkey.valkey(tmp_path) as url:
         first = await process_id(url)
         os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     second = await process_id(url)

@@ -130,7 +130,7 @@ async def test_the_command_lists_shows_and_redrives(
 
 
 async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return [told async for told in await service.backtests.stream_events(run_id, after=after) if told.event_id]
 
 
