@@ -27,7 +27,7 @@ from workers.errors import Unavailable, WorkersError
 from workers.model.states import Priority
 from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
-from workers.process.supervisor import Child, Scaled, end_with_parent, shared_queue, supervise
+from workers.process.supervisor import Child, WorkerPool, end_with_parent, shared_queue, supervise
 from workers.queue.queue import LEVELS, open_queue
 from workers.service import health
 from workers.service.service import open_service
@@ -102,13 +102,13 @@ def worker(settings: Settings, options: argparse.Namespace) -> int:
     if least == most:
         asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", command) for i in range(first)]))
     else:
-        asyncio.run(supervise(settings, [], Scaled(Scaling(least, most, levels), first, command)))
+        asyncio.run(supervise(settings, [], WorkerPool(Scaling(least, most, levels), first, command)))
     return 0
 
 
 def worker_process(settings: Settings, options: argparse.Namespace) -> int:
     end_with_parent()
-    run_worker(settings, levels=_levels(options.queues), burst=options.burst)
+    run_worker(settings, priorities=_levels(options.queues), burst=options.burst)
     return 0
 
 

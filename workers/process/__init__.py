@@ -1,1 +1,1 @@
-"""Worker processes: started, scaled and stopped."""
+"""Worker processes: what they do, and how they are started, scaled and stopped."""

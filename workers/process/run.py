@@ -35,7 +35,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> AsyncIterator[LeaseWorker]:
+async def open_worker(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool = False) -> AsyncIterator[LeaseWorker]:
     """A worker with all it needs; `main()` runs it. Relay and housekeeping run as long as it is open."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
@@ -65,7 +65,7 @@ async def open_worker(settings: Settings, *, levels: str = ALL_LEVELS, burst: bo
                 FUNCTIONS,
                 worker=executor.worker,
                 jobs=executor.jobs,
-                levels=levels,
+                priorities=priorities,
                 burst=burst,
                 ctx={"executor": executor},
             )
@@ -94,9 +94,9 @@ async def _submit_due_fetches_forever(executor: Executor) -> None:
     await periodic(executor.queue, "schedules", min(executor.settings.reconcile_s, 1.0), work)
 
 
-async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
+async def work(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool = False) -> None:
     """Work until SIGTERM or SIGINT; with `burst`, until the queue is empty."""
-    async with open_worker(settings, levels=levels, burst=burst) as worker:
+    async with open_worker(settings, priorities=priorities, burst=burst) as worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         _log.info("worker started", worker=worker.id, engine=bt.engine, concurrency=settings.concurrency)
@@ -104,13 +104,13 @@ async def work(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = Fa
         _log.info("worker stopped", worker=worker.id)
 
 
-def run(settings: Settings, *, levels: str = ALL_LEVELS, burst: bool = False) -> None:
+def run(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool = False) -> None:
     """Run a worker as a process of its own."""
     logs.set_up(settings)
     # The Python kernel holds the interpreter for a whole switch interval. With the usual 5 ms, renewals of leases and cancels would wait
     # that long at every step.
     sys.setswitchinterval(0.0005)
-    working = work(settings, levels=levels, burst=burst)
+    working = work(settings, priorities=priorities, burst=burst)
     try:
         import uvloop
     except ImportError:

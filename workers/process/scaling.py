@@ -1,7 +1,6 @@
-"""As many worker processes as there is work for, between a least and a most, which may be none.
+"""Scaling: as many worker processes as the queue needs, between a minimum, which may be 0, and a maximum.
 
-While there may be no worker, the supervisor does itself what workers do besides jobs: it tells the queue what the database has accepted
-and what the queue has lost.
+With no worker running, nobody would send accepted jobs to the queue. So the supervisor runs the relay and the reconciler itself.
 """
 
 from __future__ import annotations
@@ -21,36 +20,36 @@ from workers.queue.queue import QueueStats, RedisError, open_queue
 from workers.runs import outbox
 from workers.settings import Settings
 
-LOOK_S: Final = 0.5
-# A job that waits so long, though workers run, calls for another.
-PATIENCE_MS: Final = 1000
+POLL_S: Final = 0.5
+# If the oldest job has waited this long although workers are running, another worker is started.
+MAX_WAIT_MS: Final = 1000
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Scaling(NamedTuple):
-    """How many workers there may be, and the levels of the queue that they take from."""
+    """The minimum and maximum number of workers, and the priorities that they serve."""
 
-    least: int
-    most: int
-    levels: str
+    min_workers: int
+    max_workers: int
+    priorities: str
 
 
-def wanted(running: int, figures: QueueStats, scaling: Scaling, *, concurrency: int, idle: bool) -> int:
-    """How many workers there should be: at most twice as many as now for jobs that wait, one less when some have long been idle."""
-    needed = -(-(figures.ready + figures.held) // concurrency)
-    waiting = calling(figures, scaling)
-    if waiting and (running == 0 or figures.age_ms >= PATIENCE_MS):
+def target_workers(running: int, stats: QueueStats, scaling: Scaling, *, concurrency: int, idle: bool) -> int:
+    """The number of workers that should run: up to twice as many while jobs wait, one fewer when some have been idle for long."""
+    needed = -(-(stats.ready + stats.held) // concurrency)
+    waiting = has_claimable_jobs(stats, scaling)
+    if waiting and (running == 0 or stats.age_ms >= MAX_WAIT_MS):
         target = max(running, min(needed, 2 * running or 1))
     elif not waiting and idle:
         target = running - 1
     else:
         target = running
-    return max(scaling.least, min(target, scaling.most))
+    return max(scaling.min_workers, min(target, scaling.max_workers))
 
 
-def calling(figures: QueueStats, scaling: Scaling) -> bool:
-    """Whether there are jobs that these workers could take now."""
-    return not figures.paused and bool(set(figures.levels) & set(scaling.levels))
+def has_claimable_jobs(stats: QueueStats, scaling: Scaling) -> bool:
+    """Whether there are jobs that these workers could claim now."""
+    return not stats.paused and bool(set(stats.levels) & set(scaling.priorities))
 
 
 async def scale(
@@ -60,27 +59,27 @@ async def scale(
     start: Callable[[], None],
     retire: Callable[[str], None],
 ) -> None:
-    """Start workers and retire idle ones, until cancelled; `workers` are the names of those that run, by process id."""
+    """Start workers and retire idle ones until cancelled; `workers()` gives the names of the running ones by process id."""
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
         background = [
             asyncio.create_task(outbox.Relay(database, queue).run()),
             asyncio.create_task(reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
         ]
-        since = time.monotonic()
+        busy_at = time.monotonic()
         try:
             while True:
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(POLL_S)
                 try:
-                    figures, running = await queue.figures(), workers()
+                    stats, running = await queue.figures(), workers()
                     busy = {info.pid for info in await live_workers(queue) if info.running}
                 except (RedisError, SQLAlchemyError, OSError) as error:
-                    _log.warning("the queue can't be looked at", reason=str(error))
+                    _log.warning("queue not reachable; workers not scaled", reason=str(error))
                     continue
                 idle = [name for pid, name in running.items() if pid not in busy]
-                if calling(figures, scaling) or not idle:
-                    since = time.monotonic()
-                long_idle = time.monotonic() - since >= settings.idle_s
-                target = wanted(len(running), figures, scaling, concurrency=settings.concurrency, idle=long_idle)
+                if has_claimable_jobs(stats, scaling) or not idle:
+                    busy_at = time.monotonic()
+                long_idle = time.monotonic() - busy_at >= settings.idle_s
+                target = target_workers(len(running), stats, scaling, concurrency=settings.concurrency, idle=long_idle)
                 for _ in range(target - len(running)):
                     start()
                 if target < len(running) and idle:

@@ -1,6 +1,6 @@
-"""Child processes: started together, started again when they die, and stopped together.
+"""The supervisor: starts child processes, restarts them when they die, and stops them together.
 
-A child lives no longer than its supervisor: it holds one end of a pipe, and when the other end closes, it stops as by SIGTERM.
+No child outlives its supervisor: it holds one end of a pipe, and when the other end closes, it stops as if by SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ import msgspec
 import structlog
 
 from workers.process.scaling import Scaling, scale
-from workers.process.worker import HAND_OVER_S
+from workers.process.worker import REQUEUE_S
 from workers.queue import valkey
 from workers.settings import Settings
 
 PARENT_FD: Final = "BARSTORM_PARENT_FD"
 FIRST_PAUSE_S: Final = 0.2
-LONGEST_PAUSE_S: Final = 30.0
-# A child that lived so long was well; its next death is not held against it.
-WELL_S: Final = 30.0
+MAX_PAUSE_S: Final = 30.0
+# A child that ran for this long was healthy: its next restart begins with the first pause again.
+HEALTHY_S: Final = 30.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Child(NamedTuple):
-    """A `barstorm` command run as a process; with `once`, a clean end is its end."""
+    """A `barstorm` command to run as a process; with `once`, it is not restarted after exit code 0."""
 
     name: str
     arguments: tuple[str, ...]
     once: bool = False
 
 
-class Scaled(NamedTuple):
-    """Workers that come and go: how many, how many at first, and the command that each runs."""
+class WorkerPool(NamedTuple):
+    """A number of workers that varies: the limits, the number at the start, and the command of each."""
 
     scaling: Scaling
-    first: int
+    initial: int
     arguments: tuple[str, ...]
 
 
 class Supervisor:
     """Keeps children running until `stop()`; `run()` returns when all have ended."""
 
-    def __init__(self, settings: Settings, children: Sequence[Child], scaled: Scaled | None = None) -> None:
+    def __init__(self, settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None) -> None:
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._settings = settings
         self._children = children
-        self._scaled = scaled
-        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._pool = pool
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._retired: set[str] = set()
         self._numbers = itertools.count(1)
         self._stopping = asyncio.Event()
@@ -70,15 +70,15 @@ class Supervisor:
         try:
             for child in self._children:
                 self._start(child, reading)
-            if (scaled := self._scaled) is not None:
-                for _ in range(scaled.first):
-                    self._start_worker(scaled, reading)
+            if (pool := self._pool) is not None:
+                for _ in range(pool.initial):
+                    self._start_worker(pool, reading)
                 scaler = asyncio.create_task(
-                    scale(self._settings, scaled.scaling, self._workers, lambda: self._start_worker(scaled, reading), self._retire)
+                    scale(self._settings, pool.scaling, self._workers, lambda: self._start_worker(pool, reading), self._retire)
                 )
             await self._until_all_end(scaler)
             await self._end_all()
-            await asyncio.gather(*self._keepers.values())
+            await asyncio.gather(*self._tasks.values())
         finally:
             if scaler is not None:
                 scaler.cancel()
@@ -87,15 +87,15 @@ class Supervisor:
             os.close(reading)
 
     async def _until_all_end(self, scaler: asyncio.Task[None] | None) -> None:
-        """Until told to stop, or nobody is left and nobody will come."""
+        """Wait until `stop()`, or until all children have ended and none will be started."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            while not stopping.done() and (self._keepers or scaler):
-                await asyncio.wait([stopping, *self._keepers.values(), *([scaler] if scaler else [])], return_when=asyncio.FIRST_COMPLETED)
+            while not stopping.done() and (self._tasks or scaler):
+                await asyncio.wait([stopping, *self._tasks.values(), *([scaler] if scaler else [])], return_when=asyncio.FIRST_COMPLETED)
                 if scaler is not None and scaler.done():
                     scaler.result()
-                for name in [name for name, keeper in self._keepers.items() if keeper.done()]:
-                    self._keepers.pop(name).result()
+                for name in [name for name, task in self._tasks.items() if task.done()]:
+                    self._tasks.pop(name).result()
                     self._retired.discard(name)
                     self.processes.pop(name, None)
         finally:
@@ -103,14 +103,14 @@ class Supervisor:
             self._stopping.set()
 
     def _start(self, child: Child, parent: int) -> None:
-        self._keepers[child.name] = asyncio.create_task(self._keep(child, parent))
+        self._tasks[child.name] = asyncio.create_task(self._keep_running(child, parent))
 
-    def _start_worker(self, scaled: Scaled, parent: int) -> None:
-        self._start(Child(f"worker-{next(self._numbers)}", scaled.arguments), parent)
+    def _start_worker(self, pool: WorkerPool, parent: int) -> None:
+        self._start(Child(f"worker-{next(self._numbers)}", pool.arguments), parent)
 
     def _workers(self) -> dict[int, str]:
-        """Names of the workers that are not retired, by process id; one that is just being started has a number below zero."""
-        names = [name for name in self._keepers if name.startswith("worker-") and name not in self._retired]
+        """Names of the workers that are not retired, by process id; those not started yet have negative numbers."""
+        names = [name for name in self._tasks if name.startswith("worker-") and name not in self._retired]
         processes = [self.processes.get(name) for name in names]
         return {process.pid if process else -i - 1: name for i, (process, name) in enumerate(zip(processes, names, strict=True))}
 
@@ -120,10 +120,10 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 process.terminate()
 
-    async def _keep(self, child: Child, parent: int) -> None:
+    async def _keep_running(self, child: Child, parent: int) -> None:
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set() and child.name not in self._retired:
-            began = time.monotonic()
+            started_at = time.monotonic()
             process = self.processes[child.name] = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -139,11 +139,11 @@ class Supervisor:
             code = await process.wait()
             if self._stopping.is_set() or child.name in self._retired or (child.once and code == 0):
                 return
-            pause_s = FIRST_PAUSE_S if time.monotonic() - began > WELL_S else pause_s
-            _log.warning("process died; it is started again", process=child.name, exit_code=code, in_s=pause_s)
+            pause_s = FIRST_PAUSE_S if time.monotonic() - started_at > HEALTHY_S else pause_s
+            _log.warning("process died; restarting", process=child.name, exit_code=code, in_s=pause_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
     async def _end_all(self) -> None:
         alive = [process for process in self.processes.values() if process.returncode is None]
@@ -151,7 +151,7 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 process.terminate()
         try:
-            async with asyncio.timeout(self._settings.drain_s + HAND_OVER_S + 5):
+            async with asyncio.timeout(self._settings.drain_s + REQUEUE_S + 5):
                 await asyncio.gather(*(process.wait() for process in alive))
         except TimeoutError:
             for process in alive:
@@ -159,10 +159,10 @@ class Supervisor:
                     process.kill()
 
 
-async def supervise(settings: Settings, children: Sequence[Child], scaled: Scaled | None = None) -> None:
-    """Run children, on our own Valkey if no Redis is named, until they end or SIGTERM or SIGINT comes."""
-    async with shared_queue(settings) as named:
-        supervisor = Supervisor(named, children, scaled)
+async def supervise(settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None) -> None:
+    """Run children until they end, or until SIGTERM or SIGINT; on an embedded Valkey if no Redis is configured."""
+    async with shared_queue(settings) as shared:
+        supervisor = Supervisor(shared, children, pool)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)
@@ -171,7 +171,7 @@ async def supervise(settings: Settings, children: Sequence[Child], scaled: Scale
 
 @asynccontextmanager
 async def shared_queue(settings: Settings) -> AsyncIterator[Settings]:
-    """Settings that name a Redis, which is our own Valkey if they named none."""
+    """The settings with a Redis URL: that of an embedded Valkey, open for the block, if none is configured."""
     if settings.redis_url:
         yield settings
         return
@@ -180,7 +180,7 @@ async def shared_queue(settings: Settings) -> AsyncIterator[Settings]:
 
 
 def end_with_parent() -> None:
-    """In a child: stop as by SIGTERM when the supervisor is gone, however it went."""
+    """Called in a child: stop as if by SIGTERM when the supervisor has ended, even if it was killed."""
     if descriptor := os.environ.pop(PARENT_FD, ""):
 
         def watch() -> None:

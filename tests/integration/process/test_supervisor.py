@@ -1,4 +1,4 @@
-"""The `barstorm` command and the processes that it keeps."""
+"""The `barstorm` command and the processes that it supervises."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def gone(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_serve_starts_again_what_dies_and_stops_with_a_signal(command: Command, port: int, eventually: Eventually) -> None:
+def test_serve_restarts_dead_processes_and_stops_with_a_signal(command: Command, port: int, eventually: Eventually) -> None:
     server = command("serve", "--port", str(port), "--workers", "2")
     eventually(lambda: len(workers_of(port)) == 2)
     first, second = (worker["pid"] for worker in workers_of(port))
@@ -90,7 +90,7 @@ def test_serve_starts_again_what_dies_and_stops_with_a_signal(command: Command, 
     output, errors = server.communicate(timeout=60)
     assert server.returncode == 0, errors
     assert f"http://127.0.0.1:{port}/schema" in output
-    assert "process died; it is started again" in errors
+    assert "process died; restarting" in errors
     assert all(gone(pid) for pid in pids)
 
 
@@ -108,7 +108,7 @@ def test_children_end_when_their_supervisor_is_killed(command: Command, port: in
     assert "valkey at our own: answers" in output
 
 
-def test_burst_does_what_is_there_and_ends(command: Command, tmp_path: Path) -> None:
+def test_burst_empties_the_queue_and_ends(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "bars.parquet"
     bt.synthetic(500).to_polars().write_parquet(path)
     script = """
@@ -140,7 +140,7 @@ asyncio.run(main())
     assert counted.stdout.strip() == "20"
 
 
-def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
+def test_workers_start_when_jobs_wait_and_stop_when_idle(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
     idle = {"BARSTORM_IDLE_S": "2"}
     api = command("api", "--port", str(port), **idle)
     command("worker", "--workers", "1", "--min", "0", "--max", "2", "--queues", "normal,low", **idle)
@@ -159,19 +159,19 @@ def test_workers_come_when_jobs_wait_and_go_when_none_do(command: Command, port:
         eventually(lambda: len(workers_of(port)) == 2)
         eventually(lambda: all(client.get(f"/backtests/{run}").json()["state"] == "succeeded" for run in runs))
         eventually(lambda: not workers_of(port))
-        assert client.get(f"/backtests/{urgent}").json()["state"] == "queued", "nobody takes of that queue"
+        assert client.get(f"/backtests/{urgent}").json()["state"] == "queued", "no worker serves that priority"
     assert api.poll() is None
 
 
 @pytest.mark.parametrize("wrong", [("--min", "3", "--max", "2"), ("--min", "-1"), ("--max", "0", "--min", "0"), ("--queues", "urgent")])
-def test_workers_that_make_no_sense_are_refused(command: Command, wrong: tuple[str, ...]) -> None:
+def test_invalid_worker_options_are_refused(command: Command, wrong: tuple[str, ...]) -> None:
     process = command("worker", *wrong)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.startswith("barstorm: --")
 
 
-def test_a_port_in_use_is_said_at_once(command: Command) -> None:
+def test_a_port_in_use_is_reported_at_once(command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = command("serve", "--port", str(taken.getsockname()[1]))
         _, errors = server.communicate(timeout=60)
@@ -179,7 +179,7 @@ def test_a_port_in_use_is_said_at_once(command: Command) -> None:
     assert "use another port" in errors
 
 
-def test_migrate_and_doctor_say_what_they_found(command: Command, tmp_path: Path) -> None:
+def test_migrate_and_doctor_report_their_findings(command: Command, tmp_path: Path) -> None:
     migrated = command("migrate")
     output, errors = migrated.communicate(timeout=60)
     assert (migrated.returncode, errors) == (0, "")
@@ -191,7 +191,7 @@ def test_migrate_and_doctor_say_what_they_found(command: Command, tmp_path: Path
     assert "queue     redis at redis://127.0.0.1:1: ConnectionError" in output
 
 
-def test_a_wrong_setting_is_one_clear_line(command: Command) -> None:
+def test_an_invalid_setting_gives_one_clear_line(command: Command) -> None:
     process = command("doctor", BARSTORM_LEASE_S="soon")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -203,7 +203,7 @@ def test_passwords_are_not_shown() -> None:
     assert "secret" not in main._shown("postgresql+asyncpg://me:secret@db/barstorm")
 
 
-def test_logs_in_json_hold_no_requests(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
+def test_json_logs_contain_no_requests(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
     server = command("serve", "--port", str(port), "--workers", "1", BARSTORM_LOG_FORMAT="json", BARSTORM_LOG_LEVEL="debug")
     eventually(lambda: len(workers_of(port)) == 1)
     path = tmp_path / "bars.parquet"
@@ -243,14 +243,14 @@ def test_the_demo_runs_the_main_job(command: Command, tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_the_demo_says_that_its_bars_are_synthetic(command: Command) -> None:
+def test_the_demo_labels_its_bars_as_synthetic(command: Command) -> None:
     shown = command("demo")
     output, errors = shown.communicate(timeout=60)
     assert shown.returncode == 0, errors
     assert "SYNTHETIC, made by a seeded generator" in output
 
 
-def test_the_demo_says_what_is_wrong_with_a_file(command: Command, tmp_path: Path) -> None:
+def test_the_demo_reports_what_is_wrong_with_a_file(command: Command, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("this is no market\n1\n")
     for path, says in ((tmp_path / "none.csv", "there is no file"), (tmp_path / "bad.csv", "/api/v1/datasets")):
         shown = command("demo", "--data", str(path))
