@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-
-needs_rust = pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
+from tests.support.marks import needs_rust
 
 Call = Callable[[bt.Control], Any]
 

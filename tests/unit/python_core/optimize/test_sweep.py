@@ -9,20 +9,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-
-CROSS: dict[str, Any] = {
-    "entry_long": "crossover(sma(close, fast), sma(close, slow))",
-    "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
-    "params": {
-        "fast": {"type": "int", "default": 10, "min": 5, "max": 20, "step": 5},
-        "slow": {"type": "int", "default": 30, "min": 10, "max": 40, "step": 10},
-    },
-    "constraints": ["fast < slow"],
-}
-
-
-def cross(**fields: Any) -> bt.Strategy:
-    return bt.Strategy(**{**CROSS, **fields})
+from tests.support.strategies import cross
 
 
 def test_a_sweep_without_a_grid_covers_the_ranges_within_the_constraints() -> None:

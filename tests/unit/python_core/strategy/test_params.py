@@ -9,19 +9,7 @@ import msgspec
 import pytest
 
 import python_core as bt
-
-FAST = {"type": "int", "default": 10, "min": 5, "max": 20, "step": 5}
-SLOW = {"type": "int", "default": 30, "min": 10, "max": 40, "step": 10}
-
-
-def cross(**fields: Any) -> bt.Strategy:
-    usual = {
-        "entry_long": "crossover(sma(close, fast), sma(close, slow))",
-        "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
-        "params": {"fast": FAST, "slow": SLOW},
-        "constraints": ["fast < slow"],
-    }
-    return bt.Strategy(**{**usual, **fields})
+from tests.support.strategies import FAST, cross
 
 
 def test_a_typed_parameter_runs_as_its_default_does() -> None:
