@@ -184,7 +184,7 @@ async def rates_by_depth(size: Size, url: str) -> dict[str, float]:
             calls, done = max(min(depth, 2000) // 20, 1), []
             began = time.perf_counter()
             for _ in range(calls):
-                claimed, _next = await queue.exchange("bench", 60_000, 20, done=done)
+                claimed, _next = await queue.claim("bench", 60_000, 20, finished=done)
                 done = [job.id for job in claimed]
             return calls * 20 / (time.perf_counter() - began)
 

@@ -14,9 +14,11 @@ import workers
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, PartRow, RunRow
 from workers.model.states import DONE, RunState
 from workers.process.garbage import collect_garbage
+from workers.queue import keys
+from workers.queue.queue import ALL_PRIORITIES
 
 # Names that stand for the whole queue, however many jobs went through it; others must expire by themselves.
-FIXED_KEYS = ("barstorm:workers", "barstorm:results", "barstorm:turns", "barstorm:wake:0", "barstorm:wake:1", "barstorm:wake:2")
+FIXED_KEYS = (keys.WORKERS, keys.RESULTS_BY_AGE, keys.COUNTERS, *map(keys.wake, ALL_PRIORITIES))
 
 
 async def check_runs(service: workers.Service, accepted: Mapping[str, str], poison: Collection[str]) -> Counter[str]:
@@ -61,11 +63,11 @@ async def check_queue(service: workers.Service) -> None:
     """While workers are there to tidy up, nothing stays in Redis that stands for one job."""
     redis = service.resources.queue.redis
     deadline = time.monotonic() + 30
-    while any((figures := await service.resources.queue.figures())[:3]):
-        assert time.monotonic() < deadline, f"jobs are left in the queue: {figures}"
+    while any((stats := await service.resources.queue.stats())[:3]):
+        assert time.monotonic() < deadline, f"jobs are left in the queue: {stats}"
         await asyncio.sleep(0.1)
-    keys = [key.decode() async for key in redis.scan_iter()]
-    lasting = [key for key in keys if key not in FIXED_KEYS and await redis.ttl(key) == -1]
+    names = [key.decode() async for key in redis.scan_iter()]
+    lasting = [name for name in names if name not in FIXED_KEYS and await redis.ttl(name) == -1]
     assert lasting == [], f"keys that stay: {lasting}"
 
 

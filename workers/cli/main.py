@@ -28,7 +28,7 @@ from workers.model.states import Priority
 from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
 from workers.process.supervisor import Child, WorkerPool, end_with_parent, shared_queue, supervise
-from workers.queue.queue import LEVELS, open_queue
+from workers.queue.queue import PRIORITY_CODES, open_queue
 from workers.service import health
 from workers.service.service import open_service
 from workers.settings import Settings, variable
@@ -87,7 +87,7 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def worker(settings: Settings, options: argparse.Namespace) -> int:
-    count, levels = _worker_count(settings, options), _levels(options.queues)
+    count, priorities = _worker_count(settings, options), _priorities(options.queues)
     command = ("worker-process", "--queues", options.queues)
     if options.burst:
         asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", (*command, "--burst"), once=True) for i in range(count)]))
@@ -102,13 +102,13 @@ def worker(settings: Settings, options: argparse.Namespace) -> int:
     if least == most:
         asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", command) for i in range(first)]))
     else:
-        asyncio.run(supervise(settings, [], WorkerPool(Scaling(least, most, levels), first, command)))
+        asyncio.run(supervise(settings, [], WorkerPool(Scaling(least, most, priorities), first, command)))
     return 0
 
 
 def worker_process(settings: Settings, options: argparse.Namespace) -> int:
     end_with_parent()
-    run_worker(settings, priorities=_levels(options.queues), burst=options.burst)
+    run_worker(settings, priorities=_priorities(options.queues), burst=options.burst)
     return 0
 
 
@@ -208,11 +208,11 @@ def _worker_count(settings: Settings, options: argparse.Namespace) -> int:
     return count
 
 
-def _levels(queues: str) -> str:
+def _priorities(queues: str) -> str:
     names = [name.strip() for name in queues.split(",")]
-    if unknown := [name for name in names if name not in LEVELS]:
-        raise Unavailable(f"there is no queue {unknown[0]!r:.40}", where="--queues", hint=f"use some of {', '.join(LEVELS)}")
-    return "".join(sorted({LEVELS[name] for name in names}))
+    if unknown := [name for name in names if name not in PRIORITY_CODES]:
+        raise Unavailable(f"there is no queue {unknown[0]!r:.40}", where="--queues", hint=f"use some of {', '.join(PRIORITY_CODES)}")
+    return "".join(sorted({PRIORITY_CODES[name] for name in names}))
 
 
 def _check_port(host: str, port: int) -> None:

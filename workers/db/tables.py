@@ -145,7 +145,7 @@ class RunRow(Table):
     __table_args__ = (
         Index("runs_by_state", "state", "id"),
         Index("runs_open", "updated_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("runs_by_flight", "flight", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("runs_by_coalesce_key", "coalesce_key", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("runs_by_leader", "leader_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
@@ -160,9 +160,9 @@ class RunRow(Table):
     strategy_id: Mapped[str | None] = mapped_column(_ID)
     strategy_version: Mapped[int | None]
     fingerprint: Mapped[str] = mapped_column(_HASH)
-    flight: Mapped[str | None] = mapped_column(String(80))
+    coalesce_key: Mapped[str | None] = mapped_column(String(80))
     leader_id: Mapped[str | None] = mapped_column(_ID)
-    followed: Mapped[bool] = mapped_column(default=False)
+    has_followers: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=0)
     job: Mapped[int] = mapped_column(default=1)
     failures: Mapped[int] = mapped_column(default=0)

@@ -152,13 +152,13 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
         if started is None:
             _log.info("job skipped: it is out of date", run=run_id, job=number)
             return True
-        await events.tell(executor.queue, run_id, RunState.RUNNING)
+        await events.publish_state(executor.queue, run_id, RunState.RUNNING)
         try:
             _check_startable(started, limits)
             await kind.work(executor, started, job)
         except Exception as error:
             return await _end_attempt(executor, kind, started, job, error)
-        await events.tell(executor.queue, run_id, RunState.SUCCEEDED, ends=True)
+        await events.publish_state(executor.queue, run_id, RunState.SUCCEEDED, ends=True)
         return True
     except Exception as error:
         if not is_unreachable(error):
@@ -215,7 +215,7 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
             state = RunState.DEAD if transient or isinstance(error, _WorkersLost) else RunState.FAILED
             outcome = str(state)
             await store.finish(session, started, state, error=_run_error(error, reason, limits))
-    await events.tell(executor.queue, row.id, state, ends=state in DONE)
+    await events.publish_state(executor.queue, row.id, state, ends=state in DONE)
     with suppress(RedisError, OSError):
         await outbox.send(executor.database, executor.queue)  # else the relay will
     expected = isinstance(error, bt.BarstormError | WorkersError | _WorkersLost)

@@ -102,7 +102,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Annotated[str, Meta(description="Hash of the inputs, which equal runs share.")]
     owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     priority: Priority
-    follows: Annotated[str | None, Meta(description="Id of an earlier equal run that was in progress; this run gets its result.")]
+    leader_id: Annotated[str | None, Meta(description="Id of an earlier equal run that was in progress; this run gets its result.")]
     attempt: Annotated[int, Meta(description="Number of attempts so far.")]
     cached: Annotated[bool, Meta(description="Whether the result is that of an earlier equal run.")]
     cancel_requested: Annotated[bool, Meta(description="Whether a client has asked to cancel it.")]

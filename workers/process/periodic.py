@@ -25,7 +25,7 @@ async def periodic(queue: Queue, name: str, every_s: float, work: Callable[[], A
     while True:
         await asyncio.sleep(every_s)
         try:
-            if await queue.my_turn(name, every_s * PERIOD_SHARE):
+            if await queue.try_acquire_period(name, every_s * PERIOD_SHARE):
                 await work()
         except (RedisError, SQLAlchemyError, OSError) as error:
             _log.warning("housekeeping failed; trying again", task=name, in_s=every_s, reason=str(error))

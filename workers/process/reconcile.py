@@ -29,7 +29,7 @@ _log = structlog.stdlib.get_logger(__name__)
 async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Callable[[], int] = now_ms) -> int:
     """Send the jobs of unfinished runs that the queue has lost; returns their number."""
     # The pause comes first, or workers would claim the jobs that are sent below.
-    await pause.remind(database, queue)
+    await pause.restore(database, queue)
     sent, after = 0, ""
     while True:
         async with database.read() as session:

@@ -27,7 +27,7 @@ from workers.process.periodic import periodic
 from workers.process.reconcile import reconcile_forever
 from workers.process.worker import LeaseWorker
 from workers.queue import events, valkey
-from workers.queue.queue import ALL_LEVELS, RedisError, open_queue
+from workers.queue.queue import ALL_PRIORITIES, RedisError, open_queue
 from workers.runs import create_and_run, outbox, saga
 from workers.settings import Settings
 
@@ -35,11 +35,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool = False) -> AsyncIterator[LeaseWorker]:
+async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, burst: bool = False) -> AsyncIterator[LeaseWorker]:
     """A worker with all it needs; `main()` runs it. Relay and housekeeping run as long as it is open."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey.valkey(settings.folder)))
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey.open_valkey(settings.folder)))
         database = await stack.enter_async_context(open_database(settings.database_url))
         await database.migrate()
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
@@ -52,7 +52,7 @@ async def open_worker(settings: Settings, *, priorities: str = ALL_LEVELS, burst
             asyncio.create_task(outbox.Relay(database, queue).run()),
             asyncio.create_task(reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
             asyncio.create_task(collect_garbage_forever(database, executor.artifacts, queue, every_s=settings.gc_s)),
-            asyncio.create_task(events.tell_progress(queue, executor.jobs)),
+            asyncio.create_task(events.publish_progress(queue, executor.jobs)),
             asyncio.create_task(_resume_sagas_forever(executor)),
             asyncio.create_task(_submit_due_fetches_forever(executor)),
             # Imported in the background, or the first run would wait for it.
@@ -94,7 +94,7 @@ async def _submit_due_fetches_forever(executor: Executor) -> None:
     await periodic(executor.queue, "schedules", min(executor.settings.reconcile_s, 1.0), work)
 
 
-async def work(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool = False) -> None:
+async def work(settings: Settings, *, priorities: str = ALL_PRIORITIES, burst: bool = False) -> None:
     """Work until SIGTERM or SIGINT; with `burst`, until the queue is empty."""
     async with open_worker(settings, priorities=priorities, burst=burst) as worker:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,7 +104,7 @@ async def work(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool 
         _log.info("worker stopped", worker=worker.id)
 
 
-def run(settings: Settings, *, priorities: str = ALL_LEVELS, burst: bool = False) -> None:
+def run(settings: Settings, *, priorities: str = ALL_PRIORITIES, burst: bool = False) -> None:
     """Run a worker as a process of its own."""
     logs.set_up(settings)
     # The Python kernel holds the interpreter for a whole switch interval. With the usual 5 ms, renewals of leases and cancels would wait

@@ -49,7 +49,7 @@ def target_workers(running: int, stats: QueueStats, scaling: Scaling, *, concurr
 
 def has_claimable_jobs(stats: QueueStats, scaling: Scaling) -> bool:
     """Whether there are jobs that these workers could claim now."""
-    return not stats.paused and bool(set(stats.levels) & set(scaling.priorities))
+    return not stats.paused and bool(set(stats.claimable) & set(scaling.priorities))
 
 
 async def scale(
@@ -70,7 +70,7 @@ async def scale(
             while True:
                 await asyncio.sleep(POLL_S)
                 try:
-                    stats, running = await queue.figures(), workers()
+                    stats, running = await queue.stats(), workers()
                     busy = {info.pid for info in await live_workers(queue) if info.running}
                 except (RedisError, SQLAlchemyError, OSError) as error:
                     _log.warning("queue not reachable; workers not scaled", reason=str(error))

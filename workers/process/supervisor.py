@@ -175,7 +175,7 @@ async def shared_queue(settings: Settings) -> AsyncIterator[Settings]:
     if settings.redis_url:
         yield settings
         return
-    async with valkey.valkey(settings.folder) as url:
+    async with valkey.open_valkey(settings.folder) as url:
         yield msgspec.structs.replace(settings, redis_url=url)
 
 

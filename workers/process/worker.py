@@ -23,7 +23,7 @@ from workers.jobs.registry import Function
 from workers.model.clock import now_ms
 from workers.queue import heartbeat
 from workers.queue.heartbeat import RunningJob, WorkerInfo, memory_mb
-from workers.queue.queue import ALL_LEVELS, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func
+from workers.queue.queue import ALL_PRIORITIES, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func
 from workers.queue.wakeups import Wakeups
 from workers.settings import Settings
 
@@ -48,7 +48,7 @@ class LeaseWorker(ArqWorker):
         *,
         worker: str,
         jobs: dict[str, Job],
-        priorities: str = ALL_LEVELS,
+        priorities: str = ALL_PRIORITIES,
         burst: bool = False,
         ctx: dict[Any, Any] | None = None,
     ) -> None:
@@ -103,7 +103,7 @@ class LeaseWorker(ArqWorker):
                 free = 0 if self._suspects or self._isolated_id in self.tasks else self._settings.concurrency - len(self.tasks)
                 try:
                     if free <= 0 and not self._finished:
-                        await wakeups.pass_on_until(self._changed)
+                        await wakeups.forward_until(self._changed)
                         continue
                     claimed, next_ms = await self._exchange(free)
                     for job in claimed:
@@ -122,7 +122,7 @@ class LeaseWorker(ArqWorker):
         async with self._lease_lock:
             done, self._finished = self._finished, []
             try:
-                return await self._queue.exchange(self.id, self._lease_ms, max_jobs, levels=self._priorities, done=done)
+                return await self._queue.claim(self.id, self._lease_ms, max_jobs, priorities=self._priorities, finished=done)
             except BaseException:
                 self._finished += done
                 raise
@@ -131,7 +131,7 @@ class LeaseWorker(ArqWorker):
         if job.id in self._running:
             return  # the lease of this worker had expired, and it was the first to claim the job again
         self._running[job.id] = RunningJob(run_id=job.run_id, kind=job.kind, since=now_ms())
-        if job.lost < SUSPECT_LOSSES:
+        if job.expired_leases < SUSPECT_LOSSES:
             self._start(job)
         else:
             self._suspects.append(job)
@@ -200,7 +200,7 @@ class LeaseWorker(ArqWorker):
                 continue
             runs = {job.run_id: job for job in self._jobs.values()}
             with suppress(RedisError, OSError):
-                for run_id in await self._queue.cancelled(list(runs)):
+                for run_id in await self._queue.cancel_requested(list(runs)):
                     runs[run_id].stop(Stop.CANCELLED)
 
     async def _report_heartbeat(self) -> None:

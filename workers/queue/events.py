@@ -1,6 +1,6 @@
-"""What happens to a run, as it happens: a Redis stream for each, bounded, read from any place on, and gone some time after its end.
+"""Events of a run: a bounded Redis stream per run, readable from any event on, deleted some time after the run has ended.
 
-Events are news, not truth: who hears that a run has ended asks the database how, and asks it now and then in case the news is lost.
+Events may get lost. Readers take the outcome of a run from the database, and check it now and then.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from msgspec import Meta
 
 from workers.model.clock import now_ms
 from workers.model.states import RunState
+from workers.queue import keys
 from workers.queue.queue import Queue, RedisError
 
-STREAM: Final = "barstorm:events:"
-MOST_EVENTS: Final = 200
+MAX_EVENTS: Final = 200
 OPEN_TTL_S: Final = 86_400
 ENDED_TTL_S: Final = 300
-TELL_S: Final = 0.2
-LEAST_CHANGE: Final = 0.005
+PROGRESS_S: Final = 0.2
+MIN_CHANGE: Final = 0.005
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,14 +37,14 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamedEvent(NamedTuple):
-    """An event and its place in the stream, from which one can read on."""
+    """An event and its id, from which reading can go on."""
 
     id: str
     event: RunEvent
 
 
 class ProgressReport(Protocol):
-    """A job that can be asked how far it is."""
+    """A job that reports its progress."""
 
     run_id: str
     message: str
@@ -53,42 +53,43 @@ class ProgressReport(Protocol):
     def progress(self) -> float: ...
 
 
-async def tell(queue: Queue, run_id: str, state: RunState, *, ends: bool = False) -> None:
-    """Tell that a run is in another state; a Redis that doesn't answer hears nothing of it."""
+async def publish_state(queue: Queue, run_id: str, state: RunState, *, ends: bool = False) -> None:
+    """Publish a change of state; skipped if Redis does not answer."""
     with suppress(RedisError, OSError):
         await _publish(queue, {run_id: RunEvent(state=state, at=now_ms())}, ENDED_TTL_S if ends else OPEN_TTL_S)
 
 
-async def tell_progress(queue: Queue, jobs: Mapping[str, ProgressReport]) -> None:
-    """Tell again and again how far these jobs are, until cancelled."""
-    told: dict[ProgressReport, tuple[float, float]] = {}
+async def publish_progress(queue: Queue, jobs: Mapping[str, ProgressReport]) -> None:
+    """Publish the progress of these jobs, whenever it has changed, until cancelled."""
+    # When each job was first seen, and the fraction published last.
+    published: dict[ProgressReport, tuple[float, float]] = {}
     while True:
-        await asyncio.sleep(TELL_S)
-        now, news = time.monotonic(), {}
-        told = {job: told.get(job, (now, 0.0)) for job in jobs.values()}
-        for job, (since, last) in told.items():
+        await asyncio.sleep(PROGRESS_S)
+        now, changes = time.monotonic(), {}
+        published = {job: published.get(job, (now, 0.0)) for job in jobs.values()}
+        for job, (since, last) in published.items():
             fraction = min(max(job.progress, 0.0), 1.0)
-            if fraction - last >= LEAST_CHANGE:
+            if fraction - last >= MIN_CHANGE:
                 eta_s = round((now - since) * (1 - fraction) / fraction, 1) if now > since else None
-                news[job.run_id] = RunEvent(
+                changes[job.run_id] = RunEvent(
                     state=RunState.RUNNING, at=now_ms(), fraction=round(fraction, 4), message=job.message, eta_s=eta_s
                 )
-                told[job] = (since, fraction)
-        if news:
+                published[job] = (since, fraction)
+        if changes:
             with suppress(RedisError, OSError):
-                await _publish(queue, news, OPEN_TTL_S)
+                await _publish(queue, changes, OPEN_TTL_S)
 
 
 async def read(queue: Queue, run_id: str, after: str, wait_s: float) -> list[StreamedEvent]:
-    """Events after that place (`0-0`: all there are); waits for one at most so long."""
-    found = await queue.redis.xread({STREAM + run_id: after}, count=MOST_EVENTS, block=int(wait_s * 1000))
-    entries: Iterable[tuple[bytes, dict[bytes, bytes]]] = cast(Any, found)[0][1] if found else ()
+    """Events after an id (`0-0`: all); waits up to `wait_s` for the first."""
+    streams = await queue.redis.xread({keys.events(run_id): after}, count=MAX_EVENTS, block=int(wait_s * 1000))
+    entries: Iterable[tuple[bytes, dict[bytes, bytes]]] = cast(Any, streams)[0][1] if streams else ()
     return [StreamedEvent(identifier.decode(), msgspec.json.decode(fields[b"event"], type=RunEvent)) for identifier, fields in entries]
 
 
-async def _publish(queue: Queue, news: Mapping[str, RunEvent], ttl_s: int) -> None:
+async def _publish(queue: Queue, changes: Mapping[str, RunEvent], ttl_s: int) -> None:
     async with queue.redis.pipeline(transaction=False) as pipe:
-        for run_id, event in news.items():
-            pipe.xadd(STREAM + run_id, {"event": msgspec.json.encode(event)}, maxlen=MOST_EVENTS, approximate=False)
-            pipe.expire(STREAM + run_id, ttl_s)
+        for run_id, event in changes.items():
+            pipe.xadd(keys.events(run_id), {"event": msgspec.json.encode(event)}, maxlen=MAX_EVENTS, approximate=False)
+            pipe.expire(keys.events(run_id), ttl_s)
         await pipe.execute()

@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from workers.model.clock import TimeMs, now_ms
-from workers.queue.queue import WORKERS, Queue
+from workers.queue import keys
+from workers.queue.queue import Queue
 
 # A worker counts as gone after the first, and its report is deleted after the second.
 SILENT_MS: Final = 10_000
@@ -43,17 +44,17 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 async def report(queue: Queue, info: WorkerInfo) -> None:
     """Publish a worker's report."""
-    await cast(Awaitable[int], queue.redis.hset(WORKERS, info.id, cast(str, msgspec.json.encode(info))))
+    await cast(Awaitable[int], queue.redis.hset(keys.WORKERS, info.id, cast(str, msgspec.json.encode(info))))
 
 
 async def delete(queue: Queue, *worker_ids: str) -> None:
     """Delete the reports of workers that are gone."""
-    await cast(Awaitable[int], queue.redis.hdel(WORKERS, *worker_ids))
+    await cast(Awaitable[int], queue.redis.hdel(keys.WORKERS, *worker_ids))
 
 
 async def live_workers(queue: Queue) -> tuple[WorkerInfo, ...]:
     """The workers that reported lately, by id; deletes the reports of those long silent."""
-    raw = await cast(Awaitable[dict[bytes, bytes]], queue.redis.hgetall(WORKERS))
+    raw = await cast(Awaitable[dict[bytes, bytes]], queue.redis.hgetall(keys.WORKERS))
     live, expired, now = [], [], now_ms()
     for _, report in sorted(raw.items()):
         try:

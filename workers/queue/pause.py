@@ -1,7 +1,4 @@
-"""Whether workers may claim jobs: the database keeps it, the queue is told.
-
-The queue is told within the transaction, so that nobody tells it what was true a moment ago.
-"""
+"""Pause of the queue: stored in the database, and applied to Redis within the same transaction, so that the two can't end up different."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ _QUEUE: Final = "queue"
 
 
 async def pause(database: Database, queue: Queue) -> None:
-    """Let workers finish what they have and claim no more, until `resume`."""
+    """Stop claims until `resume`; running jobs finish."""
     async with database.write() as session:
         await locks.lock(session, _QUEUE)
         if await session.get(PauseRow, _QUEUE) is None:
@@ -33,11 +30,11 @@ async def resume(database: Database, queue: Queue) -> None:
         await queue.resume()
 
 
-async def remind(database: Database, queue: Queue) -> None:
-    """Tell the queue again, if it has forgotten."""
+async def restore(database: Database, queue: Queue) -> None:
+    """Apply the stored state again, if Redis has lost it."""
     async with database.read() as session:
         paused = await session.get(PauseRow, _QUEUE) is not None
-    if paused == (await queue.figures()).paused:
+    if paused == (await queue.stats()).paused:
         return
     async with database.write() as session:
         await locks.lock(session, _QUEUE)

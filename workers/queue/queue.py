@@ -1,12 +1,11 @@
-"""The queue: jobs in Redis, in ARQ's own format, with ARQ's worker; the only file that knows ARQ.
+"""The queue: jobs in Redis, in ARQ's format. The only file that imports ARQ.
 
-What ARQ leaves open is closed here and in `lease`: a job is claimed under a lease, workers are woken rather than polling, and a job that a
-worker doesn't hold can't be finished by it. Redis is never the truth; the database is, and `outbox` makes Redis agree with it.
+Beyond ARQ, a worker claims jobs under leases, only the worker that holds a job can finish it, and idle workers are woken instead of polling.
+The database is the source of truth; `outbox` and `reconcile` bring Redis in line with it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -23,7 +22,9 @@ from redis.asyncio.retry import Retry as Reconnect
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
 
+from workers.model.clock import now_ms
 from workers.model.states import Priority
+from workers.queue import keys
 
 __all__ = [
     "ArqRedis",
@@ -41,37 +42,34 @@ __all__ = [
     "split_job_id",
 ]
 
-QUEUE: Final = "barstorm:queue"
-WAKE: Final = "barstorm:wake:"
-WORKERS: Final = "barstorm:workers"
-CANCEL: Final = "barstorm:cancel:"
-TURN: Final = "barstorm:turn:"
-# As queue.lua names them.
-_KEYS: Final = (
-    QUEUE,
-    "barstorm:timers",
-    "barstorm:jobs",
-    "barstorm:lease",
-    "barstorm:lost",
-    "barstorm:busy",
-    "barstorm:turns",
-    "barstorm:paused",
-    "barstorm:line:",
-    "barstorm:ring:",
-    WAKE,
+# In the order in which queue.lua unpacks them.
+_SCRIPT_KEYS: Final = (
+    keys.QUEUE,
+    keys.TIMERS,
+    keys.JOBS,
+    keys.LEASES,
+    keys.EXPIRED,
+    keys.RUNNING,
+    keys.COUNTERS,
+    keys.PAUSED,
+    keys.READY,
+    keys.OWNERS,
+    keys.WAKE,
     job_key_prefix,
 )
-LEVELS: Final[Mapping[str, str]] = {Priority.HIGH: "0", Priority.NORMAL: "1", Priority.LOW: "2"}
+PRIORITY_CODES: Final[Mapping[str, str]] = {Priority.HIGH: "0", Priority.NORMAL: "1", Priority.LOW: "2"}
+ALL_PRIORITIES: Final = "".join(PRIORITY_CODES.values())
+BATCH: Final = 500
 CANCEL_TTL_S: Final = 3600
 PAYLOAD_TTL_MS: Final = 7 * 86_400_000
 
-_SCRIPT: Final = (Path(__file__).parent / "queue.lua").read_text()
+_SCRIPT: Final = "".join((Path(__file__).parent / name).read_text() for name in ("queue.lua", "claim.lua", "commands.lua"))
 _encode: Final = cast(Callable[[dict[str, Any]], bytes], msgspec.msgpack.encode)
 _decode: Final = cast(Callable[[bytes], dict[str, Any]], msgspec.msgpack.decode)
 
 
 class QueuedJob(NamedTuple):
-    """A job to be sent: the function, the run, its number in the run, how long it waits, whose it is and how urgent."""
+    """A job to enqueue; `kind` names its function, and `job` is its number within the run."""
 
     kind: str
     run_id: str
@@ -82,32 +80,29 @@ class QueuedJob(NamedTuple):
 
 
 class ClaimedJob(NamedTuple):
-    """A job that a worker holds; `kind` is empty when what was sent can't be read. `lost` counts workers that fell silent with it."""
+    """A job that a worker holds. `kind` is empty if the payload is unreadable; `expired_leases` counts workers that stopped renewing it."""
 
     id: str
     kind: str
     run_id: str
     job: int
-    lost: int = 0
+    expired_leases: int = 0
 
 
 class QueueStats(NamedTuple):
-    """How many jobs are ready, wait for their time, and are held by workers; the age of the oldest ready one (-1: there is none);
-    `levels` are those with ready jobs whose owners may have more running."""
+    """Numbers of ready, delayed and held jobs; `age_ms` is that of the oldest ready job (-1: none), `claimable` the priorities with jobs
+    that may be claimed now."""
 
     ready: int
     delayed: int
     held: int
     age_ms: int
     paused: bool = False
-    levels: str = ""
-
-
-ALL_LEVELS: Final = "".join(LEVELS.values())
+    claimable: str = ""
 
 
 def job_id(run_id: str, job: int) -> str:
-    """The id under which the queue has a job: sent twice, it is there once."""
+    """The id of a job in the queue; enqueuing an id twice has no effect."""
     return f"{run_id}:{job}"
 
 
@@ -117,7 +112,7 @@ def split_job_id(identifier: str) -> tuple[str, int]:
 
 
 class Queue:
-    """The verbs of the queue over one Redis client. An owner has at most `owner_limit` jobs running at once; 0: as many as he likes."""
+    """The operations of the queue. An owner has at most `owner_limit` jobs running at once; 0: no limit."""
 
     def __init__(self, redis: ArqRedis, *, owner_limit: int = 0) -> None:
         self.redis = redis
@@ -127,109 +122,111 @@ class Queue:
     def _script(self) -> Callable[..., Awaitable[Any]]:
         return cast(Callable[..., Awaitable[Any]], self.redis.register_script(_SCRIPT))
 
-    async def _call(self, verb: str, *arguments: str | bytes | int) -> Any:
-        return await self._script(keys=_KEYS, args=[verb, self._owner_limit, *arguments])
+    async def _call(self, command: str, *arguments: str | bytes | int) -> Any:
+        return await self._script(keys=_SCRIPT_KEYS, args=[command, self._owner_limit, *arguments])
 
     async def enqueue(self, jobs: Sequence[QueuedJob]) -> int:
-        """Send jobs and wake workers; how many were not there already."""
-        now_ms = time.time_ns() // 1_000_000
+        """Enqueue jobs and wake workers; returns the number of jobs that were not in the queue yet."""
+        enqueued_ms = now_ms()
         added = 0
-        for start in range(0, len(jobs), 500):
+        for start in range(0, len(jobs), BATCH):
             arguments: list[str | bytes | int] = []
-            for job in jobs[start : start + 500]:
-                payload = serialize_job(job.kind, (job.run_id, job.job), {}, None, now_ms, serializer=_encode)
-                arguments += [job_id(job.run_id, job.job), LEVELS[job.priority] + job.owner, payload, job.delay_ms]
+            for job in jobs[start : start + BATCH]:
+                payload = serialize_job(job.kind, (job.run_id, job.job), {}, None, enqueued_ms, serializer=_encode)
+                arguments += [job_id(job.run_id, job.job), PRIORITY_CODES[job.priority] + job.owner, payload, job.delay_ms]
             added += int(await self._call("enqueue", PAYLOAD_TTL_MS, *arguments))
         return added
 
-    async def exchange(
-        self, worker: str, lease_ms: int, most: int, *, levels: str = ALL_LEVELS, done: Sequence[str] = ()
+    async def claim(
+        self, worker: str, lease_ms: int, limit: int, *, priorities: str = ALL_PRIORITIES, finished: Sequence[str] = ()
     ) -> tuple[list[ClaimedJob], int]:
-        """Let go of jobs that are done, and claim others: this worker's until the lease ends.
+        """Remove finished jobs, then lease up to `limit` ready ones to this worker.
 
-        If there are none, the number is milliseconds until there may be some (-1: nothing is queued).
+        If there are none, the number is the time in milliseconds until a job becomes due (-1: the queue is empty).
         """
-        answer = await self._call("exchange", worker, lease_ms, most, levels, *done)
+        answer = await self._call("claim", worker, lease_ms, limit, priorities, *finished)
         if isinstance(answer, int):
             return [], answer
-        return [_claimed(identifier.decode(), payload, int(lost or 0)) for identifier, payload, lost in zip(*answer, strict=True)], 0
+        return [
+            _decode_job(identifier.decode(), payload, int(expired or 0)) for identifier, payload, expired in zip(*answer, strict=True)
+        ], 0
 
     async def renew(self, worker: str, lease_ms: int, ids: Iterable[str]) -> set[str]:
-        """Prolong the leases; returns the ids that another worker has taken over."""
+        """Renew leases; returns the ids of jobs that another worker has taken over."""
         return {identifier.decode() for identifier in await self._call("renew", worker, lease_ms, *ids)}
 
     async def finish(self, worker: str, *ids: str) -> None:
-        """Let go of jobs that are done; nothing happens to those that another worker has."""
-        await self._call("exchange", worker, 0, 0, "", *ids)
+        """Remove finished jobs, except those that another worker holds."""
+        await self._call("claim", worker, 0, 0, "", *ids)
 
     async def release(self, worker: str, identifier: str, delay_ms: int) -> None:
-        """Give a job back, to be claimed by any worker after the delay."""
+        """Return a job to the queue, claimable by any worker after the delay."""
         await self._call("release", worker, identifier, delay_ms)
 
-    async def drop(self, run_id: str, job: int) -> None:
-        """Take a job that nobody holds out of the queue."""
-        await self._call("drop", job_id(run_id, job))
+    async def remove(self, run_id: str, job: int) -> None:
+        """Remove a job that no worker holds."""
+        await self._call("remove", job_id(run_id, job))
 
     async def pause(self) -> None:
-        """Let workers finish what they have and claim no more."""
+        """Stop claims; running jobs finish."""
         await self._call("pause")
 
     async def resume(self) -> None:
         await self._call("resume")
 
-    async def figures(self) -> QueueStats:
-        ready, delayed, held, age_ms, paused, levels = await self._call("figures")
-        return QueueStats(ready, delayed, held, age_ms, bool(paused), levels.decode())
+    async def stats(self) -> QueueStats:
+        ready, delayed, held, age_ms, paused, claimable = await self._call("stats")
+        return QueueStats(ready, delayed, held, age_ms, bool(paused), claimable.decode())
 
-    async def wait(self, timeout_s: float, levels: str = ALL_LEVELS) -> str | None:
-        """Sleep until a job of these levels is sent, at most so long; returns the level."""
-        lists = [WAKE + level for level in levels]
+    async def wait(self, timeout_s: float, priorities: str = ALL_PRIORITIES) -> str | None:
+        """Wait for a wake-up of one of these priorities; returns the priority, None after the timeout."""
+        lists = [keys.wake(priority) for priority in priorities]
         woken = await cast(Awaitable[Any], self.redis.blpop(lists, timeout=cast(int, max(timeout_s, 0.01))))
         return woken[0].decode()[-1] if woken else None
 
-    async def wake(self, levels: str = ALL_LEVELS) -> None:
-        """Wake one worker that waits for each of these levels."""
+    async def wake(self, priorities: str = ALL_PRIORITIES) -> None:
+        """Wake one idle worker for each of these priorities."""
         async with self.redis.pipeline(transaction=False) as pipe:
-            for level in levels:
-                pipe.rpush(WAKE + level, "")
+            for priority in priorities:
+                pipe.rpush(keys.wake(priority), "")
             await pipe.execute()
 
     async def missing(self, jobs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Which of these (run, job) the queue doesn't have."""
+        """The jobs, as (run id, number), that are not in the queue."""
         if not jobs:
             return []
-        scores = await self.redis.zmscore(QUEUE, [job_id(*job) for job in jobs])
+        scores = await self.redis.zmscore(keys.QUEUE, [job_id(*job) for job in jobs])
         return [job for job, score in zip(jobs, scores, strict=True) if score is None]
 
     async def request_cancel(self, run_ids: Sequence[str]) -> None:
-        """Tell the workers that run them to stop."""
+        """Ask the workers that run these runs to stop them."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for run_id in run_ids:
-                pipe.set(CANCEL + run_id, b"1", ex=CANCEL_TTL_S)
+                pipe.set(keys.cancel(run_id), b"1", ex=CANCEL_TTL_S)
             await pipe.execute()
 
-    async def cancelled(self, run_ids: Sequence[str]) -> list[str]:
-        """Which of these runs are to be stopped."""
-        flags = await self.redis.mget([CANCEL + run_id for run_id in run_ids])
+    async def cancel_requested(self, run_ids: Sequence[str]) -> list[str]:
+        """The runs among these that should be stopped."""
+        flags = await self.redis.mget([keys.cancel(run_id) for run_id in run_ids])
         return [run_id for run_id, flag in zip(run_ids, flags, strict=True) if flag is not None]
 
-    async def my_turn(self, what: str, every_s: float) -> bool:
-        """True for one caller in each period, whoever comes first."""
-        return bool(await self.redis.set(TURN + what, b"1", nx=True, px=int(every_s * 1000)))
+    async def try_acquire_period(self, task: str, every_s: float) -> bool:
+        """True for the first caller in each period of a task, among all processes."""
+        return bool(await self.redis.set(keys.period(task), b"1", nx=True, px=int(every_s * 1000)))
 
 
-def _claimed(identifier: str, payload: bytes | None, lost: int) -> ClaimedJob:
+def _decode_job(identifier: str, payload: bytes | None, expired_leases: int) -> ClaimedJob:
     run_id, number = split_job_id(identifier)
     try:
         kind, *_ = deserialize_job_raw(payload, deserializer=_decode) if payload else ("",)
     except DeserializationError:
         kind = ""
-    return ClaimedJob(identifier, str(kind), run_id, number, lost)
+    return ClaimedJob(identifier, str(kind), run_id, number, expired_leases)
 
 
 @asynccontextmanager
 async def open_queue(url: str, *, owner_limit: int = 0) -> AsyncIterator[Queue]:
-    """A queue on the Redis at `url`; nothing is sent before the first verb. A lost connection is tried again for a moment."""
+    """The queue on the Redis server at `url`. It connects on first use, and retries a lost connection for a moment."""
     client: ArqRedis = ArqRedis.from_url(
         url,
         retry=Reconnect(ExponentialBackoff(cap=0.1, base=0.01), 2),
@@ -239,7 +236,7 @@ async def open_queue(url: str, *, owner_limit: int = 0) -> AsyncIterator[Queue]:
     )
     client.job_serializer = _encode
     client.job_deserializer = _decode
-    client.default_queue_name = QUEUE
+    client.default_queue_name = keys.QUEUE
     try:
         yield Queue(client, owner_limit=owner_limit)
     finally:
@@ -247,9 +244,9 @@ async def open_queue(url: str, *, owner_limit: int = 0) -> AsyncIterator[Queue]:
 
 
 def arq_options(queue: Queue) -> dict[str, Any]:
-    """What ARQ's worker must be told to speak this queue's format. Attempts are counted in the database, and results kept there."""
+    """Options of ARQ's worker for this queue. Attempts and results are in the database, so ARQ neither limits nor stores them."""
     return {
-        "queue_name": QUEUE,
+        "queue_name": keys.QUEUE,
         "redis_pool": queue.redis,
         "job_serializer": _encode,
         "job_deserializer": _decode,

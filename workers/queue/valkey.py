@@ -1,7 +1,7 @@
-"""Our own Valkey: started by whoever comes first, shared by all processes of one data folder, stopped by whoever leaves last.
+"""The embedded Valkey: the first process of a data folder starts it, all of its processes share it, the last one stops it.
 
-Three locked files in its folder keep this right whoever is killed when, since the system drops a dead process's locks: `turn` is held
-while one starts or stops it, `owners` is shared by all who use it, and `server` is held by the server itself, so that two never run.
+Locks on three files keep this right even if processes are killed, since the system releases their locks: `turn` is held while a process
+starts or stops the server, `owners` is shared by all processes that use it, and `server` is held by the server, so that only one runs.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ START_S: Final = 15.0
 GUARD_S: Final = 1.0
 ANSWER_S: Final = 3.0
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS.
-MOST_SOCKET_BYTES: Final = 100
-# The wheel's server uses the system's malloc. What a long queue leaves behind there makes every later command dearer, by half with 100,000
-# jobs; glibc can be told to keep freed blocks at hand, as the allocator of other builds does.
+MAX_SOCKET_BYTES: Final = 100
+# The server in the wheel uses the malloc of the system, and after a queue of 100,000 jobs every later command takes half as long again.
+# A larger thread cache avoids that.
 ENVIRONMENT: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000"}
-# What this process started, to be waited for when it ends.
+# Servers that this process has started, which it must wait for when they end.
 _started: Final[dict[Path, subprocess.Popen[bytes]]] = {}
 _log = structlog.stdlib.get_logger(__name__)
 
 
 @asynccontextmanager
-async def valkey(folder: Path) -> AsyncIterator[str]:
-    """The URL of the Valkey of a data folder, which runs at least until the block ends; if it dies meanwhile, it is started again.
+async def open_valkey(folder: Path) -> AsyncIterator[str]:
+    """The URL of the Valkey of a data folder. It runs at least until the block ends, and is restarted if it dies.
 
     Raises:
         Unavailable: there is no server program for this system, or it does not start.
@@ -60,26 +60,26 @@ async def _guard(home: Path) -> None:
     while True:
         await asyncio.sleep(GUARD_S)
         if not await asyncio.to_thread(_answers, home):
-            _log.warning("our Valkey does not answer")
+            _log.warning("embedded Valkey does not answer")
             try:
                 await asyncio.to_thread(_ensure, home)
             except (Unavailable, OSError) as error:
-                _log.error("our Valkey is not back", reason=str(error))
+                _log.error("can't restart embedded Valkey", reason=str(error))
 
 
 def _join(home: Path) -> IO[bytes]:
     home.mkdir(parents=True, exist_ok=True)
     _ensure(home)
-    with _turn(home):
+    with _start_or_stop_lock(home):
         owner = (home / "owners").open("ab")
         fcntl.flock(owner, fcntl.LOCK_SH)
     return owner
 
 
 def _leave(home: Path, owner: IO[bytes]) -> None:
-    with _turn(home), owner:
-        if not _locked(owner):
-            return  # others are still here
+    with _start_or_stop_lock(home), owner:
+        if not _try_lock(owner):
+            return  # other processes still use it
         with suppress(OSError):
             _ask(home, b"SHUTDOWN")
         server = _started.pop(home, None)
@@ -87,13 +87,15 @@ def _leave(home: Path, owner: IO[bytes]) -> None:
 
 
 def _ensure(home: Path) -> None:
-    with _turn(home), (home / "server").open("ab") as lock:
+    with _start_or_stop_lock(home), (home / "server").open("ab") as lock:
         if _answers(home):
             return
-        if not _locked(lock):
-            # It lives but is busy, or starting: it must not be started twice over one append-only file.
+        if not _try_lock(lock):
+            # It is busy or starting. A second server on the same append-only file would damage it.
             if not _wait(lambda: _answers(home)):
-                raise Unavailable("our Valkey lives but does not answer", where="redis_url", hint="see valkey.log in the data folder")
+                raise Unavailable(
+                    "the embedded Valkey runs but does not answer", where="redis_url", hint="see valkey.log in the data folder"
+                )
             return
         _start(home, lock)
 
@@ -110,9 +112,9 @@ def _start(home: Path, lock: IO[bytes]) -> None:
         "maxmemory-policy": "noeviction",
     }
     if before := _started.pop(home, None):
-        before.wait()  # dead, since we have its lock
+        before.wait()  # it has ended, since this process got its lock
     _socket(home).unlink(missing_ok=True)
-    # In a session of its own, so that Ctrl-C does not end it before workers have handed their jobs back.
+    # In its own session, so that Ctrl-C does not stop it before workers have returned their jobs.
     server = _started[home] = subprocess.Popen(
         [_program(), *(part for name, value in arguments.items() for part in (f"--{name}", value))],
         stdin=subprocess.DEVNULL,
@@ -126,8 +128,9 @@ def _start(home: Path, lock: IO[bytes]) -> None:
         server.kill()
         server.wait()
         log = home / "valkey.log"
-        said = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
-        raise Unavailable(f"our Valkey does not start: {' / '.join(said) or 'it says nothing'}", where="redis_url", hint="set REDIS_URL")
+        output = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
+        hint = "set REDIS_URL to use another server"
+        raise Unavailable(f"the embedded Valkey does not start: {' / '.join(output) or 'no output'}", where="redis_url", hint=hint)
 
 
 def _program() -> str:
@@ -137,23 +140,23 @@ def _program() -> str:
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError:
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-        if found is None:
+        program = shutil.which("valkey-server") or shutil.which("redis-server")
+        if program is None:
             raise Unavailable(
-                "there is no Valkey for this system", where="redis_url", hint="install valkey-server, or set REDIS_URL"
+                "no embedded Valkey for this system", where="redis_url", hint="install valkey-server, or set REDIS_URL"
             ) from None
-        return found
+        return program
 
 
 @contextmanager
-def _turn(home: Path) -> Iterator[None]:
+def _start_or_stop_lock(home: Path) -> Iterator[None]:
     with (home / "turn").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _locked(file: IO[bytes]) -> bool:
-    """Take the exclusive lock if nobody else holds one."""
+def _try_lock(file: IO[bytes]) -> bool:
+    """Take the exclusive lock of a file, unless another process holds a lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -163,7 +166,7 @@ def _locked(file: IO[bytes]) -> bool:
 
 def _socket(home: Path) -> Path:
     path = home / "valkey.sock"
-    if len(bytes(path)) <= MOST_SOCKET_BYTES:
+    if len(bytes(path)) <= MAX_SOCKET_BYTES:
         return path
     return Path(tempfile.gettempdir()) / f"barstorm-{hashlib.sha256(bytes(home.resolve())).hexdigest()[:16]}.sock"
 

@@ -1,4 +1,4 @@
-"""What an idle worker listens to: wake-ups of the queue, in the background, so that it can also look up for other reasons."""
+"""Wake-ups of idle workers: the blocking read from Redis runs in the background, so that a worker can also wake for other reasons."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from types import TracebackType
 
 from workers.queue.queue import Queue
 
-# So long one blocking call waits; the server's connection is then used again.
+# Timeout of one blocking read.
 LISTEN_S = 5.0
 
 
 class Wakeups:
-    """One wake-up at a time. A worker that is busy passes it on, since it was meant for one that isn't."""
+    """One wake-up at a time. A busy worker forwards it to an idle one."""
 
-    def __init__(self, queue: Queue, levels: str) -> None:
+    def __init__(self, queue: Queue, priorities: str) -> None:
         self._queue = queue
-        self._levels = levels
+        self._priorities = priorities
         self._listening: asyncio.Task[str | None] | None = None
 
     async def __aenter__(self) -> Wakeups:
@@ -28,21 +28,21 @@ class Wakeups:
             await asyncio.gather(self._listening, return_exceptions=True)
 
     async def wait(self, seconds: float, changed: asyncio.Event) -> None:
-        """Until it rings, something has changed, or the time is over.
+        """Wait for a wake-up, for `changed`, or until the time is over.
 
         Raises:
-            RedisError, OSError: the queue can't be heard.
+            RedisError, OSError: the queue can't be reached.
         """
         if self._listening is None:
-            self._listening = asyncio.create_task(self._queue.wait(LISTEN_S, self._levels))
+            self._listening = asyncio.create_task(self._queue.wait(LISTEN_S, self._priorities))
         await self._first(changed, seconds)
-        self._answered()
+        self._take_wakeup()
 
-    async def pass_on_until(self, changed: asyncio.Event) -> None:
-        """Until something has changed; whoever it rings for meanwhile is another."""
+    async def forward_until(self, changed: asyncio.Event) -> None:
+        """Wait for `changed`; a wake-up that arrives first goes to another worker."""
         await self._first(changed, None)
-        if level := self._answered():
-            await self._queue.wake(level)
+        if priority := self._take_wakeup():
+            await self._queue.wake(priority)
         await changed.wait()
 
     async def _first(self, changed: asyncio.Event, seconds: float | None) -> None:
@@ -54,8 +54,8 @@ class Wakeups:
         finally:
             change.cancel()
 
-    def _answered(self) -> str | None:
+    def _take_wakeup(self) -> str | None:
         if self._listening is None or not self._listening.done():
             return None
-        listened, self._listening = self._listening, None
-        return listened.result()
+        task, self._listening = self._listening, None
+        return task.result()

@@ -121,7 +121,7 @@ async def _move_all(database: Database, selection: DeadLetterSelection, state: R
 
 def _move(row: RunRow, state: RunState) -> None:
     row.state, row.updated_at = state, now_ms()
-    row.leader_id, row.followed = None, False
+    row.leader_id, row.has_followers = None, False
     if state == RunState.QUEUED:
         row.job, row.failures, row.due_at = row.attempt + 1, 0, row.updated_at
         row.error = row.started_at = row.finished_at = None

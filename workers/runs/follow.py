@@ -53,7 +53,7 @@ async def _stream(database: Database, results: Results, queue: Queue, run: Run, 
         done = run.state in DONE
         try:
             # Only leaders have events; a follower shares those of its leader.
-            new = await events.read(queue, run.follows or run.id, last_id, 0.001 if done else POLL_S)
+            new = await events.read(queue, run.leader_id or run.id, last_id, 0.001 if done else POLL_S)
         except (RedisError, OSError):
             new = []
             if not done:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.clock import now_ms
 from workers.model.runs import EquityCurve, RunResult, TradePage, encode
+from workers.queue import keys
 from workers.queue.queue import Queue, RedisError
 from workers.runs import store
 from workers.settings import Settings
@@ -31,9 +32,6 @@ from workers.storage.artifacts import ArtifactLost, Artifacts
 if TYPE_CHECKING:
     import polars
 
-CACHE: Final = "barstorm:result:"
-# Fingerprints of the cached results, by the time they were cached.
-CACHE_INDEX: Final = "barstorm:results"
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -95,7 +93,7 @@ class Results:
     async def load(self, fingerprint: str) -> StoredResult | None:
         """The result of these inputs, if it was computed before."""
         try:
-            raw = await self._redis.get(CACHE + fingerprint)
+            raw = await self._redis.get(keys.result(fingerprint))
             if raw is not None:
                 return msgspec.msgpack.decode(raw, type=StoredResult)
         except (RedisError, OSError, msgspec.MsgspecError) as error:
@@ -148,13 +146,13 @@ class Results:
             return
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(CACHE + stored.result.fingerprint, msgspec.msgpack.encode(stored), ex=self._settings.cache_ttl_s)
-                pipe.zadd(CACHE_INDEX, {stored.result.fingerprint: time.time()})
-                pipe.zcard(CACHE_INDEX)
+                pipe.set(keys.result(stored.result.fingerprint), msgspec.msgpack.encode(stored), ex=self._settings.cache_ttl_s)
+                pipe.zadd(keys.RESULTS_BY_AGE, {stored.result.fingerprint: time.time()})
+                pipe.zcard(keys.RESULTS_BY_AGE)
                 *_, entries = await pipe.execute()
             if entries > max_entries:
-                oldest = cast(list[tuple[bytes, float]], await self._redis.zpopmin(CACHE_INDEX, entries - max_entries))
-                await self._redis.delete(*(CACHE + fingerprint.decode() for fingerprint, _ in oldest))
+                oldest = cast(list[tuple[bytes, float]], await self._redis.zpopmin(keys.RESULTS_BY_AGE, entries - max_entries))
+                await self._redis.delete(*(keys.result(fingerprint.decode()) for fingerprint, _ in oldest))
         except (RedisError, OSError) as error:
             _log.warning("result cache not written", reason=str(error))
 

@@ -287,7 +287,7 @@ def to_run(row: RunRow) -> Run:
         fingerprint=row.fingerprint,
         owner=row.owner,
         priority=Priority(row.priority),
-        follows=row.leader_id,
+        leader_id=row.leader_id,
         attempt=row.attempt,
         cached=row.cached,
         cancel_requested=row.cancel_requested,

@@ -100,7 +100,7 @@ async def prepare(
         strategy_id=None if stored is None else stored.id,
         strategy_version=None if stored is None else stored.version,
         fingerprint=fingerprint,
-        flight=f"{fingerprint}:{request.engine}",
+        coalesce_key=f"{fingerprint}:{request.engine}",
         due_at=max(now, options.run_at or now),
         created_at=now,
         updated_at=now,
@@ -198,7 +198,7 @@ async def cancel_run(database: Database, queue: Queue, run_id: str) -> RunRow | 
         if row.state == RunState.RUNNING:
             await queue.request_cancel([row.id])
         else:
-            await queue.drop(row.id, row.job)
+            await queue.remove(row.id, row.job)
     except (RedisError, OSError):
         pass  # a waiting job will find its run cancelled; for a running one, the reconciler repeats the request
     return row

@@ -86,16 +86,16 @@ async def health(database: Database, queue: Queue) -> Health:
 
 
 async def metrics(database: Database, queue: Queue) -> QueueMetrics:
-    figures = await queue.figures()
+    stats = await queue.stats()
     async with database.read() as session:
         outbox = await store.outbox_size(session)
     return QueueMetrics(
-        ready=figures.ready,
-        delayed=figures.delayed,
-        running=figures.held,
+        ready=stats.ready,
+        delayed=stats.delayed,
+        running=stats.held,
         outbox=outbox,
-        paused=figures.paused,
-        oldest_ready_s=None if figures.age_ms < 0 else figures.age_ms / 1000,
+        paused=stats.paused,
+        oldest_ready_s=None if stats.age_ms < 0 else stats.age_ms / 1000,
         runs=await _counts(database),
         workers=await live_workers(queue),
     )

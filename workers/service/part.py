@@ -14,7 +14,7 @@ from workers.data.bars_cache import BarsCache, open_bars_cache
 from workers.data.datasets import MarketData, open_market_data
 from workers.db.database import Database, open_database
 from workers.queue.queue import Queue, open_queue
-from workers.queue.valkey import valkey
+from workers.queue.valkey import open_valkey
 from workers.runs.outbox import Relay, relaying
 from workers.runs.results import Results
 from workers.service.unavailable import translate_connection_errors
@@ -47,7 +47,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open database and queue (and start an embedded Valkey if no Redis is named), migrate the schema, and relay jobs until closed."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey(settings.folder)))
+            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(open_valkey(settings.folder)))
         database = await stack.enter_async_context(open_database(settings.database_url))
         with translate_connection_errors():
             await database.migrate()

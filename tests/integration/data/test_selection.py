@@ -97,7 +97,7 @@ async def test_a_range_may_reach_beyond_the_bars_and_none_is_the_same_as_all(
     ranges = [(None, None), (first, None), (None, last + 1), (0, 2**53), (first - HOUR + 1, last + HOUR)]
     runs = [await service.backtests.submit(msgspec.structs.replace(request_, start=start, end=end)) for start, end in ranges]
     assert len({run.fingerprint for run in runs}) == 1
-    assert {run.follows for run in runs} == {None, runs[0].id}
+    assert {run.leader_id for run in runs} == {None, runs[0].id}
     late = msgspec.structs.replace(request_, start=first + 1)
     assert (await service.backtests.submit(late)).fingerprint != runs[0].fingerprint
     open_ended = msgspec.structs.replace(request_, start=first + HOUR, end=2**53)
@@ -137,7 +137,7 @@ async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_ev
     runs.append(await service.backtests.submit(msgspec.structs.replace(ranged, execution=bt.Execution(slippage=0.01))))
     assert len(hashed) == 1
     assert hashed[0] is not threading.current_thread()
-    assert len({run.follows for run in runs}) == 2
+    assert len({run.leader_id for run in runs}) == 2
 
 
 async def test_a_market_in_a_timeframe_is_its_one_dataset(

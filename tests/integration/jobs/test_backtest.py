@@ -290,11 +290,11 @@ async def test_a_relay_whose_clock_is_behind_delays_nothing(
         await asyncio.sleep(0)
     monkeypatch.setattr(outbox, "now_ms", lambda: now_ms() - 30_000)
     await outbox.send(service.resources.database, service.resources.queue)
-    assert (await service.resources.queue.figures())[:2] == (1, 0)
+    assert (await service.resources.queue.stats())[:2] == (1, 0)
     await service.resources.queue.redis.flushall()
     monkeypatch.setattr(reconcile, "GRACE_MS", -40_000)
     assert await reconcile.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() - 30_000) == 1
-    assert (await service.resources.queue.figures())[:2] == (1, 0)
+    assert (await service.resources.queue.stats())[:2] == (1, 0)
 
 
 async def test_the_reconciler_brings_back_what_redis_lost(
@@ -471,6 +471,6 @@ async def test_a_run_outlives_a_restart_of_redis(
             await asyncio.to_thread(own_valkey.start)
             while (run := await service.backtests.get(accepted.id)).finished_at is None:
                 await asyncio.sleep(0.01)
-            while sum((await service.resources.queue.figures())[:3]):
+            while sum((await service.resources.queue.stats())[:3]):
                 await asyncio.sleep(0.01)
     assert run.state == RunState.SUCCEEDED

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from workers.model.states import Priority
-from workers.queue.queue import LEVELS, Queue, QueuedJob, open_queue
+from workers.queue import keys
+from workers.queue.queue import PRIORITY_CODES, Queue, QueuedJob, open_queue
 
 pytestmark = pytest.mark.anyio
 LEASE_MS = 60_000
@@ -33,14 +34,13 @@ def jobs(count: int, owner: str = "", priority: Priority = NORMAL, name: str = "
     return [QueuedJob("backtest", f"{name}-{owner}-{i:05}", 1, 0, owner, priority) for i in range(count)]
 
 
-async def claimed(queue: Queue, most: int, levels: str = "012", worker: str = "worker") -> list[str]:
-    return [job.run_id for job in (await queue.exchange(worker, LEASE_MS, most, levels=levels))[0]]
+async def claimed(queue: Queue, most: int, priorities: str = "012", worker: str = "worker") -> list[str]:
+    return [job.run_id for job in (await queue.claim(worker, LEASE_MS, most, priorities=priorities))[0]]
 
 
 async def waited(queue: Queue, job: QueuedJob, seconds: float) -> None:
     """Have it look as if a ready job had been there for so long."""
-    line = f"barstorm:line:{LEVELS[job.priority]}:{job.owner}"
-    await queue.redis.zincrby(line, -seconds * 1000, f"{job.run_id}:1")
+    await queue.redis.zincrby(keys.ready(PRIORITY_CODES[job.priority], job.owner), -seconds * 1000, f"{job.run_id}:1")
 
 
 async def test_the_urgent_goes_first(queue: Queue) -> None:
@@ -83,7 +83,7 @@ async def test_an_owner_has_no_more_running_than_he_may(limited: Queue) -> None:
     first = await claimed(limited, 10)
     assert sorted(first) == ["run-b-00000", "urgent-a-00000", "urgent-a-00001"]
     assert await claimed(limited, 10) == []
-    assert (await limited.figures())[:3] == (5, 0, 3)
+    assert (await limited.stats())[:3] == (5, 0, 3)
     await limited.finish("worker", "urgent-a-00000:1")
     assert await limited.wait(1) is not None, "workers are told when he may have more"
     assert await claimed(limited, 10) == ["run-a-00000"]
@@ -101,20 +101,20 @@ async def test_a_limit_holds_for_jobs_that_were_sent_and_claimed_before_it_was_s
 
 async def test_a_lost_lease_gives_its_owner_his_turn_back_and_the_job_goes_first(limited: Queue) -> None:
     await limited.enqueue(jobs(4, "a"))
-    lost = [job.run_id for job in (await limited.exchange("silent", 1, 2))[0]]
+    lost = [job.run_id for job in (await limited.claim("silent", 1, 2))[0]]
     await asyncio.sleep(0.01)
     assert await claimed(limited, 10, worker="other") == lost
-    assert await limited.redis.hgetall("barstorm:busy") == {b"a": b"2"}
+    assert await limited.redis.hgetall(keys.RUNNING) == {b"a": b"2"}
 
 
 async def test_a_worker_takes_only_from_the_queues_it_is_told(queue: Queue) -> None:
     for priority in (HIGH, LOW):
         await queue.enqueue(jobs(1, priority=priority, name=priority))
-    assert await claimed(queue, 5, levels="01") == ["high--00000"]
-    assert await claimed(queue, 5, levels="01") == []
+    assert await claimed(queue, 5, priorities="01") == ["high--00000"]
+    assert await claimed(queue, 5, priorities="01") == []
     assert await queue.wait(0.05, "01") is None, "what it can not take does not wake it"
     assert await queue.wait(0.05, "2") == "2"
-    assert await claimed(queue, 5, levels="2") == ["low--00000"]
+    assert await claimed(queue, 5, priorities="2") == ["low--00000"]
 
 
 async def test_nothing_is_claimed_while_the_queue_is_paused(queue: Queue) -> None:
@@ -122,8 +122,8 @@ async def test_nothing_is_claimed_while_the_queue_is_paused(queue: Queue) -> Non
     await claimed(queue, 1)
     await queue.pause()
     assert await claimed(queue, 5) == []
-    assert (await queue.figures())[:3] == (2, 0, 1)
-    assert (await queue.figures()).paused
+    assert (await queue.stats())[:3] == (2, 0, 1)
+    assert (await queue.stats()).paused
     listening = asyncio.create_task(queue.wait(5))
     await queue.resume()
     assert await listening == "1"
@@ -134,7 +134,7 @@ async def test_nothing_is_left_behind_when_all_is_done(limited: Queue) -> None:
     await limited.enqueue([*jobs(20, "a"), *jobs(20, "b", LOW), QueuedJob("backtest", "later", 1, 60_000, "c")])
     while names := await claimed(limited, 3):
         await limited.finish("worker", *(f"{name}:1" for name in names))
-    await limited.drop("later", 1)
+    await limited.remove("later", 1)
     assert await claimed(limited, 1) == []
     assert await limited.redis.keys("*") == []
 
@@ -147,7 +147,7 @@ async def test_a_claim_looks_at_no_more_of_a_long_queue_than_of_a_short_one(queu
         await queue.finish("worker", *(f"{name}:1" for name in names[:10]))
         for name in names[10:]:
             await queue.release("worker", f"{name}:1", 60_000)
-        await queue.figures()
+        await queue.stats()
         stats = await queue.redis.info("commandstats")
         assert not {"cmdstat_hgetall", "cmdstat_hkeys", "cmdstat_smembers", "cmdstat_keys", "cmdstat_scan"} & stats.keys()
         return sum(stat["calls"] for stat in stats.values())

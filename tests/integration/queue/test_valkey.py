@@ -21,7 +21,7 @@ import asyncio, pathlib, sys
 from workers.queue import valkey
 
 async def main():
-    async with valkey.valkey(pathlib.Path(sys.argv[1])) as url:
+    async with valkey.open_valkey(pathlib.Path(sys.argv[1])) as url:
         print(url, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -44,8 +44,8 @@ def alive(pid: int) -> bool:
 
 
 async def test_all_who_come_share_one_and_the_last_stops_it(tmp_path: Path) -> None:
-    async with valkey.valkey(tmp_path) as url:
-        async with valkey.valkey(tmp_path) as again:
+    async with valkey.open_valkey(tmp_path) as url:
+        async with valkey.open_valkey(tmp_path) as again:
             assert again == url
             first = await process_id(url)
         assert await process_id(url) == first
@@ -81,17 +81,17 @@ async def test_one_left_behind_by_a_killed_owner_is_found_and_its_data_kept(tmp_
     pid = await process_id((await asyncio.to_thread(owner.stdout.readline)).strip())
     owner.kill()
     owner.communicate()
-    async with valkey.valkey(tmp_path) as url:
+    async with valkey.open_valkey(tmp_path) as url:
         assert await process_id(url) == pid
         async with Redis.from_url(url) as client:
             await client.set("kept", "yes")
     assert not alive(pid)
-    async with valkey.valkey(tmp_path) as url, Redis.from_url(url) as client:
+    async with valkey.open_valkey(tmp_path) as url, Redis.from_url(url) as client:
         assert await client.get("kept") == b"yes"
 
 
 async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    async with valkey.valkey(tmp_path) as url:
+    async with valkey.open_valkey(tmp_path) as url:
         first = await process_id(url)
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(60):
@@ -108,7 +108,7 @@ async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(valkey, "START_S", 0.5)
     monkeypatch.setattr(valkey, "GUARD_S", 60)
     monkeypatch.setattr(valkey, "ANSWER_S", 0.2)
-    async with valkey.valkey(tmp_path) as url:
+    async with valkey.open_valkey(tmp_path) as url:
         pid = await process_id(url)
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -121,7 +121,7 @@ async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: 
 
 async def test_a_folder_with_a_long_name_will_do(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 120)
-    async with valkey.valkey(folder) as url, Redis.from_url(url) as client:
+    async with valkey.open_valkey(folder) as url, Redis.from_url(url) as client:
         assert await client.ping()
     assert not Path(url.removeprefix("unix://")).exists()
 
@@ -130,5 +130,5 @@ async def test_one_that_can_not_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
     with pytest.raises(valkey.Unavailable, match=r"does not start: .*appendonly"):
-        async with valkey.valkey(tmp_path):
+        async with valkey.open_valkey(tmp_path):
             pass

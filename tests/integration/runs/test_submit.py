@@ -20,6 +20,7 @@ from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
+from workers.queue import keys
 from workers.runs import results, store, submit
 
 pytestmark = pytest.mark.anyio
@@ -100,7 +101,7 @@ async def test_a_hundred_equal_submissions_at_once_run_one_job(
 
 async def test_followers_go_with_their_leader_and_end_as_it_does(service: workers.Service, request_: workers.BacktestRequest) -> None:
     leader, follower = [await service.backtests.submit(request_) for _ in range(2)]
-    assert (leader.follows, follower.follows) == (None, leader.id)
+    assert (leader.leader_id, follower.leader_id) == (None, leader.id)
     assert await count(service, OutboxRow) <= 1
 
     async def state() -> RunState:
@@ -112,7 +113,7 @@ async def test_followers_go_with_their_leader_and_end_as_it_does(service: worker
     assert started is not None
     assert await state() == RunState.RUNNING
     late = await service.backtests.submit(request_)
-    assert (late.follows, late.state) == (leader.id, RunState.RUNNING)
+    assert (late.leader_id, late.state) == (leader.id, RunState.RUNNING)
     async with service.resources.database.write() as session:
         await store.requeue(session, started, RunState.RETRYING, error=error)
     assert await state() == RunState.RETRYING
@@ -122,7 +123,7 @@ async def test_followers_go_with_their_leader_and_end_as_it_does(service: worker
         await store.finish(session, started, RunState.FAILED, error=error)
     for run in (leader, follower, late):
         assert ((await service.backtests.get(run.id)).state, (await service.backtests.get(run.id)).error) == (RunState.FAILED, error)
-    assert (await service.backtests.submit(request_)).follows is None, "what has ended leads nobody"
+    assert (await service.backtests.submit(request_)).leader_id is None, "what has ended leads nobody"
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -165,11 +166,11 @@ async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: worker
     low = await service.backtests.submit(request_, RunOptions(priority=workers.Priority.LOW))
     high = await service.backtests.submit(request_, RunOptions(priority=workers.Priority.HIGH))
     normal = await service.backtests.submit(request_)
-    assert (high.follows, normal.follows) == (None, high.id)
+    assert (high.leader_id, normal.leader_id) == (None, high.id)
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
     later = await service.backtests.submit(other, RunOptions(run_at=now_ms() + 60_000))
-    assert (await service.backtests.submit(other)).follows is None
-    assert later.follows is low.follows is None
+    assert (await service.backtests.submit(other)).leader_id is None
+    assert later.leader_id is low.leader_id is None
 
 
 async def test_a_run_due_at_once_is_followed_though_the_clock_of_who_accepted_it_was_ahead(
@@ -179,7 +180,7 @@ async def test_a_run_due_at_once_is_followed_though_the_clock_of_who_accepted_it
         ahead.setattr(submit, "now_ms", lambda: now_ms() + 30_000)
         leader = await service.backtests.submit(request_)
     assert leader.due_at > now_ms()
-    assert (await service.backtests.submit(request_)).follows == leader.id
+    assert (await service.backtests.submit(request_)).leader_id == leader.id
 
 
 async def test_a_scheduled_run_waits_for_its_time(
@@ -231,8 +232,8 @@ async def test_the_cache_of_results_is_bounded(
         for run in (await service.backtests.list()).items:
             await found.load(run.fingerprint)
     assert (
-        len(await service.resources.queue.redis.keys(results.CACHE + "*"))
-        == await service.resources.queue.redis.zcard(results.CACHE_INDEX)
+        len(await service.resources.queue.redis.keys(keys.result("*")))
+        == await service.resources.queue.redis.zcard(keys.RESULTS_BY_AGE)
         == 3
     )
 

@@ -23,7 +23,7 @@ from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process import reconcile
 from workers.process.worker import LeaseWorker
-from workers.queue import events
+from workers.queue import events, keys
 from workers.runs import create_and_run, follow, outbox, saga, store
 from workers.runs.saga import SagaState, Step
 
@@ -152,7 +152,7 @@ async def test_a_run_streams_its_progress_and_its_end(
     assert (end.event_id, end.run.state) == (follow.END, RunState.SUCCEEDED)
     again = await heard(service, accepted.id, after=news[1].event_id or "")
     assert [item.event_id for item in again] == [item.event_id for item in told[2:]]
-    assert 0 < await service.resources.queue.redis.ttl(events.STREAM + accepted.id) <= events.ENDED_TTL_S
+    assert 0 < await service.resources.queue.redis.ttl(keys.events(accepted.id)) <= events.ENDED_TTL_S
 
 
 async def test_a_follower_shares_the_events_of_its_leader(
@@ -187,9 +187,9 @@ async def test_the_end_is_sent_even_if_its_event_is_lost(
 
 
 async def test_events_are_bounded(service: workers.Service) -> None:
-    for _ in range(events.MOST_EVENTS + 50):
-        await events.tell(service.resources.queue, "run", RunState.RUNNING)
-    assert await service.resources.queue.redis.xlen(events.STREAM + "run") == events.MOST_EVENTS
+    for _ in range(events.MAX_EVENTS + 50):
+        await events.publish_state(service.resources.queue, "run", RunState.RUNNING)
+    assert await service.resources.queue.redis.xlen(keys.events("run")) == events.MAX_EVENTS
 
 
 async def test_a_strategy_and_its_run_are_created_together_or_not_at_all(
@@ -301,8 +301,8 @@ async def test_a_waiting_job_can_be_stopped() -> None:
 async def test_a_pause_outlasts_an_emptied_redis(service: workers.Service, request_: workers.BacktestRequest) -> None:
     async def reconciled() -> tuple[int, bool]:
         await reconcile.reconcile(service.resources.database, service.resources.queue, lease_ms=1000, now=lambda: now_ms() + 10_000)
-        figures = await service.resources.queue.figures()
-        return figures.ready, figures.paused
+        stats = await service.resources.queue.stats()
+        return stats.ready, stats.paused
 
     await service.backtests.submit(request_)
     await service.queue.pause()
@@ -310,7 +310,7 @@ async def test_a_pause_outlasts_an_emptied_redis(service: workers.Service, reque
     await outbox.send(service.resources.database, service.resources.queue)
     await service.resources.queue.redis.flushall()
     assert await reconciled() == (1, True)
-    assert (await service.resources.queue.exchange("worker", 1000, 5))[0] == []
+    assert (await service.resources.queue.claim("worker", 1000, 5))[0] == []
     await service.queue.resume()
     assert await reconciled() == (1, False)
     await service.resources.queue.pause()  # as of a resumption that Redis has not kept

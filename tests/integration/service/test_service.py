@@ -16,7 +16,8 @@ import workers.runs.results
 from tests.support.files import csv, parquet
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
-from workers.runs.results import CACHE, CACHE_INDEX, StoredResult
+from workers.queue import keys
+from workers.runs.results import StoredResult
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
@@ -201,15 +202,15 @@ async def test_the_result_cache_is_bounded_and_expires(
 ) -> None:
     run = await finished((await service.backtests.submit(request_)).id)  # type: ignore[operator]
     redis = service.resources.queue.redis
-    assert 0 < await redis.ttl(CACHE + run.fingerprint) <= settings.cache_ttl_s
+    assert 0 < await redis.ttl(keys.result(run.fingerprint)) <= settings.cache_ttl_s
     small = workers.runs.results.Results(
         service.resources.database, service.resources.queue, service.resources.artifacts, msgspec.structs.replace(settings, cache_entries=2)
     )
     for i in range(5):
         await small.cache(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
-    kept = [key async for key in redis.scan_iter(CACHE + "*")]
-    assert sorted(kept) == [f"{CACHE}{i}".encode() for i in (3, 4)]
-    assert await redis.zcard(CACHE_INDEX) == 2
+    kept = [key async for key in redis.scan_iter(keys.result("*"))]
+    assert sorted(kept) == [keys.result(str(i)).encode() for i in (3, 4)]
+    assert await redis.zcard(keys.RESULTS_BY_AGE) == 2
 
 
 async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:

@@ -10,8 +10,8 @@ from workers.queue.queue import QueueStats
 SCALING = Scaling(min_workers=0, max_workers=8, priorities="12")
 
 
-def stats(ready: int, held: int = 0, age_ms: int = 5000, *, levels: str = "1", paused: bool = False) -> QueueStats:
-    return QueueStats(ready, 0, held, age_ms if ready else -1, paused, levels if ready else "")
+def stats(ready: int, held: int = 0, age_ms: int = 5000, *, priorities: str = "1", paused: bool = False) -> QueueStats:
+    return QueueStats(ready, 0, held, age_ms if ready else -1, paused, priorities if ready else "")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def stats(ready: int, held: int = 0, age_ms: int = 5000, *, levels: str = "1", p
         (4, stats(1, 2), False, 4),
         (4, stats(0, 2), True, 3),
         (4, stats(0, 8), False, 4),
-        (0, stats(9, levels="0"), False, 0),
+        (0, stats(9, priorities="0"), False, 0),
         (0, stats(9, paused=True), False, 0),
         (3, stats(9, paused=True), True, 2),
     ],
