@@ -1,8 +1,8 @@
-"""Answers kept for a while in this process: `cached`, `cache_with_key` and `invalidate_cache`, for plain and async functions alike.
+"""A cache in this process: the decorators `cached`, `cache_with_key` and `invalidate_cache`, for plain and async functions.
 
-Kept is MessagePack, decoded anew for every caller as the function's return annotation says, so that only data can be kept (structs, numbers,
-texts and collections of them, never a database row or a connection), and nobody can change what another is given. Equal calls at the same
-time are one call; errors are not kept. What is shared by all processes is kept elsewhere (`results`).
+Values are stored as MessagePack and decoded for each caller by the return annotation of the function. So only data can be cached (structs,
+numbers, texts and collections of them), and no caller can change the value of another. Equal concurrent calls are one call. Errors are
+not cached. The cache that processes share is in `runs.results`.
 """
 
 from __future__ import annotations
@@ -23,69 +23,69 @@ import msgspec
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MOST_ENTRIES: Final = 10_000
-MOST_BYTES: Final = 64_000_000
+MAX_ENTRIES: Final = 10_000
+MAX_BYTES: Final = 64_000_000
 
 
 def cached(*, ttl_s: float) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Keep a function's answers, each under all its arguments, which must be data, too."""
+    """Cache the values of a function by all of its arguments, which must be data, too."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        asked = _CachedFunction(function)
+        cached_function = _CachedFunction(function)
 
         def key(arguments: dict[str, Any]) -> str:
             encoded = msgspec.json.encode(arguments, order="deterministic").decode()
             return f"{function.__module__}.{function.__qualname__}({encoded})"
 
-        return _keeping(asked, key, ttl_s)
+        return _wrap(cached_function, key, ttl_s)
 
     return decorate
 
 
 def cache_with_key(template: str, *, ttl_s: float) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Keep a function's answers under a key of one's own, such as `"strategy:{reference}"`, filled in from the arguments."""
+    """Cache the values of a function by a key, such as `"strategy:{reference}"`, formatted with the arguments."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        return _keeping(_CachedFunction(function), lambda arguments: template.format(**arguments), ttl_s)
+        return _wrap(_CachedFunction(function), lambda arguments: template.format(**arguments), ttl_s)
 
     return decorate
 
 
 def invalidate_cache(*templates: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Forget what is kept under these keys, filled in from the arguments, whenever the function has run, well or not."""
+    """Delete the values of these keys, formatted with the arguments, after each call of the function, even if it fails."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        asked = _CachedFunction(function)
+        signature = _CachedFunction(function)
 
-        def forget(*args: Any, **kwargs: Any) -> None:
-            arguments = asked.arguments(args, kwargs)
-            _kept.forget([template.format(**arguments) for template in templates])
+        def invalidate(*args: Any, **kwargs: Any) -> None:
+            arguments = signature.arguments(args, kwargs)
+            _cache.delete([template.format(**arguments) for template in templates])
 
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
-            async def later(*args: P.args, **kwargs: P.kwargs) -> Any:
+            async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
                 try:
                     return await function(*args, **kwargs)
                 finally:
-                    forget(*args, **kwargs)
+                    invalidate(*args, **kwargs)
 
-            return typing.cast(Callable[P, R], later)
+            return typing.cast(Callable[P, R], async_wrapper)
 
         @wraps(function)
-        def now(*args: P.args, **kwargs: P.kwargs) -> R:
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return function(*args, **kwargs)
             finally:
-                forget(*args, **kwargs)
+                invalidate(*args, **kwargs)
 
-        return now
+        return wrapper
 
     return decorate
 
 
 class _CachedFunction:
-    """What is known of a decorated function."""
+    """A decorated function, with its signature and return type."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -100,104 +100,106 @@ class _CachedFunction:
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:
         hints = typing.get_type_hints(self.function, include_extras=True)
         if "return" not in hints:
-            raise TypeError(f"{self.function.__qualname__} says not what it returns; annotate it, so that its answers can be kept")
+            raise TypeError(f"{self.function.__qualname__} has no return annotation; add one, which the cache decodes by")
         return msgspec.msgpack.Decoder(hints["return"])
 
-    def encode(self, answer: object) -> bytes:
+    def encode(self, value: object) -> bytes:
         try:
-            return msgspec.msgpack.encode(answer)
+            return msgspec.msgpack.encode(value)
         except (TypeError, OverflowError) as error:
-            raise TypeError(f"{self.function.__qualname__} returns what can't be kept ({error}); return a struct or plain data") from error
+            raise TypeError(
+                f"{self.function.__qualname__} returns a value that can't be cached ({error}); return a struct or plain data"
+            ) from error
 
 
-def _keeping(asked: _CachedFunction, key_of: Callable[[dict[str, Any]], str], ttl_s: float) -> Callable[P, R]:
-    function = asked.function
+def _wrap(cached_function: _CachedFunction, key_of: Callable[[dict[str, Any]], str], ttl_s: float) -> Callable[P, R]:
+    function = cached_function.function
     if inspect.iscoroutinefunction(function):
 
         @wraps(function)
-        async def later(*args: P.args, **kwargs: P.kwargs) -> Any:
-            key = key_of(asked.arguments(args, kwargs))
-            flight, mine = _kept.board(key)
-            if mine:
+        async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            key = key_of(cached_function.arguments(args, kwargs))
+            call, is_first = _cache.join(key)
+            if is_first:
 
-                async def fly() -> None:
+                async def compute() -> None:
                     try:
-                        _kept.land(key, flight, asked.encode(await function(*args, **kwargs)), ttl_s)
+                        _cache.complete(key, call, cached_function.encode(await function(*args, **kwargs)), ttl_s)
                     except BaseException as error:
-                        _kept.crash(key, flight, error)
+                        _cache.fail(key, call, error)
 
-                # A task of its own: that one caller is cancelled is not the others' fault.
-                flying = asyncio.create_task(fly())
-                flight.add_done_callback(lambda _, holds=flying: None)  # type: ignore[misc]  # a loop alone may lose its tasks
-            return asked.decoder.decode(await asyncio.shield(asyncio.wrap_future(flight)))
+                # In its own task, so that cancelling one caller does not fail the others.
+                task = asyncio.create_task(compute())
+                call.add_done_callback(lambda _, task=task: None)  # type: ignore[misc]  # keeps a reference, as event loops don't
+            return cached_function.decoder.decode(await asyncio.shield(asyncio.wrap_future(call)))
 
-        return typing.cast(Callable[P, R], later)
+        return typing.cast(Callable[P, R], async_wrapper)
 
     @wraps(function)
-    def now(*args: P.args, **kwargs: P.kwargs) -> Any:
-        key = key_of(asked.arguments(args, kwargs))
-        flight, mine = _kept.board(key)
-        if mine:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+        key = key_of(cached_function.arguments(args, kwargs))
+        call, is_first = _cache.join(key)
+        if is_first:
             try:
-                _kept.land(key, flight, asked.encode(function(*args, **kwargs)), ttl_s)
+                _cache.complete(key, call, cached_function.encode(function(*args, **kwargs)), ttl_s)
             except BaseException as error:
-                _kept.crash(key, flight, error)
-        return asked.decoder.decode(flight.result())
+                _cache.fail(key, call, error)
+        return cached_function.decoder.decode(call.result())
 
-    return typing.cast(Callable[P, R], now)
+    return typing.cast(Callable[P, R], wrapper)
 
 
-class _AnswerStore:
-    """All answers of this process, the least used of which go first when there are too many or they are too large."""
+class _Cache:
+    """Values of all cached functions; evicts the least recently used ones."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        self._flights: dict[str, Future[Any]] = {}
+        self._values: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._calls: dict[str, Future[Any]] = {}
         self._bytes = 0
 
-    def board(self, key: str) -> tuple[Future[Any], bool]:
-        """The answer, there or on its way; True if the caller has to bring it."""
+    def join(self, key: str) -> tuple[Future[Any], bool]:
+        """The value or the call in progress; True if the caller has to compute it."""
         with self._lock:
-            if key in self._answers:
-                until, answer = self._answers[key]
-                if time.monotonic() < until:
-                    self._answers.move_to_end(key)
-                    there: Future[Any] = Future()
-                    there.set_result(answer)
-                    return there, False
-                self._drop(key)
-            if key in self._flights:
-                return self._flights[key], False
-            flight = self._flights[key] = Future()
-            return flight, True
+            if key in self._values:
+                expires, value = self._values[key]
+                if time.monotonic() < expires:
+                    self._values.move_to_end(key)
+                    call: Future[Any] = Future()
+                    call.set_result(value)
+                    return call, False
+                self._evict(key)
+            if key in self._calls:
+                return self._calls[key], False
+            call = self._calls[key] = Future()
+            return call, True
 
-    def land(self, key: str, flight: Future[Any], answer: bytes, ttl_s: float) -> None:
+    def complete(self, key: str, call: Future[Any], value: bytes, ttl_s: float) -> None:
         with self._lock:
-            # Forgotten meanwhile, it is good for those who wait, but not kept.
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-                self._answers[key] = (time.monotonic() + ttl_s, answer)
-                self._bytes += len(answer)
-            while self._answers and (len(self._answers) > MOST_ENTRIES or self._bytes > MOST_BYTES):
-                self._drop(next(iter(self._answers)))
-        flight.set_result(answer)
+            # If the key was invalidated during the call, the callers get the value, but it is not stored.
+            if self._calls.get(key) is call:
+                del self._calls[key]
+                self._values[key] = (time.monotonic() + ttl_s, value)
+                self._bytes += len(value)
+            while self._values and (len(self._values) > MAX_ENTRIES or self._bytes > MAX_BYTES):
+                self._evict(next(iter(self._values)))
+        call.set_result(value)
 
-    def crash(self, key: str, flight: Future[Any], error: BaseException) -> None:
+    def fail(self, key: str, call: Future[Any], error: BaseException) -> None:
         with self._lock:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-        flight.set_exception(error)
+            if self._calls.get(key) is call:
+                del self._calls[key]
+        call.set_exception(error)
 
-    def forget(self, keys: list[str]) -> None:
+    def delete(self, keys: list[str]) -> None:
         with self._lock:
             for key in keys:
-                self._flights.pop(key, None)
-                if key in self._answers:
-                    self._drop(key)
+                self._calls.pop(key, None)
+                if key in self._values:
+                    self._evict(key)
 
-    def _drop(self, key: str) -> None:
-        self._bytes -= len(self._answers.pop(key)[1])
+    def _evict(self, key: str) -> None:
+        self._bytes -= len(self._values.pop(key)[1])
 
 
-_kept: Final = _AnswerStore()
+_cache: Final = _Cache()

@@ -1,9 +1,9 @@
 """Errors of the service.
 
 WorkersError
-├── Invalid       a request that can't be carried out as it stands
-├── NotFound      no run, dataset or strategy of that id or name
-├── Conflict      it clashes with what is there: a taken name, another version, a run that isn't done
+├── Invalid       a request with a wrong value
+├── NotFound      no such run, dataset or strategy
+├── Conflict      the current state does not allow it: a name is taken, a version differs, a run is not done
 └── Unavailable   the database or the queue can't be reached
 """
 

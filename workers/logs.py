@@ -1,4 +1,4 @@
-"""Logs: one line for each event, for people or as JSON; never what a request or a strategy holds."""
+"""Logging: one line per event, as text or JSON, never with the content of requests or strategies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.settings import Settings
 
 
 def set_up(settings: Settings) -> None:
-    """Log to standard error; the standard library's loggers come out in the same form."""
+    """Log to standard error; loggers of the standard library use the same format."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -1,4 +1,4 @@
-"""The database: opened for SQLite and PostgreSQL alike, with its schema brought up to date."""
+"""The database, SQLite or PostgreSQL: transactions and migration of the schema."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from workers.errors import Conflict
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_LOCK: Final = 0x6261727374
+_MIGRATION_LOCK: Final = 0x6261727374
 
 
 class Database:
-    """One engine, two kinds of transaction: `read()` and `write()`.
+    """Read and write transactions.
 
-    SQLite takes its write lock at the start of a `write()`, so that two processes queue up rather than fail half-way.
+    On SQLite, `write()` takes the write lock at its start, so that concurrent writers wait instead of failing halfway.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -45,16 +45,16 @@ class Database:
             yield session
 
     async def migrate(self) -> None:
-        """Bring the schema up to date; processes that start together wait for the one that does it.
+        """Bring the schema up to date; concurrent processes wait for the first.
 
         Raises:
-            Conflict: a newer Barstorm has been at this database.
+            Conflict: a newer version of Barstorm has migrated this database.
         """
         if await self._revision() == head():
             return
         async with self.engine.execution_options(writing=True, migrating=True).begin() as connection:
             if self.kind == "postgresql":
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             await connection.run_sync(_upgrade)
 
     async def _revision(self) -> str | None:
@@ -66,13 +66,13 @@ class Database:
 
 
 def head() -> str:
-    """The newest migration: files are named by their revision, four digits that count up."""
+    """The newest revision; files of migrations start with their revision, a number of four digits."""
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
-    """The database of a SQLAlchemy URL; a SQLite file's folder is made."""
+    """The database at a SQLAlchemy URL; creates the folder of a SQLite file."""
     options: dict[str, Any] = {"hide_parameters": True}
     target = make_url(url)
     if target.get_backend_name() == "sqlite":
@@ -92,15 +92,15 @@ async def open_database(url: str) -> AsyncIterator[Database]:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether the database could not be asked, rather than refused what it was asked."""
+    """Whether an error means that the database can't be reached."""
     if isinstance(error, DBAPIError):
-        # asyncpg's lost connections come as the bare class.
+        # SQLAlchemy raises lost connections of asyncpg as the bare class.
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError) or type(error) is DBAPIError
     return isinstance(error, PoolTimeout | OSError)
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver would begin transactions of its own, and late
+    connection.isolation_level = None  # otherwise the driver begins transactions itself, too late
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -110,10 +110,10 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     options = connection.get_execution_options()
     if options.get("migrating"):
-        # To change a column, SQLite's table is built anew, and dropping the old one would delete the rows that refer to it.
+        # Alembic changes a column in SQLite by copying the table; dropping the old one would delete the rows that refer to it.
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        connection.info["unchecked"] = True
-    elif connection.info.pop("unchecked", False):
+        connection.info["foreign_keys_off"] = True
+    elif connection.info.pop("foreign_keys_off", False):
         connection.exec_driver_sql("PRAGMA foreign_keys = ON")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writing") else "BEGIN")
 
@@ -128,6 +128,4 @@ def _upgrade(connection: sa.Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise Conflict(
-            f"the database's schema is not one of this version ({error})", where="database_url", hint="install the newest Barstorm"
-        ) from None
+        raise Conflict(f"unknown database schema ({error})", where="database_url", hint="update to the newest Barstorm") from None

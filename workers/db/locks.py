@@ -1,4 +1,4 @@
-"""Locks by name that last until the transaction ends."""
+"""Named locks, held until the transaction ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 async def lock(session: AsyncSession, name: str) -> None:
-    """Wait until no other transaction holds `name`, then hold it. SQLite has one writer at a time and needs no lock."""
+    """Wait for the lock `name` and take it. SQLite has only one writer at a time and needs no lock."""
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))

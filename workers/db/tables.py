@@ -1,4 +1,4 @@
-"""The database's tables. Times are epoch milliseconds; JSON is kept as text, exactly as msgspec wrote it."""
+"""Tables. Times are epoch milliseconds; JSON is stored as text, as msgspec wrote it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Table(DeclarativeBase):
 
 
 class DatasetRow(Table):
-    """A market's data in one timeframe. From `version` on the columns are those of its newest version."""
+    """A market's data in one timeframe. The columns from `version` on describe the newest version."""
 
     __tablename__ = "datasets"
 
@@ -58,7 +58,7 @@ class DatasetRow(Table):
 
 
 class DatasetVersionRow(Table):
-    """What a dataset held at one time; never changed. Its own time of creation is the dataset's `updated_at` then."""
+    """An immutable version of a dataset, created at `updated_at`."""
 
     __tablename__ = "dataset_versions"
 
@@ -76,7 +76,7 @@ class DatasetVersionRow(Table):
 
 
 class PartRow(Table):
-    """A file that holds a stretch of a version; versions share files."""
+    """A file with a stretch of a series; versions share files."""
 
     __tablename__ = "dataset_parts"
     __table_args__ = (
@@ -99,7 +99,7 @@ class PartRow(Table):
 
 
 class DatasetGapRow(Table):
-    """Times that the exchange has no candles for, from the first to the last missing one."""
+    """Candles that the exchange doesn't have, from the first to the last missing one."""
 
     __tablename__ = "dataset_gaps"
 
@@ -109,7 +109,7 @@ class DatasetGapRow(Table):
 
 
 class ScheduleRow(Table):
-    """A fetch that is asked for again and again: `fetch_id` is the run of the last one."""
+    """A repeated fetch; `fetch_id` is the run of the latest one."""
 
     __tablename__ = "schedules"
 
@@ -135,10 +135,10 @@ class StrategyRow(Table):
 
 
 class RunRow(Table):
-    """`attempt` counts starts and fences writes; `job` is the number in the id of the queued job that may start the run next.
+    """`attempt` counts starts; a write of an older attempt is refused. `job` is the number of the queue job that may start the run next.
 
-    Runs with one `flight` have one result: while one is open, others name it as their `leader_id`, mark it as `followed`, and go with it
-    from state to state. `output` is what a kind of job leaves besides the tables of its own.
+    Runs with the same `coalesce_key` have the same result: while one is open, later ones refer to it by `leader_id`, set its
+    `has_followers`, and change state with it. `output` is the result of a kind of job that has no table for it.
     """
 
     __tablename__ = "runs"
@@ -193,7 +193,7 @@ class AttemptRow(Table):
 
 
 class OutboxRow(Table):
-    """A job that the queue has not been told of yet."""
+    """A job that is not in the queue yet."""
 
     __tablename__ = "outbox"
 
@@ -205,7 +205,7 @@ class OutboxRow(Table):
 
 
 class PauseRow(Table):
-    """What is paused, as long as it is."""
+    """Exists while its subject, the queue, is paused."""
 
     __tablename__ = "pauses"
 
@@ -214,7 +214,7 @@ class PauseRow(Table):
 
 
 class IdempotencyKeyRow(Table):
-    """What a client's idempotency key has led to: `key` is the hash of owner, operation and key, `request` that of the body."""
+    """What a request with an idempotency key created. `key` is a hash of owner, operation and key, `request` a hash of the body."""
 
     __tablename__ = "idempotency_keys"
 
@@ -225,7 +225,7 @@ class IdempotencyKeyRow(Table):
 
 
 class SagaRow(Table):
-    """Work of several steps: `step` of them are done, and undone again one by one while it is `undoing`."""
+    """Work in several steps: `step` is the number of completed ones; they are undone one by one while the state is `undoing`."""
 
     __tablename__ = "sagas"
     __table_args__ = (Index("sagas_open", "updated_at", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),)
@@ -240,7 +240,7 @@ class SagaRow(Table):
     updated_at: Mapped[int]
 
 
-# One row for each distinct set of inputs. Every metric of the run is a column; those of long and short trades are JSON.
+# One row per fingerprint. Each metric of the run is a column; those of long and short trades are JSON.
 RESULTS: Final = sa.Table(
     "results",
     Table.metadata,

@@ -33,18 +33,20 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for name in ("symbol", "exchange"):
             value = getattr(self, name)
             if len(value) > 60 or (value and (not value.isprintable() or value != value.strip())):
-                raise ValueError(f"{name}: {value!r:.60} is no {name}; use up to 60 printable characters, no blanks at the ends")
+                raise ValueError(
+                    f"{name}: {value!r:.60} is not a valid {name}; use up to 60 printable characters, without spaces at the ends"
+                )
         for name in ("tick_size", "lot_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name}: {value!r} is no size; use a finite number greater than 0")
+                raise ValueError(f"{name}: {value!r} is not a valid size; use a finite number greater than 0")
 
 
 def instrument(**values: Any) -> Instrument:
-    """An instrument of single values.
+    """An instrument, from values given by a client.
 
     Raises:
-        Invalid: names the value that is wrong.
+        Invalid: a value is wrong.
     """
     try:
         return Instrument(**values)

@@ -32,7 +32,7 @@ class BacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_field
         super().__post_init__()
         strategy = self.strategy
         if not isinstance(strategy, str | bt.Strategy) or (isinstance(strategy, str) and not 0 < len(strategy) <= 120):
-            raise ValueError(f"strategy: {strategy!r:.60} is no id or name; use one of 1 to 120 characters")
+            raise ValueError(f"strategy: expected an id or name, got {strategy!r:.60}; use 1 to 120 characters")
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +52,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.key:
             check_name(self.key, where="key", max_length=200)
         if self.run_at is not None and not 0 <= self.run_at <= now_ms() + MAX_AHEAD_MS:
-            raise Invalid(f"{self.run_at} is no time to start", where="run_at", hint="use UTC epoch milliseconds, at most a year ahead")
+            raise Invalid(
+                f"{self.run_at} is not a valid start time", where="run_at", hint="use UTC epoch milliseconds, at most a year ahead"
+            )
 
 
 class RunError(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Which bars a request is about."""
+"""The bars that a request selects."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             self._check_market()
         else:
             if not isinstance(self.dataset, str) or not 0 < len(self.dataset) <= 120:
-                raise ValueError(f"dataset: {self.dataset!r:.60} is no id or name; use one of 1 to 120 characters")
+                raise ValueError(f"dataset: expected an id or name, got {self.dataset!r:.60}; use 1 to 120 characters")
             if given := [name for name in MARKET if getattr(self, name) is not None]:
-                raise ValueError(f"{given[0]}: a dataset is named, which has one of its own; leave out {given[0]} or dataset")
+                raise ValueError(f"{given[0]}: dataset already determines it; leave out {given[0]} or dataset")
         for name in ("start", "end"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 0 <= value <= 2**53):
-                raise ValueError(f"{name}: {value!r:.60} is no time; use UTC epoch milliseconds")
+                raise ValueError(f"{name}: {value!r:.60} is not a valid time; use UTC epoch milliseconds")
         if self.start is not None and self.end is not None and self.start >= self.end:
-            raise ValueError(f"end: {self.end} is not after start, {self.start}; the range is from start up to, not including, end")
+            raise ValueError(f"end: {self.end} is not after start, {self.start}; the range includes start and excludes end")
 
     def _check_market(self) -> None:
         if self.symbol is None or self.timeframe is None:
-            raise ValueError("dataset: no bars are named; give a dataset, or symbol and timeframe")
+            raise ValueError("dataset: no bars are selected; give dataset, or symbol and timeframe")
         for name in ("symbol", "exchange"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 60 or not value.isprintable()):
-                raise ValueError(f"{name}: {value!r:.60} is no {name}; use 1 to 60 printable characters")
+                raise ValueError(f"{name}: {value!r:.60} is not a valid {name}; use 1 to 60 printable characters")
         if self.kind is not None and self.kind not in get_args(MarketKind):
             raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(MarketKind))}")
         try:
@@ -73,9 +73,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def whole(self) -> bool:
-        """Whether no range is given."""
+        """Whether it selects all bars."""
         return self.start is None and self.end is None
 
     def selection(self) -> dict[str, Any]:
-        """Its fields, and none that a subclass adds."""
+        """The fields of the selection, without those of subclasses."""
         return {name: getattr(self, name) for name in Selection.__struct_fields__}

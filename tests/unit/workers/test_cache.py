@@ -1,4 +1,4 @@
-"""The cache decorators: what is kept, how long, and what a crowd at the same time does."""
+"""The cache decorators: keys, expiry, eviction, concurrent calls."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Point(msgspec.Struct):
 
 
 @pytest.fixture(autouse=True)
-def empty(monkeypatch: pytest.MonkeyPatch) -> cache._AnswerStore:
-    kept = cache._AnswerStore()
-    monkeypatch.setattr(cache, "_kept", kept)
-    return kept
+def empty(monkeypatch: pytest.MonkeyPatch) -> cache._Cache:
+    empty = cache._Cache()
+    monkeypatch.setattr(cache, "_cache", empty)
+    return empty
 
 
 @pytest.fixture
@@ -68,18 +68,18 @@ async def change(x: int, *, fails: bool = False) -> None:
         raise ValueError
 
 
-def test_an_answer_is_kept_for_equal_arguments_however_they_are_given() -> None:
+def test_equal_arguments_share_a_value_however_they_are_passed() -> None:
     assert plain(1) == plain(x=1) == plain(1, tag="a") == Point(1, ["a"])
     assert plain(1, tag="b") == Point(1, ["b"])
     assert calls == [(1, "a"), (1, "b")]
 
 
-def test_nobody_can_change_what_another_is_given() -> None:
+def test_a_caller_cannot_change_the_value_of_another() -> None:
     plain(1).tags.append("changed")
     assert plain(1) == Point(1, ["a"])
 
 
-def test_an_answer_is_forgotten_in_time(clock: list[float]) -> None:
+def test_a_value_expires(clock: list[float]) -> None:
     plain(1)
     clock[0] = 9.9
     plain(1)
@@ -89,37 +89,37 @@ def test_an_answer_is_forgotten_in_time(clock: list[float]) -> None:
     assert len(calls) == 2
 
 
-def test_the_least_used_goes_first_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, empty: cache._AnswerStore) -> None:
-    monkeypatch.setattr(cache, "MOST_ENTRIES", 3)
+def test_the_least_used_goes_first_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, empty: cache._Cache) -> None:
+    monkeypatch.setattr(cache, "MAX_ENTRIES", 3)
     for x in (1, 2, 3, 1, 4):
         plain(x)
-    assert (len(empty._answers), len(calls)) == (3, 4)
+    assert (len(empty._values), len(calls)) == (3, 4)
     plain(1)
     assert len(calls) == 4
     plain(2)
     assert len(calls) == 5
-    monkeypatch.setattr(cache, "MOST_BYTES", 1)
+    monkeypatch.setattr(cache, "MAX_BYTES", 1)
     plain(5)
-    assert (len(empty._answers), empty._bytes) == (0, 0)
+    assert (len(empty._values), empty._bytes) == (0, 0)
 
 
-def test_what_is_no_data_is_refused() -> None:
+def test_a_function_that_does_not_return_data_is_refused() -> None:
     @cached(ttl_s=1)
     def opens() -> object:
         return object()
 
-    with pytest.raises(TypeError, match=r"opens returns what can't be kept"):
+    with pytest.raises(TypeError, match=r"opens returns a value that can't be cached"):
         opens()
 
     @cached(ttl_s=1)
-    def untold():  # type: ignore[no-untyped-def]
+    def unannotated():  # type: ignore[no-untyped-def]
         return 1
 
-    with pytest.raises(TypeError, match="says not what it returns"):
-        untold()
+    with pytest.raises(TypeError, match="has no return annotation"):
+        unannotated()
 
 
-def test_a_crowd_of_threads_is_one_call() -> None:
+def test_concurrent_calls_from_threads_are_one_call() -> None:
     gate = threading.Event()
 
     @cached(ttl_s=10)
@@ -135,7 +135,7 @@ def test_a_crowd_of_threads_is_one_call() -> None:
     assert calls == [7]
 
 
-def test_a_crowd_of_tasks_is_one_call_and_one_that_gives_up_spoils_nothing() -> None:
+def test_concurrent_calls_from_tasks_are_one_call_and_survive_the_cancellation_of_one() -> None:
     async def main() -> None:
         first, *others = [asyncio.create_task(later(1)) for _ in range(10)]
         await asyncio.sleep(0)
@@ -148,7 +148,7 @@ def test_a_crowd_of_tasks_is_one_call_and_one_that_gives_up_spoils_nothing() -> 
     assert calls == [1]
 
 
-def test_an_error_is_told_to_all_who_wait_and_not_kept() -> None:
+def test_all_waiting_callers_get_an_error_and_it_is_not_cached() -> None:
     async def main() -> None:
         answers = await asyncio.gather(*(later(-1) for _ in range(3)), return_exceptions=True)
         assert [type(answer) for answer in answers] == [ValueError] * 3
@@ -159,7 +159,7 @@ def test_an_error_is_told_to_all_who_wait_and_not_kept() -> None:
     assert calls == [-1, -1]
 
 
-def test_a_change_forgets_what_it_changed_even_when_it_fails() -> None:
+def test_a_change_invalidates_its_keys_even_when_it_fails() -> None:
     async def main() -> None:
         await keyed(1)
         await keyed(1, ignored=object())
@@ -177,11 +177,11 @@ def test_a_change_forgets_what_it_changed_even_when_it_fails() -> None:
     asyncio.run(main())
 
 
-def test_an_answer_on_its_way_when_it_is_forgotten_is_not_kept() -> None:
+def test_a_value_invalidated_during_its_call_is_not_stored() -> None:
     async def main() -> None:
         asking = asyncio.create_task(later(3))
         await asyncio.sleep(0)
-        cache._kept.forget(list(cache._kept._flights))
+        cache._cache.delete(list(cache._cache._calls))
         assert await asking == Point(3, [])
         await later(3)
 
@@ -189,7 +189,7 @@ def test_an_answer_on_its_way_when_it_is_forgotten_is_not_kept() -> None:
     assert calls == [3, 3]
 
 
-def test_a_plain_function_forgets_too() -> None:
+def test_a_plain_function_invalidates_too() -> None:
     @invalidate_cache("point:{x}")
     def change_now(x: int) -> int:
         return x

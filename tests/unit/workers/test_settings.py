@@ -9,7 +9,7 @@ import pytest
 from workers import Invalid, Settings
 
 
-def test_the_defaults_are_files_of_our_own() -> None:
+def test_the_defaults_are_files_in_the_data_folder() -> None:
     settings = Settings.from_env({})
     assert settings.folder == Path("var").absolute()
     assert settings.database_url == f"sqlite+aiosqlite:///{settings.folder}/barstorm.sqlite"
@@ -31,13 +31,13 @@ def test_the_environment_is_read() -> None:
     assert (settings.redis_url, settings.lease_s, settings.concurrency, settings.log_format) == ("redis://queue:6379/2", 7.5, 4, "json")
 
 
-def test_settings_survive_the_way_to_another_process() -> None:
+def test_settings_are_equal_after_the_environment() -> None:
     settings = Settings(data_dir="/somewhere", redis_url="unix:///a.sock", drain_s=0.25, workers=3)
     assert Settings.from_env(settings.to_env()) == settings
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "expected"),
     [
         ("DATABASE_URL", "mysql://db", "use postgresql"),
         ("DATABASE_URL", "nonsense", "use postgresql"),
@@ -48,12 +48,12 @@ def test_settings_survive_the_way_to_another_process() -> None:
         ("BARSTORM_LOG_LEVEL", "loud", "loud"),
     ],
 )
-def test_a_wrong_setting_is_named(name: str, value: str, says: str) -> None:
-    with pytest.raises(Invalid, match=says) as error:
+def test_a_wrong_setting_is_named(name: str, value: str, expected: str) -> None:
+    with pytest.raises(Invalid, match=expected) as error:
         Settings.from_env({name: value})
     assert error.value.where.upper() in name
 
 
-def test_a_constructor_checks_as_well() -> None:
+def test_the_constructor_validates_too() -> None:
     with pytest.raises(Invalid, match="concurrency"):
         Settings(concurrency=0)

@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that `workers.db.database` hands over or on the database of the settings."""
+"""Run by Alembic, on the connection from `workers.db.database` or else on the database of the settings."""
 
 from __future__ import annotations
 

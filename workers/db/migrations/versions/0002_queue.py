@@ -1,4 +1,4 @@
-"""Owners, priorities, runs that follow an equal one, idempotency keys, sagas."""
+"""Owners, priorities, coalesced runs, idempotency keys, sagas."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def downgrade() -> None:
     _create_indexes()
 
 
-# SQLite's table is built anew; its partial indexes are not taken along by all versions of Alembic.
+# Alembic copies SQLite's table, and not every version of it copies partial indexes.
 def _create_indexes() -> None:
     op.create_index("runs_by_state", "runs", ["state", "id"])
     op.create_index("runs_open", "runs", ["updated_at"], sqlite_where=OPEN, postgresql_where=OPEN)

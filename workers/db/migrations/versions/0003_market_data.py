@@ -1,4 +1,4 @@
-"""Datasets with versions and parts; results whose files are named by their hash."""
+"""Datasets with versions and parts; result files named by their hash."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def upgrade() -> None:
     )
     op.create_index("dataset_parts_by_hash", "dataset_parts", ["hash"])
     op.execute(sa.text("UPDATE datasets SET updated_at = created_at"))
-    # Files of before have other names: such a dataset is listed, and reading it asks for a new upload.
+    # Older files have other names: their datasets are listed, but reading one asks for a new upload.
     op.execute(
         sa.text(
             'INSERT INTO dataset_versions (dataset_id, version, rows, start, "end", gaps, fingerprint, bytes, source, updated_at) '

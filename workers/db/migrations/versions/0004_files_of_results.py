@@ -1,4 +1,4 @@
-"""Indexes by which the sweep finds whether a file belongs to a result."""
+"""Indexes by which garbage collection finds the result of a file."""
 
 from __future__ import annotations
 

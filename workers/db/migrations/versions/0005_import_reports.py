@@ -1,4 +1,4 @@
-"""The report of an import is kept with the version that it made."""
+"""Import reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules of fetches, and what exchanges have no candles for."""
+"""Schedules of fetches, and gaps in the data of exchanges."""
 
 from __future__ import annotations
 

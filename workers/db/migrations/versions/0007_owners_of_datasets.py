@@ -1,4 +1,4 @@
-"""Datasets have owners; those that are there belong to nobody by name."""
+"""Owners of datasets; existing datasets have none."""
 
 from __future__ import annotations
 

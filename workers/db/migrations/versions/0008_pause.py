@@ -1,4 +1,4 @@
-"""A pause of the queue is kept."""
+"""Stored pause of the queue."""
 
 from __future__ import annotations
 
