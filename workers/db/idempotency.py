@@ -6,10 +6,10 @@ import hashlib
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.tables import IdempotencyKeyRow
+from workers.db.upsert import insert
 from workers.errors import Conflict
 from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
@@ -48,9 +48,8 @@ async def record(session: AsyncSession, options: RunOptions, operation: str, req
         return subject_id
     key, now = _key(options, operation), now_ms()
     await session.execute(sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.key == key, IdempotencyKeyRow.created_at < now - TTL_MS))
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"key": key, "request": _hash(request), "subject_id": subject_id, "created_at": now}
-    if await session.scalar(insert(IdempotencyKeyRow).values(**values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)):
+    if await session.scalar(insert(session, IdempotencyKeyRow).values(**values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)):
         return subject_id
     return await find_subject(session, options, operation, request) or subject_id
 

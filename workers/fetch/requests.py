@@ -13,6 +13,7 @@ import python_core as bt
 from python_core.data import timeframes
 from workers.db import idempotency, locks
 from workers.db.database import Database
+from workers.db.paging import page_of_runs
 from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.fetch.candles import FetchReport
@@ -164,15 +165,9 @@ async def get(database: Database, fetch_id: str) -> Fetch:
 
 async def page(database: Database, *, limit: int, cursor: str | None) -> FetchPage:
     """Fetches, newest first; the cursor is the id of the last one of the previous page."""
-    if not 1 <= limit <= 1000:
-        raise Invalid(f"{limit} is out of range", where="limit", hint="use 1 to 1000")
-    if cursor is not None and not is_reference(cursor):
-        raise Invalid(f"{cursor!r:.60} is not a cursor", where="cursor", hint="use the next_cursor of the previous page")
-    query = sa.select(RunRow).where(RunRow.kind == KIND).order_by(RunRow.id.desc()).limit(limit + 1)
     async with database.read() as session:
-        rows = (await session.scalars(query if cursor is None else query.where(RunRow.id < cursor))).all()
-    items = tuple(to_fetch(row) for row in rows[:limit])
-    return FetchPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows, next_cursor = await page_of_runs(session, RunRow.kind == KIND, limit=limit, cursor=cursor)
+    return FetchPage(items=tuple(map(to_fetch, rows)), next_cursor=next_cursor)
 
 
 async def cancel(database: Database, queue: Queue, fetch_id: str) -> Fetch:

@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 
 import python_core as bt
 from python_core.data import timeframes
 from workers.data import catalog, parts
 from workers.data.datasets import open_market_data
 from workers.db.tables import DatasetGapRow
+from workers.db.upsert import insert
 from workers.errors import Conflict, NotFound, Unavailable
 from workers.fetch import candles, requests
 from workers.fetch.candles import Chunk, FetchReport, Gap
@@ -114,10 +114,9 @@ class _FetchJob:
             dataset = await self._data.append(dataset.id, {"bars": columns}, source=self._exchange.name)
         async with self._executor.database.write() as session:
             if chunk.gaps:
-                insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
                 values = [{"dataset_id": dataset.id, "start": gap.start, "end": gap.end} for gap in chunk.gaps]
                 for first in range(0, len(values), 1000):
-                    await session.execute(insert(DatasetGapRow).values(values[first : first + 1000]).on_conflict_do_nothing())
+                    await session.execute(insert(session, DatasetGapRow).values(values[first : first + 1000]).on_conflict_do_nothing())
             self.report.bars += len(columns["time"])
             self.report.gaps += len(chunk.gaps)
             self.report.missing += sum((gap.end - gap.start) // self._step + 1 for gap in chunk.gaps)

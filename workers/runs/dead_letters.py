@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from workers.db.database import Database
+from workers.db.paging import page_of_runs
 from workers.db.tables import OutboxRow, RunRow
-from workers.errors import Conflict, Invalid, NotFound
+from workers.errors import Conflict, NotFound
 from workers.model.clock import TimeMs, now_ms
 from workers.model.names import is_reference
 from workers.model.runs import Attempt, RunError
@@ -61,15 +62,9 @@ class AffectedRuns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def page(database: Database, *, limit: int, cursor: str | None) -> DeadLetterPage:
-    if cursor is not None and not is_reference(cursor):
-        raise Invalid(f"{cursor!r:.60} is not a cursor", where="cursor", hint="use the next_cursor of the previous page")
-    query = sa.select(RunRow).where(RunRow.state == RunState.DEAD).order_by(RunRow.id.desc()).limit(limit + 1)
-    if cursor is not None:
-        query = query.where(RunRow.id < cursor)
     async with database.read() as session:
-        rows = (await session.scalars(query)).all()
-    items = tuple(_to_dead_letter(row) for row in rows[:limit])
-    return DeadLetterPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows, next_cursor = await page_of_runs(session, RunRow.state == RunState.DEAD, limit=limit, cursor=cursor)
+    return DeadLetterPage(items=tuple(map(_to_dead_letter, rows)), next_cursor=next_cursor)
 
 
 async def get(database: Database, run_id: str) -> DeadLetter:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
+from workers.db.upsert import insert
 from workers.model.clock import now_ms
 from workers.model.runs import Attempt, Run, RunError, Stages, decode_request, encode
 from workers.model.states import OPEN, WAITING, Priority, RunState, predecessors
@@ -37,16 +37,6 @@ async def insert_run(session: AsyncSession, row: RunRow) -> None:
 
 async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
     return await session.get(RunRow, run_id)
-
-
-async def list_runs(session: AsyncSession, *, state: RunState | None, limit: int, before_id: str | None) -> Sequence[RunRow]:
-    """Backtests, newest first."""
-    query = sa.select(RunRow).where(RunRow.kind == "backtest").order_by(RunRow.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(RunRow.state == state)
-    if before_id is not None:
-        query = query.where(RunRow.id < before_id)
-    return (await session.scalars(query)).all()
 
 
 async def list_attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ...]:
@@ -262,8 +252,7 @@ async def files_of_results(session: AsyncSession, names: Collection[str]) -> set
 
 async def save_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
     """Store a result and return the stored digest. If it was stored before with an equal digest, only the names of its files are replaced."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    new = insert(RESULTS).values(**values)
+    new = insert(session, RESULTS).values(**values)
     files = {name: new.excluded[name] for name in ("trades_hash", "equity_hash")}
     same = RESULTS.c.digest == new.excluded.digest
     digest = await session.scalar(

@@ -14,6 +14,7 @@ from workers.data.bars_cache import BarsCache
 from workers.data.resolve import ResolvedDataset
 from workers.db import idempotency
 from workers.db.database import Database
+from workers.db.paging import page_of_runs
 from workers.db.tables import RunRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.clock import now_ms
@@ -162,14 +163,10 @@ async def require_succeeded(database: Database, run_id: str) -> Run:
 
 async def page(database: Database, *, state: RunState | None, limit: int, cursor: str | None) -> RunPage:
     """Runs, newest first; the cursor is the id of the last run of the previous page."""
-    if not 1 <= limit <= 1000:
-        raise Invalid(f"{limit} is out of range", where="limit", hint="use 1 to 1000")
-    if cursor is not None and not is_reference(cursor):
-        raise Invalid(f"{cursor!r:.60} is not a cursor", where="cursor", hint="use the next_cursor of the previous page")
+    conditions = [RunRow.kind == OPERATION] if state is None else [RunRow.kind == OPERATION, RunRow.state == state]
     async with database.read() as session:
-        rows = await store.list_runs(session, state=state, limit=limit + 1, before_id=cursor)
-    items = tuple(store.to_run(row) for row in rows[:limit])
-    return RunPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        rows, next_cursor = await page_of_runs(session, *conditions, limit=limit, cursor=cursor)
+    return RunPage(items=tuple(map(store.to_run, rows)), next_cursor=next_cursor)
 
 
 async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
