@@ -60,7 +60,7 @@ async def test_a_key_is_forgotten_in_time(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await service.backtests.submit(request_, RunOptions(key="k"))
-    monkeypatch.setattr(idempotency, "KEPT_MS", -1)
+    monkeypatch.setattr(idempotency, "TTL_MS", -1)
     assert (await service.backtests.submit(request_, RunOptions(key="k"))).id != first.id
     async with service.resources.database.write() as session:
         await idempotency.delete_expired(session)

@@ -140,7 +140,7 @@ async def test_a_run_streams_its_progress_and_its_end(
     slow_request: workers.BacktestRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "TELL_S", 0.02)
+    monkeypatch.setattr(events, "PROGRESS_S", 0.02)
     accepted = await service.backtests.submit(slow_request)
     told = await heard(service, accepted.id)
     *news, end = told
@@ -162,7 +162,7 @@ async def test_a_follower_shares_the_events_of_its_leader(
     start_worker: StartWorker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "TELL_S", 0.02)
+    monkeypatch.setattr(events, "PROGRESS_S", 0.02)
     _, follower = [await service.backtests.submit(slow_request) for _ in range(2)]
     async with start_worker(settings):
         *news, end = await heard(service, follower.id)
