@@ -31,7 +31,7 @@ def evaluate(nodes: tuple[Node, ...], bars: StrategyBars, control: Control | Non
         for node in nodes:
             if control is not None:
                 control.check(0.0)
-            rows = bars.higher(node.frame)
+            rows = bars.higher_timeframe(node.frame)
             columns, n = rows.columns, len(rows)
             inputs = [values[i] for i in node.inputs]
             series = [value for value, _ in inputs]
@@ -43,7 +43,7 @@ def evaluate(nodes: tuple[Node, ...], bars: StrategyBars, control: Control | Non
                 values.append((np.full(n, bool(node.args[0])), np.ones(n, dtype=bool)))
                 continue
             elif node.op in AT_OPS:
-                closed = np.searchsorted(bars.higher(nodes[node.inputs[0]].frame).closes, rows.closes, side="right") - 1
+                closed = np.searchsorted(bars.higher_timeframe(nodes[node.inputs[0]].frame).closes, rows.closes, side="right") - 1
                 value, known = inputs[0]
                 # -1 means that no bar has closed yet; it picks the value appended at the end.
                 values.append((np.append(value, False if node.op == "at_truth" else np.nan)[closed], np.append(known, False)[closed]))

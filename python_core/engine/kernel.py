@@ -106,7 +106,7 @@ def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, e
     timeframe = None if strategy is None else strategy.timeframe
     check_timeframe(bars, timeframe)
     plan = compile_plan(strategy, series_levels(rules))
-    if plan.higher and timeframe is None:
+    if plan.uses_higher_timeframes and timeframe is None:
         plan = compile_plan(strategy, series_levels(rules), bars.timeframe)
     run = _run_python if compiled_module(engine) is None else _run_rust
     return run(bars, program, plan, timeframe, rules, control)
@@ -141,7 +141,7 @@ def check_strategy(strategy: Strategy) -> None:
         )
 
 
-def values(
+def node_values(
     bars: Bars, plan: Plan, positions: tuple[int, ...], timeframe: str | None, engine: Engine = "auto"
 ) -> list[npt.NDArray[np.float64]]:
     """Numeric values of the plan's nodes at `positions`, float64[strategy bars] each, NaN where not known."""

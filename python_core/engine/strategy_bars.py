@@ -26,7 +26,7 @@ class StrategyBars:
     def __init__(self, bars: Bars, timeframe: str | None) -> None:
         length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
         check_timeframe(bars, timeframe)
-        self._bars, self._higher = bars, {0: self}
+        self._bars, self._by_timeframe = bars, {0: self}
         self.base_bars = len(bars)
         if length == bars.timeframe_ms:
             self.columns: dict[str, Series] = {name: getattr(bars, name) for name in COLUMNS}
@@ -60,11 +60,11 @@ class StrategyBars:
     def __len__(self) -> int:
         return len(self.fills_at)
 
-    def higher(self, frame: int) -> StrategyBars:
+    def higher_timeframe(self, frame: int) -> StrategyBars:
         """The same history in bars of `frame` milliseconds; 0 means these bars."""
-        if frame not in self._higher:
-            self._higher[frame] = StrategyBars(self._bars, timeframes.name(frame))
-        return self._higher[frame]
+        if frame not in self._by_timeframe:
+            self._by_timeframe[frame] = StrategyBars(self._bars, timeframes.name(frame))
+        return self._by_timeframe[frame]
 
 
 def check_timeframe(bars: Bars, timeframe: str | None) -> None:

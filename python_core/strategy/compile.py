@@ -29,14 +29,14 @@ class Plan(NamedTuple):
         conditions: positions of the nodes of the four signals; -1 for a signal that never comes.
         levels: positions of the nodes of stop-loss, take-profit and trailing distance; -1 for those that need no series.
         warm_up: strategy bars before every signal is known.
-        higher: whether some nodes are evaluated on higher timeframes.
+        uses_higher_timeframes: whether some nodes are evaluated on higher timeframes.
     """
 
     nodes: tuple[Node, ...]
     conditions: tuple[int, int, int, int]
     levels: tuple[int, int, int]
     warm_up: int
-    higher: bool = False
+    uses_higher_timeframes: bool = False
 
 
 def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...], bars_timeframe: str | None = None) -> Plan:

@@ -60,7 +60,8 @@ PHRASES: Final = {
     "rsi": "the {1}-bar RSI of {0}",
     "atr": "the {0}-bar average true range",
 }
-TIGHT: Final = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.IfExp)
+# Expressions that need no brackets as operands.
+UNBRACKETED: Final = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.IfExp)
 
 
 def explain(strategy: Strategy) -> str:
@@ -77,8 +78,9 @@ def explain(strategy: Strategy) -> str:
     lines += [f"Here {name} is {phrase(define[name], name)}." for name in strategy.define]
     lines += [f"Parameter {name} is {_param(param)}." for name, param in strategy.params.items()]
     lines += [f"Constraint: {phrase(text, 'constraints')}." for text in strategy.constraints]
-    bars, unit = strategy.warm_up_bars, "minutes" if strategy.timeframe is None and compile_plan(strategy, ()).higher else "bars"
-    lines.append(f"The first {bars:,} {unit} give no signal." if bars else "The first bar may give a signal.")
+    plan = compile_plan(strategy, ())
+    unit = "minutes" if strategy.timeframe is None and plan.uses_higher_timeframes else "bars"
+    lines.append(f"The first {plan.warm_up:,} {unit} give no signal." if plan.warm_up else "The first bar may give a signal.")
     return "\n".join(lines)
 
 
@@ -108,7 +110,7 @@ def _compare(node: ast.Compare) -> str:
 def _bin_op(node: ast.BinOp) -> str:
     if type(node.op) not in OPERATORS:
         return ast.unparse(node)
-    left, right = (_words(part) if isinstance(part, TIGHT) else f"({_words(part)})" for part in (node.left, node.right))
+    left, right = (_words(part) if isinstance(part, UNBRACKETED) else f"({_words(part)})" for part in (node.left, node.right))
     return f"{left} {OPERATORS[type(node.op)]} {right}"
 
 
@@ -116,11 +118,9 @@ def _unary_op(node: ast.UnaryOp) -> str:
     inner = _words(node.operand)
     if isinstance(node.op, ast.Not):
         return f"not ({inner})"
-    return (
-        f"-{inner}"
-        if isinstance(node.operand, ast.Constant)
-        else f"the negative of {inner if isinstance(node.operand, TIGHT) else f'({inner})'}"
-    )
+    if isinstance(node.operand, ast.Constant):
+        return f"-{inner}"
+    return f"the negative of {inner if isinstance(node.operand, UNBRACKETED) else f'({inner})'}"
 
 
 def _if_exp(node: ast.IfExp) -> str:
@@ -129,7 +129,7 @@ def _if_exp(node: ast.IfExp) -> str:
 
 def _subscript(node: ast.Subscript) -> str:
     value, bars = _words(node.value), _words(node.slice)
-    return f"{value if isinstance(node.value, TIGHT) else f'({value})'} {bars} {'bar' if bars == '1' else 'bars'} ago"
+    return f"{value if isinstance(node.value, UNBRACKETED) else f'({value})'} {bars} {'bar' if bars == '1' else 'bars'} ago"
 
 
 def _call(node: ast.Call) -> str:

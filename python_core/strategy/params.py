@@ -158,7 +158,7 @@ def value_of(param: Value | Param) -> Value:
     return param.default if isinstance(param, Param) else param
 
 
-def replaced(name: str, param: Value | Param, value: Value) -> Value | Param:
+def with_value(name: str, param: Value | Param, value: Value) -> Value | Param:
     """The parameter with another value, which must be within its range."""
     if not isinstance(param, Param):
         return value
@@ -173,7 +173,7 @@ def check_constraints(constraints: tuple[str, ...], values: Values) -> None:
         StrategyError: a constraint that can't be evaluated, or that doesn't hold.
     """
     for i, text in enumerate(constraints):
-        if not _holds(i, text, values, {})[0]:
+        if not _evaluate_constraint(i, text, values, {})[0]:
             where = f"constraints[{i}]"
             used = {node.id for node in ast.walk(parse(where, text)) if isinstance(node, ast.Name)}
             state = " and ".join(f"{name} is {value}" for name, value in values.items() if name in used)
@@ -185,7 +185,7 @@ def meet_constraints(constraints: tuple[str, ...], values: Values, columns: Colu
     count = len(next(iter(columns.values())))
     meets = np.ones(count, dtype=bool)
     for i, text in enumerate(constraints):
-        meets &= _holds(i, text, values, columns)
+        meets &= _evaluate_constraint(i, text, values, columns)
     return meets
 
 
@@ -193,7 +193,7 @@ _LOGIC: Final[dict[str, Operation]] = {"and": np.logical_and, "or": np.logical_o
 _OPERATIONS: Final[dict[str, Operation]] = {**UNARY, **BINARY, **COMPARISONS, **_LOGIC}
 
 
-def _holds(i: int, text: str, values: Values, columns: Columns) -> npt.NDArray[np.bool_]:
+def _evaluate_constraint(i: int, text: str, values: Values, columns: Columns) -> npt.NDArray[np.bool_]:
     fixed = tuple((name, repr(value), value) for name, value in values.items() if name not in columns)
     nodes, last = _compile(i, text, tuple(columns), fixed)
     count = len(next(iter(columns.values()), (0,)))

@@ -15,7 +15,7 @@ from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.strategy.compile import CONDITIONS, ENTRY_SIDES, compile_plan
 from python_core.strategy.explain import explain
 from python_core.strategy.filters import MAX_FILTERS, Condition, Filter, Side, join_filters, parse_filters, parse_timeframes
-from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, parse_param, replaced, value_of
+from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, parse_param, value_of, with_value
 
 MAX_NAMES: Final = 100
 
@@ -130,7 +130,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if name not in self.params:
                 known = ", ".join(self.params) or "none"
                 raise StrategyError(f"the strategy has no parameter {name!r}", where="params", hint=f"it has {known}", code="unknown_name")
-        changed = {name: replaced(name, self.params[name], value) for name, value in params.items()}
+        changed = {name: with_value(name, self.params[name], value) for name, value in params.items()}
         return msgspec.structs.replace(self, params={**self.params, **changed})
 
     def explain(self) -> str:

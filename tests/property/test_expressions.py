@@ -116,7 +116,7 @@ def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: s
         for i in wanted
     )
     plan = Plan(tuple(builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
-    return kernel.values(bars, plan, wanted, timeframe, engine=engine)  # type: ignore[arg-type]
+    return kernel.node_values(bars, plan, wanted, timeframe, engine=engine)  # type: ignore[arg-type]
 
 
 def assert_same(texts: Iterable[str], one: Iterable[np.ndarray], other: Iterable[np.ndarray], what: str) -> None:

@@ -87,7 +87,7 @@ def compiled(*texts: str) -> tuple[Plan, tuple[int, ...], tuple[int, ...]]:
 
 def values(bars: bt.Bars, text: str, engine: kernel.Engine = "python") -> np.ndarray:
     plan, wanted, _ = compiled(text)
-    return kernel.values(bars, plan, wanted, None, engine)[0]
+    return kernel.node_values(bars, plan, wanted, None, engine)[0]
 
 
 @needs_rust
@@ -102,7 +102,7 @@ def test_both_engines_give_the_same_bits(name: str, data: st.DataObject, bars: b
     plan, wanted, _ = compiled(*texts)
     timeframe = coarse if data.draw(st.booleans()) else None
     for text, rust, python in zip(
-        texts, *(kernel.values(bars, plan, wanted, timeframe, engine) for engine in ("rust", "python")), strict=True
+        texts, *(kernel.node_values(bars, plan, wanted, timeframe, engine) for engine in ("rust", "python")), strict=True
     ):
         unequal = np.flatnonzero(~((rust.view(np.int64) == python.view(np.int64)) | (np.isnan(rust) & np.isnan(python))))
         assert not len(unequal), f"{text}: bar {unequal[0]} of {len(bars)}: {rust[unequal[0]]!r} is not {python[unequal[0]]!r}"

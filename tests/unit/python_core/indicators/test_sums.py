@@ -39,7 +39,7 @@ def compiled(texts: list[str]) -> tuple[Plan, tuple[int, ...], list[int]]:
 
 def values(bars: bt.Bars, *texts: str) -> list[np.ndarray]:
     plan, wanted, _ = compiled([*texts])
-    return kernel.values(bars, plan, wanted, None)
+    return kernel.node_values(bars, plan, wanted, None)
 
 
 def window_calls() -> list[str]:
@@ -69,9 +69,9 @@ def test_a_window_has_the_same_bits_wherever_the_data_start(file: str, market_da
     bars = read(market_data, file)
     calls = window_calls()
     plan, wanted, warm_ups = compiled(calls)
-    whole = kernel.values(bars, plan, wanted, None)
+    whole = kernel.node_values(bars, plan, wanted, None)
     for start in np.random.default_rng(len(bars)).integers(1, len(bars) - 1, 8).tolist():
-        for call, a, b, warm_up in zip(calls, whole, kernel.values(bars[start:], plan, wanted, None), warm_ups, strict=True):
+        for call, a, b, warm_up in zip(calls, whole, kernel.node_values(bars[start:], plan, wanted, None), warm_ups, strict=True):
             np.testing.assert_array_equal(b[warm_up:], a[start + warm_up :], err_msg=f"{call} from bar {start}")
 
 

@@ -123,7 +123,7 @@ def test_an_indicator_equals_ta_lib(call: str, file: str, market_data: Path) -> 
     compiler = Compiler(PlanBuilder(), {"obv_first": float(bars.volume[0])}, {})
     wanted = compiler.number("call", call)
     plan = Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
-    ours = kernel.values(bars, plan, (wanted,), None)[0]
+    ours = kernel.node_values(bars, plan, (wanted,), None)[0]
     theirs = np.asarray(twin.theirs(bars), dtype=float)
     first = compiler.builder.warm_ups[wanted] + twin.settle
     assert len(bars) > first
