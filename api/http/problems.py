@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -27,6 +28,8 @@ _log = structlog.stdlib.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 1_000
 _PATH_SUFFIX = re.compile(r" - at `(?P<path>[^`]+)`$")
+# What our structs raise: "field: message; hint".
+_FIELD_MESSAGE = re.compile(r"(?P<field>[\w.]+): (?P<message>.*?)(; (?P<hint>.*))?", re.DOTALL)
 _CODES = {
     400: "invalid_request",
     403: "forbidden",
@@ -46,7 +49,7 @@ class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One error in a request."""
 
     path: Annotated[
-        str, Meta(description="Location of the error: a JSON path in the body, or a parameter.", examples=["$.execution.leverage"])
+        str, Meta(description="Location of the error: a JSON path, a parameter, or a place in a file.", examples=["$.execution.leverage"])
     ]
     message: Annotated[str, Meta(description="What is wrong.")]
     code: Annotated[str, Meta(description="Stable, machine-readable name of the error.", examples=["unknown_name"])] = ""
@@ -90,7 +93,7 @@ def invalid_body(error: Exception) -> ProblemError:
     if isinstance(error, UnicodeDecodeError):
         return ProblemError(400, "the body is not UTF-8", code="invalid_json")
     if not isinstance(error, msgspec.ValidationError):
-        return ProblemError(400, f"the body is not valid JSON: {error}", code="invalid_json")
+        return ProblemError(400, f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}", code="invalid_json")
     text = str(error)
     found = _PATH_SUFFIX.search(text)
     path = found["path"] if found else "$"
@@ -99,8 +102,9 @@ def invalid_body(error: Exception) -> ProblemError:
         where = f"{path}.{cause.where.split(',')[0]}" if cause.where else path
         field_error = FieldError(path=where, message=cause.message, code=cause.code, hint=cause.hint)
         return ProblemError(400, f"{path}: {cause}", code=cause.code, errors=(field_error,))
-    message = _PATH_SUFFIX.sub("", text)
-    return ProblemError(400, f"{path}: {message}", errors=(FieldError(path=path, message=message),))
+    if isinstance(cause, ValueError) and (parts := _FIELD_MESSAGE.fullmatch(str(cause))):
+        return _invalid_fields(FieldError(path=f"{path}.{parts['field']}", message=parts["message"], hint=parts["hint"] or ""))
+    return _invalid_fields(FieldError(path=path, message=_PATH_SUFFIX.sub("", text)))
 
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -154,7 +158,7 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
         return _from_known_error(503, error)
     if isinstance(error, ValidationException):
         errors = tuple(_field_error(request, extra) for extra in error.extra or () if isinstance(extra, dict))
-        return ProblemError(400, "; ".join(f"{item.path}: {item.message}" for item in errors) or error.detail, errors=errors)
+        return _invalid_fields(*errors) if errors else ProblemError(400, error.detail)
     if isinstance(error, InternalServerException) and error.detail == "client disconnected prematurely":
         return ProblemError(400, "the connection closed before the end of the request")
     if isinstance(error, RequestEntityTooLarge):
@@ -170,14 +174,30 @@ def _from_known_error(status: int, error: BarstormError | workers.WorkersError) 
     return ProblemError(status, str(error), code=error.code, errors=errors)
 
 
+def _invalid_fields(*errors: FieldError) -> ProblemError:
+    detail = "; ".join(f"{error.path}: {error.message}" + (f"; {error.hint}" if error.hint else "") for error in errors)
+    return ProblemError(400, detail, errors=errors)
+
+
 def _field_error(request: Request[Any, Any, Any], extra: dict[str, Any]) -> FieldError:
-    key, source = str(extra.get("key", "")), extra.get("source")
-    if source == "body":
+    key, message = str(extra.get("key", "")), _PATH_SUFFIX.sub("", str(extra.get("message", "")))
+    if extra.get("source") == "body":
         return FieldError(path="$", message="the body is empty", hint="send a JSON object")
-    field = request.route_handler.parsed_fn_signature.parameters.get(key)
-    parameter = field.kwarg_definition if field else None
-    path = f"{parameter.param_type.value}.{parameter.name or key}" if isinstance(parameter, ParameterKwarg) else key
-    return FieldError(path=path, message=_PATH_SUFFIX.sub("", str(extra.get("message", ""))))
+    handler = request.route_handler
+    signatures = [handler.parsed_fn_signature, *(provider.parsed_fn_signature for provider in handler.resolve_dependencies().values())]
+    for field in (signature.parameters[key] for signature in signatures if key in signature.parameters):
+        if isinstance(parameter := field.kwarg_definition, ParameterKwarg):
+            values = [value for part in (field.annotation, *get_args(field.annotation)) for value in _values(part)]
+            hint = f"use one of {', '.join(values)}" if values else ""
+            return FieldError(path=f"{parameter.param_type.value}.{parameter.name or key}", message=message, hint=hint)
+    return FieldError(path=key, message=message)
+
+
+def _values(annotation: Any) -> tuple[str, ...]:
+    """The values of an enum or a literal type."""
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(annotation)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def _shortened(text: str) -> str:

@@ -46,7 +46,7 @@ def test_a_fetch_is_accepted_followed_and_cancelled(client: httpx.Client) -> Non
         ({"exchange": "bybitt"}, "bybit"),
         ({"timeframe": "7m"}, "use one of 1m"),
         ({"symbol": " "}, "symbol"),
-        ({"funding": True}, "spot markets have none"),
+        ({"funding": True}, "spot markets have no funding rates"),
         ({"kind": "fx"}, "use spot, linear or inverse"),
         ({"until": 5}, "is not after since"),
         ({"since": -1}, ">= 0"),

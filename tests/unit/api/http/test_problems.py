@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 import structlog
 from litestar import Litestar, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter
 from litestar.testing import TestClient
 
 import python_core as bt
 import workers
 from api.http.problems import EXCEPTION_HANDLERS, Problem, invalid_body
 from api.http.requests import ApiRequest
+from api.http.run_options import provide_run_options
 
 
 def problem_of(error: Exception) -> tuple[Problem, str]:
@@ -76,6 +79,8 @@ def test_a_long_message_is_shortened() -> None:
         (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": 2000}}', "$.execution.leverage", "invalid_request"),
         (b'{"dataset": "a", "strategy": "b", "execution": {"leverag": 2}}', "$.execution", "invalid_request"),
         (b'{"dataset": "a", "strategy": "b", "execution": {"sizing": "risk"}}', "$.execution.sizing", "invalid_execution"),
+        (b'{"dataset": "a", "symbol": "b", "strategy": "c"}', "$.symbol", "invalid_request"),
+        (b'{"symbol": "b", "timeframe": "7x", "strategy": "c"}', "$.timeframe", "invalid_request"),
         (b'{"dataset": "a", "strategy": {"entry_long": "smaa(close, 5) > 1"}}', "$.strategy.entry_long", "unknown_function"),
         (b'{"dataset": "a", "strategy": {"entry_long": "close > 1", "params": {"fast": []}}}', "$.strategy.params[...]", "invalid_request"),
     ],
@@ -94,3 +99,26 @@ def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
         msgspec.json.decode(body)
     problem = invalid_body(caught.value)
     assert (problem.status, problem.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("query", "hints"),
+    [
+        ("format=xls", {"query.format": "use one of csv, arrow"}),
+        ("state=x", {"query.state": "use one of queued, running, retrying, succeeded, failed, cancelled, dead"}),
+        ("priority=urgent&run_at=-1", {"query.priority": "use one of high, normal, low", "query.run_at": ""}),
+    ],
+)
+def test_an_error_in_a_parameter_has_its_location_and_the_permitted_values(query: str, hints: dict[str, str]) -> None:
+    @get("/", dependencies={"options": Provide(provide_run_options, sync_to_thread=False)})
+    async def handler(
+        options: NamedDependency[workers.RunOptions],
+        file_format: Annotated[Literal["csv", "arrow"], QueryParameter(name="format")] = "csv",
+        state_filter: Annotated[workers.RunState | None, QueryParameter(name="state")] = None,
+    ) -> None:
+        pass
+
+    with TestClient(Litestar([handler], exception_handlers=EXCEPTION_HANDLERS, request_class=ApiRequest, logging_config=None)) as client:
+        response = client.get(f"/?{query}")
+    assert response.status_code == 400
+    assert {error["path"]: error.get("hint", "") for error in response.json()["errors"]} == hints
