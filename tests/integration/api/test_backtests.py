@@ -1,4 +1,4 @@
-"""The main job over HTTP: real database, real queue, a real worker process."""
+"""Backtests over HTTP, with a real database, queue and worker process."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def random_bars(rows: int, seed: int = 1) -> bt.Bars:
 
 
 def upload(client: httpx.Client, name: str, content: bytes, **query: str) -> dict[str, Any]:
-    answer = client.post(
+    response = client.post(
         "/api/v1/datasets", params={"name": name, **query}, content=content, headers={"content-type": "application/octet-stream"}
     )
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = client.get(answer.headers["location"]).raise_for_status().json()
-    assert found == answer.json()
+    assert response.status_code == 201, response.text
+    found: dict[str, Any] = client.get(response.headers["location"]).raise_for_status().json()
+    assert found == response.json()
     return found
 
 
 def ended(client: httpx.Client, location: str, within_s: float = 60) -> dict[str, Any]:
-    """The run once it is done."""
+    """The run once it has ended."""
     deadline = time.monotonic() + within_s
     while (run := client.get(location).raise_for_status().json())["state"] not in FINAL:
         assert time.monotonic() < deadline, f"still {run['state']} after {within_s} s"
@@ -63,12 +63,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServ
 
 @pytest.fixture(scope="module")
 def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
-    """A client of the service, which has one worker process."""
+    """A client of a service with one worker process."""
     with serve(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client, worker_process(settings):
         yield client
 
 
-def test_a_backtest_goes_the_whole_way_and_gives_what_the_library_gives(client: httpx.Client) -> None:
+def test_a_backtest_gives_the_result_of_the_library(client: httpx.Client) -> None:
     bars = random_bars(3_000)
     dataset = upload(client, "walk", csv(bars), symbol="WALK", timeframe="1h")
     assert (dataset["rows"], dataset["timeframe"], dataset["symbol"]) == (3_000, "1h", "WALK")
@@ -113,7 +113,7 @@ def columns(bars: bt.Bars) -> tuple[Any, ...]:
     return bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume
 
 
-def test_real_market_data_is_run_the_same_on_both_engines(client: httpx.Client, market_data: Path) -> None:
+def test_real_market_data_gives_the_same_result_on_both_engines(client: httpx.Client, market_data: Path) -> None:
     dataset = upload(client, "xrp", (market_data / "xrpusdt-perp-5m.parquet").read_bytes())
     digests = set()
     for engine in ("python", bt.engine):
@@ -123,7 +123,7 @@ def test_real_market_data_is_run_the_same_on_both_engines(client: httpx.Client, 
     assert len(digests) == 1
 
 
-def test_a_run_that_has_not_changed_is_not_sent_again(client: httpx.Client) -> None:
+def test_an_unchanged_run_is_not_sent_again(client: httpx.Client) -> None:
     upload(client, "unchanged", csv(random_bars(200, seed=2)))
     address = client.post("/api/v1/backtests", json={"dataset": "unchanged", "strategy": CROSS}).headers["location"]
     ended(client, address)
@@ -135,7 +135,7 @@ def test_a_run_that_has_not_changed_is_not_sent_again(client: httpx.Client) -> N
         assert client.get(address + part, headers={"if-none-match": '"other"'}).status_code == 200
 
 
-def test_an_equal_run_is_answered_at_once(client: httpx.Client) -> None:
+def test_an_equal_run_is_cached(client: httpx.Client) -> None:
     upload(client, "equal", csv(random_bars(200, seed=3)))
     request = {"dataset": "equal", "strategy": CROSS}
     first = ended(client, client.post("/api/v1/backtests", json=request).headers["location"])
@@ -146,7 +146,7 @@ def test_an_equal_run_is_answered_at_once(client: httpx.Client) -> None:
     assert client.get(f"/api/v1/backtests/{second['id']}").json()["result"]["digest"] == first["result"]["digest"]
 
 
-def test_a_range_of_a_market_is_run(client: httpx.Client) -> None:
+def test_a_backtest_can_select_a_symbol_and_a_range(client: httpx.Client) -> None:
     bars = random_bars(400, seed=6)
     dataset = upload(client, "ranged", csv(bars), symbol="RANGE/USD", exchange="here")
     body = {"symbol": "rangeusd", "timeframe": "1h", "start": 100 * 3_600_000, "end": 300 * 3_600_000, "strategy": CROSS}
@@ -167,12 +167,12 @@ def test_a_range_of_a_market_is_run(client: httpx.Client) -> None:
         ({"dataset": "ranged"}, 400, "invalid_request", "leave out symbol"),
         ({"symbol": None}, 400, "invalid_request", "symbol and timeframe"),
     ):
-        answer = client.post("/api/v1/backtests", json={**body, **changes})
-        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-        assert words in answer.json()["detail"]
+        response = client.post("/api/v1/backtests", json={**body, **changes})
+        assert (response.status_code, response.json()["code"]) == (status, code), response.text
+        assert words in response.json()["detail"]
 
 
-def test_a_failed_run_tells_its_reason(client: httpx.Client, settings: workers.Settings) -> None:
+def test_a_failed_run_has_an_error(client: httpx.Client, settings: workers.Settings) -> None:
     before = set(settings.folder.rglob("*.parquet"))
     upload(client, "lost", csv(random_bars(100, seed=4)))
     for file in set(settings.folder.rglob("*.parquet")) - before:
@@ -182,8 +182,8 @@ def test_a_failed_run_tells_its_reason(client: httpx.Client, settings: workers.S
     assert run["state"] == "failed"
     assert run["error"]["code"] == "dataset_lost"
     assert run["result"] is None
-    answer = client.get(f"{address}/trades")
-    assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+    response = client.get(f"{address}/trades")
+    assert (response.status_code, response.headers["content-type"]) == (409, "application/problem+json")
 
 
 def test_lists_are_paged(client: httpx.Client) -> None:
@@ -201,12 +201,12 @@ def test_lists_are_paged(client: httpx.Client) -> None:
         query["cursor"] = page["next_cursor"]
     assert [run for run in seen if run in ids] == ids[::-1]
     for kind in ("datasets", "strategies"):
-        every = client.get(f"/api/v1/{kind}", params={"limit": 1000}).json()
-        pages = [client.get(f"/api/v1/{kind}", params={"offset": i, "limit": 1}).json() for i in range(every["total"])]
-        assert [item for page in pages for item in page["items"]] == every["items"]
+        complete = client.get(f"/api/v1/{kind}", params={"limit": 1000}).json()
+        pages = [client.get(f"/api/v1/{kind}", params={"offset": i, "limit": 1}).json() for i in range(complete["total"])]
+        assert [item for page in pages for item in page["items"]] == complete["items"]
 
 
-def test_the_queue_tells_of_its_worker(client: httpx.Client, eventually: Callable[..., None]) -> None:
+def test_health_and_metrics_count_the_worker(client: httpx.Client, eventually: Callable[..., None]) -> None:
     eventually(lambda: client.get("/api/v1/queue/health").json()["workers"] == 1)
     health = client.get("/api/v1/queue/health").json()
     assert (health["status"], health["database"]["ok"], health["redis"]["ok"]) == ("ok", True, True)
@@ -224,7 +224,7 @@ def alone(tmp_path: Path, own_valkey: ValkeyServer, serve: Serve) -> Iterator[ht
         yield client
 
 
-def test_a_waiting_run_is_cancelled_at_once(alone: httpx.Client) -> None:
+def test_a_queued_run_is_cancelled_at_once(alone: httpx.Client) -> None:
     upload(alone, "walk", csv(random_bars(60)))
     address = alone.post("/api/v1/backtests", json={"dataset": "walk", "strategy": CROSS}).headers["location"]
     assert alone.post(f"{address}/cancel").json()["state"] == "cancelled"
@@ -232,7 +232,7 @@ def test_a_waiting_run_is_cancelled_at_once(alone: httpx.Client) -> None:
     assert alone.post(f"{address}/cancel").status_code == 409
 
 
-def test_without_redis_health_is_down_and_the_rest_goes_on(alone: httpx.Client, own_valkey: ValkeyServer) -> None:
+def test_without_redis_health_is_down_and_runs_are_accepted(alone: httpx.Client, own_valkey: ValkeyServer) -> None:
     upload(alone, "walk", csv(random_bars(60)))
     own_valkey.stop()
     health = alone.get("/api/v1/queue/health")
@@ -245,7 +245,7 @@ def test_without_redis_health_is_down_and_the_rest_goes_on(alone: httpx.Client, 
     assert (run.status_code, run.json()["state"]) == (202, "queued")
 
 
-def test_equal_creates_at_the_same_time_give_one_and_conflicts(alone: httpx.Client) -> None:
+def test_of_concurrent_creates_one_succeeds_and_the_others_conflict(alone: httpx.Client) -> None:
     def create(i: int) -> tuple[int, int]:
         dataset = alone.post(
             "/api/v1/datasets", params={"name": "same"}, content=csv(random_bars(60, seed=i)), headers={"content-type": "text/csv"}
@@ -258,7 +258,7 @@ def test_equal_creates_at_the_same_time_give_one_and_conflicts(alone: httpx.Clie
     assert sorted(datasets) == [201] + [409] * 15
 
 
-def test_a_change_to_an_older_version_is_refused(alone: httpx.Client) -> None:
+def test_an_update_of_an_older_version_is_refused(alone: httpx.Client) -> None:
     created = alone.post("/api/v1/strategies", json={"name": "a", "strategy": CROSS})
     address = created.headers["location"]
     tag = alone.get(address).headers["etag"]

@@ -1,4 +1,4 @@
-"""Market data over HTTP: imported with a report or refused with the place, added to, and forgotten."""
+"""Datasets over HTTP: imported with a report or refused with the line, appended, read and deleted."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ def upload(client: httpx.Client, name: str, content: bytes, **query: Any) -> htt
 
 
 @pytest.mark.parametrize("policy", ["reject", "drop", "repair"])
-def test_a_dirty_file_does_over_http_what_it_does_in_the_library(client: httpx.Client, market_data: Path, policy: Any) -> None:
+def test_a_faulty_file_is_imported_as_by_the_library(client: httpx.Client, market_data: Path, policy: Any) -> None:
     for path in sorted((market_data / "dirty").glob("*.[cp]*")):
-        answer = upload(client, f"{path.name} {policy}", path.read_bytes(), policy=policy)
+        response = upload(client, f"{path.name} {policy}", path.read_bytes(), policy=policy)
         try:
             bars, report = read.read_with_report(path.read_bytes(), policy=policy)
         except bt.BarstormError as error:
             expected = (400, "empty_file") if not path.stat().st_size else (400, error.code, str(error))
-            problem = answer.json()
-            assert (answer.status_code, problem["code"], problem["detail"])[: len(expected)] == expected, path
+            problem = response.json()
+            assert (response.status_code, problem["code"], problem["detail"])[: len(expected)] == expected, path
         else:
-            assert answer.status_code == 201, (path, answer.text)
-            assert answer.json()["fingerprint"] == bars.fingerprint
-            told = client.get(f"/datasets/{answer.json()['id']}/report")
-            assert msgspec.json.decode(told.content, type=ImportReport) == report
+            assert response.status_code == 201, (path, response.text)
+            assert response.json()["fingerprint"] == bars.fingerprint
+            stored_report = client.get(f"/datasets/{response.json()['id']}/report")
+            assert msgspec.json.decode(stored_report.content, type=ImportReport) == report
 
 
-def test_a_file_without_header_is_taken_when_the_caller_says_so(client: httpx.Client, market_data: Path) -> None:
+def test_a_file_without_a_header_needs_header_false(client: httpx.Client, market_data: Path) -> None:
     content = (market_data / "dirty" / "no-header.csv").read_bytes()
     assert upload(client, "no header", content, header=False).json()["rows"] == 60
     assert "header" in upload(client, "with header", content).json()["detail"]
 
 
-def test_an_instrument_is_told_and_checked(client: httpx.Client) -> None:
+def test_an_instrument_is_stored_and_validated(client: httpx.Client) -> None:
     about = {"symbol": "BTC/USDT", "exchange": "bybit", "kind": "linear", "tick_size": 0.1, "lot_size": 0.001}
-    answer = upload(client, "perpetual", csv(bt.synthetic(100)), **about).raise_for_status().json()
-    assert about.items() <= answer.items()
-    assert answer["owner"] == ""
+    response = upload(client, "perpetual", csv(bt.synthetic(100)), **about).raise_for_status().json()
+    assert about.items() <= response.items()
+    assert response["owner"] == ""
     query, mine = {"name": "mine"}, RAW | {"barstorm-owner": "anna"}
     owned = client.post("/datasets", params=query, content=csv(bt.synthetic(100)), headers=mine).raise_for_status().json()
     assert client.get(f"/datasets/{owned['id']}").json()["owner"] == "anna"
@@ -73,7 +73,7 @@ def test_an_instrument_is_told_and_checked(client: httpx.Client) -> None:
         assert upload(client, "wrong", csv(bt.synthetic(100)), **wrong).status_code == 400, wrong
 
 
-def test_an_equity_has_gaps_within_the_sessions_of_its_exchange_only(client: httpx.Client, market_data: Path) -> None:
+def test_gaps_of_an_equity_are_within_sessions_of_its_exchange(client: httpx.Client, market_data: Path) -> None:
     bars = bt.read_bars(market_data / "goog-1d.csv")
     about = {"symbol": "GOOG", "exchange": "XNAS", "kind": "equity"}
     assert upload(client, "by the clock", csv(bars), **about | {"exchange": "nasdaq"}).raise_for_status().json()["gaps"] == 463
@@ -90,7 +90,7 @@ def test_an_equity_has_gaps_within_the_sessions_of_its_exchange_only(client: htt
     assert client.get("/datasets/nowhere").status_code == 404
 
 
-def test_bars_and_funding_are_appended_and_old_versions_stay(client: httpx.Client, market_data: Path) -> None:
+def test_an_append_creates_a_version_and_keeps_the_old_ones(client: httpx.Client, market_data: Path) -> None:
     bars = bt.read_bars(market_data / "xrpusdt-perp-5m.parquet")
     upload(client, "xrp", csv(bars[:1000])).raise_for_status()
     address = "/datasets/xrp/append"
@@ -112,7 +112,7 @@ def test_bars_and_funding_are_appended_and_old_versions_stay(client: httpx.Clien
     assert client.get("/datasets/xrp@3/report").status_code == 404
 
 
-def test_a_dataset_is_forgotten_unless_a_run_needs_it(client: httpx.Client) -> None:
+def test_a_dataset_is_deleted_unless_a_run_refers_to_it(client: httpx.Client) -> None:
     for name in ("needed", "not needed"):
         upload(client, name, csv(bt.synthetic(100, seed=5))).raise_for_status()
     client.post("/backtests", json={"dataset": "needed", "strategy": {"entry_long": "close > open"}}).raise_for_status()
@@ -139,7 +139,7 @@ asyncio.run(main())
 
 
 @pytest.mark.anyio
-async def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_path: Path, redis_url: str) -> None:
+async def test_a_killed_import_leaves_nothing_and_can_be_repeated(tmp_path: Path, redis_url: str) -> None:
     settings = workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url)
     bars = bt.synthetic(100_000)
     (tmp_path / "bars.csv").write_bytes(csv(bars))
@@ -155,7 +155,7 @@ async def test_an_import_that_is_killed_leaves_nothing_and_can_be_repeated(tmp_p
         assert (await service.datasets.create("d", tmp_path / "bars.csv")).fingerprint == bars.fingerprint
 
 
-def test_every_public_file_goes_in_and_comes_out_with_equal_values(client: httpx.Client, market_data: Path) -> None:
+def test_an_exported_dataset_equals_the_imported_file(client: httpx.Client, market_data: Path) -> None:
     for path in sorted(market_data.glob("*-[15][mhd].*")):
         if path.suffix not in (".csv", ".parquet"):
             continue
@@ -163,12 +163,12 @@ def test_every_public_file_goes_in_and_comes_out_with_equal_values(client: httpx
         original = bt.read_bars(path)
         assert (dataset["rows"], dataset["fingerprint"]) == (len(original), original.fingerprint)
         for form in ("parquet", "csv", "arrow"):
-            answer = client.get(f"/datasets/{dataset['id']}/file", params={"format": form}).raise_for_status()
-            assert f"bars.{form}" in answer.headers["content-disposition"]
-            assert read.read_bars(answer.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
+            response = client.get(f"/datasets/{dataset['id']}/file", params={"format": form}).raise_for_status()
+            assert f"bars.{form}" in response.headers["content-disposition"]
+            assert read.read_bars(response.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
 
 
-def test_bars_are_read_in_pages_thinned_and_resampled(client: httpx.Client) -> None:
+def test_bars_can_be_paged_merged_and_resampled(client: httpx.Client) -> None:
     bars = bt.synthetic(1_000, timeframe="1m")
     upload(client, "pages", csv(bars)).raise_for_status()
     page = client.get("/datasets/pages/bars", params={"offset": 990, "limit": 100}).json()

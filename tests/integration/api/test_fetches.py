@@ -1,4 +1,4 @@
-"""Fetches and schedules over HTTP, on a real service without workers: nothing is fetched."""
+"""Fetches and schedules over HTTP, on a real service without workers, so that nothing is fetched."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def client(settings: workers.Settings, serve: Serve) -> Iterator[httpx.Client]:
 
 
 @on_sqlite
-def test_a_fetch_is_accepted_followed_and_cancelled(client: httpx.Client) -> None:
-    answer = client.post("/fetches", json=BTC)
-    assert answer.status_code == 202
-    accepted = answer.json()
+def test_a_fetch_is_accepted_polled_and_cancelled(client: httpx.Client) -> None:
+    response = client.post("/fetches", json=BTC)
+    assert response.status_code == 202
+    accepted = response.json()
     assert (accepted["state"], accepted["dataset"], accepted["report"]) == ("queued", "bybit-btcusdt-1m", None)
-    location = answer.headers["location"].removeprefix("/api/v1")
+    location = response.headers["location"].removeprefix("/api/v1")
     found = client.get(location)
     assert found.json() == accepted
     assert client.get(location, headers={"if-none-match": found.headers["etag"]}).status_code == 304
@@ -41,7 +41,7 @@ def test_a_fetch_is_accepted_followed_and_cancelled(client: httpx.Client) -> Non
 
 @on_sqlite
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         ({"exchange": "bybitt"}, "bybit"),
         ({"timeframe": "7m"}, "use one of 1m"),
@@ -54,25 +54,25 @@ def test_a_fetch_is_accepted_followed_and_cancelled(client: httpx.Client) -> Non
         ({"when": 1}, "unknown field"),
     ],
 )
-def test_a_fetch_that_makes_no_sense_is_refused_with_a_hint(client: httpx.Client, change: dict[str, Any], told: str) -> None:
+def test_an_invalid_fetch_is_refused_with_a_hint(client: httpx.Client, change: dict[str, Any], text: str) -> None:
     for address, body in (("/fetches", BTC | change), ("/schedules", {"fetch": BTC | change})):
-        answer = client.post(address, json=body)
-        assert answer.status_code == 400
-        assert told in answer.text
+        response = client.post(address, json=body)
+        assert response.status_code == 400
+        assert text in response.text
     assert client.get("/fetches").json()["items"] == []
     assert client.get("/schedules").json()["total"] == 0
 
 
 @on_sqlite
-def test_a_schedule_is_kept_listed_and_deleted(client: httpx.Client) -> None:
+def test_a_schedule_is_created_listed_and_deleted(client: httpx.Client) -> None:
     body = {"fetch": {name: value for name, value in BTC.items() if name != "since"}}
-    answer = client.post("/schedules", json=body, headers={"barstorm-owner": "ann"})
-    assert answer.status_code == 201
-    kept = answer.json()
-    assert (kept["dataset"], kept["every_s"], kept["owner"]) == ("bybit-btcusdt-1m", 60, "ann")
-    location = answer.headers["location"].removeprefix("/api/v1")
-    assert client.get(location).json() == kept
-    assert client.get("/schedules").json() == {"items": [kept], "offset": 0, "total": 1}
+    response = client.post("/schedules", json=body, headers={"barstorm-owner": "ann"})
+    assert response.status_code == 201
+    created = response.json()
+    assert (created["dataset"], created["every_s"], created["owner"]) == ("bybit-btcusdt-1m", 60, "ann")
+    location = response.headers["location"].removeprefix("/api/v1")
+    assert client.get(location).json() == created
+    assert client.get("/schedules").json() == {"items": [created], "offset": 0, "total": 1}
     assert client.post("/schedules", json=body | {"every_s": 300}).status_code == 409
     assert client.post("/schedules", json=body | {"every_s": 1}).status_code == 400
     assert client.delete(location).status_code == 204

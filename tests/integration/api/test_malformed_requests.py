@@ -1,4 +1,4 @@
-"""Garbage to every operation of the schema: always a problem of the client's, never a fault of the server's, never a hang."""
+"""Malformed requests to every operation of the schema: always a 4xx problem, never a 500 or a hang."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from api import create_app
 from tests.support.serving import Serve
 
 TIMEOUT_S = 20
-MOST_BYTES = 20_000_000
+MAX_BYTES = 20_000_000
 
 STRATEGY = {"entry_long": "close > sma(close, n)", "exit_long": "close < sma(close, n)", "params": {"n": 5}}
 FETCH = {
@@ -34,12 +34,12 @@ FETCH = {
 }
 REQUESTS: dict[str, Any] = {
     "check_strategy": STRATEGY,
-    "diagnose_strategy": {"dataset": "there", "strategy": STRATEGY, "execution": {"stop_loss": 0.1}},
-    "plot_strategy": {"dataset": "there", "strategy": STRATEGY, "expressions": ["close"], "start": 0, "limit": 5},
+    "diagnose_strategy": {"dataset": "unknown", "strategy": STRATEGY, "execution": {"stop_loss": 0.1}},
+    "plot_strategy": {"dataset": "unknown", "strategy": STRATEGY, "expressions": ["close"], "start": 0, "limit": 5},
     "create_strategy": {"name": "fine", "strategy": STRATEGY},
     "update_strategy": {"name": "fine", "strategy": STRATEGY},
     "submit_backtest": {
-        "dataset": "there",
+        "dataset": "unknown",
         "start": 0,
         "end": 60000,
         "strategy": STRATEGY,
@@ -131,36 +131,36 @@ class Operation(NamedTuple):
         return [parameter for parameter in self.parameters if parameter["in"] == "query"]
 
 
-class Answer(NamedTuple):
-    asked: str
+class Reply(NamedTuple):
+    request: str
     status: int
     content_type: str
     body: bytes
 
-    def fault(self, *, wanted: Callable[[int], bool]) -> str | None:
-        """What is wrong with the answer, if anything."""
-        if not wanted(self.status) or (self.status >= 500 and self.status != 503):
-            return f"{self.asked}: {self.status} {self.body[:300]!r}"
+    def failure(self, *, expected: Callable[[int], bool]) -> str | None:
+        """What is wrong with the response, if anything."""
+        if not expected(self.status) or (self.status >= 500 and self.status != 503):
+            return f"{self.request}: {self.status} {self.body[:300]!r}"
         if self.status >= 400:
             if self.content_type != "application/problem+json":
-                return f"{self.asked}: {self.content_type}"
+                return f"{self.request}: {self.content_type}"
             problem = json.loads(self.body)
             if (
                 problem["status"] != self.status
                 or not {"type", "title", "detail", "instance", "code"} <= set(problem)
                 or len(self.body) > 20_000
             ):
-                return f"{self.asked}: {problem}"
+                return f"{self.request}: {problem}"
         return None
 
 
 class Target:
-    """The running service, asked without a client library that would mend what we send."""
+    """The running service, called without a client library that would correct the requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.host = urlsplit(url).netloc
-        document = json.loads(self.ask("GET", "/schema/openapi.json").body)
+        document = json.loads(self.send("GET", "/schema/openapi.json").body)
         self.operations = [
             Operation(
                 id=operation["operationId"],
@@ -173,15 +173,15 @@ class Target:
             for method, operation in methods.items()
         ]
 
-    def ask(
+    def send(
         self, method: str, address: str, body: bytes | None = None, content_type: str | None = "application/json", note: str = ""
-    ) -> Answer:
+    ) -> Reply:
         connection = HTTPConnection(self.host, timeout=TIMEOUT_S)
         headers = {} if body is None or content_type is None else {"content-type": content_type}
         try:
             connection.request(method, address, body, headers)
-            answer = connection.getresponse()
-            return Answer(f"{method} {address[:120]} {note}", answer.status, answer.getheader("content-type", ""), answer.read(MOST_BYTES))
+            reply = connection.getresponse()
+            return Reply(f"{method} {address[:120]} {note}", reply.status, reply.getheader("content-type", ""), reply.read(MAX_BYTES))
         finally:
             connection.close()
 
@@ -206,7 +206,7 @@ def target(
     with serve(create_app(settings, max_upload_bytes=5_000_000)) as url:
         target = Target(url)
         yield target
-        health = target.ask("GET", "/api/v1/queue/health")
+        health = target.send("GET", "/api/v1/queue/health")
         assert health.status == 200, health
 
 
@@ -218,11 +218,11 @@ def not_failed(status: int) -> bool:
     return status < 500
 
 
-def check(answers: Iterable[Answer], wanted: Callable[[int], bool]) -> None:
-    found = [answer.fault(wanted=wanted) for answer in answers]
-    faults = [fault for fault in found if fault]
-    assert found, "nothing was asked"
-    assert not faults, "\n".join(faults)
+def check(replies: Iterable[Reply], expected: Callable[[int], bool]) -> None:
+    found = [reply.failure(expected=expected) for reply in replies]
+    failures = [failure for failure in found if failure]
+    assert found, "no request was sent"
+    assert not failures, "\n".join(failures)
 
 
 def test_the_schema_lists_operations_of_every_resource(target: Target) -> None:
@@ -241,21 +241,21 @@ def test_the_schema_lists_operations_of_every_resource(target: Target) -> None:
 def test_wrong_bodies_are_refused(target: Target, kind: str) -> None:
     body = WRONG_BODIES[kind]
     types = dict.fromkeys(("create_dataset", "append_to_dataset"), "application/octet-stream")
-    check((target.ask(o.method, o.address(), body, types.get(o.id, "application/json"), kind) for o in target.bodies()), refused)
+    check((target.send(o.method, o.address(), body, types.get(o.id, "application/json"), kind) for o in target.bodies()), refused)
 
 
-def test_bodies_nobody_asked_for_do_no_harm(target: Target) -> None:
+def test_unexpected_bodies_do_no_harm(target: Target) -> None:
     others = [operation for operation in target.operations if not operation.takes]
     for body in (b"{}", WRONG_BODIES["deep arrays"], WRONG_BODIES["10 MB of text"]):
-        check((target.ask(o.method, o.address(), body) for o in others), not_failed)
+        check((target.send(o.method, o.address(), body) for o in others), not_failed)
 
 
 @pytest.mark.parametrize("operation", REQUESTS)
-def test_odd_values_in_any_field_do_not_fail_the_server(target: Target, operation: str) -> None:
+def test_odd_values_in_any_field_never_give_a_500(target: Target, operation: str) -> None:
     chosen = next(found for found in target.operations if found.id == operation)
     bodies = list(variants(REQUESTS[operation]))
     assert len(bodies) > 40
-    check((target.ask(chosen.method, chosen.address(), body, note=repr(body[:300])) for body in bodies), not_failed)
+    check((target.send(chosen.method, chosen.address(), body, note=repr(body[:300])) for body in bodies), not_failed)
 
 
 def variants(value: Any) -> Iterator[bytes]:
@@ -275,28 +275,28 @@ def test_odd_ids_are_not_found(target: Target) -> None:
         body, kind = (json.dumps(REQUESTS[operation.id]).encode(), "application/json") if operation.id in REQUESTS else (None, None)
         if operation.takes and body is None:
             body, kind = b"time,open,high,low,close,volume\n0,1,1,1,1,1\n", "text/csv"
-        check((target.ask(operation.method, operation.address(odd), body, kind or "application/json") for odd in ODD_IDS), refused)
+        check((target.send(operation.method, operation.address(odd), body, kind or "application/json") for odd in ODD_IDS), refused)
 
 
-def test_odd_queries_do_not_fail_the_server(target: Target) -> None:
+def test_odd_queries_never_give_a_500(target: Target) -> None:
     for operation in target.operations:
         for parameter in operation.queries():
-            odd = [target.ask(operation.method, operation.address(query=f"{parameter['name']}={value}")) for value in ODD_QUERIES]
+            odd = [target.send(operation.method, operation.address(query=f"{parameter['name']}={value}")) for value in ODD_QUERIES]
             check(odd, not_failed)
             if parameter["schema"].get("type") == "integer":
                 wrong = ("x", "", "1.5", "1e999", "-1", "9" * 30, "NaN", "%ff")
-                check((target.ask(operation.method, operation.address(query=f"{parameter['name']}={value}")) for value in wrong), refused)
+                check((target.send(operation.method, operation.address(query=f"{parameter['name']}={value}")) for value in wrong), refused)
 
 
 def test_wrong_content_types_are_refused(target: Target) -> None:
     for operation in target.bodies():
         body = json.dumps(REQUESTS.get(operation.id, {})).encode()
-        answers = [target.ask(operation.method, operation.address(), body, kind) for kind in (*WRONG_TYPES, None)]
-        check(answers, refused)
-        assert {answer.status for answer in answers} == {415}
+        replies = [target.send(operation.method, operation.address(), body, kind) for kind in (*WRONG_TYPES, None)]
+        check(replies, refused)
+        assert {reply.status for reply in replies} == {415}
 
 
-def test_damaged_forms_are_refused(target: Target) -> None:
+def test_malformed_forms_are_refused(target: Target) -> None:
     part = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.csv"\r\n'
     forms = (
         b"", b"--b", b"--b--", b"--b--\r\n", part, part + b"\r\n", part + b"\r\ntime,open\r\n", part + b"\r\n\r\n--b--\r\n",
@@ -311,10 +311,10 @@ def test_damaged_forms_are_refused(target: Target) -> None:
         'multipart/form-data; boundary="\xff"',
     )
     for kind in kinds:
-        check((target.ask("POST", "/api/v1/datasets?name=x", form, kind, repr(form[:80])) for form in forms), refused)
+        check((target.send("POST", "/api/v1/datasets?name=x", form, kind, repr(form[:80])) for form in forms), refused)
 
 
-def test_unknown_addresses_and_methods_are_problems(target: Target) -> None:
+def test_unknown_paths_and_methods_are_problems(target: Target) -> None:
     unknown = ("/nothing", "/api", "/api/v1/", "/api/v2/datasets", "/schema/nothing", "/schema/assets/nothing.js", "/schema/assets/%00")
     outside = (
         "/schema/assets/..%2f..%2f__init__.py",
@@ -322,15 +322,15 @@ def test_unknown_addresses_and_methods_are_problems(target: Target) -> None:
         "/%2e%2e/%2e%2e/etc/passwd",
         "/" + "x" * 5_000,
     )
-    check((target.ask("GET", address) for address in (*unknown, *outside)), refused)
+    check((target.send("GET", address) for address in (*unknown, *outside)), refused)
     for operation in target.operations:
-        answer = target.ask("TRACE", operation.address())
-        assert (answer.status, answer.content_type) == (405, "application/problem+json")
+        reply = target.send("TRACE", operation.address())
+        assert (reply.status, reply.content_type) == (405, "application/problem+json")
 
 
-# Its data fits the schema, but random text is no strategy: that is rightly refused, whatever `positive_data_acceptance` says.
+# `positive_data_acceptance` is excluded: random text fits the schema of a strategy, but is rightly refused.
 @pytest.mark.parametrize("target", ["sqlite"], indirect=True)
-def test_schemathesis_finds_no_fault(target: Target, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_failure(target: Target, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"), "run", f"{target.url}/schema/openapi.json", "--max-time=20", "--checks=all",

@@ -1,4 +1,4 @@
-"""Queue and events over HTTP: real database, real queue, a real worker process."""
+"""Queue administration and events over HTTP, with a real database, queue and worker process."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def worker(settings: workers.Settings, client: httpx.Client) -> Iterator[None]:
         yield
 
 
-def heard(client: httpx.Client, run_id: str, **headers: str) -> list[dict[str, str]]:
-    """The events of a run, until the end."""
-    with client.stream("GET", f"/backtests/{run_id}/events", headers=headers) as answer:
-        assert answer.status_code == 200, answer.read()
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        text = "".join(answer.iter_text())
+def events_of(client: httpx.Client, run_id: str, **headers: str) -> list[dict[str, str]]:
+    """The events of a run, up to the last."""
+    with client.stream("GET", f"/backtests/{run_id}/events", headers=headers) as response:
+        assert response.status_code == 200, response.read()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        text = "".join(response.iter_text())
     blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if "event: " in block]
     assert all(set(block) == {"id", "event", "data"} for block in blocks)
     return blocks
 
 
-def test_events_can_be_heard_and_gone_on_with(client: httpx.Client, worker: None) -> None:
+def test_an_event_stream_can_be_resumed(client: httpx.Client, worker: None) -> None:
     run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY, "engine": "python"}).json()
-    *news, end = heard(client, run["id"])
-    assert {event["event"] for event in news} == {"progress"}
-    assert any(json.loads(event["data"])["fraction"] for event in news)
+    *progress, end = events_of(client, run["id"])
+    assert {event["event"] for event in progress} == {"progress"}
+    assert any(json.loads(event["data"])["fraction"] for event in progress)
     assert (end["event"], end["id"], json.loads(end["data"])["state"]) == ("end", "end", "succeeded")
-    assert [event["id"] for event in heard(client, run["id"], **{"last-event-id": news[0]["id"]})] == [
-        event["id"] for event in news[1:]
+    assert [event["id"] for event in events_of(client, run["id"], **{"last-event-id": progress[0]["id"]})] == [
+        event["id"] for event in progress[1:]
     ] + ["end"]
     done = client.get(f"/backtests/{run['id']}/events", headers={"last-event-id": "end"})
     assert (done.status_code, done.content) == (204, b"")
@@ -72,7 +72,7 @@ def test_events_can_be_heard_and_gone_on_with(client: httpx.Client, worker: None
     assert (again.status_code, again.json()["cached"], again.json()["fingerprint"]) == (202, True, run["fingerprint"])
 
 
-def test_workers_tell_what_they_have_and_hold(client: httpx.Client, worker: None, eventually: Eventually) -> None:
+def test_workers_report_their_memory_and_jobs(client: httpx.Client, worker: None, eventually: Eventually) -> None:
     eventually(lambda: client.get("/queue/workers").json()["items"])
     (found,) = client.get("/queue/workers").json()["items"]
     assert 10 < found["memory_mb"] < 2000
@@ -82,7 +82,7 @@ def test_workers_tell_what_they_have_and_hold(client: httpx.Client, worker: None
     eventually(lambda: client.get("/queue/workers").json()["items"][0]["failed"] == 1)
 
 
-def test_a_paused_queue_waits(client: httpx.Client, worker: None, eventually: Eventually) -> None:
+def test_a_paused_queue_starts_no_runs(client: httpx.Client, worker: None, eventually: Eventually) -> None:
     eventually(lambda: client.get("/queue/workers").json()["items"])
     assert client.post("/queue/pause").status_code == 204
     run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
@@ -92,17 +92,17 @@ def test_a_paused_queue_waits(client: httpx.Client, worker: None, eventually: Ev
     eventually(lambda: client.get(f"/backtests/{run['id']}").json()["state"] == "succeeded")
 
 
-def test_prometheus_is_answered_in_its_form(client: httpx.Client) -> None:
+def test_metrics_are_available_as_prometheus_text(client: httpx.Client) -> None:
     client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY})
-    answer = client.get(
+    response = client.get(
         "/queue/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
     )
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert 'barstorm_runs{state="queued"} 1.0' in answer.text
-    assert 'barstorm_queue_jobs{state="ready"}' in answer.text
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'barstorm_runs{state="queued"} 1.0' in response.text
+    assert 'barstorm_queue_jobs{state="ready"}' in response.text
 
 
-def test_terms_come_as_headers_and_parameters(client: httpx.Client) -> None:
+def test_run_options_are_headers_and_parameters(client: httpx.Client) -> None:
     body = {"dataset": "d", "strategy": STRATEGY}
     later = now_ms() + 3_600_000
     headers = {"idempotency-key": "k", "barstorm-owner": "me"}
@@ -119,7 +119,7 @@ def test_terms_come_as_headers_and_parameters(client: httpx.Client) -> None:
         assert (first.status_code, first.json()["id"]) == (202, second.json()["id"])
 
 
-def test_create_and_run_keeps_both_or_neither(client: httpx.Client) -> None:
+def test_create_and_run_stores_both_or_neither(client: httpx.Client) -> None:
     body = {"name": "cross", "strategy": STRATEGY, "dataset": "none"}
     assert client.post("/queue/backtest/create-and-run", json=body).status_code == 404
     assert client.get("/strategies/cross").status_code == 404
@@ -128,7 +128,7 @@ def test_create_and_run_keeps_both_or_neither(client: httpx.Client) -> None:
     assert client.post("/queue/backtest/create-and-run", json={**body, "dataset": "d"}).json()["code"] == "name_taken"
 
 
-def test_the_dead_can_be_asked_for(client: httpx.Client) -> None:
+def test_dead_letters_are_listed_and_only_they_are_redriven(client: httpx.Client) -> None:
     run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
     assert client.get("/queue/dead").json() == {"items": [], "next_cursor": None}
     assert client.get(f"/queue/dead/{run['id']}").status_code == 404

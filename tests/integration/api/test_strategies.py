@@ -1,4 +1,4 @@
-"""Strategies over HTTP: the library, the check of one, and diagnostics on a dataset."""
+"""Strategies over HTTP: the library, checks, and diagnoses on a dataset."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def client(tmp_path: Path, redis_url: str) -> Iterator[TestClient[Any]]:
         yield client
 
 
-def test_every_strategy_of_the_library_can_be_listed_checked_and_kept(client: TestClient[Any]) -> None:
-    answer = client.get("/api/v1/strategies/library")
-    assert answer.status_code == 200
-    items = answer.json()["items"]
+def test_each_library_strategy_can_be_listed_checked_and_stored(client: TestClient[Any]) -> None:
+    response = client.get("/api/v1/strategies/library")
+    assert response.status_code == 200
+    items = response.json()["items"]
     assert [item["name"] for item in items] == list(library.names())
     for item in items:
         recipe = library.load(item["name"])
@@ -38,24 +38,24 @@ def test_every_strategy_of_the_library_can_be_listed_checked_and_kept(client: Te
             "explanation": recipe.strategy.explain(),
             "canonical": recipe.strategy.canonical(),
         }
-        kept = client.post("/api/v1/strategies", json={"name": item["name"], "strategy": item["strategy"]})
-        assert kept.status_code == 201, kept.text
-        assert kept.json()["strategy"] == item["strategy"]
-    again = client.get("/api/v1/strategies/library", headers={"if-none-match": answer.headers["etag"]})
+        stored = client.post("/api/v1/strategies", json={"name": item["name"], "strategy": item["strategy"]})
+        assert stored.status_code == 201, stored.text
+        assert stored.json()["strategy"] == item["strategy"]
+    again = client.get("/api/v1/strategies/library", headers={"if-none-match": response.headers["etag"]})
     assert again.status_code == 304
 
 
-def test_a_checked_strategy_that_is_wrong_says_where(client: TestClient[Any]) -> None:
-    answer = client.post("/api/v1/strategies/check", json={"entry_long": "close > smaa(close, 20)"})
-    assert answer.status_code == 400
-    assert "entry_long, column 9: unknown function 'smaa'; did you mean 'sma'?" in answer.json()["detail"]
+def test_an_error_of_a_check_names_the_position(client: TestClient[Any]) -> None:
+    response = client.post("/api/v1/strategies/check", json={"entry_long": "close > smaa(close, 20)"})
+    assert response.status_code == 400
+    assert "entry_long, column 9: unknown function 'smaa'; did you mean 'sma'?" in response.json()["detail"]
     params = {"fast": {"type": "int", "default": 10, "min": 20}}
-    answer = client.post("/api/v1/strategies/check", json={"entry_long": "close > sma(close, fast)", "params": params})
-    assert answer.status_code == 400
-    assert "10 is out of range; use at least 20" in answer.json()["detail"]
+    response = client.post("/api/v1/strategies/check", json={"entry_long": "close > sma(close, fast)", "params": params})
+    assert response.status_code == 400
+    assert "10 is out of range; use at least 20" in response.json()["detail"]
 
 
-def test_a_checked_strategy_is_not_kept(client: TestClient[Any]) -> None:
+def test_a_checked_strategy_is_not_stored(client: TestClient[Any]) -> None:
     assert (
         client.post("/api/v1/strategies/check", json={"entry_long": "close > open"}).json()["hash"]
         == bt.Strategy(entry_long="close > open").hash
@@ -68,7 +68,7 @@ CROSS: dict[str, Any] = {"entry_long": "crossover(close, sma(close, n))", "exit_
 
 @pytest.fixture
 def bars(client: TestClient[Any]) -> bt.Bars:
-    """Bars that the service has as the dataset `walk`."""
+    """The bars of the dataset `walk`."""
     bars = bt.synthetic(600, timeframe="1h")
     text = bars.to_polars().write_csv()
     uploaded = client.post(
@@ -83,10 +83,10 @@ def bars(client: TestClient[Any]) -> bt.Bars:
 
 def test_a_diagnosis_is_that_of_the_library(client: TestClient[Any], bars: bt.Bars) -> None:
     body = {"dataset": "walk", "strategy": CROSS, "execution": {"stop_loss": 0.05}}
-    answer = client.post("/api/v1/strategies/diagnose", json=body)
-    assert answer.status_code == 200, answer.text
+    response = client.post("/api/v1/strategies/diagnose", json=body)
+    assert response.status_code == 200, response.text
     expected = diagnostics.diagnose(bars, bt.Strategy(**CROSS), bt.Execution(stop_loss=0.05))
-    assert msgspec.convert(answer.json(), diagnostics.Diagnosis) == expected
+    assert msgspec.convert(response.json(), diagnostics.Diagnosis) == expected
     assert expected.activity.trades > 0
 
     idle = client.post("/api/v1/strategies/diagnose", json={"dataset": "walk", "strategy": {"entry_long": "rsi(close, 14) > 200"}})
@@ -113,9 +113,9 @@ def test_values_can_be_plotted(client: TestClient[Any], bars: bt.Bars) -> None:
         ("plot", {"limit": 5_001}, 400, "limit"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_told_so(
+def test_an_invalid_diagnosis_or_plot_is_refused(
     client: TestClient[Any], bars: bt.Bars, address: str, change: dict[str, Any], status: int, detail: str
 ) -> None:
-    answer = client.post(f"/api/v1/strategies/{address}", json={"dataset": "walk", "strategy": CROSS, **change})
-    assert answer.status_code == status, answer.text
-    assert detail in answer.json()["detail"]
+    response = client.post(f"/api/v1/strategies/{address}", json={"dataset": "walk", "strategy": CROSS, **change})
+    assert response.status_code == status, response.text
+    assert detail in response.json()["detail"]

@@ -1,4 +1,4 @@
-"""Uploads that are too large, too slow or broken off: a clear answer, and nothing left behind."""
+"""Uploads that are too large, stall or break off are refused and leave no files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from api import create_app
 from api.http import requests
 from tests.support.serving import Serve
 
-MOST_BYTES = 300_000
+MAX_BYTES = 300_000
 HEADER = b"time,open,high,low,close,volume\n"
 RAW = {"content-type": "text/csv"}
 
@@ -39,12 +39,12 @@ def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def url(tmp_path: Path, redis_url: str, drafts: Path, serve: Serve) -> Iterator[str]:
-    with serve(create_app(workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url), max_upload_bytes=MOST_BYTES)) as url:
+    with serve(create_app(workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url), max_upload_bytes=MAX_BYTES)) as url:
         yield url
 
 
 def left(folder: Path) -> list[str]:
-    """Files in it, those too that have no name but are still open, for the server is in this process."""
+    """Files in the folder, including unnamed ones that the server, which is in this process, has open."""
     named = [str(Path(root, name)) for root, _, names in os.walk(folder) for name in names]
     open_files = []
     for link in Path("/proc/self/fd").iterdir():
@@ -57,7 +57,7 @@ def upload(url: str, content: Any, name: str = "bars", **arguments: Any) -> http
     return httpx.post(f"{url}/api/v1/datasets", params={"name": name}, content=content, timeout=20, **arguments)
 
 
-def test_a_file_and_a_form_with_it_are_the_same_dataset(url: str, drafts: Path) -> None:
+def test_a_file_and_a_form_give_the_same_dataset(url: str, drafts: Path) -> None:
     raw = upload(url, rows(100), headers=RAW).raise_for_status().json()
     form = httpx.post(
         f"{url}/api/v1/datasets",
@@ -73,37 +73,37 @@ def test_a_file_and_a_form_with_it_are_the_same_dataset(url: str, drafts: Path) 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_refused(url: str, drafts: Path, chunked: bool) -> None:
-    content = b"x" * (4 * MOST_BYTES)
-    answer = upload(url, (content[i : i + 50_000] for i in range(0, len(content), 50_000)) if chunked else content, headers=RAW)
-    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
-    assert "300,000 bytes" in answer.json()["detail"]
+    content = b"x" * (4 * MAX_BYTES)
+    response = upload(url, (content[i : i + 50_000] for i in range(0, len(content), 50_000)) if chunked else content, headers=RAW)
+    assert (response.status_code, response.headers["content-type"]) == (413, "application/problem+json")
+    assert "300,000 bytes" in response.json()["detail"]
     form = httpx.post(f"{url}/api/v1/datasets", params={"name": "form"}, files={"file": ("bars.csv", content)}, timeout=20)
     assert form.status_code == 413
     assert not left(drafts)
 
 
-def test_the_largest_body_is_taken(url: str) -> None:
+def test_a_body_of_the_maximum_size_is_accepted(url: str) -> None:
     content = rows(10_000)
-    assert upload(url, content + b"\n" * (MOST_BYTES - len(content)), headers=RAW).status_code == 201
+    assert upload(url, content + b"\n" * (MAX_BYTES - len(content)), headers=RAW).status_code == 201
 
 
-def test_bars_that_are_wrong_are_told_with_their_place(url: str, drafts: Path) -> None:
-    answer = upload(url, HEADER + b"0,1,1,1,1,1\n60000,1,1,2,1,1\n", headers=RAW)
-    assert answer.status_code == 400, answer.text
-    assert answer.json()["errors"][0]["message"]
-    assert "upload" not in answer.text
+def test_invalid_bars_are_refused_with_their_line(url: str, drafts: Path) -> None:
+    response = upload(url, HEADER + b"0,1,1,1,1,1\n60000,1,1,2,1,1\n", headers=RAW)
+    assert response.status_code == 400, response.text
+    assert response.json()["errors"][0]["message"]
+    assert "upload" not in response.text
     assert not left(drafts)
 
 
 def begin(url: str, head: bytes = b"content-length: 100000\r\n") -> socket.socket:
-    """A connection on which the first bytes of an upload were sent."""
+    """A connection that has sent the first bytes of an upload."""
     parts = urlsplit(url)
     connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
     connection.sendall(b"POST /api/v1/datasets?name=slow HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\n" + head + b"\r\n" + HEADER)
     return connection
 
 
-def test_a_client_that_goes_away_leaves_nothing(url: str, drafts: Path, eventually: Callable[..., None]) -> None:
+def test_a_client_that_disconnects_leaves_nothing(url: str, drafts: Path, eventually: Callable[..., None]) -> None:
     connection = begin(url)
     eventually(lambda: left(drafts))
     connection.close()
@@ -111,12 +111,12 @@ def test_a_client_that_goes_away_leaves_nothing(url: str, drafts: Path, eventual
     assert upload(url, rows(10), headers=RAW).status_code == 201
 
 
-def test_an_upload_that_stalls_is_ended(url: str, drafts: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]) -> None:
+def test_a_stalled_upload_is_ended(url: str, drafts: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]) -> None:
     monkeypatch.setattr(requests, "STALL_S", 0.2)
-    with begin(url) as connection, connection.makefile("rb") as answer:
-        assert answer.readline().startswith(b"HTTP/1.1 408 ")
-        assert b"request_timeout" in answer.read()  # to the end: the connection is closed
+    with begin(url) as connection, connection.makefile("rb") as response:
+        assert response.readline().startswith(b"HTTP/1.1 408 ")
+        assert b"request_timeout" in response.read()  # to the end: the connection is closed
     eventually(lambda: not left(drafts))
     with begin(url, b"transfer-encoding: chunked\r\n") as connection:
-        assert b"400" in connection.recv(100)  # the first bytes are no chunk
+        assert b"400" in connection.recv(100)  # the first bytes are not a chunk
     eventually(lambda: not left(drafts))
