@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from http import HTTPStatus
 from importlib.metadata import distribution
 from typing import Any, TypedDict
 
@@ -77,6 +78,12 @@ class Document(OpenAPI):
             schema["description"] = inspect.cleandoc(_PYTHON_SECTIONS.split(schema["description"])[0]).strip()
         document["components"]["schemas"].update(schemas)
         document["paths"] = dict(sorted(document["paths"].items()))
+        for operation in (operation for path in document["paths"].values() for operation in path.values()):
+            for status, response in operation["responses"].items():
+                if (
+                    response["description"] == HTTPStatus(int(status)).description
+                ):  # Litestar's default, such as "Document created, URL follows"
+                    response["description"] = HTTPStatus(int(status)).phrase
         return document
 
 
