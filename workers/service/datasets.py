@@ -16,7 +16,7 @@ from workers.data.export import BarsPage, Format
 from workers.data.imports import ImportOptions, Source
 from workers.data.parts import Series
 from workers.model.datasets import Dataset, Instrument
-from workers.service.part import Part, Resources, operation
+from workers.service.part import Part, Resources, operation, page_of
 
 NO_INSTRUMENT: Final = Instrument()
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Datasets(Part):
         In their newest versions, sorted by name.
         """
         async with self._resources.database.read() as session:
-            return _page(await catalog.list_datasets(session), offset, limit)
+            return page_of(DatasetPage, await catalog.list_datasets(session), offset, limit)
 
     @operation
     async def list_versions(self, reference: str, offset: int = 0, limit: int = 100) -> DatasetPage:
@@ -86,7 +86,7 @@ class Datasets(Part):
         All versions, newest first.
         """
         async with self._resources.database.read() as session:
-            return _page(await catalog.list_versions(session, reference), offset, limit)
+            return page_of(DatasetPage, await catalog.list_versions(session, reference), offset, limit)
 
     @operation
     async def get_report(self, reference: str) -> ImportReport:
@@ -100,7 +100,8 @@ class Datasets(Part):
     async def delete(self, reference: str) -> None:
         """Delete a dataset.
 
-        By id or name with all its versions; `name@version` deletes one version other than the newest. What runs refer to can't be deleted.
+        By id or name with all its versions; `name@version` deletes one version other than the newest. A version that a run refers to can't be
+        deleted.
 
         Raises:
             Conflict: a run refers to it.
@@ -156,7 +157,3 @@ async def on_bars(resources: Resources, reference: str, read: Callable[[bt.Bars]
 
 def _resample(bars: bt.Bars, timeframe: str | None) -> bt.Bars:
     return bars.resample(timeframe) if timeframe else bars
-
-
-def _page(datasets: tuple[Dataset, ...], offset: int, limit: int) -> DatasetPage:
-    return DatasetPage(items=datasets[offset : offset + limit], offset=offset, total=len(datasets))

@@ -11,7 +11,7 @@ from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.model.runs import RunOptions
 from workers.runs.submit import DEFAULT_OPTIONS
-from workers.service.part import Part, operation
+from workers.service.part import Part, operation, page_of
 
 
 class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ class Fetches(Part):
         Sorted by the name of the dataset.
         """
         found = await schedules.list_all(self._resources.database)
-        return SchedulePage(items=found[offset : offset + limit], offset=offset, total=len(found))
+        return page_of(SchedulePage, found, offset, limit)
 
     @operation
     async def get_schedule(self, schedule_id: str) -> Schedule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -22,6 +22,7 @@ from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
 from workers.storage.open import open_artifacts
 
+P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 # Bars that diagnoses, charts and exports keep in memory.
@@ -77,6 +78,11 @@ class Part:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+
+
+def page_of(page: Callable[..., P], items: Sequence[Any], offset: int, limit: int) -> P:
+    """The page of up to `limit` items from `offset`, with the total number of items."""
+    return page(items=items[offset : offset + limit], offset=offset, total=len(items))
 
 
 def operation(method: F) -> F:

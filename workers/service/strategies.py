@@ -13,7 +13,7 @@ from python_core.diagnostics import Diagnosis, Plot
 from python_core.strategy import library
 from workers import strategies
 from workers.service.datasets import on_bars
-from workers.service.part import Part, operation
+from workers.service.part import Part, operation, page_of
 from workers.strategies import StoredStrategy
 
 DEFAULT_EXECUTION: Final = bt.Execution()
@@ -73,7 +73,7 @@ class Strategies(Part):
         """
         async with self._resources.database.read() as session:
             found = await strategies.list_all(session)
-        return StrategyPage(items=found[offset : offset + limit], offset=offset, total=len(found))
+        return page_of(StrategyPage, found, offset, limit)
 
     @operation
     async def update(
