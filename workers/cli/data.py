@@ -1,4 +1,4 @@
-"""`barstorm data`: market data from the command line, in the service's own database and folder; no server need run."""
+"""`barstorm data`: market data on the command line. It uses the service's database and files directly; no server has to run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from python_core.data.columns import iso
+from workers.cli.operations import add_command
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
 from workers.data.datasets import MarketData, as_client_error, open_market_data
@@ -23,14 +24,15 @@ from workers.settings import Settings
 from workers.storage import artifacts
 from workers.storage import open as storage
 
+REFERENCE: Final = "id or name; NAME@VERSION for one version"
 Command = Callable[[MarketData, argparse.Namespace], Awaitable[None]]
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Carry out the subcommand that `add_parsers` found."""
+    """Run a subcommand of `add_parsers`."""
 
     async def work() -> None:
-        async with opened(settings) as data:
+        async with open_data(settings) as data:
             await options.data_command(data, options)
 
     asyncio.run(work())
@@ -38,8 +40,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[MarketData]:
-    """The market data of these settings, with the schema up to date."""
+async def open_data(settings: Settings) -> AsyncIterator[MarketData]:
+    """The market data of these settings; migrates the database schema."""
     async with open_database(settings.database_url) as database:
         await database.migrate()
         yield open_market_data(settings, database, storage.open_artifacts(settings))
@@ -47,63 +49,63 @@ async def opened(settings: Settings) -> AsyncIterator[MarketData]:
 
 async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
-        found = await catalog.list_datasets(session)
-    for dataset in found:
+        datasets = await catalog.list_datasets(session)
+    for dataset in datasets:
         print(_line(dataset))
-    if not found:
-        print("no data yet: `barstorm data import FILE`, or `barstorm data samples` for synthetic bars")
+    if not datasets:
+        print("no datasets yet; add some with `barstorm data import FILE` or, for synthetic bars, `barstorm data samples`")
 
 
 async def show(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
         dataset = await catalog.get(session, options.dataset)
         versions = await catalog.list_versions(session, dataset.id)
-        kept = await catalog.get_report(session, dataset)
+        report = await catalog.get_report(session, dataset)
     for name in Dataset.__struct_fields__:
         value = getattr(dataset, name)
         print(f"{name:12} {iso(value) if name in ('start', 'end', 'created_at', 'updated_at') else '' if value is None else value}")
     print(f"{'versions':12} {', '.join(str(version.version) for version in versions)}")
-    if kept is not None:
+    if report is not None:
         await _print_report(data, dataset)
 
 
 async def import_file(data: MarketData, options: argparse.Namespace) -> None:
-    reading = ImportOptions(
+    import_options = ImportOptions(
         policy=options.policy, header=not options.no_header, timeframe=options.timeframe, source=f"file {options.file.name}"[:200]
     )
-    about = instrument(
+    traded = instrument(
         symbol=options.symbol, exchange=options.exchange, kind=options.kind, tick_size=options.tick_size, lot_size=options.lot_size
     )
-    dataset = await imports.create(data, options.name or options.file.name, options.file, about, reading, owner=options.owner)
+    dataset = await imports.create(data, options.name or options.file.name, options.file, traded, import_options, owner=options.owner)
     print(_line(dataset))
     await _print_report(data, dataset)
 
 
 async def append(data: MarketData, options: argparse.Namespace) -> None:
-    reading = ImportOptions(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
-    print(_line(await imports.append(data, options.dataset, options.file, options.series, reading)))
+    import_options = ImportOptions(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
+    print(_line(await imports.append(data, options.dataset, options.file, options.series, import_options)))
 
 
 async def export(data: MarketData, options: argparse.Namespace) -> None:
-    form = options.format or options.file.suffix.removeprefix(".")
-    if form not in views.FORMATS:
-        raise Invalid(f"{form!r:.40} is no format", where="--format", hint=f"use one of {', '.join(views.FORMATS)}")
+    format_ = options.format or options.file.suffix.removeprefix(".")
+    if format_ not in views.FORMATS:
+        raise Invalid(f"unknown format {format_!r:.40}", where="--format", hint=f"use one of {', '.join(views.FORMATS)}")
     async with data.database.read() as session:
         dataset = await catalog.get(session, options.dataset)
-        of = await catalog.list_parts(session, dataset)
+        stored = await catalog.list_parts(session, dataset)
     with as_client_error():
-        bars = parts.bars_from_series(parts.read_all(data.store, of), timeframe=dataset.timeframe, symbol=dataset.symbol)
+        bars = parts.bars_from_series(parts.read_all(data.store, stored), timeframe=dataset.timeframe, symbol=dataset.symbol)
         bars = bars.resample(options.timeframe) if options.timeframe else bars
     with artifacts.anonymous_file(options.file.absolute().parent) as file:
-        views.export(bars, form, file)
+        views.export(bars, format_, file)
         options.file.unlink(missing_ok=True)
         artifacts.publish_file(file, options.file.absolute())
-    print(f"{len(bars):,} bars of {dataset.name}@{dataset.version} are in {options.file}")
+    print(f"{len(bars):,} bars of {dataset.name}@{dataset.version} written to {options.file}")
 
 
 async def delete(data: MarketData, options: argparse.Namespace) -> None:
     await data.delete(options.dataset)
-    print(f"{options.dataset} is forgotten")
+    print(f"{options.dataset} deleted")
 
 
 async def add_samples(data: MarketData, options: argparse.Namespace) -> None:
@@ -112,45 +114,54 @@ async def add_samples(data: MarketData, options: argparse.Namespace) -> None:
 
 
 def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.ArgumentParser], None]) -> None:
-    """The subcommands of `barstorm data`; `add_fetch` fills in that of `fetch`, which goes its own way."""
-    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    """Add the subcommands of `barstorm data`. `add_fetch` completes `fetch`, which needs the whole service."""
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, work: Command, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(data_command=work)
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text}.")
+        added.set_defaults(data_command=command)
         return added
 
-    command("list", list_datasets, "the newest versions of all datasets")
-    command("samples", add_samples, "add synthetic datasets to try things on")
-    text = "candles and funding rates of an exchange"
-    add_fetch(commands.add_parser("fetch", help=text, description=text))
-    new = command("import", import_file, "keep the bars of a CSV, JSON lines, Parquet or Arrow file")
-    new.add_argument("file", type=Path)
-    new.add_argument("--name", help="what to call it; else as the file")
-    new.add_argument("--symbol", default="")
-    new.add_argument("--exchange", default="", help="of an equity, a code such as XNYS has gaps looked for in its sessions only")
-    new.add_argument("--kind", default="spot", choices=get_args(MarketKind))
-    new.add_argument("--tick-size", type=float)
-    new.add_argument("--lot-size", type=float)
-    new.add_argument("--timeframe", help="left out: inferred")
-    new.add_argument("--owner", default="", help="whose it is")
-    more = command("append", append, "make a new version with the rows of a file, too")
-    more.add_argument("dataset")
-    more.add_argument("file", type=Path)
-    more.add_argument("--series", default="bars", choices=tuple(parts.SERIES))
-    for added in (new, more):
-        added.add_argument("--policy", default="reject", choices=("reject", "drop", "repair"), help="what happens to faulty rows")
-        added.add_argument("--no-header", action="store_true", help="CSV without names: time, open, high, low, close, volume")
-    out = command("export", export, "write a dataset to a file")
-    out.add_argument("dataset")
-    out.add_argument("file", type=Path)
-    out.add_argument("--format", choices=views.FORMATS, help="else as the file's name says")
-    out.add_argument("--timeframe", help="resample to this")
-    for name, work, text in (
-        ("show", show, "all that is known of a dataset"),
-        ("delete", delete, "forget a dataset, or one version: name@version"),
-    ):
-        command(name, work, text).add_argument("dataset")
+    def add_operation(name: str, command: Command, operation: str) -> argparse.ArgumentParser:
+        added = add_command(commands, name, operation)
+        added.set_defaults(data_command=command)
+        return added
+
+    add_operation("list", list_datasets, "datasets.list")
+    importing = add("import", import_file, "Import the bars of a CSV, JSON lines, Parquet or Arrow file as a dataset")
+    importing.add_argument("file", type=Path, metavar="FILE")
+    importing.add_argument("--name", help="name of the dataset (default: name of the file)")
+    importing.add_argument("--symbol", default="", help="symbol of the instrument, such as BTC/USDT")
+    importing.add_argument(
+        "--exchange",
+        default="",
+        help="exchange of the instrument; for equities a calendar code such as XNYS, so that gaps are sought in its sessions only",
+    )
+    importing.add_argument("--kind", default="spot", choices=get_args(MarketKind), help="kind of market (default: %(default)s)")
+    importing.add_argument("--tick-size", type=float, metavar="PRICE", help="smallest step of the price")
+    importing.add_argument("--lot-size", type=float, metavar="QUANTITY", help="smallest step of the quantity")
+    importing.add_argument("--timeframe", help="timeframe of the bars, such as 1h (default: inferred)")
+    importing.add_argument("--owner", default="", help="owner of the dataset")
+    appending = add_operation("append", append, "datasets.append")
+    appending.add_argument("dataset", metavar="DATASET", help="id or name")
+    appending.add_argument("file", type=Path, metavar="FILE")
+    appending.add_argument("--series", default="bars", choices=tuple(parts.SERIES), help="what the file contains (default: %(default)s)")
+    for added in (importing, appending):
+        added.add_argument(
+            "--policy", default="reject", choices=("reject", "drop", "repair"), help="what to do with invalid rows (default: %(default)s)"
+        )
+        added.add_argument(
+            "--no-header", action="store_true", help="the CSV file has no header; its columns are time, open, high, low, close, volume"
+        )
+    add_fetch(add_command(commands, "fetch", "fetches.create"))
+    add("samples", add_samples, "Add synthetic sample datasets")
+    add("show", show, "Show the fields, versions and import report of a dataset").add_argument("dataset", metavar="DATASET", help=REFERENCE)
+    exporting = add("export", export, "Write the bars of a dataset to a file")
+    exporting.add_argument("dataset", metavar="DATASET", help=REFERENCE)
+    exporting.add_argument("file", type=Path, metavar="FILE")
+    exporting.add_argument("--format", choices=views.FORMATS, help="file format (default: from the file name)")
+    exporting.add_argument("--timeframe", help="resample to this timeframe, such as 1h")
+    add_operation("delete", delete, "datasets.delete").add_argument("dataset", metavar="DATASET", help=REFERENCE)
 
 
 def _line(dataset: Dataset) -> str:
@@ -159,9 +170,9 @@ def _line(dataset: Dataset) -> str:
 
 
 async def _print_report(data: MarketData, dataset: Dataset) -> None:
-    found = await imports.get_report(data, f"{dataset.id}@{dataset.version}")
-    print(f"  read as {found.format} {found.compression} times: {found.time_format}, {found.time_zone}".replace("  times", " times"))
-    if found.calendar:
-        print(f"  gaps are those within the sessions of {found.calendar}")
-    for notice in found.notices:
+    report = await imports.get_report(data, f"{dataset.id}@{dataset.version}")
+    print(f"  read as {report.format} {report.compression} times: {report.time_format}, {report.time_zone}".replace("  times", " times"))
+    if report.calendar:
+        print(f"  gaps are sought within the sessions of {report.calendar}")
+    for notice in report.notices:
         print(f"  {notice.text}", file=sys.stderr)

@@ -1,33 +1,57 @@
-"""Dead letters on the command line."""
+"""`barstorm dead`: dead letters on the command line."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
 
 import msgspec
 
+from workers.cli.operations import add_command
 from workers.errors import Invalid
 from workers.model.runs import RunError
+from workers.process.supervisor import shared_queue
 from workers.runs.dead_letters import DeadLetterSelection
 from workers.service.queue import QueueAdministration
+from workers.service.service import open_service
+from workers.settings import Settings
 
-ACTIONS: Final = ("list", "show", "redrive", "discard")
+
+def add_parsers(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `barstorm dead`."""
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="action")
+    add_command(commands, "list", "queue.list_dead_letters")
+    add_command(commands, "show", "queue.get_dead_letter").add_argument("id", nargs="+", metavar="ID", help="ids of runs")
+    for name in ("redrive", "discard"):
+        added = add_command(commands, name, f"queue.{name}")
+        added.add_argument("id", nargs="*", metavar="ID", help="ids of runs")
+        added.add_argument("--all", action="store_true", help="all dead letters")
 
 
-async def dead_lines(queue: QueueAdministration, action: str, ids: Sequence[str], *, every: bool) -> Sequence[str]:
-    """Do it, and tell in lines."""
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    async def run() -> Sequence[str]:
+        async with shared_queue(settings) as shared, open_service(shared) as service:
+            return await run_action(service.queue, options.action, getattr(options, "id", ()), select_all=getattr(options, "all", False))
+
+    for line in asyncio.run(run()):
+        print(line)
+    return 0
+
+
+async def run_action(queue: QueueAdministration, action: str, ids: Sequence[str], *, select_all: bool) -> Sequence[str]:
+    """Execute a subcommand; returns the lines to print."""
     if action == "list":
         return await _list(queue)
     if action == "show":
         return [line for run_id in ids for line in await _show(queue, run_id)]
     try:
-        choice = DeadLetterSelection(ids=tuple(ids), all=every)
-    except ValueError as error:
-        raise Invalid(str(error), where=f"dead {action}", hint="give ids of runs, or --all") from None
-    chosen = await (queue.redrive if action == "redrive" else queue.discard)(choice)
-    return [*chosen.ids, f"{len(chosen.ids)} {'sent again' if action == 'redrive' else 'discarded'}"]
+        selection = DeadLetterSelection(ids=tuple(ids), all=select_all)
+    except ValueError:
+        raise Invalid("which runs?", where=f"dead {action}", hint="give ids of runs or --all, not both") from None
+    affected = await (queue.redrive if action == "redrive" else queue.discard)(selection)
+    return [*affected.ids, f"{len(affected.ids)} {'queued again' if action == 'redrive' else 'discarded'}"]
 
 
 async def _list(queue: QueueAdministration) -> Sequence[str]:
@@ -37,14 +61,14 @@ async def _list(queue: QueueAdministration) -> Sequence[str]:
         lines += [f"{letter.id}  {letter.kind}  {_time(letter.died_at)}  {_error(letter.error)}" for letter in page.items]
         cursor = page.next_cursor
         if cursor is None:
-            return [*lines, f"{len(lines)} dead"]
+            return [*lines, f"{len(lines)} dead letters"]
 
 
 async def _show(queue: QueueAdministration, run_id: str) -> Sequence[str]:
     letter = await queue.get_dead_letter(run_id)
     return [
-        f"{letter.id}  {letter.kind}  owner {letter.owner!r}  {letter.priority}  died {_time(letter.died_at)}",
-        f"  asked    {msgspec.json.encode(letter.request).decode()}",
+        f"{letter.id}  {letter.kind}  owner {letter.owner!r}  priority {letter.priority}  died {_time(letter.died_at)}",
+        f"  request  {msgspec.json.encode(letter.request).decode()}",
         *(
             f"  attempt {attempt.attempt}  {_time(attempt.started_at)}  {attempt.worker}  {attempt.outcome}  {_error(attempt.error)}"
             for attempt in letter.attempts or ()

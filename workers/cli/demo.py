@@ -1,4 +1,4 @@
-"""The main job, shown: one backtest over HTTP through API, database, queue, worker and kernel, each a process or file of its own."""
+"""`barstorm demo`: one backtest over HTTP, through API, database, queue, worker and kernel, with the time of each step."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ RUN_S: Final = 120.0
 
 
 async def demo(settings: Settings, data: Path | None) -> int:
-    """Run the main job in a temporary folder, on the bars of a file or on synthetic ones, and print what happens.
+    """Run a backtest in a temporary folder, on the bars of a file or on synthetic ones, and print each step.
 
     Raises:
-        Invalid: the file is not there or holds no usable bars.
+        Invalid: the file doesn't exist or has no usable bars.
         Unavailable: a part does not start.
     """
     if data is not None and not data.is_file():
-        raise Invalid(f"there is no file {data}", where="--data", hint="give a CSV, Parquet or Arrow file of bars")
+        raise Invalid(f"file {data} not found", where="--data", hint="use a CSV, Parquet or Arrow file of bars")
     with tempfile.TemporaryDirectory(prefix="barstorm-demo-") as folder:
         settings = msgspec.structs.replace(
             settings, data_dir=folder, database_url="", redis_url="", concurrency=1, log_level="warning", drain_s=2.0
@@ -50,45 +50,45 @@ async def demo(settings: Settings, data: Path | None) -> int:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         clock = _Clock()
-        async with shared_queue(settings) as named:
-            clock.tell("started Valkey")
+        async with shared_queue(settings) as shared:
+            clock.print("started Valkey")
             children = [Child("api", ("api", "--port", str(port))), Child("worker", ("worker-process",))]
-            supervisor = Supervisor(named, children)
+            supervisor = Supervisor(shared, children)
             running = asyncio.create_task(supervisor.run())
             try:
                 async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False) as client:
                     await _ready(client, running)
-                    clock.tell("started API and worker, each a process")
-                    run = await _main_job(client, clock, data)
+                    clock.print("started API and worker processes")
+                    run = await _run_backtest(client, clock, data)
             finally:
                 supervisor.stop()
                 await running
-        clock.tell("stopped everything")
+        clock.print("stopped everything")
     _print(run, clock)
     return 0 if run.state == RunState.SUCCEEDED else 1
 
 
-async def _main_job(client: httpx.AsyncClient, clock: _Clock, data: Path | None) -> Run:
+async def _run_backtest(client: httpx.AsyncClient, clock: _Clock, data: Path | None) -> Run:
     if data is None:
         file = io.BytesIO()
         bt.synthetic().to_polars().write_parquet(file)
         name, symbol, content = "synthetic", "SYNTHETIC", file.getvalue()
-        print("no DATA given: the bars are SYNTHETIC, made by a seeded generator, not a market's")
+        print("no DATA given: the bars are SYNTHETIC, made by a seeded generator, not market data")
     else:
         name, symbol, content = data.name, "", data.read_bytes()
     dataset = await _post(client, "/datasets", params={"name": name, "symbol": symbol}, content=content, headers=BINARY)
-    clock.tell(f"uploaded {name}: {dataset['rows']:,} bars of {dataset['timeframe']}, {_day(dataset['start'])} to {_day(dataset['end'])}")
+    clock.print(f"uploaded {name}: {dataset['rows']:,} bars of {dataset['timeframe']}, {_day(dataset['start'])} to {_day(dataset['end'])}")
     await _post(client, "/strategies", json={"name": "sma-cross", "strategy": msgspec.to_builtins(STRATEGY)})
-    clock.tell("created strategy sma-cross")
+    clock.print("created strategy sma-cross")
     request = BacktestRequest(dataset=dataset["id"], strategy="sma-cross", execution=EXECUTION)
     accepted = await _post(client, "/backtests", json=msgspec.to_builtins(request))
-    clock.tell(f"posted backtest {accepted['id']}")
+    clock.print(f"submitted backtest {accepted['id']}")
     deadline = time.monotonic() + RUN_S
     while True:
         answer = await client.get(f"/backtests/{accepted['id']}")
         run = msgspec.json.decode(_checked(answer).content, type=Run)
         if run.finished_at is not None:
-            clock.tell(f"it has {run.state}")
+            clock.print(f"backtest {run.state}")
             return run
         if time.monotonic() > deadline:
             raise Unavailable(f"the run is still {run.state} after {RUN_S:g} s", where="demo")
@@ -106,7 +106,7 @@ async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> None
         except httpx.TransportError:
             pass
         await asyncio.sleep(0.02)
-    raise Unavailable("API and worker did not start", where="demo", hint="run `barstorm doctor`")
+    raise Unavailable("API and worker didn't start", where="demo", hint="run `barstorm doctor`")
 
 
 async def _post(client: httpx.AsyncClient, path: str, **content: Any) -> dict[str, Any]:
@@ -122,12 +122,12 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 
 
 class _Clock:
-    """Tells each step with the time it took."""
+    """Prints each step with the time that it took."""
 
     def __init__(self) -> None:
         self.began = self.last = time.perf_counter()
 
-    def tell(self, text: str) -> None:
+    def print(self, text: str) -> None:
         now = time.perf_counter()
         print(f"{(now - self.last) * 1000:8.1f} ms  {text}", flush=True)
         self.last = now
@@ -146,7 +146,7 @@ def _print(run: Run, clock: _Clock) -> None:
             ("bars", f"{result.bars:,}"),
             ("trades", f"{result.trades:,} ({metrics.wins:,} won, {metrics.losses:,} lost)"),
             ("final equity", f"{_number(metrics.final_equity, ',.2f')} of {EXECUTION.capital:,.2f}"),
-            ("total return", f"{_number(metrics.total_return, '.2%')}, holding: {_number(metrics.buy_and_hold_return, '.2%')}"),
+            ("total return", f"{_number(metrics.total_return, '.2%')}, buy and hold: {_number(metrics.buy_and_hold_return, '.2%')}"),
             ("sharpe", _number(metrics.sharpe, ".2f")),
             ("sortino", _number(metrics.sortino, ".2f")),
             ("max drawdown", _number(metrics.max_drawdown, ".2%")),
@@ -162,7 +162,7 @@ def _print(run: Run, clock: _Clock) -> None:
                 f"queue {stages.queue_ms:.1f} ms, load {stages.load_ms:.1f}, kernel {stages.kernel_ms:.3f}, save {stages.save_ms:.1f}",
             )
         )
-    lines.append(("altogether", f"{time.perf_counter() - clock.began:.2f} s"))
+    lines.append(("total time", f"{time.perf_counter() - clock.began:.2f} s"))
     print()
     for name, value in lines:
         print(f"{name:14} {value}")

@@ -1,4 +1,4 @@
-"""`barstorm data`: market data from the command line, and what a new service has."""
+"""`barstorm data`: market data on the command line, and the samples of a new service."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def command(capsys: Captured, *arguments: object) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
-def test_a_file_is_imported_shown_grown_exported_and_forgotten(capsys: Captured, tmp_path: Path) -> None:
+def test_a_file_is_imported_shown_appended_exported_and_deleted(capsys: Captured, tmp_path: Path) -> None:
     bars = bt.synthetic(3_000, timeframe="1m")
     frame = bars.to_polars()
     frame[:2_000].write_csv(tmp_path / "bars.csv")
     frame[1_500:].write_parquet(tmp_path / "more.parquet")
-    assert command(capsys, "list")[1].startswith("no data yet")
+    assert command(capsys, "list")[1].startswith("no datasets yet")
     code, out, _ = command(
         capsys, "import", tmp_path / "bars.csv", "--name", "btc", "--symbol", "BTC/USDT", "--kind", "linear", "--owner", "me"
     )
@@ -53,7 +53,7 @@ def test_a_file_is_imported_shown_grown_exported_and_forgotten(capsys: Captured,
     assert command(capsys, "show", "btc")[0] == 1
 
 
-def test_a_faulty_file_is_refused_with_its_place_or_mended(capsys: Captured, market_data: Path, tmp_path: Path) -> None:
+def test_an_invalid_file_is_refused_with_the_position_or_repaired(capsys: Captured, market_data: Path, tmp_path: Path) -> None:
     code, _, err = command(capsys, "import", market_data / "dirty" / "nan.csv")
     assert code == 1
     assert "line 9, close: the cell is empty" in err
@@ -78,9 +78,9 @@ def test_an_equity_is_imported_with_the_calendar_of_its_exchange(capsys: Capture
     assert (code, "no calendar 'NASDAK'" in err, "NASDAQ" in err) == (1, True, True)
 
 
-def test_samples_are_synthetic_and_say_so(capsys: Captured) -> None:
+def test_samples_are_labelled_as_synthetic(capsys: Captured) -> None:
     assert command(capsys, "samples")[0] == 0
-    assert command(capsys, "samples")[0] == 0, "again: they are there"
+    assert command(capsys, "samples")[0] == 0, "adding them again changes nothing"
     lines = command(capsys, "list")[1].splitlines()
     assert len(lines) == len(SAMPLES)
     assert all(line.startswith("synthetic-") for line in lines)

@@ -35,11 +35,11 @@ def test_the_command_fetches_with_a_worker_of_its_own(tmp_path: Path, market: Ma
         done = barstorm(tmp_path, server, "BTCUSDT", "1m", "--exchange", "binance", "--since", "2020-01-01")
         again = barstorm(tmp_path, server, "BTCUSDT", "1m", "--exchange", "binance", "--since", "2020-01-01T00:00+00:00")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("binance-btcusdt-1m: 1,500 bars and 0 funding rates more, 0 gaps noted\n")
-    assert again.stdout == "binance-btcusdt-1m: 0 bars and 0 funding rates more, 0 gaps noted\n"
+    assert done.stdout.endswith("binance-btcusdt-1m: 1,500 bars and 0 funding rates added, 0 gaps found\n")
+    assert again.stdout == "binance-btcusdt-1m: 0 bars and 0 funding rates added, 0 gaps found\n"
 
 
-def test_the_command_says_what_is_wrong(
+def test_the_command_reports_errors(
     tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ExchangeServer({"spot": market}, now_ms=int(market.rows[-1, 0]) + 80_000) as server:
@@ -48,15 +48,15 @@ def test_the_command_says_what_is_wrong(
     assert "did you mean BTC/USDT?" in done.stderr
     monkeypatch.setenv("BARSTORM_DATA_DIR", str(tmp_path))
     assert main.main(["data", "fetch", "BTCUSDT", "1m", "--exchange", "binance", "--funding"]) == 1
-    assert "spot markets have none" in capsys.readouterr().err
+    assert "spot markets have no funding rates" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main.main(["data", "fetch", "BTCUSDT", "1m", "--exchange", "binance", "--since", "yesterday"])
     assert "use one such as 2024-01-01" in capsys.readouterr().err
 
 
-def test_the_command_keeps_a_schedule(tmp_path: Path, market: Market) -> None:
+def test_the_command_creates_a_schedule(tmp_path: Path, market: Market) -> None:
     with ExchangeServer({"spot": market}, now_ms=int(market.rows[-1, 0]) + 80_000) as server:
-        done = barstorm(tmp_path, server, "BTCUSDT", "5m", "--exchange", "bybit", "--keep-fresh")
-        assert done.stdout.startswith("bybit-btcusdt-5m is fetched every 300 s while workers run; schedule ")
-        assert barstorm(tmp_path, server, "BTCUSDT", "5m", "--exchange", "bybit", "--keep-fresh").returncode == 1
+        done = barstorm(tmp_path, server, "BTCUSDT", "5m", "--exchange", "bybit", "--schedule")
+        assert done.stdout.startswith("bybit-btcusdt-5m is fetched every 300 s while workers are running (schedule ")
+        assert barstorm(tmp_path, server, "BTCUSDT", "5m", "--exchange", "bybit", "--schedule").returncode == 1
     assert server.asked == {}

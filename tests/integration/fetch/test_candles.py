@@ -278,7 +278,7 @@ async def test_a_cancelled_fetch_keeps_what_it_has_stored(
     assert done.state == RunState.CANCELLED
     rows = await stored(service, "bybit-btcusdt-1m")
     assert np.array_equal(rows, market.rows[: len(rows)])
-    with pytest.raises(workers.Conflict, match="is done"):
+    with pytest.raises(workers.Conflict, match="has finished"):
         await service.fetches.cancel(accepted.id)
 
 
@@ -295,7 +295,7 @@ async def test_what_an_exchange_has_not_fails_with_a_hint(
 
     assert await error(symbol="BTCUSTD") == ("unknown_symbol", "did you mean BTC/USDT?")
     assert (await error(kind="inverse"))[0] == "unknown_symbol"
-    assert await error(dataset=dataset.name) == ("other_market", "give the fetch another dataset")
+    assert await error(dataset=dataset.name) == ("other_market", "use another dataset for this fetch")
     with pytest.raises(workers.Invalid, match="use binance"):
         await service.fetches.create(workers.FetchRequest(exchange="binanse", symbol="BTCUSDT", timeframe="1m"))
 

@@ -105,7 +105,7 @@ def test_children_end_when_their_supervisor_is_killed(command: Command, port: in
     doctor = command("doctor")  # finds the Valkey left behind, and stops it
     output, _ = doctor.communicate(timeout=60)
     assert doctor.returncode == 0
-    assert "valkey at our own: answers" in output
+    assert "valkey, embedded: responded in" in output
 
 
 def test_burst_empties_the_queue_and_ends(command: Command, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ asyncio.run(main())
 def test_workers_start_when_jobs_wait_and_stop_when_idle(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
     idle = {"BARSTORM_IDLE_S": "2"}
     api = command("api", "--port", str(port), **idle)
-    command("worker", "--workers", "1", "--min", "0", "--max", "2", "--queues", "normal,low", **idle)
+    command("worker", "--workers", "1", "--min", "0", "--max", "2", "--priorities", "normal,low", **idle)
     path = tmp_path / "bars.parquet"  # long runs: one worker must not be done with them before another is needed
     bt.synthetic(200_000).to_polars().write_parquet(path)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=60) as client:
@@ -163,7 +163,7 @@ def test_workers_start_when_jobs_wait_and_stop_when_idle(command: Command, port:
     assert api.poll() is None
 
 
-@pytest.mark.parametrize("wrong", [("--min", "3", "--max", "2"), ("--min", "-1"), ("--max", "0", "--min", "0"), ("--queues", "urgent")])
+@pytest.mark.parametrize("wrong", [("--min", "3", "--max", "2"), ("--min", "-1"), ("--max", "0", "--min", "0"), ("--priorities", "urgent")])
 def test_invalid_worker_options_are_refused(command: Command, wrong: tuple[str, ...]) -> None:
     process = command("worker", *wrong)
     _, errors = process.communicate(timeout=60)
@@ -188,7 +188,7 @@ def test_migrate_and_doctor_report_their_findings(command: Command, tmp_path: Pa
     output, _ = broken.communicate(timeout=60)
     assert broken.returncode == 1
     assert f"engine    {bt.engine}" in output
-    assert "queue     redis at redis://127.0.0.1:1: ConnectionError" in output
+    assert "queue     redis, redis://127.0.0.1:1: ConnectionError" in output
 
 
 def test_an_invalid_setting_gives_one_clear_line(command: Command) -> None:
@@ -252,7 +252,7 @@ def test_the_demo_labels_its_bars_as_synthetic(command: Command) -> None:
 
 def test_the_demo_reports_what_is_wrong_with_a_file(command: Command, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("this is no market\n1\n")
-    for path, says in ((tmp_path / "none.csv", "there is no file"), (tmp_path / "bad.csv", "/api/v1/datasets")):
+    for path, says in ((tmp_path / "none.csv", "not found"), (tmp_path / "bad.csv", "/api/v1/datasets")):
         shown = command("demo", "--data", str(path))
         _, errors = shown.communicate(timeout=60)
         assert shown.returncode == 1

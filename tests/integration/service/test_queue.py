@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import python_core as bt
 import workers
 from tests.support.workers import Finished, StartWorker
-from workers.cli.dead_letters import dead_lines
+from workers.cli.dead_letters import run_action
 from workers.db.tables import SagaRow
 from workers.jobs import attempt as attempts
 from workers.model.clock import now_ms
@@ -115,18 +115,18 @@ async def test_the_command_lists_shows_and_redrives(
         subprocess.run, command, env={**os.environ, **settings.to_env()}, capture_output=True, text=True, timeout=60
     )
     assert listed.returncode == 0, listed.stderr
-    assert listed.stdout.splitlines()[-1] == "2 dead"
+    assert listed.stdout.splitlines()[-1] == "2 dead letters"
     assert one in listed.stdout
     assert "machine: it broke" in listed.stdout
 
-    async def lines(action: str, *ids: str, every: bool = False) -> list[str]:
-        return list(await dead_lines(service.queue, action, ids, every=every))
+    async def lines(action: str, *ids: str, select_all: bool = False) -> list[str]:
+        return list(await run_action(service.queue, action, ids, select_all=select_all))
 
     assert any("attempt 2" in line for line in await lines("show", one))
     with pytest.raises(workers.Invalid, match="--all"):
         await lines("discard")
-    assert await lines("redrive", one) == [one, "1 sent again"]
-    assert await lines("discard", every=True) == [other, "1 discarded"]
+    assert await lines("redrive", one) == [one, "1 queued again"]
+    assert await lines("discard", select_all=True) == [other, "1 discarded"]
 
 
 async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
