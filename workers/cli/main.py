@@ -125,7 +125,7 @@ def migrate(settings: Settings, options: argparse.Namespace) -> int:
 def doctor(settings: Settings, options: argparse.Namespace) -> int:
     async def check() -> health.Health:
         async with shared_queue(settings) as shared, open_database(shared.database_url) as database, open_queue(shared.redis_url) as queue:
-            return await health.health(database, queue)
+            return await health.check_health(database, queue)
 
     settings.folder.mkdir(parents=True, exist_ok=True)
     report = asyncio.run(check())

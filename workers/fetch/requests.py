@@ -204,7 +204,7 @@ def to_fetch(row: RunRow) -> Fetch:
         started_at=row.started_at,
         finished_at=row.finished_at,
         report=None if row.output is None else msgspec.json.decode(row.output, type=FetchReport),
-        error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+        error=store.to_error(row.error),
     )
 
 

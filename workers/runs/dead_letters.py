@@ -130,7 +130,7 @@ def _to_dead_letter(row: RunRow) -> DeadLetter:
         owner=row.owner,
         priority=Priority(row.priority),
         attempt=row.attempt,
-        error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+        error=store.to_error(row.error),
         created_at=row.created_at,
         died_at=row.finished_at,
     )

@@ -7,14 +7,17 @@ under which the queue stores it once, so sending a job twice does no harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.database import Database
+from workers.db.tables import OutboxRow, RunRow
 from workers.model.clock import now_ms
 from workers.queue.queue import Queue, QueuedJob, RedisError
 from workers.runs import store
@@ -25,20 +28,53 @@ IDLE_S: Final = 1.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
+class UnsentJob(NamedTuple):
+    """A job in the outbox: accepted, not yet sent to the queue."""
+
+    id: int
+    kind: str
+    run_id: str
+    job: int
+    due_at: int
+    updated_at: int
+    owner: str
+    priority: str
+
+
+async def list_unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
+    query = (
+        sa.select(
+            OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority
+        )
+        .join(RunRow, RunRow.id == OutboxRow.run_id)
+        .order_by(OutboxRow.id)
+        .limit(limit)
+    )
+    return [UnsentJob(*row) for row in (await session.execute(query)).all()]
+
+
+async def delete_sent(session: AsyncSession, rows: Sequence[UnsentJob]) -> None:
+    await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
+
+
+async def size(session: AsyncSession) -> int:
+    return await session.scalar(sa.select(sa.func.count()).select_from(OutboxRow)) or 0
+
+
 async def send(database: Database, queue: Queue) -> int:
     """Send the jobs in the outbox, at most a batch; returns their number."""
     async with database.read() as session:
-        rows = await store.list_unsent(session, BATCH)
+        rows = await list_unsent(session, BATCH)
     if not rows:
         return 0
     now = now_ms()
     await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, remaining_delay_ms(row, now), row.owner, row.priority) for row in rows])
     async with database.write() as session:
-        await store.delete_sent(session, rows)
+        await delete_sent(session, rows)
     return len(rows)
 
 
-def remaining_delay_ms(job: store.UnsentJob | store.OpenRun, now: int) -> int:
+def remaining_delay_ms(job: UnsentJob | store.OpenRun, now: int) -> int:
     """How long a job still has to wait."""
     # Never longer than its whole delay: the clock of the process that accepted it may be ahead of ours.
     return max(min(job.due_at - now, job.due_at - job.updated_at), 0)

@@ -5,7 +5,7 @@ A worker's write names the attempt that the worker started. If another attempt h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -49,7 +49,7 @@ async def list_attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ..
             started_at=row.started_at,
             finished_at=row.finished_at,
             outcome=row.outcome,
-            error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+            error=to_error(row.error),
         )
         for row in rows
     )
@@ -181,39 +181,6 @@ async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
     return running
 
 
-class UnsentJob(NamedTuple):
-    """A job in the outbox: accepted, not yet sent to the queue."""
-
-    id: int
-    kind: str
-    run_id: str
-    job: int
-    due_at: int
-    updated_at: int
-    owner: str
-    priority: str
-
-
-async def list_unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
-    query = (
-        sa.select(
-            OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority
-        )
-        .join(RunRow, RunRow.id == OutboxRow.run_id)
-        .order_by(OutboxRow.id)
-        .limit(limit)
-    )
-    return [UnsentJob(*row) for row in (await session.execute(query)).all()]
-
-
-async def delete_sent(session: AsyncSession, rows: Sequence[UnsentJob]) -> None:
-    await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
-
-
-async def outbox_size(session: AsyncSession) -> int:
-    return await session.scalar(sa.select(sa.func.count()).select_from(OutboxRow)) or 0
-
-
 class OpenRun(NamedTuple):
     """An unfinished run, whose job should be in the queue."""
 
@@ -263,6 +230,10 @@ async def save_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
     return str(digest)
 
 
+def to_error(raw: str | None) -> RunError | None:
+    return None if raw is None else msgspec.json.decode(raw, type=RunError)
+
+
 def to_run(row: RunRow) -> Run:
     """A run without its result."""
     return Run(
@@ -286,5 +257,5 @@ def to_run(row: RunRow) -> Run:
         started_at=row.started_at,
         finished_at=row.finished_at,
         stages=None if row.stages is None else msgspec.json.decode(row.stages, type=Stages),
-        error=None if row.error is None else msgspec.json.decode(row.error, type=RunError),
+        error=to_error(row.error),
     )

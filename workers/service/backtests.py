@@ -32,9 +32,9 @@ class Backtests(Part):
             Invalid: strategy and execution don't fit together, or there are no bars in the range.
             Conflict: the idempotency key was used for another request, or several datasets match.
         """
-        there = self._resources
-        run = await submit.submit(there.database, there.results, there.bars, request, options)
-        there.relay.wake()
+        resources = self._resources
+        run = await submit.submit(resources.database, resources.results, resources.bars, request, options)
+        resources.relay.wake()
         return run
 
     @operation
@@ -81,8 +81,8 @@ class Backtests(Part):
         `progress` events with state, fraction done, message and estimated time left, then one `end` event with the run. A client that
         reconnects continues after the last event it received.
         """
-        there = self._resources
-        return await follow.stream_events(there.database, there.results, there.queue, run_id, after)
+        resources = self._resources
+        return await follow.stream_events(resources.database, resources.results, resources.queue, run_id, after)
 
     @operation
     async def rerun(self, run_id: str, options: RunOptions = DEFAULT_OPTIONS) -> Run:
@@ -90,9 +90,9 @@ class Backtests(Part):
 
         Submits the request of an earlier run as a new run. If the result is still stored, it is returned at once.
         """
-        there = self._resources
-        run = await submit.rerun(there.database, there.results, there.bars, run_id, options)
-        there.relay.wake()
+        resources = self._resources
+        run = await submit.rerun(resources.database, resources.results, resources.bars, run_id, options)
+        resources.relay.wake()
         return run
 
     @operation
@@ -101,9 +101,9 @@ class Backtests(Part):
 
         Stores the strategy and submits the run in one step. If the run can't be accepted, the strategy is not stored.
         """
-        there = self._resources
-        run = await create_and_run.create_and_run(there.database, there.results, there.bars, request, options)
-        there.relay.wake()
+        resources = self._resources
+        run = await create_and_run.create_and_run(resources.database, resources.results, resources.bars, request, options)
+        resources.relay.wake()
         return run
 
     @operation

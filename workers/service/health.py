@@ -17,7 +17,7 @@ from workers.db.database import Database
 from workers.model.states import RunState
 from workers.queue.heartbeat import WorkerInfo, live_workers
 from workers.queue.queue import Queue
-from workers.runs import store
+from workers.runs import outbox, store
 
 TIMEOUT_S: Final = 3.0
 
@@ -57,7 +57,7 @@ class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[tuple[WorkerInfo, ...], Meta(description="Workers that have reported within the last 10 seconds.")]
 
 
-async def health(database: Database, queue: Queue) -> Health:
+async def check_health(database: Database, queue: Queue) -> Health:
     """Query the database and Redis, each for at most 3 seconds."""
 
     alive: list[WorkerInfo] = []
@@ -85,15 +85,15 @@ async def health(database: Database, queue: Queue) -> Health:
     )
 
 
-async def metrics(database: Database, queue: Queue) -> QueueMetrics:
+async def get_metrics(database: Database, queue: Queue) -> QueueMetrics:
     stats = await queue.stats()
     async with database.read() as session:
-        outbox = await store.outbox_size(session)
+        unsent = await outbox.size(session)
     return QueueMetrics(
         ready=stats.ready,
         delayed=stats.delayed,
         running=stats.held,
-        outbox=outbox,
+        outbox=unsent,
         paused=stats.paused,
         oldest_ready_s=None if stats.age_ms < 0 else stats.age_ms / 1000,
         runs=await _counts(database),
@@ -101,20 +101,20 @@ async def metrics(database: Database, queue: Queue) -> QueueMetrics:
     )
 
 
-# Counting looks at every run there has ever been.
+# Cached, because counting reads all runs ever submitted.
 @cache_with_key("runs:{database.engine.url}", ttl_s=1.0)
 async def _counts(database: Database) -> dict[RunState, int]:
     async with database.read() as session:
         return await store.count_by_state(session)
 
 
-async def _check(kind: str, ask: Callable[[], Awaitable[str]]) -> ComponentCheck:
-    began = time.perf_counter()
+async def _check(kind: str, query: Callable[[], Awaitable[str]]) -> ComponentCheck:
+    started_at = time.perf_counter()
     error: str | None = None
     try:
-        kind = await asyncio.wait_for(ask(), TIMEOUT_S)
+        kind = await asyncio.wait_for(query(), TIMEOUT_S)
     except TimeoutError:
-        error = f"no answer within {TIMEOUT_S:g} s"
+        error = f"no response within {TIMEOUT_S:g} s"
     except Exception as caught:
         error = f"{type(caught).__name__}: {caught}"[:200]
-    return ComponentCheck(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - began) * 1000, 3), error=error)
+    return ComponentCheck(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - started_at) * 1000, 3), error=error)

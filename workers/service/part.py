@@ -45,7 +45,7 @@ class Resources:
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Open database and queue (and start an embedded Valkey if no Redis is named), migrate the schema, and relay jobs until closed."""
+    """Open database and queue, migrate the schema, and send accepted jobs to the queue until closed. Without a Redis URL, Valkey is started."""
     async with AsyncExitStack() as stack:
         if not settings.redis_url:
             settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(open_valkey(settings.folder)))

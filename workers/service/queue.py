@@ -30,7 +30,7 @@ class QueueAdministration(Part):
 
         Queries the database and Redis, and reports how each responds, which engine is in use, and why.
         """
-        return await health.health(self._resources.database, self._resources.queue)
+        return await health.check_health(self._resources.database, self._resources.queue)
 
     @operation
     async def get_metrics(self) -> QueueMetrics:
@@ -38,7 +38,7 @@ class QueueAdministration(Part):
 
         Jobs ready, delayed and running, runs by state, and the workers that have reported within the last 10 seconds.
         """
-        return await health.metrics(self._resources.database, self._resources.queue)
+        return await health.get_metrics(self._resources.database, self._resources.queue)
 
     @operation
     async def list_workers(self) -> WorkerList:

@@ -1,4 +1,4 @@
-"""Lost connections, told as what a client can understand."""
+"""Lost connections as errors for clients."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def translate_connection_errors() -> Iterator[None]:
     except DBAPIError as error:
         if not is_unreachable(error):
             raise
-        raise Unavailable(f"the database does not answer ({error.orig})"[:300], where="database", hint="try again in a moment") from error
+        raise Unavailable(f"the database does not respond ({error.orig})"[:300], where="database", hint="try again in a moment") from error
     except RedisError as error:
-        raise Unavailable(f"Redis does not answer ({error})"[:300], where="redis", hint="try again in a moment") from error
+        raise Unavailable(f"Redis does not respond ({error})"[:300], where="redis", hint="try again in a moment") from error
     except OSError as error:
-        raise Unavailable(f"the service can't reach its disk or database ({error})"[:300], hint="try again in a moment") from error
+        raise Unavailable(f"the service can't reach its files or its database ({error})"[:300], hint="try again in a moment") from error

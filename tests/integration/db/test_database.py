@@ -23,7 +23,7 @@ from workers.model.clock import now_ms
 from workers.model.names import new_id
 from workers.model.runs import BacktestRequest, RunError, encode
 from workers.model.states import TRANSITIONS, WAITING, RunState
-from workers.runs import store
+from workers.runs import outbox, store
 from workers.runs.store import StartedRun
 
 pytestmark = pytest.mark.anyio
@@ -126,7 +126,7 @@ async def test_a_migration_keeps_what_is_there(database_url: str) -> None:
             assert found is not None
             assert (found.owner, found.priority, found.dataset_id) == ("", "normal", "d")
             assert await session.scalar(sa.select(sa.func.count()).select_from(AttemptRow)) == 1
-            assert len(await store.list_unsent(session, 10)) == 1
+            assert len(await outbox.list_unsent(session, 10)) == 1
 
 
 async def test_migrating_at_once_from_everywhere_is_done_once(database_url: str) -> None:
@@ -145,7 +145,7 @@ async def test_a_schema_of_a_newer_version_is_refused(database: Database) -> Non
 
 async def test_a_run_and_its_job_are_kept_together_or_not_at_all(database: Database, row: RunRow) -> None:
     async with database.read() as session:
-        assert [(job.run_id, job.job) for job in await store.list_unsent(session, 10)] == [(row.id, 1)]
+        assert [(job.run_id, job.job) for job in await outbox.list_unsent(session, 10)] == [(row.id, 1)]
     other = RunRow(**{column.key: getattr(row, column.key) for column in RunRow.__table__.columns} | {"id": new_id(), "dataset_id": "none"})
     with pytest.raises(sa.exc.IntegrityError):
         async with database.write() as session:
@@ -177,7 +177,7 @@ async def test_a_retry_has_a_new_job_and_the_old_one_is_out_of_date(database: Da
         assert await store.requeue(session, started, RunState.RETRYING, delay_ms=50, error=ERROR)
         assert await store.start(session, row.id, 1, worker="late delivery") is None
     async with database.read() as session:
-        assert [job.job for job in await store.list_unsent(session, 10)] == [1, 2]
+        assert [job.job for job in await outbox.list_unsent(session, 10)] == [1, 2]
     again = await begin(database, row, job=2)
     assert (again.attempt, again.row.failures) == (2, 1)
 
@@ -196,14 +196,14 @@ async def test_a_cancelled_run_leaves_no_job(database: Database, row: RunRow) ->
     assert cancelled is not None
     assert cancelled.state == RunState.CANCELLED
     async with database.write() as session:
-        assert await store.list_unsent(session, 10) == []
+        assert await outbox.list_unsent(session, 10) == []
         assert await store.start(session, row.id, 1, worker="late") is None
 
 
 async def test_open_runs_are_those_the_queue_should_know(database: Database, row: RunRow) -> None:
     async with database.write() as session:
         assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10) == [], "the outbox will send it"
-        await store.delete_sent(session, await store.list_unsent(session, 10))
+        await outbox.delete_sent(session, await outbox.list_unsent(session, 10))
     async with database.read() as session:
         assert [run.id for run in await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10)] == [row.id]
         assert await store.open_runs(session, unchanged_since=row.updated_at, after_id="", limit=10) == []
