@@ -81,7 +81,7 @@ async def test_a_killed_worker_s_run_begins_on_another_within_twenty_seconds(ope
             await service.backtests.cancel(run_id)
 
 
-async def test_a_job_that_kills_its_workers_takes_no_other_along(open_stage: Any, tmp_path: Path) -> None:
+async def test_a_job_that_kills_its_workers_harms_no_other(open_stage: Any, tmp_path: Path) -> None:
     with open_stage(lease_s=1, concurrency=4, max_failures=5) as stage:
         stage.start_worker()
         async with workers.open_service(stage.settings) as service:

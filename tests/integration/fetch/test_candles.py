@@ -125,7 +125,7 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
 
 
 @pytest.mark.parametrize(("name", "kind"), [("bybit", "spot"), ("bybit", "linear"), ("binance", "spot"), ("binance", "linear")])
-async def test_what_a_misbehaving_exchange_gives_is_exactly_its_true_series(name: str, kind: str) -> None:
+async def test_a_misbehaving_exchange_gives_exactly_its_true_series(name: str, kind: str) -> None:
     truth = history(20_000, seed=len(name + kind))
     faults = Faults.all(seed=len(name + kind), share=0.06, too_many=0)
     with ExchangeServer({kind: truth}, now_ms=just_after(truth.rows), faults=faults, page=300) as server:
@@ -140,7 +140,7 @@ async def test_what_a_misbehaving_exchange_gives_is_exactly_its_true_series(name
     assert server.impatient == 0
 
 
-async def test_the_waits_that_an_exchange_orders_are_kept(market: Market) -> None:
+async def test_retry_after_headers_are_obeyed(market: Market) -> None:
     faults = Faults(seed=2, too_many=0.1)
     with ExchangeServer({"spot": market}, now_ms=just_after(market.rows), faults=faults) as server:
         rows, *_ = await everything(server.url, "binance", "spot", BEGIN)
@@ -149,7 +149,7 @@ async def test_the_waits_that_an_exchange_orders_are_kept(market: Market) -> Non
     assert server.impatient == 0
 
 
-async def test_years_before_a_market_began_cost_a_few_questions(market: Market, server: ExchangeServer) -> None:
+async def test_years_before_a_market_began_cost_a_few_requests(market: Market, server: ExchangeServer) -> None:
     rows, gaps, *_ = await everything(server.url, "bybit", "spot", 0)
     assert np.array_equal(rows, market.rows[:-100])
     assert gaps[0] == Gap(0, BEGIN - MINUTE)
@@ -177,7 +177,7 @@ async def test_a_fetch_becomes_a_dataset(
         assert [Gap(row.start, row.end) for row in rows] == true_gaps(market.rows[:-100])
 
 
-async def test_an_update_asks_only_for_what_came_since(
+async def test_an_update_requests_only_new_candles(
     service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
 ) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
@@ -197,7 +197,7 @@ async def test_an_update_asks_only_for_what_came_since(
 
 
 @on_sqlite
-async def test_a_long_fetch_gives_way_to_others_and_goes_on(
+async def test_a_long_fetch_returns_to_the_queue_and_continues(
     service: workers.Service, worker: LeaseWorker, market: Market, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "TIME_SLICE_S", 0.0)
@@ -210,7 +210,7 @@ async def test_a_long_fetch_gives_way_to_others_and_goes_on(
 
 
 @on_postgresql
-async def test_what_is_missing_before_and_between_is_fetched(
+async def test_missing_bars_before_and_between_are_fetched(
     service: workers.Service, worker: LeaseWorker, market: Market, ended: Ended
 ) -> None:
     spans = [(1000, 1500), (2500, 2700)]
@@ -283,7 +283,7 @@ async def test_a_cancelled_fetch_keeps_what_it_has_stored(
 
 
 @on_sqlite
-async def test_what_an_exchange_has_not_fails_with_a_hint(
+async def test_what_an_exchange_lacks_fails_with_a_hint(
     service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, ended: Ended
 ) -> None:
     async def error(**values: object) -> tuple[str, str]:
@@ -301,7 +301,7 @@ async def test_what_an_exchange_has_not_fails_with_a_hint(
 
 
 @on_sqlite
-async def test_an_exchange_that_stays_away_ends_dead(
+async def test_a_fetch_from_an_unreachable_exchange_ends_dead(
     service: workers.Service,
     settings: workers.Settings,
     server: ExchangeServer,
@@ -320,7 +320,7 @@ async def test_an_exchange_that_stays_away_ends_dead(
     assert done.error.code == "exchange_down"
 
 
-async def test_equal_fetches_on_their_way_are_one(service: workers.Service) -> None:
+async def test_equal_unfinished_fetches_are_one(service: workers.Service) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
     first = await service.fetches.create(request)
     assert (await service.fetches.create(request)).id == first.id
@@ -333,7 +333,7 @@ async def test_equal_fetches_on_their_way_are_one(service: workers.Service) -> N
     assert len((await service.fetches.list()).items) == 3
 
 
-async def test_a_schedule_keeps_a_dataset_fresh(
+async def test_a_schedule_keeps_a_dataset_up_to_date(
     service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, until: Until
 ) -> None:
     request = workers.ScheduleRequest(fetch=workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
@@ -354,7 +354,7 @@ async def test_a_schedule_keeps_a_dataset_fresh(
     assert (await service.fetches.list_schedules()).items == ()
 
 
-async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(service: workers.Service) -> None:
+async def test_a_schedule_submits_once_a_period_and_one_fetch_at_a_time(service: workers.Service) -> None:
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
     schedule = await service.fetches.create_schedule(workers.ScheduleRequest(fetch=request))
     assert sum(await asyncio.gather(*(schedules.submit_due(service.resources.database) for _ in range(5)))) == 1
@@ -377,7 +377,7 @@ async def test_a_schedule_asks_once_for_each_time_and_never_for_two_at_once(serv
 
 @pytest.mark.long
 @on_sqlite
-async def test_a_million_bars_of_a_misbehaving_exchange_are_exactly_its_true_series(
+async def test_a_misbehaving_exchange_gives_exactly_its_million_bars(
     service: workers.Service, settings: workers.Settings, start_worker: StartWorker, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", candles.CHUNK_BARS)

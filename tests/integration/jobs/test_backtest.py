@@ -40,7 +40,7 @@ def running(service: workers.Service, run_id: str) -> Callable[[], Awaitable[boo
     return condition
 
 
-async def test_a_run_gives_what_the_library_gives(
+async def test_a_run_gives_the_result_of_the_library(
     service: workers.Service,
     worker: LeaseWorker,
     request_: workers.BacktestRequest,
@@ -80,7 +80,7 @@ async def test_thinned_equity_keeps_its_ends_and_its_extremes(
             assert (min(thin.equity), max(thin.equity)) == (min(whole.equity), max(whole.equity))
 
 
-async def test_an_equal_submission_is_answered_without_a_job(
+async def test_an_equal_submission_needs_no_job(
     service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
@@ -103,7 +103,7 @@ async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_dig
     assert (other.cached, other.result.engine, other.result.digest) == (False, "python", first.result.digest)
 
 
-async def test_a_result_whose_files_are_gone_is_computed_again(
+async def test_a_result_without_its_files_is_computed_again(
     service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, settings: workers.Settings, finished: Finished
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
@@ -117,7 +117,7 @@ async def test_a_result_whose_files_are_gone_is_computed_again(
     assert (await service.backtests.get_trades(first.id)).total > 0
 
 
-async def test_a_failing_run_keeps_its_reason_and_is_not_tried_again(
+async def test_a_failing_run_keeps_its_error_and_is_not_retried(
     service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, finished: Finished
 ) -> None:
     finer_than_the_bars = bt.Strategy(entry_long="close > open", timeframe="1m")
@@ -130,7 +130,7 @@ async def test_a_failing_run_keeps_its_reason_and_is_not_tried_again(
         await service.backtests.get_trades(run.id)
 
 
-async def test_a_run_whose_bars_are_gone_fails_and_says_so(
+async def test_a_run_without_its_bars_fails_and_says_so(
     service: workers.Service,
     worker: LeaseWorker,
     request_: workers.BacktestRequest,
@@ -146,7 +146,7 @@ async def test_a_run_whose_bars_are_gone_fails_and_says_so(
     assert run.error.code == "dataset_damaged"
 
 
-async def test_a_run_is_tried_again_when_the_machine_fails_and_dead_when_it_keeps_failing(
+async def test_a_run_is_retried_when_the_machine_fails_until_it_is_dead(
     service: workers.Service,
     worker: LeaseWorker,
     request_: workers.BacktestRequest,
@@ -172,7 +172,7 @@ async def test_a_run_is_tried_again_when_the_machine_fails_and_dead_when_it_keep
     assert dead.error.code == "machine"
 
 
-async def test_a_fault_of_ours_fails_the_run_without_telling_its_insides(
+async def test_an_internal_error_fails_the_run_without_details(
     service: workers.Service,
     worker: LeaseWorker,
     request_: workers.BacktestRequest,
@@ -248,7 +248,7 @@ async def test_a_job_delivered_twice_runs_once(
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
 
 
-async def test_a_relay_that_died_between_commit_and_sending_is_mended(
+async def test_a_job_is_sent_though_the_relay_died_after_the_commit(
     service: workers.Service,
     settings: workers.Settings,
     request_: workers.BacktestRequest,
@@ -268,7 +268,7 @@ async def test_a_relay_that_died_between_commit_and_sending_is_mended(
         assert (await finished(accepted.id)).state == RunState.SUCCEEDED
 
 
-async def test_a_relay_that_died_between_sending_and_marking_does_no_harm(
+async def test_a_job_sent_twice_by_a_relay_that_died_runs_once(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     accepted = await service.backtests.submit(request_)
@@ -278,7 +278,7 @@ async def test_a_relay_that_died_between_sending_and_marking_does_no_harm(
         assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
 
 
-async def test_a_relay_whose_clock_is_behind_delays_nothing(
+async def test_a_relay_whose_clock_is_behind_does_not_delay_jobs(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def dies(*_: object) -> int:
@@ -297,7 +297,7 @@ async def test_a_relay_whose_clock_is_behind_delays_nothing(
     assert (await service.resources.queue.stats())[:2] == (1, 0)
 
 
-async def test_the_reconciler_brings_back_what_redis_lost(
+async def test_the_reconciler_restores_jobs_that_redis_lost(
     service: workers.Service,
     settings: workers.Settings,
     request_: workers.BacktestRequest,
@@ -348,7 +348,7 @@ async def test_a_killed_worker_s_run_is_taken_over(
     assert run.worker != killed
 
 
-async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
+async def test_a_paused_worker_that_resumes_late_changes_nothing(
     service: workers.Service, processes: WorkerProcesses, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     first = processes.start()
@@ -364,7 +364,7 @@ async def test_a_stopped_worker_that_wakes_up_late_changes_nothing(
     assert await service.backtests.get(accepted.id) == run
 
 
-async def test_a_terminated_worker_hands_its_run_over(
+async def test_a_terminated_worker_requeues_its_run(
     service: workers.Service, processes: WorkerProcesses, slow_request: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
     first = processes.start()
@@ -394,7 +394,7 @@ async def test_a_run_that_kills_every_worker_ends_dead(
     assert run.error.code == "worker_lost"
 
 
-async def test_a_killed_worker_s_run_that_redis_lost_as_well_is_mended(
+async def test_a_run_that_lost_its_worker_and_its_job_is_restored(
     service: workers.Service,
     settings: workers.Settings,
     request_: workers.BacktestRequest,
@@ -429,7 +429,7 @@ async def test_a_cancelled_run_whose_worker_died_ends_cancelled(
         assert (await finished(accepted.id)).state == RunState.CANCELLED
 
 
-async def test_a_run_that_ends_while_the_reconciler_looks_is_not_sent_again(
+async def test_a_run_that_ends_during_reconciliation_is_not_sent_again(
     service: workers.Service, request_: workers.BacktestRequest, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = await service.backtests.submit(request_)

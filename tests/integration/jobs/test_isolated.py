@@ -37,7 +37,7 @@ def kernels() -> list[int]:
     return [int(pid) for pid in children if b"workers.jobs.isolated" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-async def test_a_run_apart_gives_the_same(
+async def test_an_isolated_run_gives_the_same_result(
     service: workers.Service, isolated: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     async with start_worker(isolated):
@@ -54,7 +54,7 @@ async def test_a_run_apart_gives_the_same(
     assert (failed.state, failed.error.code, failed.error.where) == (RunState.FAILED, "invalid_strategy", "timeframe")
 
 
-async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
+async def test_an_isolated_run_reports_progress_and_is_killed_when_cancelled(
     service: workers.Service,
     isolated: workers.Settings,
     cross: bt.Strategy,
@@ -78,7 +78,7 @@ async def test_a_run_apart_tells_its_progress_and_is_killed_when_cancelled(
         assert kernels() == []
 
 
-async def test_a_kernel_that_dies_is_tried_again_and_dead_when_it_keeps_dying(
+async def test_a_kernel_that_dies_is_retried_until_the_run_is_dead(
     service: workers.Service,
     isolated: workers.Settings,
     request_: workers.BacktestRequest,

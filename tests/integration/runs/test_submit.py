@@ -56,9 +56,7 @@ async def test_a_key_of_a_refused_request_is_not_used_up(service: workers.Servic
     await service.backtests.submit(request_, RunOptions(key="k"))
 
 
-async def test_a_key_is_forgotten_in_time(
-    service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_key_expires(service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     first = await service.backtests.submit(request_, RunOptions(key="k"))
     monkeypatch.setattr(idempotency, "TTL_MS", -1)
     assert (await service.backtests.submit(request_, RunOptions(key="k"))).id != first.id
@@ -71,13 +69,13 @@ FETCH = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m",
 
 
 @pytest.mark.parametrize("options", [RunOptions(), RunOptions(key="k"), RunOptions(key="k", run_at=now_ms() + 3_600_000)])
-async def test_a_fetch_asked_for_by_many_at_once_is_one(service: workers.Service, options: RunOptions) -> None:
+async def test_equal_fetches_submitted_at_once_are_one(service: workers.Service, options: RunOptions) -> None:
     asked = await asyncio.gather(*(service.fetches.create(FETCH, options) for _ in range(20)))
     assert len({fetch.id for fetch in asked}) == 1
     assert len((await service.fetches.list()).items) == 1
 
 
-async def test_of_two_fetches_under_one_key_at_once_one_is_refused(service: workers.Service) -> None:
+async def test_of_two_fetches_at_once_under_one_key_one_is_refused(service: workers.Service) -> None:
     other = msgspec.structs.replace(FETCH, symbol="ETHUSDT")
     asks = [service.fetches.create(request, RunOptions(key="k")) for request in (FETCH, other) * 10]
     asked = await asyncio.gather(*asks, return_exceptions=True)
@@ -99,7 +97,7 @@ async def test_a_hundred_equal_submissions_at_once_run_one_job(
     assert Counter(run.cached for run in ended) == {True: 99, False: 1}
 
 
-async def test_followers_go_with_their_leader_and_end_as_it_does(service: workers.Service, request_: workers.BacktestRequest) -> None:
+async def test_followers_share_the_states_and_the_end_of_their_leader(service: workers.Service, request_: workers.BacktestRequest) -> None:
     leader, follower = [await service.backtests.submit(request_) for _ in range(2)]
     assert (leader.leader_id, follower.leader_id) == (None, leader.id)
     assert await count(service, OutboxRow) <= 1
@@ -127,7 +125,7 @@ async def test_followers_go_with_their_leader_and_end_as_it_does(service: worker
 
 
 @pytest.mark.parametrize("running", [False, True])
-async def test_when_the_leader_is_cancelled_another_leads_on(
+async def test_when_the_leader_is_cancelled_a_follower_is_promoted(
     service: workers.Service,
     settings: workers.Settings,
     slow_request: workers.BacktestRequest,
@@ -162,7 +160,7 @@ async def test_a_cancelled_follower_leaves_the_others_alone(
     assert states == [RunState.SUCCEEDED, RunState.CANCELLED, RunState.SUCCEEDED]
 
 
-async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: workers.Service, request_: workers.BacktestRequest) -> None:
+async def test_no_run_follows_one_that_is_less_urgent_or_due_later(service: workers.Service, request_: workers.BacktestRequest) -> None:
     low = await service.backtests.submit(request_, RunOptions(priority=workers.Priority.LOW))
     high = await service.backtests.submit(request_, RunOptions(priority=workers.Priority.HIGH))
     normal = await service.backtests.submit(request_)
@@ -173,7 +171,7 @@ async def test_nobody_follows_a_run_that_is_less_urgent_or_later(service: worker
     assert later.leader_id is low.leader_id is None
 
 
-async def test_a_run_due_at_once_is_followed_though_the_clock_of_who_accepted_it_was_ahead(
+async def test_a_due_run_is_followed_though_it_was_accepted_by_a_clock_ahead(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as ahead:
@@ -195,7 +193,7 @@ async def test_a_scheduled_run_waits_for_its_time(
 
 
 @pytest.mark.parametrize("options", [{"owner": "a\nb"}, {"owner": " "}, {"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
-def test_terms_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+def test_invalid_run_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(workers.Invalid):
         RunOptions(**options)
 
@@ -238,7 +236,7 @@ async def test_the_cache_of_results_is_bounded(
     )
 
 
-async def test_attempts_are_told(
+async def test_attempts_are_listed(
     service: workers.Service,
     worker: LeaseWorker,
     request_: workers.BacktestRequest,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
 
 
-async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Bars, settings: workers.Settings) -> None:
+async def test_a_dataset_is_stored_unchanged(service: workers.Service, bars: bt.Bars, settings: workers.Settings) -> None:
     dataset = await service.datasets.create("Bitcoin ₿", csv(bars), workers.instrument(symbol="BTC/USDT"))
     assert (dataset.rows, dataset.timeframe, dataset.symbol) == (len(bars), "1h", "BTC/USDT")
     assert (dataset.start, dataset.end, dataset.fingerprint) == (bars.time[0], bars.time[-1], bars.fingerprint)
@@ -34,7 +34,7 @@ async def test_a_dataset_is_kept_as_it_was(service: workers.Service, bars: bt.Ba
     assert (loaded.fingerprint, loaded.symbol) == (bars.fingerprint, "BTC/USDT")
 
 
-async def test_the_same_bars_are_stored_once_whatever_their_form(
+async def test_equal_bars_are_stored_once_whatever_the_file_format(
     service: workers.Service, bars: bt.Bars, settings: workers.Settings
 ) -> None:
     first = await service.datasets.create("a", csv(bars))
@@ -45,7 +45,7 @@ async def test_the_same_bars_are_stored_once_whatever_their_form(
     assert len(list(service.resources.artifacts.list_all())) == 1
 
 
-async def test_a_name_is_for_one_dataset(service: workers.Service, bars: bt.Bars) -> None:
+async def test_dataset_names_are_unique(service: workers.Service, bars: bt.Bars) -> None:
     await service.datasets.create("a", csv(bars))
     with pytest.raises(workers.Conflict, match="name 'a' is taken by another dataset"):
         await service.datasets.create("a", csv(bars[:100]))
@@ -69,7 +69,7 @@ async def test_bad_data_is_refused_and_leaves_nothing(service: workers.Service, 
     assert not list(service.resources.artifacts.list_all())
 
 
-async def test_what_is_not_there_is_not_found(service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy) -> None:
+async def test_unknown_ids_are_not_found(service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy) -> None:
     for reference in MISSING:
         for asked in (
             service.datasets.get,
@@ -87,7 +87,7 @@ async def test_what_is_not_there_is_not_found(service: workers.Service, dataset:
         await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy="nothing"))
 
 
-async def test_a_strategy_changes_by_version(service: workers.Service, cross: bt.Strategy) -> None:
+async def test_a_change_raises_the_version_of_a_strategy(service: workers.Service, cross: bt.Strategy) -> None:
     first = await service.strategies.create("cross", cross)
     assert (first.version, first.strategy) == (1, cross)
     other = cross.with_params(fast=5)
@@ -106,7 +106,7 @@ async def test_a_strategy_changes_by_version(service: workers.Service, cross: bt
     assert (await service.strategies.list()).items == ()
 
 
-async def test_a_name_is_for_one_strategy(service: workers.Service, cross: bt.Strategy) -> None:
+async def test_strategy_names_are_unique(service: workers.Service, cross: bt.Strategy) -> None:
     await service.strategies.create("a", cross)
     await service.strategies.create("b", cross)
     for clash in (service.strategies.create("a", cross), service.strategies.update("b", name="a")):
@@ -126,9 +126,7 @@ async def test_a_run_keeps_the_strategy_it_was_accepted_with(
     assert (kept.strategy_id, kept.strategy_version, kept.dataset_id) == (stored.id, 1, dataset.id)
 
 
-async def test_an_execution_that_can_not_be_read_is_refused_at_once(
-    service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
-) -> None:
+async def test_an_invalid_execution_is_refused_at_once(service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy) -> None:
     rules = bt.Execution(stop_loss="no such thing(")
     with pytest.raises(workers.Invalid) as error:
         await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=cross, execution=rules))
