@@ -97,6 +97,7 @@ class LeaseWorker(ArqWorker):
         async with Wakeups(self._queue, self._priorities) as wakeups:
             while not self._stopping.is_set():
                 self._changed.clear()
+                # A suspect waits until all other jobs are done, and none is claimed until it is done itself.
                 if self._suspects and not self.tasks:
                     self._isolated_id = self._suspects[0].id
                     self._start(self._suspects.pop(0))
@@ -105,7 +106,7 @@ class LeaseWorker(ArqWorker):
                     if free <= 0 and not self._finished:
                         await wakeups.forward_until(self._changed)
                         continue
-                    claimed, next_ms = await self._exchange(free)
+                    claimed, next_ms = await self._finish_and_claim(free)
                     for job in claimed:
                         self._accept(job)
                     if not claimed and free > 0:
@@ -117,19 +118,19 @@ class LeaseWorker(ArqWorker):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stopping.wait(), 1)
 
-    async def _exchange(self, max_jobs: int) -> tuple[list[ClaimedJob], int]:
+    async def _finish_and_claim(self, max_jobs: int) -> tuple[list[ClaimedJob], int]:
         """Finish the completed jobs and claim others, in one call."""
         async with self._lease_lock:
             done, self._finished = self._finished, []
             try:
                 return await self._queue.claim(self.id, self._lease_ms, max_jobs, priorities=self._priorities, finished=done)
             except BaseException:
-                self._finished += done
+                self._finished += done  # to be reported with the next call
                 raise
 
     def _accept(self, job: ClaimedJob) -> None:
         if job.id in self._running:
-            return  # the lease of this worker had expired, and it was the first to claim the job again
+            return  # the lease of this worker had expired, and the worker claimed the job again before any other
         self._running[job.id] = RunningJob(run_id=job.run_id, kind=job.kind, since=now_ms())
         if job.expired_leases < SUSPECT_LOSSES:
             self._start(job)

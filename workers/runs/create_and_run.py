@@ -67,7 +67,7 @@ async def create_and_run(database: Database, results: Results, bars: BarsCache, 
 
 
 def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Step]:
-    """Keep the key, create the strategy, accept the run. The saga has the run's id."""
+    """Record the key, create the strategy, accept the run. The id of the saga is that of the run."""
 
     async def create_strategy(session: AsyncSession, data: Data) -> None:
         request, now = msgspec.convert(data["request"], CreateAndRunRequest), now_ms()
@@ -84,8 +84,8 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
     async def delete_strategy(session: AsyncSession, data: Data) -> None:
         await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
 
-    async def keep_key(session: AsyncSession, data: Data) -> None:
-        """Nothing to do: the key was saved in the transaction that started the saga."""
+    async def record_key(session: AsyncSession, data: Data) -> None:
+        """Nothing to do: the key was recorded in the transaction that started the saga."""
 
     async def free_key(session: AsyncSession, data: Data) -> None:
         await idempotency.release(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
@@ -97,7 +97,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
         row.id = data["run_id"]
         await submit.accept(session, results, row, backtest, result)
 
-    return (Step(keep_key, free_key), Step(create_strategy, delete_strategy), Step(accept_run))
+    return (Step(record_key, free_key), Step(create_strategy, delete_strategy), Step(accept_run))
 
 
 def sagas(database: Database, results: Results, bars: BarsCache) -> Mapping[str, Sequence[Step]]:

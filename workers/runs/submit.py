@@ -40,7 +40,7 @@ async def submit(
         Conflict: the idempotency key was used for another request, or several datasets match.
     """
     encoded = encode(request)
-    # A cheap look before the work of `prepare`; `keep` below decides, in the transaction.
+    # Saves the work of `prepare` in most cases; the transaction below decides.
     async with database.read() as session:
         known_id = await idempotency.find_subject(session, options, OPERATION, encoded)
     if known_id is not None:
