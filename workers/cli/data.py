@@ -171,7 +171,8 @@ def _line(dataset: Dataset) -> str:
 
 async def _print_report(data: MarketData, dataset: Dataset) -> None:
     report = await imports.get_report(data, f"{dataset.id}@{dataset.version}")
-    print(f"  read as {report.format} {report.compression} times: {report.time_format}, {report.time_zone}".replace("  times", " times"))
+    file_format = f"{report.format} {report.compression}".strip()
+    print(f"  read as {file_format}; times: {report.time_format}, {report.time_zone}")
     if report.calendar:
         print(f"  gaps are sought within the sessions of {report.calendar}")
     for notice in report.notices:

@@ -58,7 +58,7 @@ def test_an_invalid_file_is_refused_with_the_position_or_repaired(capsys: Captur
     assert code == 1
     assert "line 9, close: the cell is empty" in err
     code, out, err = command(capsys, "import", market_data / "dirty" / "nan.csv", "--policy", "drop")
-    assert (code, "58 bars" in out, "2 rows left out" in err) == (0, True, True)
+    assert (code, "58 bars" in out, "2 rows dropped" in err) == (0, True, True)
     assert command(capsys, "import", market_data / "dirty" / "no-header.csv", "--no-header")[0] == 0
     for wrong in (
         ("import", tmp_path / "nothing.csv"),
@@ -75,7 +75,7 @@ def test_an_equity_is_imported_with_the_calendar_of_its_exchange(capsys: Capture
     assert " 0 gaps" in out
     assert "within the sessions of XNAS" in out
     code, _, err = command(capsys, "import", market_data / "goog-1d.csv", *equity[:3], "NASDAK", "--name", "other")
-    assert (code, "no calendar 'NASDAK'" in err, "NASDAQ" in err) == (1, True, True)
+    assert (code, "unknown calendar 'NASDAK'" in err, "NASDAQ" in err) == (1, True, True)
 
 
 def test_samples_are_labelled_as_synthetic(capsys: Captured) -> None:

@@ -199,8 +199,8 @@ def test_an_invalid_setting_gives_one_clear_line(command: Command) -> None:
     assert len(errors.splitlines()) == 1
 
 
-def test_passwords_are_not_shown() -> None:
-    assert "secret" not in main._shown("postgresql+asyncpg://me:secret@db/barstorm")
+def test_passwords_are_redacted() -> None:
+    assert "secret" not in main._redacted("postgresql+asyncpg://me:secret@db/barstorm")
 
 
 def test_json_logs_contain_no_requests(command: Command, port: int, tmp_path: Path, eventually: Eventually) -> None:
