@@ -101,7 +101,7 @@ async def _row(session: AsyncSession, reference: str, version: int | None = None
     row = await session.scalar(best) if is_reference(reference) else None
     if row is None:
         raise NotFound(
-            f"there is no strategy {reference!r:.130}", where="strategy", hint="create it, or use the id or name of an existing strategy"
+            f"strategy {reference!r:.130} not found", where="strategy", hint="create it, or use the id or name of an existing strategy"
         )
     if version is not None and version != row.version:
         raise Conflict(

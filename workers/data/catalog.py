@@ -34,9 +34,7 @@ async def get(session: AsyncSession, reference: str) -> Dataset:
         row = await session.get(DatasetRow, name) or await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
         if row is not None:
             return await get_version(session, row, number)
-    raise NotFound(
-        f"there is no dataset {reference!r:.130}", where="dataset", hint="upload it, or use the id or name of an existing dataset"
-    )
+    raise NotFound(f"dataset {reference!r:.130} not found", where="dataset", hint="upload it, or use the id or name of an existing dataset")
 
 
 async def get_version(session: AsyncSession, row: DatasetRow, number: int | None) -> Dataset:

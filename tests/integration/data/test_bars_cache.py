@@ -1,4 +1,4 @@
-"""Bars cached on the local disk: the same bits, mapped, shared by processes, bounded, and never trusted when damaged."""
+"""The cache of bars: identical bars from disk, shared files, bounded size, damaged files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from workers.model.selection import Selection
 pytestmark = pytest.mark.anyio
 
 
-async def kept(service: workers.Service, name: str, bars: bt.Bars) -> tuple[workers.Dataset, list[Part]]:
+async def stored(service: workers.Service, name: str, bars: bt.Bars) -> tuple[workers.Dataset, list[Part]]:
     dataset = await service.resources.data.create(name, bars)
     async with service.resources.database.read() as session:
         return dataset, await catalog.list_parts(session, dataset)
 
 
 def cache(service: workers.Service, max_file_bytes: int = 10**9) -> BarsCache:
-    """As in a process that has just started."""
+    """The cache of a process that has just started."""
     return BarsCache(
         service.resources.artifacts, 10**9, folder=service.resources.settings.folder / "columns", max_file_bytes=max_file_bytes
     )
@@ -38,9 +38,9 @@ def with_all(bars: bt.Bars) -> bt.Bars:
 
 
 @pytest.mark.parametrize("joined", [False, True])
-async def test_bars_come_from_the_disk_with_the_same_bits(service: workers.Service, bars: bt.Bars, joined: bool) -> None:
+async def test_bars_read_from_the_disk_are_identical(service: workers.Service, bars: bt.Bars, joined: bool) -> None:
     wanted = with_all(bars) if joined else bars
-    dataset, of = await kept(service, "d", wanted)
+    dataset, of = await stored(service, "d", wanted)
     first = cache(service)
     assert first.load(dataset, of).fingerprint == wanted.fingerprint
     first.flush()
@@ -53,10 +53,8 @@ async def test_bars_come_from_the_disk_with_the_same_bits(service: workers.Servi
     assert bt.backtest(loaded, strategy).digest == bt.backtest(wanted, strategy).digest
 
 
-async def test_a_range_is_a_view_whose_fingerprint_is_remembered(
-    service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset, of = await kept(service, "d", with_all(bars))
+async def test_a_range_is_a_view_and_hashed_once(service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, of = await stored(service, "d", with_all(bars))
     chosen = cache(service)
     ranges = [Selection(dataset="d", start=int(bars.time[i]), end=int(bars.time[-i])) for i in (1, 2, 3)]
     assert [chosen.fingerprint(dataset, each) for each in ranges] == [None] * 3
@@ -75,8 +73,8 @@ async def test_a_range_is_a_view_whose_fingerprint_is_remembered(
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"barstorm columns 1\n{}\n", None])
-async def test_a_damaged_file_is_made_anew(service: workers.Service, bars: bt.Bars, damage: bytes | None) -> None:
-    dataset, of = await kept(service, "d", bars)
+async def test_a_damaged_file_is_replaced(service: workers.Service, bars: bt.Bars, damage: bytes | None) -> None:
+    dataset, of = await stored(service, "d", bars)
     path = service.resources.settings.folder / "columns" / f"{dataset.fingerprint}.columns"
     first = cache(service)
     first.load(dataset, of)
@@ -88,8 +86,8 @@ async def test_a_damaged_file_is_made_anew(service: workers.Service, bars: bt.Ba
     assert mapped.read(path).fingerprint == bars.fingerprint
 
 
-async def test_the_disk_is_bounded_and_the_file_used_longest_ago_goes(service: workers.Service) -> None:
-    sets = [await kept(service, f"d{i}", bt.synthetic(1000, seed=i)) for i in range(3)]
+async def test_the_least_recently_used_file_is_deleted_when_the_disk_cache_is_full(service: workers.Service) -> None:
+    sets = [await stored(service, f"d{i}", bt.synthetic(1000, seed=i)) for i in range(3)]
     small = cache(service, 2 * 60_000)
     for dataset, of in sets[:2]:
         small.load(dataset, of)
@@ -100,13 +98,13 @@ async def test_the_disk_is_bounded_and_the_file_used_longest_ago_goes(service: w
     small.flush()
     assert {path.stem for path in folder.glob("*.columns")} == {sets[0][0].fingerprint, sets[2][0].fingerprint}
     cache(service, 1000).load(*sets[1])
-    assert len(list(folder.glob("*.columns"))) == 2, "what is larger than the cache is not written"
+    assert len(list(folder.glob("*.columns"))) == 2, "bars larger than the cache are not written"
 
 
-async def test_a_disk_that_takes_no_files_only_makes_it_slower(
+async def test_bars_load_without_the_cache_when_the_disk_is_full(
     service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, of = await kept(service, "d", bars)
+    dataset, of = await stored(service, "d", bars)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

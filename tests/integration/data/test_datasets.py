@@ -1,4 +1,4 @@
-"""Datasets that grow: versions that never change, share their files, and stay as long as a run refers to them."""
+"""Datasets: appends, immutable versions that share files, limits, deletion."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_ROWS", 500)
 
 
-async def test_an_append_makes_a_version_and_leaves_the_one_before(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
+async def test_an_append_creates_a_version_and_keeps_the_previous_one(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
     first = await service.resources.data.create("d", bars[:1500])
     second = await service.resources.data.append("d", series_from_bars(bars[1500:]), source="more")
     assert (second.id, second.version, second.rows, second.source) == (first.id, 2, 2000, "more")
@@ -62,7 +62,7 @@ async def test_an_append_makes_a_version_and_leaves_the_one_before(service: work
         await service.datasets.get("d@3")
 
 
-async def test_rows_that_are_there_are_kept_once_and_other_values_are_refused(service: workers.Service, bars: bt.Bars) -> None:
+async def test_existing_rows_are_not_duplicated_and_other_values_are_refused(service: workers.Service, bars: bt.Bars) -> None:
     first = await service.resources.data.create("d", bars)
     assert await service.resources.data.append("d", series_from_bars(bars[100:300])) == first
     changed = {name: column.copy() for name, column in columns(bars[100:300]).items()}
@@ -73,7 +73,7 @@ async def test_rows_that_are_there_are_kept_once_and_other_values_are_refused(se
     assert await service.datasets.get("d") == first
 
 
-async def test_a_gap_is_filled_and_only_its_part_written_anew(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
+async def test_filling_a_gap_rewrites_only_its_part(service: workers.Service, bars: bt.Bars, small_parts: None) -> None:
     first = await service.resources.data.create("d", without(bars, 700, 800))
     assert (first.gaps, first.rows) == (1, 1900)
     second = await service.resources.data.append("d", series_from_bars(bars[650:850]))
@@ -81,7 +81,7 @@ async def test_a_gap_is_filled_and_only_its_part_written_anew(service: workers.S
     assert len(set(await files(service, first)) & set(await files(service, second))) == 3
 
 
-async def test_bars_before_the_first_are_put_there(service: workers.Service, bars: bt.Bars) -> None:
+async def test_bars_before_the_first_are_added(service: workers.Service, bars: bt.Bars) -> None:
     await service.resources.data.create("d", bars[1000:])
     assert (await service.resources.data.append("d", series_from_bars(bars[:1000]))).fingerprint == bars.fingerprint
 
@@ -94,14 +94,14 @@ async def test_many_small_appends_leave_few_files(service: workers.Service, bars
     assert len(await files(service, dataset)) <= 5
 
 
-async def test_appends_at_the_same_time_are_all_kept(service: workers.Service, bars: bt.Bars) -> None:
+async def test_concurrent_appends_all_succeed(service: workers.Service, bars: bt.Bars) -> None:
     await service.resources.data.create("d", bars[:1000])
     await asyncio.gather(*(service.resources.data.append("d", series_from_bars(bars[i : i + 250])) for i in range(1000, 2000, 250)))
     newest = await service.datasets.get("d")
     assert (newest.version, newest.fingerprint) == (5, bars.fingerprint)
 
 
-async def test_funding_and_mark_price_belong_to_the_data(service: workers.Service, bars: bt.Bars) -> None:
+async def test_funding_and_mark_prices_are_part_of_the_dataset(service: workers.Service, bars: bt.Bars) -> None:
     plain = await service.resources.data.create("d", bars)
     funding = {"time": bars.time[::8], "rate": np.full(len(bars.time[::8]), 0.0001)}
     paid = await service.resources.data.append("d", {"funding": funding})
@@ -127,7 +127,7 @@ async def test_funding_and_mark_price_belong_to_the_data(service: workers.Servic
         ({"mark": {"time": [1], "low": [2.0], "high": [1.0]}}, "above the mark high"),
     ],
 )
-async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars: bt.Bars, series: Any, words: str) -> None:
+async def test_invalid_rows_are_refused(service: workers.Service, bars: bt.Bars, series: Any, words: str) -> None:
     first = await service.resources.data.create("d", bars)
     with pytest.raises(workers.Invalid, match=words):
         await service.resources.data.append("d", series)
@@ -137,7 +137,7 @@ async def test_rows_that_break_a_rule_are_refused(service: workers.Service, bars
     assert len(list(service.resources.artifacts.list_all())) == 1
 
 
-async def test_a_run_keeps_the_version_it_was_accepted_with(
+async def test_a_run_uses_the_version_of_its_submission(
     service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
     await service.resources.data.create("d", bars[:1000])
@@ -150,24 +150,22 @@ async def test_a_run_keeps_the_version_it_was_accepted_with(
     assert runs[0].request.dataset == f"{runs[0].dataset_id}@1"
 
 
-async def test_an_append_that_another_overtakes_is_made_again(
-    service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_append_that_loses_to_another_is_retried(service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch) -> None:
     await service.resources.data.create("d", bars[:1000])
     find = catalog.get
 
-    async def overtaken(*arguments: Any) -> workers.Dataset:
+    async def losing(*arguments: Any) -> workers.Dataset:
         found = await find(*arguments)
         monkeypatch.setattr(catalog, "get", find)
         await service.resources.data.append("d", series_from_bars(bars[1000:1500]))
         return found
 
-    monkeypatch.setattr(catalog, "get", overtaken)
+    monkeypatch.setattr(catalog, "get", losing)
     newest = await service.resources.data.append("d", series_from_bars(bars[1500:]))
     assert (newest.version, newest.fingerprint) == (3, bars.fingerprint)
 
 
-async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
+async def test_a_dataset_with_runs_can_not_be_deleted(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     for end in (500, 1000, 2000):
         await (
             service.resources.data.create("d", bars[:end])
@@ -187,7 +185,7 @@ async def test_what_a_run_refers_to_is_not_deleted(service: workers.Service, bar
     assert [dataset.name for dataset in (await service.datasets.list()).items] == ["d"]
 
 
-async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bars: bt.Bars) -> None:
+async def test_data_beyond_the_limit_is_refused(settings: workers.Settings, bars: bt.Bars) -> None:
     async with workers.open_service(settings) as service:
         small = type(service.resources.data)(
             service.resources.database, service.resources.artifacts, scratch=service.resources.data.scratch, max_bytes=150_000
@@ -199,7 +197,7 @@ async def test_more_data_than_allowed_is_refused(settings: workers.Settings, bar
         assert len(list(service.resources.artifacts.list_all())) == 1
 
 
-async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars: bt.Bars) -> None:
+async def test_the_data_of_each_owner_is_limited(settings: workers.Settings, bars: bt.Bars) -> None:
     other = bt.synthetic(2000, seed=8)
     async with workers.open_service(settings) as service:
         data = type(service.resources.data)(
@@ -213,7 +211,7 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
         assert first.owner == "anna"
         for owner in ("bert", ""):
             await data.create(f"of {owner or 'nobody'}", bars[:1500], owner=owner)
-        # The same files again need no room of the service, but some of the owner's.
+        # Equal files are stored once, but count for each owner.
         for owner, name in (("anna", "owner 'anna'"), ("", "without an owner")):
             with pytest.raises(workers.Invalid, match=f"{name}.* would exceed") as error:
                 await data.create("more", other, owner=owner)
@@ -229,7 +227,7 @@ async def test_each_owner_may_have_so_much_data(settings: workers.Settings, bars
             await data.create("wrong", other, owner=" anna")
 
 
-async def test_inverse_contracts_are_kept_but_not_backtested(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
+async def test_inverse_contracts_are_stored_but_not_backtested(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
     await service.resources.data.create("inverse", bars, workers.Instrument(symbol="BTCUSD", kind="inverse"))
     with pytest.raises(workers.Invalid, match="inverse contracts") as error:
         await service.backtests.submit(workers.BacktestRequest(dataset="inverse", strategy=cross))

@@ -1,4 +1,4 @@
-"""Which bars a run gets: those of a range or of a market, with one fingerprint however they are named."""
+"""Selections: the bars of a range or a market, with the same fingerprint however they are selected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_all(bars: bt.Bars) -> bt.Bars:
 
 
 def alone(bars: bt.Bars, begin: int, end: int) -> bt.Bars:
-    """Some of the bars as if there had never been others."""
+    """Some of the bars, as bars of their own."""
     assert bars.funding is not None
     assert bars.mark is not None
     times, rates = bars.funding
@@ -54,7 +54,7 @@ async def refused(service: workers.Service, kind: type[workers.WorkersError], re
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-async def test_a_range_gives_what_a_dataset_of_just_these_bars_gives(
+async def test_a_range_gives_the_result_of_a_dataset_with_only_these_bars(
     service: workers.Service,
     settings: workers.Settings,
     start_worker: Any,
@@ -90,7 +90,7 @@ async def test_a_range_gives_what_a_dataset_of_just_these_bars_gives(
     assert (again.state, again.cached, again.result) == (RunState.SUCCEEDED, True, run.result)
 
 
-async def test_a_range_may_reach_beyond_the_bars_and_none_is_the_same_as_all(
+async def test_a_range_may_exceed_the_bars_and_defaults_to_all(
     service: workers.Service, bars: bt.Bars, request_: workers.BacktestRequest
 ) -> None:
     first, last = int(bars.time[0]), int(bars.time[-1])
@@ -104,7 +104,9 @@ async def test_a_range_may_reach_beyond_the_bars_and_none_is_the_same_as_all(
     assert (await service.backtests.submit(open_ended)).fingerprint == (await service.backtests.submit(late)).fingerprint
 
 
-async def test_a_range_without_bars_is_refused_with_what_there_is(service: workers.Service, bars: bt.Bars, cross: bt.Strategy) -> None:
+async def test_a_range_without_bars_is_refused_with_the_available_range(
+    service: workers.Service, bars: bt.Bars, cross: bt.Strategy
+) -> None:
     times = np.concatenate([bars.time[:100], bars.time[100:] + 50 * HOUR])
     gapped = bt.Bars(times, *(getattr(bars, name) for name in SERIES["bars"][1:]), timeframe="1h")
     await service.resources.data.create("gapped", gapped)
@@ -140,7 +142,7 @@ async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_ev
     assert len({run.leader_id for run in runs}) == 2
 
 
-async def test_a_market_in_a_timeframe_is_its_one_dataset(
+async def test_a_market_and_timeframe_select_their_only_dataset(
     service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Finished
 ) -> None:
     dataset = await service.resources.data.create("d", bars[:1500], instrument("BTC/USDT:USDT", exchange="bybit", kind="linear"))
@@ -158,7 +160,7 @@ async def test_a_market_in_a_timeframe_is_its_one_dataset(
         msgspec.structs.replace(request, exchange="Bybit", kind="linear", symbol="BTC/USDT:USDT", end=2**53)
     )
     assert (second.dataset_version, grown.version) == (2, 2)
-    assert (await service.backtests.submit(request, key)).id == first.id, "a key gives what it gave before"
+    assert (await service.backtests.submit(request, key)).id == first.id, "an idempotency key returns the same run"
     again = await service.backtests.rerun(first.id)
     assert (again.dataset_version, again.fingerprint) == (1, first.fingerprint)
     created = await service.backtests.create_and_run(
@@ -173,7 +175,7 @@ async def test_a_market_in_a_timeframe_is_its_one_dataset(
     assert counts == [1400, 1900, 1400, 1900]
 
 
-async def test_a_market_without_a_dataset_is_not_found_and_near_ones_are_told(
+async def test_a_market_without_a_dataset_is_not_found_with_suggestions(
     service: workers.Service, bars: bt.Bars, cross: bt.Strategy
 ) -> None:
     request = workers.BacktestRequest(symbol="BTCUSDT", timeframe="1h", strategy=cross)
@@ -207,7 +209,7 @@ async def test_a_market_with_several_datasets_is_a_conflict_that_lists_them(
         assert (await service.backtests.submit(msgspec.structs.replace(request, **values))).dataset_id == found.id
 
 
-async def test_a_strategy_is_not_kept_when_its_range_holds_no_bars(
+async def test_a_strategy_is_not_stored_when_its_range_has_no_bars(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
     with pytest.raises(workers.Invalid, match="no bar opens"):

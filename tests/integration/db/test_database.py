@@ -1,4 +1,4 @@
-"""The database: schema, transactions, and writes fenced by the attempt, on SQLite and PostgreSQL alike."""
+"""The database: schema, transactions, and writes fenced by the attempt, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
 from workers.model.clock import now_ms
 from workers.model.names import new_id
 from workers.model.runs import BacktestRequest, RunError, encode
-from workers.model.states import TRANSITIONS, WAITING, RunState
+from workers.model.states import RunState
 from workers.runs import outbox, store
 from workers.runs.store import StartedRun
 
@@ -39,7 +39,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def row(database: Database) -> RunRow:
-    """A run just accepted."""
+    """A run that was just accepted."""
     now = now_ms()
     strategy = bt.Strategy(entry_long="close > open")
     dataset = DatasetRow(
@@ -75,7 +75,7 @@ async def state(database: Database, row: RunRow) -> str:
         return str(await session.scalar(sa.select(RunRow.state).where(RunRow.id == row.id)))
 
 
-async def test_the_migrations_give_the_tables_that_the_code_uses(database: Database) -> None:
+async def test_the_migrated_schema_equals_the_tables(database: Database) -> None:
     def differences(connection: sa.Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Table.metadata))
 
@@ -89,7 +89,7 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [head()]
 
 
-async def test_a_migration_keeps_what_is_there(database_url: str) -> None:
+async def test_migrations_keep_the_data(database_url: str) -> None:
     def to(revision: str) -> Callable[[sa.Connection], None]:
         def migrate(connection: sa.Connection) -> None:
             config = Config(attributes={"connection": connection})
@@ -129,7 +129,7 @@ async def test_a_migration_keeps_what_is_there(database_url: str) -> None:
             assert len(await outbox.list_unsent(session, 10)) == 1
 
 
-async def test_migrating_at_once_from_everywhere_is_done_once(database_url: str) -> None:
+async def test_concurrent_migrations_run_once(database_url: str) -> None:
     async with open_database(database_url) as one, open_database(database_url) as other:
         await asyncio.gather(*(database.migrate() for database in (one, other) * 4))
         async with one.read() as session:
@@ -143,7 +143,7 @@ async def test_a_schema_of_a_newer_version_is_refused(database: Database) -> Non
         await database.migrate()
 
 
-async def test_a_run_and_its_job_are_kept_together_or_not_at_all(database: Database, row: RunRow) -> None:
+async def test_a_run_and_its_job_are_stored_together_or_not_at_all(database: Database, row: RunRow) -> None:
     async with database.read() as session:
         assert [(job.run_id, job.job) for job in await outbox.list_unsent(session, 10)] == [(row.id, 1)]
     other = RunRow(**{column.key: getattr(row, column.key) for column in RunRow.__table__.columns} | {"id": new_id(), "dataset_id": "none"})
@@ -164,14 +164,14 @@ async def test_an_attempt_that_was_taken_over_writes_nothing(database: Database,
     assert await state(database, row) == RunState.RUNNING
     async with database.write() as session:
         assert await store.finish(session, second, RunState.SUCCEEDED)
-        assert not await store.finish(session, second, RunState.FAILED, error=ERROR), "an end is an end"
+        assert not await store.finish(session, second, RunState.FAILED, error=ERROR), "a final state is final"
     assert await state(database, row) == RunState.SUCCEEDED
     async with database.read() as session:
         attempts = (await session.scalars(sa.select(AttemptRow).order_by(AttemptRow.attempt))).all()
     assert [(attempt.worker, attempt.outcome) for attempt in attempts] == [("silent", "lost"), ("other", "succeeded")]
 
 
-async def test_a_retry_has_a_new_job_and_the_old_one_is_out_of_date(database: Database, row: RunRow) -> None:
+async def test_a_retry_has_a_new_job_and_its_old_one_starts_nothing(database: Database, row: RunRow) -> None:
     started = await begin(database, row)
     async with database.write() as session:
         assert await store.requeue(session, started, RunState.RETRYING, delay_ms=50, error=ERROR)
@@ -182,7 +182,7 @@ async def test_a_retry_has_a_new_job_and_the_old_one_is_out_of_date(database: Da
     assert (again.attempt, again.row.failures) == (2, 1)
 
 
-async def test_a_run_that_is_done_can_not_be_started_or_cancelled(database: Database, row: RunRow) -> None:
+async def test_a_finished_run_can_not_be_started_or_cancelled(database: Database, row: RunRow) -> None:
     started = await begin(database, row)
     async with database.write() as session:
         await store.finish(session, started, RunState.SUCCEEDED)
@@ -200,9 +200,9 @@ async def test_a_cancelled_run_leaves_no_job(database: Database, row: RunRow) ->
         assert await store.start(session, row.id, 1, worker="late") is None
 
 
-async def test_open_runs_are_those_the_queue_should_know(database: Database, row: RunRow) -> None:
+async def test_open_runs_are_those_that_should_be_in_the_queue(database: Database, row: RunRow) -> None:
     async with database.write() as session:
-        assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10) == [], "the outbox will send it"
+        assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10) == [], "its job is still in the outbox"
         await outbox.delete_sent(session, await outbox.list_unsent(session, 10))
     async with database.read() as session:
         assert [run.id for run in await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10)] == [row.id]
@@ -211,7 +211,7 @@ async def test_open_runs_are_those_the_queue_should_know(database: Database, row
         assert (await store.count_by_state(session))[RunState.QUEUED] == 1
 
 
-async def test_only_one_of_many_starts_at_once_is_current(database: Database, row: RunRow) -> None:
+async def test_of_concurrent_starts_only_the_last_can_finish_the_run(database: Database, row: RunRow) -> None:
     starts = await asyncio.gather(*(begin(database, row, worker=f"worker-{i}") for i in range(8)))
     assert sorted(started.attempt for started in starts) == list(range(1, 9))
 
@@ -223,7 +223,7 @@ async def test_only_one_of_many_starts_at_once_is_current(database: Database, ro
     assert [started.attempt for started, ended in zip(starts, ends, strict=True) if ended] == [8]
 
 
-async def test_processes_that_write_at_once_do_not_fail(database_url: str, database: Database, row: RunRow) -> None:
+async def test_concurrent_writes_of_processes_succeed(database_url: str, database: Database, row: RunRow) -> None:
     script = """
 import asyncio, sys
 import sqlalchemy as sa
@@ -245,10 +245,3 @@ asyncio.run(main())
         assert writer.returncode == 0, errors
     async with database.read() as session:
         assert await session.scalar(sa.select(RunRow.failures)) == 180
-
-
-def test_the_moves_of_a_run_lead_from_every_state_to_an_end() -> None:
-    assert set(TRANSITIONS) == set(RunState)
-    for origin, targets in TRANSITIONS.items():
-        assert bool(targets) == (origin in {*WAITING, RunState.RUNNING, RunState.DEAD})
-    assert all(RunState.CANCELLED in TRANSITIONS[origin] for origin in WAITING)

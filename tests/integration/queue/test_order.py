@@ -1,4 +1,4 @@
-"""Who is served next: priorities that age, fair shares of owners, limits, pause, and a queue that is long."""
+"""The order of claims: ageing priorities, fair shares and limits of owners, pause, long queues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def queue(redis_url: str) -> AsyncIterator[Queue]:
 
 @pytest.fixture
 async def limited(redis_url: str) -> AsyncIterator[Queue]:
-    """Each owner may have two jobs running."""
+    """A queue with a limit of two running jobs per owner."""
     async with open_queue(redis_url, owner_limit=2) as opened:
         yield opened
 
@@ -34,22 +34,22 @@ def jobs(count: int, owner: str = "", priority: Priority = NORMAL, name: str = "
     return [QueuedJob("backtest", f"{name}-{owner}-{i:05}", 1, 0, owner, priority) for i in range(count)]
 
 
-async def claimed(queue: Queue, most: int, priorities: str = "012", worker: str = "worker") -> list[str]:
-    return [job.run_id for job in (await queue.claim(worker, LEASE_MS, most, priorities=priorities))[0]]
+async def claimed(queue: Queue, limit: int, priorities: str = "012", worker: str = "worker") -> list[str]:
+    return [job.run_id for job in (await queue.claim(worker, LEASE_MS, limit, priorities=priorities))[0]]
 
 
 async def waited(queue: Queue, job: QueuedJob, seconds: float) -> None:
-    """Have it look as if a ready job had been there for so long."""
+    """Make a ready job look as if it had waited for this long."""
     await queue.redis.zincrby(keys.ready(PRIORITY_CODES[job.priority], job.owner), -seconds * 1000, f"{job.run_id}:1")
 
 
-async def test_the_urgent_goes_first(queue: Queue) -> None:
+async def test_higher_priorities_go_first(queue: Queue) -> None:
     for priority in (LOW, NORMAL, HIGH):
         await queue.enqueue(jobs(2, priority=priority, name=priority))
     assert [name.partition("-")[0] for name in await claimed(queue, 6)] == ["high"] * 2 + ["normal"] * 2 + ["low"] * 2
 
 
-async def test_who_waits_long_goes_before_the_urgent_but_leaves_it_every_other_turn(queue: Queue) -> None:
+async def test_long_waiting_jobs_go_before_urgent_ones_but_leave_them_every_second_claim(queue: Queue) -> None:
     low = jobs(3, priority=LOW, name="low")
     await queue.enqueue(low)
     for job in low:
@@ -64,7 +64,7 @@ async def test_jobs_of_one_owner_and_priority_keep_their_order(queue: Queue) -> 
     assert await claimed(queue, 50) == [job.run_id for job in sent]
 
 
-async def test_ten_thousand_jobs_of_one_do_not_starve_the_one_of_another(queue: Queue) -> None:
+async def test_an_owner_with_ten_thousand_jobs_does_not_starve_another(queue: Queue) -> None:
     await queue.enqueue(jobs(10_000, "greedy"))
     await claimed(queue, 5)
     await queue.enqueue(jobs(1, "modest"))
@@ -78,20 +78,20 @@ async def test_owners_take_turns(queue: Queue) -> None:
     assert shares == {"a": 10, "b": 10, "c": 10}
 
 
-async def test_an_owner_has_no_more_running_than_he_may(limited: Queue) -> None:
+async def test_an_owner_stays_within_his_limit(limited: Queue) -> None:
     await limited.enqueue([*jobs(5, "a"), *jobs(2, "a", HIGH, "urgent"), *jobs(1, "b")])
     first = await claimed(limited, 10)
     assert sorted(first) == ["run-b-00000", "urgent-a-00000", "urgent-a-00001"]
     assert await claimed(limited, 10) == []
     assert (await limited.stats())[:3] == (5, 0, 3)
     await limited.finish("worker", "urgent-a-00000:1")
-    assert await limited.wait(1) is not None, "workers are told when he may have more"
+    assert await limited.wait(1) is not None, "a worker wakes when the owner falls below his limit"
     assert await claimed(limited, 10) == ["run-a-00000"]
     await limited.release("worker", "urgent-a-00001:1", 0)
     assert len(await claimed(limited, 10)) == 1
 
 
-async def test_a_limit_holds_for_jobs_that_were_sent_and_claimed_before_it_was_set(queue: Queue, limited: Queue) -> None:
+async def test_a_limit_applies_to_jobs_enqueued_and_claimed_before_it_was_set(queue: Queue, limited: Queue) -> None:
     await queue.enqueue(jobs(6, "a"))
     assert len(await claimed(queue, 3)) == 3
     assert await claimed(limited, 3) == []
@@ -99,7 +99,7 @@ async def test_a_limit_holds_for_jobs_that_were_sent_and_claimed_before_it_was_s
     assert len(await claimed(limited, 3)) == 1
 
 
-async def test_a_lost_lease_gives_its_owner_his_turn_back_and_the_job_goes_first(limited: Queue) -> None:
+async def test_an_expired_lease_frees_a_slot_of_its_owner_and_the_job_goes_first(limited: Queue) -> None:
     await limited.enqueue(jobs(4, "a"))
     lost = [job.run_id for job in (await limited.claim("silent", 1, 2))[0]]
     await asyncio.sleep(0.01)
@@ -107,12 +107,12 @@ async def test_a_lost_lease_gives_its_owner_his_turn_back_and_the_job_goes_first
     assert await limited.redis.hgetall(keys.RUNNING) == {b"a": b"2"}
 
 
-async def test_a_worker_takes_only_from_the_queues_it_is_told(queue: Queue) -> None:
+async def test_a_worker_claims_only_the_given_priorities(queue: Queue) -> None:
     for priority in (HIGH, LOW):
         await queue.enqueue(jobs(1, priority=priority, name=priority))
     assert await claimed(queue, 5, priorities="01") == ["high--00000"]
     assert await claimed(queue, 5, priorities="01") == []
-    assert await queue.wait(0.05, "01") is None, "what it can not take does not wake it"
+    assert await queue.wait(0.05, "01") is None, "jobs of other priorities do not wake it"
     assert await queue.wait(0.05, "2") == "2"
     assert await claimed(queue, 5, priorities="2") == ["low--00000"]
 
@@ -130,7 +130,7 @@ async def test_nothing_is_claimed_while_the_queue_is_paused(queue: Queue) -> Non
     assert len(await claimed(queue, 5)) == 2
 
 
-async def test_nothing_is_left_behind_when_all_is_done(limited: Queue) -> None:
+async def test_no_keys_remain_when_all_jobs_are_finished(limited: Queue) -> None:
     await limited.enqueue([*jobs(20, "a"), *jobs(20, "b", LOW), QueuedJob("backtest", "later", 1, 60_000, "c")])
     while names := await claimed(limited, 3):
         await limited.finish("worker", *(f"{name}:1" for name in names))
@@ -139,9 +139,9 @@ async def test_nothing_is_left_behind_when_all_is_done(limited: Queue) -> None:
     assert await limited.redis.keys("*") == []
 
 
-async def test_a_claim_looks_at_no_more_of_a_long_queue_than_of_a_short_one(queue: Queue) -> None:
+async def test_the_cost_of_a_claim_does_not_grow_with_the_queue(queue: Queue) -> None:
     async def calls() -> int:
-        """Commands that the server carried out for one round of everything, whatever it took."""
+        """The number of commands that the server executes for a call of each operation."""
         await queue.redis.config_resetstat()
         names = await claimed(queue, 20)
         await queue.finish("worker", *(f"{name}:1" for name in names[:10]))

@@ -1,4 +1,4 @@
-"""The queue on a real Valkey: leases, wake-ups, and the format that ARQ itself reads."""
+"""The queue on a real Valkey: leases, wake-ups, and the job format of ARQ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.queue import keys
 from workers.queue.queue import Queue, QueuedJob, Retry, job_id, open_queue, split_job_id
 
 pytestmark = pytest.mark.anyio
-LEASE_MS = 1000  # longer than a busy machine keeps a process waiting
+LEASE_MS = 1000  # longer than a process has to wait on a busy machine
 
 
 @pytest.fixture
@@ -37,17 +37,17 @@ def jobs(count: int, delay_ms: int = 0) -> list[QueuedJob]:
     return [QueuedJob("backtest", f"run-{i}", 1, delay_ms) for i in range(count)]
 
 
-async def claimed(queue: Queue, worker: str, most: int = 10) -> list[str]:
-    return [job.id for job in (await queue.claim(worker, LEASE_MS, most))[0]]
+async def claimed(queue: Queue, worker: str, limit: int = 10) -> list[str]:
+    return [job.id for job in (await queue.claim(worker, LEASE_MS, limit))[0]]
 
 
-async def test_a_job_sent_twice_is_there_once(queue: Queue) -> None:
+async def test_a_job_enqueued_twice_is_queued_once(queue: Queue) -> None:
     assert await queue.enqueue(jobs(3)) == 3
     assert await queue.enqueue(jobs(3)) == 0
     assert (await queue.stats())[:3] == (3, 0, 0)
 
 
-async def test_jobs_are_in_arq_s_own_format(queue: Queue) -> None:
+async def test_jobs_have_the_format_of_arq(queue: Queue) -> None:
     await queue.enqueue(jobs(1))
     job = Job(job_id("run-0", 1), queue.redis, keys.QUEUE, queue.redis.job_deserializer)
     info = await job.info()
@@ -56,7 +56,7 @@ async def test_jobs_are_in_arq_s_own_format(queue: Queue) -> None:
     assert await job.status() == JobStatus.queued
 
 
-async def test_workers_share_the_jobs_and_each_goes_to_one(queue: Queue) -> None:
+async def test_each_job_is_claimed_by_one_worker(queue: Queue) -> None:
     await queue.enqueue(jobs(100))
     shares = await asyncio.gather(*(claimed(queue, f"worker-{i}", 7) for i in range(20)))
     taken = [identifier for share in shares for identifier in share]
@@ -64,7 +64,7 @@ async def test_workers_share_the_jobs_and_each_goes_to_one(queue: Queue) -> None
     assert await queue.stats() == (0, 0, 100, -1, False, "")
 
 
-async def test_a_lease_that_runs_out_lets_another_worker_claim(queue: Queue) -> None:
+async def test_another_worker_claims_a_job_whose_lease_has_expired(queue: Queue) -> None:
     await queue.enqueue(jobs(1))
     assert await claimed(queue, "silent") == ["run-0:1"]
     ids, next_ms = await queue.claim("other", LEASE_MS, 1)
@@ -93,7 +93,7 @@ async def test_a_renewed_lease_holds(queue: Queue) -> None:
         await asyncio.sleep(LEASE_MS / 10_000)
 
 
-async def test_a_renewal_takes_back_what_redis_lost(queue: Queue) -> None:
+async def test_a_renewal_restores_jobs_that_redis_lost(queue: Queue) -> None:
     await queue.enqueue(jobs(1))
     await claimed(queue, "busy")
     await queue.redis.flushall()
@@ -102,7 +102,7 @@ async def test_a_renewal_takes_back_what_redis_lost(queue: Queue) -> None:
     assert await queue.missing([("run-0", 1), ("run-1", 1)]) == [("run-1", 1)]
 
 
-async def test_a_released_job_may_be_claimed_after_its_delay(queue: Queue) -> None:
+async def test_a_released_job_is_claimable_after_its_delay(queue: Queue) -> None:
     await queue.enqueue(jobs(1))
     await claimed(queue, "first")
     await queue.release("first", "run-0:1", 60_000)
@@ -115,7 +115,7 @@ async def test_a_released_job_may_be_claimed_after_its_delay(queue: Queue) -> No
     assert await claimed(queue, "second") == ["run-0:1"]
 
 
-async def test_a_delayed_job_waits_for_its_time(queue: Queue) -> None:
+async def test_a_delayed_job_is_claimable_after_its_delay(queue: Queue) -> None:
     began = time.monotonic()
     await queue.enqueue(jobs(1, delay_ms=1000))
     ids, next_ms = await queue.claim("worker", LEASE_MS, 1)
@@ -126,7 +126,7 @@ async def test_a_delayed_job_waits_for_its_time(queue: Queue) -> None:
     assert time.monotonic() - began >= 0.99
 
 
-async def test_a_held_job_can_not_be_dropped(queue: Queue) -> None:
+async def test_a_held_job_can_not_be_removed(queue: Queue) -> None:
     await queue.enqueue(jobs(2))
     assert await claimed(queue, "worker", 1) == ["run-0:1"]
     await queue.remove("run-0", 1)
@@ -134,7 +134,7 @@ async def test_a_held_job_can_not_be_dropped(queue: Queue) -> None:
     assert (await queue.stats())[:3] == (0, 0, 1)
 
 
-async def test_wake_ups_do_not_pile_up(queue: Queue) -> None:
+async def test_wakeups_do_not_accumulate(queue: Queue) -> None:
     await queue.enqueue(jobs(2000))
     assert await queue.redis.llen(keys.wake("1")) <= 256
     while await claimed(queue, "worker", 500):
@@ -142,17 +142,17 @@ async def test_wake_ups_do_not_pile_up(queue: Queue) -> None:
     assert await queue.redis.llen(keys.wake("1")) == 0
 
 
-async def test_a_cancel_flag_is_for_one_run_and_goes_away(queue: Queue) -> None:
+async def test_a_cancel_flag_is_for_one_run_and_expires(queue: Queue) -> None:
     await queue.request_cancel(["run-1"])
     assert await queue.cancel_requested(["run-0", "run-1"]) == ["run-1"]
     assert 0 < await queue.redis.ttl(keys.cancel("run-1")) <= 3600
 
 
-def test_a_job_id_tells_run_and_number() -> None:
+def test_a_job_id_holds_run_and_number() -> None:
     assert split_job_id(job_id("0190-abc", 12)) == ("0190-abc", 12)
 
 
-async def test_a_waiting_worker_begins_within_milliseconds(queue: Queue, queue_settings: workers.Settings) -> None:
+async def test_an_idle_worker_starts_a_job_within_milliseconds(queue: Queue, queue_settings: workers.Settings) -> None:
     begun: list[float] = []
 
     async def note(ctx: dict[str, object], run_id: str, number: int) -> None:
@@ -166,10 +166,10 @@ async def test_a_waiting_worker_begins_within_milliseconds(queue: Queue, queue_s
             while len(begun) <= i:
                 await asyncio.sleep(0.0005)
             latencies.append(begun[i] - sent)
-    assert sorted(latencies)[25] < 0.1, "ARQ's own polling takes 0.2 s in the median"
+    assert sorted(latencies)[25] < 0.1, "with ARQ's polling, the median is 0.2 s"
 
 
-async def test_a_worker_runs_no_more_at_once_than_it_may(queue: Queue, queue_settings: workers.Settings) -> None:
+async def test_a_worker_stays_within_its_concurrency(queue: Queue, queue_settings: workers.Settings) -> None:
     at_once, most, done = 0, 0, 0
 
     async def count(ctx: dict[str, object], run_id: str, number: int) -> None:
@@ -190,7 +190,7 @@ async def test_a_worker_runs_no_more_at_once_than_it_may(queue: Queue, queue_set
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["done", "released"])
-async def test_a_renewal_on_its_way_does_not_take_up_a_job_that_ends(
+async def test_a_renewal_does_not_restore_a_job_that_ends_meanwhile(
     queue: Queue, queue_settings: workers.Settings, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     renewing, renewed, told, renew = asyncio.Event(), asyncio.Event(), asyncio.Event(), queue.renew
@@ -226,7 +226,7 @@ async def test_a_renewal_on_its_way_does_not_take_up_a_job_that_ends(
         assert (await queue.stats())[:3] == (0, int(again), 0)
 
 
-async def test_jobs_that_ended_while_redis_was_away_are_told_when_it_is_back(own_valkey: ValkeyServer) -> None:
+async def test_jobs_that_ended_while_redis_was_down_are_finished_when_it_is_back(own_valkey: ValkeyServer) -> None:
     url = f"redis://{own_valkey.host}:{own_valkey.port}"
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -246,7 +246,7 @@ async def test_jobs_that_ended_while_redis_was_away_are_told_when_it_is_back(own
                 await asyncio.sleep(0.01)
 
 
-async def test_a_worker_outlives_jobs_it_can_not_read_or_run(queue: Queue, queue_settings: workers.Settings) -> None:
+async def test_a_worker_survives_jobs_that_it_can_not_read_or_run(queue: Queue, queue_settings: workers.Settings) -> None:
     ran: list[str] = []
 
     async def good(ctx: dict[str, object], run_id: str, number: int) -> None:
@@ -266,7 +266,7 @@ async def test_a_worker_outlives_jobs_it_can_not_read_or_run(queue: Queue, queue
 
 
 class running:
-    """A worker of one function, named as the function is."""
+    """A running worker with one function, named after it."""
 
     def __init__(self, queue: Queue, settings: workers.Settings, function: Callable[..., object]) -> None:
         functions = {function.__name__: function}

@@ -1,4 +1,4 @@
-"""Our own Valkey: one for a data folder, however many come and go."""
+"""The embedded Valkey: one server for each data folder."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # A zombie that nobody has waited for is dead, too.
+    # A zombie counts as dead.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").is_dir() else True
 
 
-async def test_all_who_come_share_one_and_the_last_stops_it(tmp_path: Path) -> None:
+async def test_processes_share_a_server_and_the_last_stops_it(tmp_path: Path) -> None:
     async with valkey.open_valkey(tmp_path) as url:
         async with valkey.open_valkey(tmp_path) as again:
             assert again == url
@@ -52,7 +52,7 @@ async def test_all_who_come_share_one_and_the_last_stops_it(tmp_path: Path) -> N
     assert not alive(first)
 
 
-async def test_processes_that_start_at_once_start_one(tmp_path: Path) -> None:
+async def test_concurrent_processes_start_one_server(tmp_path: Path) -> None:
     owners = [
         subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -66,7 +66,7 @@ async def test_processes_that_start_at_once_start_one(tmp_path: Path) -> None:
         owners[0].kill()
         for owner in owners[1:3]:
             owner.communicate(timeout=60)
-        assert alive(pid), "one owner is left"
+        assert alive(pid), "one process still uses it"
         owners[3].communicate(timeout=60)
         assert not alive(pid)
     finally:
@@ -75,7 +75,7 @@ async def test_processes_that_start_at_once_start_one(tmp_path: Path) -> None:
             owner.communicate()
 
 
-async def test_one_left_behind_by_a_killed_owner_is_found_and_its_data_kept(tmp_path: Path) -> None:
+async def test_the_server_of_a_killed_process_is_used_with_its_data(tmp_path: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert owner.stdout
     pid = await process_id((await asyncio.to_thread(owner.stdout.readline)).strip())
@@ -90,7 +90,7 @@ async def test_one_left_behind_by_a_killed_owner_is_found_and_its_data_kept(tmp_
         assert await client.get("kept") == b"yes"
 
 
-async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
+async def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
     async with valkey.open_valkey(tmp_path) as url:
         first = await process_id(url)
         os.kill(first, signal.SIGKILL)
@@ -104,7 +104,7 @@ async def test_one_that_is_killed_is_started_again(tmp_path: Path) -> None:
         assert second != first
 
 
-async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_server_is_not_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(valkey, "START_S", 0.5)
     monkeypatch.setattr(valkey, "GUARD_S", 60)
     monkeypatch.setattr(valkey, "ANSWER_S", 0.2)
@@ -119,14 +119,14 @@ async def test_one_that_hangs_is_not_started_twice(tmp_path: Path, monkeypatch: 
         assert await process_id(url) == pid
 
 
-async def test_a_folder_with_a_long_name_will_do(tmp_path: Path) -> None:
+async def test_a_folder_with_a_long_path_works(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 120)
     async with valkey.open_valkey(folder) as url, Redis.from_url(url) as client:
         assert await client.ping()
     assert not Path(url.removeprefix("unix://")).exists()
 
 
-async def test_one_that_can_not_start_says_why(tmp_path: Path) -> None:
+async def test_a_server_that_can_not_start_is_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
     with pytest.raises(valkey.Unavailable, match=r"does not start: .*appendonly"):

@@ -81,9 +81,9 @@ async def test_unknown_ids_are_not_found(service: workers.Service, dataset: work
         ):
             with pytest.raises(workers.NotFound):
                 await asked(reference)
-    with pytest.raises(workers.NotFound, match="no dataset 'nowhere'"):
+    with pytest.raises(workers.NotFound, match="dataset 'nowhere' not found"):
         await service.backtests.submit(workers.BacktestRequest(dataset="nowhere", strategy=cross))
-    with pytest.raises(workers.NotFound, match="no strategy 'nothing'"):
+    with pytest.raises(workers.NotFound, match="strategy 'nothing' not found"):
         await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy="nothing"))
 
 

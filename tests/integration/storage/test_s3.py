@@ -1,4 +1,4 @@
-"""Bars and results in a bucket: the same port as a folder, on a real S3 server, and what happens when it fails."""
+"""Files in a bucket of a real S3 server, and its failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server_url() -> Iterator[str]:
 
 @pytest.fixture
 def bucket_url(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket, and the environment by which it is reached."""
+    """A new bucket, with the environment that gives access to it."""
     for name, value in {**s3.KEYS, "AWS_ENDPOINT_URL": server_url}.items():
         monkeypatch.setenv(name, value)
     return f"s3://{s3.create_bucket(server_url)}/barstorm"
@@ -45,32 +45,32 @@ def bucket(bucket_url: str, tmp_path: Any) -> Bucket:
     return Bucket(bucket_url, tmp_path / "drafts")
 
 
-def test_a_bucket_keeps_reads_lists_and_deletes_files(bucket: Bucket) -> None:
+def test_a_bucket_stores_reads_lists_and_deletes_files(bucket: Bucket) -> None:
     large = artifacts.write(bucket, lambda file: file.write(b"x" * 12_000_000))
     small = artifacts.write(bucket, lambda file: file.write(b"small"))
     assert bytes(bucket.read(small.hash)) == b"small"
     assert len(bucket.read(large.hash)) == large.bytes == 12_000_000
     assert {(kept.hash, kept.bytes) for kept in bucket.list_all()} == {(large.hash, large.bytes), (small.hash, 5)}
     bucket.delete([small.hash], before_ms=0)
-    assert bucket.exists(small.hash), "it is newer than that"
+    assert bucket.exists(small.hash), "it was modified later"
     bucket.delete([small.hash, "0" * 64])
     assert not bucket.exists(small.hash)
     with pytest.raises(ArtifactLost, match="missing"):
         bucket.read(small.hash)
 
 
-def test_a_file_of_other_bytes_is_damaged(bucket: Bucket) -> None:
+def test_a_file_with_other_bytes_is_damaged(bucket: Bucket) -> None:
     bucket.save(io.BytesIO(b"other"), "a" * 64)
     with pytest.raises(ArtifactLost, match="damaged"):
         bucket.read("a" * 64)
 
 
-def test_a_store_that_is_not_there_is_an_error_of_the_machine(bucket_url: str, tmp_path: Any) -> None:
+def test_a_missing_bucket_is_an_os_error(bucket_url: str, tmp_path: Any) -> None:
     with pytest.raises(OSError, match="object store failed"):
         artifacts.write(Bucket("s3://nobody-made-this/x", tmp_path / "drafts"), lambda file: file.write(b"x"))
 
 
-async def test_the_whole_way_through_a_bucket(
+async def test_a_backtest_with_its_files_in_a_bucket(
     service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
     await service.resources.data.create("d", bars)

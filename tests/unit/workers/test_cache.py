@@ -89,7 +89,7 @@ def test_a_value_expires(clock: list[float]) -> None:
     assert len(calls) == 2
 
 
-def test_the_least_used_goes_first_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch, empty: cache._Cache) -> None:
+def test_the_least_recently_used_values_are_evicted(monkeypatch: pytest.MonkeyPatch, empty: cache._Cache) -> None:
     monkeypatch.setattr(cache, "MAX_ENTRIES", 3)
     for x in (1, 2, 3, 1, 4):
         plain(x)
