@@ -27,8 +27,8 @@ MAX_FLOAT: Final = sys.float_info.max
 class Atr(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A distance of `multiple` times the average true range (Wilder) over `period` strategy bars, measured at the signal bar."""
 
-    multiple: Annotated[float, Meta(gt=0)]
-    period: Annotated[int, Meta(ge=1, le=10_000)] = 14
+    multiple: Annotated[float, Meta(gt=0, description="Multiple of the average true range.")]
+    period: Annotated[int, Meta(ge=1, le=10_000, description="Period of the average, in strategy bars.")] = 14
 
     def __post_init__(self) -> None:
         _check_number("atr.multiple", self.multiple, above=0)

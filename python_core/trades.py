@@ -39,10 +39,10 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 
     entry_time: Annotated[int, Meta(description="Open time of the bar of the entry, UTC epoch milliseconds.")]
     exit_time: Annotated[int, Meta(description="Open time of the bar of the exit, UTC epoch milliseconds.")]
-    side: Literal["long", "short"]
+    side: Annotated[Literal["long", "short"], Meta(description="Side of the position.")]
     quantity: Annotated[float, Meta(description="Quantity closed, in the base currency or in shares.")]
     entry_price: Annotated[float, Meta(description="Average entry price of the position.")]
-    exit_price: float
+    exit_price: Annotated[float, Meta(description="Price of the fill of the exit.")]
     gross: Annotated[float, Meta(description="Profit before fees and funding; money.")]
     fees: Annotated[float, Meta(description="Commissions paid; money.")]
     funding: Annotated[float, Meta(description="Funding paid; money, negative when received.")]

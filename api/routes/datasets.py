@@ -27,7 +27,7 @@ from workers.model.selection import MarketKind
 
 DatasetReference = Annotated[
     str,
-    PathParameter(description="Id or name of the dataset, in its newest version; `@` and a number select an older one: `btcusdt-1h@3`."),
+    PathParameter(description="Id or name of the dataset, in its newest version; `@` and a number select another: `btcusdt-1h@3`."),
 ]
 RowPolicy = Annotated[
     Policy,
@@ -44,7 +44,7 @@ ResampleTo = Annotated[
 Header = Annotated[
     bool,
     QueryParameter(
-        description="Whether the first line of a CSV file names the columns. Without names they must be time, open, high, low, close, volume."
+        description="Whether the first line of a CSV file names the columns. Otherwise they must be time, open, high, low, close, volume."
     ),
 ]
 
@@ -76,7 +76,7 @@ class Datasets(Controller):
             str,
             QueryParameter(
                 max_length=60,
-                description="Exchange. For an equity, a market identifier code such as XNYS: gaps are then those within its trading sessions.",
+                description="Exchange. For an equity, a market identifier code such as XNYS limits gaps to its trading sessions.",
             ),
         ] = "",
         kind: Annotated[

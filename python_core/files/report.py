@@ -55,7 +55,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     timeframe: Annotated[str, Meta(description="Time between bars.", examples=["5m"])]
     first_time: Annotated[int, Meta(description="Open time of the first bar, UTC epoch milliseconds.")]
     last_time: Annotated[int, Meta(description="Open time of the last bar, UTC epoch milliseconds.")]
-    notices: tuple[Notice, ...]
+    notices: Annotated[tuple[Notice, ...], Meta(description="What was noticed in the file.")]
     calendar: Annotated[str, Meta(description="Calendar whose sessions define gaps; empty: gaps are measured by the clock.")] = ""
 
     def count(self, kind: str) -> int:

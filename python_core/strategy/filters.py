@@ -22,7 +22,7 @@ Side = Literal["long", "short"]
 class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A condition on a higher timeframe that must be true for entries of a side: short for `and at(timeframe, condition)`."""
 
-    timeframe: str
+    timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h.")]
     condition: Condition
 
     def __post_init__(self) -> None:

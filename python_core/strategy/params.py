@@ -43,11 +43,11 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     type: Literal["int", "float", "bool", "choice"]
-    default: Value
-    min: int | float | None = None
-    max: int | float | None = None
-    step: int | float | None = None
-    choices: Annotated[tuple[Value, ...], Meta(max_length=MAX_CHOICES)] = ()
+    default: Annotated[Value, Meta(description="Value that a single run uses.")]
+    min: Annotated[int | float | None, Meta(description="Smallest value; only of int and float.")] = None
+    max: Annotated[int | float | None, Meta(description="Largest value; only of int and float.")] = None
+    step: Annotated[int | float | None, Meta(description="Step of a search from `min` to `max`; default of an int: 1.")] = None
+    choices: Annotated[tuple[Value, ...], Meta(max_length=MAX_CHOICES, description="Values of a choice.")] = ()
 
     def __post_init__(self) -> None:
         if self.type not in ("int", "float", "bool", "choice"):

@@ -93,7 +93,7 @@ class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState
     request: FetchRequest
     dataset: Annotated[str, Meta(description="Name of the dataset.")]
-    owner: str
+    owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     attempt: Annotated[int, Meta(description="Number of attempts so far.")]
     cancel_requested: Annotated[bool, Meta(description="Whether a client has asked to cancel it.")]
     worker: Annotated[str | None, Meta(description="Id of the worker that is running it or ran it last.")]

@@ -54,7 +54,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     dataset: Annotated[str, Meta(description="Name of the dataset.")]
     fetch: FetchRequest
     every_s: Annotated[int, Meta(description="Period in seconds.")]
-    owner: str
+    owner: Annotated[str, Meta(description="Owner given when it was created, or empty.")]
     created_at: TimeMs
     next_at: Annotated[int, Meta(description="When the next fetch is due, UTC epoch milliseconds.")]
     last_fetch: Annotated[str | None, Meta(description="Id of the fetch that it started last.")]

@@ -60,7 +60,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class RunError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run failed. Programs should check `code`, which is stable; the other fields are for people."""
 
-    code: Annotated[str, Meta(examples=["dataset_lost"])]
+    code: Annotated[str, Meta(description="Stable, machine-readable name of the error.", examples=["dataset_lost"])]
     message: Annotated[str, Meta(description="What went wrong.")]
     where: Annotated[str, Meta(description="The field, column or part it is about.")] = ""
     hint: Annotated[str, Meta(description="How to fix it.")] = ""
@@ -97,10 +97,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     state: RunState
     request: Annotated[BacktestRequest, Meta(description="The request; its dataset was resolved to `id@version` when it was accepted.")]
-    dataset_id: str
+    dataset_id: Annotated[str, Meta(description="Id of the dataset.")]
     dataset_version: Annotated[int, Meta(description="Version of the dataset that it runs on.")]
-    strategy_id: str | None
-    strategy_version: int | None
+    strategy_id: Annotated[str | None, Meta(description="Id of the stored strategy; null if the request had a strategy of its own.")]
+    strategy_version: Annotated[int | None, Meta(description="Version of the stored strategy when the run was accepted.")]
     fingerprint: Annotated[str, Meta(description="Hash of the inputs, which equal runs share.")]
     owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     priority: Priority

@@ -23,7 +23,7 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
     """A run that a worker is running."""
 
     run_id: str
-    kind: Annotated[str, Meta(examples=["backtest"])]
+    kind: Annotated[str, Meta(description="Kind of job.", examples=["backtest"])]
     since: Annotated[int, Meta(description="When the worker started it, UTC epoch milliseconds.")]
 
 
@@ -36,7 +36,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     engine: Annotated[str, Meta(description="Engine that it uses.", examples=["rust", "python"])]
     started_at: TimeMs
     seen_at: Annotated[int, Meta(description="When it last reported, UTC epoch milliseconds.")]
-    running: tuple[RunningJob, ...]
+    running: Annotated[tuple[RunningJob, ...], Meta(description="Jobs that it is running.")]
     done: Annotated[int, Meta(description="Jobs that it has finished, including failed ones.")]
     failed: Annotated[int, Meta(description="Jobs that failed.")]
     memory_mb: Annotated[float, Meta(description="Resident memory, in megabytes.")]

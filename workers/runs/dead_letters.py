@@ -26,7 +26,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A run that failed too often. `request` and `attempts` are only set when a single dead letter is read, not in lists."""
 
     id: str
-    kind: Annotated[str, Meta(examples=["backtest"])]
+    kind: Annotated[str, Meta(description="Kind of job.", examples=["backtest"])]
     owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     priority: Priority
     attempt: Annotated[int, Meta(description="Number of attempts so far.")]
@@ -34,7 +34,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     created_at: TimeMs
     died_at: Annotated[int | None, Meta(description="When its last attempt failed, UTC epoch milliseconds.")]
     request: Annotated[Any, Meta(description="The request, as for submitting the run.")] = None
-    attempts: tuple[Attempt, ...] | None = None
+    attempts: Annotated[tuple[Attempt, ...] | None, Meta(description="Its attempts, in order.")] = None
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +47,8 @@ class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetterSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which dead letters: those with these ids, or all."""
 
-    ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=120)], ...], Meta(max_length=1000)] = ()
-    all: bool = False
+    ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=120)], ...], Meta(max_length=1000, description="Ids of runs.")] = ()
+    all: Annotated[bool, Meta(description="Whether to select all dead letters; then give no ids.")] = False
 
     def __post_init__(self) -> None:
         if bool(self.ids) == self.all:
@@ -58,7 +58,7 @@ class DeadLetterSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 class AffectedRuns(msgspec.Struct, frozen=True, kw_only=True):
     """The runs of the selection that were dead, and so were redriven or discarded."""
 
-    ids: tuple[str, ...]
+    ids: Annotated[tuple[str, ...], Meta(description="Ids of the runs.")]
 
 
 async def page(database: Database, *, limit: int, cursor: str | None) -> DeadLetterPage:

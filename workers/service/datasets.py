@@ -92,7 +92,7 @@ class Datasets(Part):
     async def get_report(self, reference: str) -> ImportReport:
         """Get the import report of a dataset.
 
-        What was found in the file of this version: gaps, spikes, bars without volume, frozen prices, and rows that were dropped or repaired.
+        What was found in the file of this version: gaps, outliers, bars without volume, frozen prices, and rows dropped or repaired.
         """
         return await imports.get_report(self._resources.data, reference)
 
@@ -100,8 +100,8 @@ class Datasets(Part):
     async def delete(self, reference: str) -> None:
         """Delete a dataset.
 
-        By id or name with all its versions; `name@version` deletes one version other than the newest. A version that a run refers to can't be
-        deleted.
+        By id or name with all its versions; `name@version` deletes one version other than the newest. A version that a run refers to
+        can't be deleted.
 
         Raises:
             Conflict: a run refers to it.

@@ -71,7 +71,8 @@ class Fetches(Part):
     async def create_schedule(self, request: ScheduleRequest, owner: str = "") -> Schedule:
         """Schedule a fetch.
 
-        Runs the fetch at once and then once per period, but not while its previous fetch is in progress. A dataset has at most one schedule.
+        Runs the fetch at once and then once per period, but not while its previous fetch is in progress. A dataset has at most one
+        schedule.
 
         Raises:
             Conflict: the dataset has a schedule.

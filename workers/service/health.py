@@ -25,7 +25,7 @@ TIMEOUT_S: Final = 3.0
 class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
     """The response of a component to a query."""
 
-    kind: Annotated[str, Meta(examples=["sqlite", "postgresql", "valkey", "redis"])]
+    kind: Annotated[str, Meta(description="Product.", examples=["sqlite", "postgresql", "valkey", "redis"])]
     ok: Annotated[bool, Meta(description="Whether it responded within 3 seconds.")]
     latency_ms: Annotated[float, Meta(description="Time until the response or the failure.")]
     error: Annotated[str | None, Meta(description="Why it failed.")] = None
@@ -34,7 +34,7 @@ class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Health of the service: `ok` if both the database and Redis respond."""
 
-    status: Literal["ok", "down"]
+    status: Annotated[Literal["ok", "down"], Meta(description="`ok` if both the database and Redis respond.")]
     database: ComponentCheck
     redis: ComponentCheck
     workers: Annotated[int | None, Meta(description="Workers that have reported within the last 10 seconds; null if Redis is down.")]

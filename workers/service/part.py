@@ -88,8 +88,8 @@ def page_of(page: Callable[..., P], items: Sequence[Any], offset: int, limit: in
 def operation(method: F) -> F:
     """Make a method an operation: it appears in the table of operations, and lost connections are raised as `Unavailable`.
 
-    Its parameters are the request, its return value is the response. The first line of its docstring is its summary, the rest up to `Raises:`
-    its description.
+    Its parameters are the request, its return value is the response. The first line of its docstring is its summary, the rest up to
+    `Raises:` its description.
     """
 
     @wraps(method)

@@ -116,7 +116,7 @@ class Strategies(Part):
     async def list_library(self) -> StrategyLibrary:
         """List the strategy library.
 
-        Well-known strategies, each with its idea, source, parameter ranges and suggested execution rules. They can be submitted as they are.
+        Well-known strategies, each with its idea, source, parameter ranges and suggested execution rules, ready to be submitted.
         """
         return StrategyLibrary(items=library.load_all())
 
