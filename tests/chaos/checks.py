@@ -1,4 +1,4 @@
-"""What must hold when everything is over, whatever happened."""
+"""Invariants that must hold after the storm, whatever happened."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from workers.process.garbage import collect_garbage
 from workers.queue import keys
 from workers.queue.queue import ALL_PRIORITIES
 
-# Names that stand for the whole queue, however many jobs went through it; others must expire by themselves.
+# Keys that don't grow in number with the jobs; all others must expire.
 FIXED_KEYS = (keys.WORKERS, keys.RESULTS_BY_AGE, keys.COUNTERS, *map(keys.wake, ALL_PRIORITIES))
 
 
 async def check_runs(service: workers.Service, accepted: Mapping[str, str], poison: Collection[str]) -> Counter[str]:
-    """Every accepted run, given with the digest that is due, has one end and that end's only result; counts the ends."""
+    """Every accepted run has ended once, with the expected digest and one result; returns the number of runs in each state."""
     async with service.resources.database.read() as session:
         runs = {row.id: row for row in await session.scalars(sa.select(RunRow))}
         attempts = list(await session.scalars(sa.select(AttemptRow).order_by(AttemptRow.run_id, AttemptRow.attempt)))
         results = {row.fingerprint: row.digest for row in await session.execute(sa.select(RESULTS.c.fingerprint, RESULTS.c.digest))}
         assert not await session.scalar(sa.select(sa.func.count()).select_from(OutboxRow)), "jobs that were never sent"
-    assert runs.keys() == accepted.keys(), "runs were lost, or are there twice"
+    assert runs.keys() == accepted.keys(), "runs were lost or duplicated"
     assert {row.fingerprint for row in runs.values() if row.state == RunState.SUCCEEDED} == results.keys()
-    of: dict[str, list[AttemptRow]] = {run_id: [] for run_id in runs}
+    attempts_of: dict[str, list[AttemptRow]] = {run_id: [] for run_id in runs}
     for attempt in attempts:
-        of[attempt.run_id].append(attempt)
+        attempts_of[attempt.run_id].append(attempt)
     for run_id, row in runs.items():
         assert row.state in DONE - {RunState.FAILED}, f"{run_id} has {row.state}: {row.error}"
         assert row.finished_at is not None
         assert (row.state == RunState.DEAD) == (run_id in poison), f"{run_id} has {row.state}: {row.error}"
-        tries = of[run_id]
-        assert [attempt.attempt for attempt in tries] == list(range(1, row.attempt + 1)), "an attempt that nobody recorded"
+        tries = attempts_of[run_id]
+        assert [attempt.attempt for attempt in tries] == list(range(1, row.attempt + 1)), "an attempt was not recorded"
         assert all(attempt.finished_at is not None and attempt.outcome for attempt in tries)
         successes = [attempt.attempt for attempt in tries if attempt.outcome == RunState.SUCCEEDED]
         assert successes == ([row.attempt] if row.state == RunState.SUCCEEDED else []), f"{run_id} has {row.state} after {successes}"
@@ -60,7 +60,7 @@ async def check_files(service: workers.Service) -> None:
 
 
 async def check_queue(service: workers.Service) -> None:
-    """While workers are there to tidy up, nothing stays in Redis that stands for one job."""
+    """While workers are running, no key of a single job stays in Redis."""
     redis = service.resources.queue.redis
     deadline = time.monotonic() + 30
     while any((stats := await service.resources.queue.stats())[:3]):
@@ -68,16 +68,16 @@ async def check_queue(service: workers.Service) -> None:
         await asyncio.sleep(0.1)
     names = [key.decode() async for key in redis.scan_iter()]
     lasting = [name for name in names if name not in FIXED_KEYS and await redis.ttl(name) == -1]
-    assert lasting == [], f"keys that stay: {lasting}"
+    assert lasting == [], f"keys that don't expire: {lasting}"
 
 
 def check_executions(log: Path, succeeded: Collection[str], attempts: Mapping[str, int]) -> int:
-    """What the kernel really executed: each success at least once and nothing more often than there were attempts at it."""
+    """The kernel executed each success at least once, and nothing more often than there were attempts; returns the number of executions."""
     begun: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     for line in log.read_text().splitlines():
         what, _, name = line.split()
         (begun if what == "begin" else ended)[name] += 1
-    assert not [name for name in succeeded if not ended[name]], "results that nobody computed"
+    assert not [name for name in succeeded if not ended[name]], "results without an execution"
     assert not {name: count for name, count in begun.items() if count > attempts.get(name, 0)}, "executions without an attempt"
     return sum(begun.values())

@@ -1,4 +1,4 @@
-"""A stage for chaos, and a quick market to run over."""
+"""The stage of the chaos tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def open_stage(tmp_path: Path) -> OpenStage:
-    """`with open_stage(lease_s=2) as stage`: servers of its own, no API and no worker yet."""
+    """`with open_stage(lease_s=2) as stage`: servers of its own; API and workers are started by the test."""
 
     @contextmanager
     def opened(megabytes: int = 256, **changes: Any) -> Iterator[Stage]:

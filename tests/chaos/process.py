@@ -1,8 +1,8 @@
-"""The service's own commands, run as processes that note what they execute and can be made to fail: python process.py COMMAND...
+"""The commands of the service, in processes that log what they execute and can be made to fail: python process.py COMMAND...
 
 Every execution of the kernel is written to the file CHAOS_LOG when it begins and when it has ended. A strategy with the param `poison` kills
-the process that executes it. CHAOS_SKEW_S shifts the process's clock. While the file CHAOS_AMBUSH is there, the next submission
-kills the process after its commit, before the queue hears of it.
+the process that executes it. CHAOS_SKEW_S shifts the process's clock. While the file CHAOS_AMBUSH exists, the next submission
+kills the process after its commit, before its job is sent to the queue.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import python_core as bt
 
 
 def shift_clock(seconds: float) -> None:
-    """Everything here asks Python for the time of day, so that is what is shifted; the monotonic clock is no other machine's business."""
-    honest, honest_ns = time.time, time.time_ns
-    time.time = lambda: honest() + seconds
-    time.time_ns = lambda: honest_ns() + int(seconds * 1e9)
+    """Shift the time of day as Python reports it. The monotonic clock stays, as it is never compared between machines."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
 
 
-def note_executions(path: str) -> None:
+def log_executions(path: str) -> None:
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     backtest = bt.backtest
 
-    def noted(bars: bt.Bars, strategy: bt.Strategy, execution: bt.Execution, **options: Any) -> bt.Result:
+    def logged(bars: bt.Bars, strategy: bt.Strategy, execution: bt.Execution, **options: Any) -> bt.Result:
         name = bt.fingerprint(bars, strategy, execution)
         os.write(log, f"begin {os.getpid()} {name}\n".encode())
         if "poison" in strategy.params:
@@ -37,7 +37,7 @@ def note_executions(path: str) -> None:
         os.write(log, f"end {os.getpid()} {name}\n".encode())
         return result
 
-    bt.backtest = noted
+    bt.backtest = logged
 
 
 def lay_ambush(path: Path) -> None:
@@ -57,7 +57,7 @@ def lay_ambush(path: Path) -> None:
 
 if __name__ == "__main__":
     shift_clock(float(os.environ.get("CHAOS_SKEW_S", "0")))
-    note_executions(os.environ["CHAOS_LOG"])
+    log_executions(os.environ["CHAOS_LOG"])
     lay_ambush(Path(os.environ["CHAOS_AMBUSH"]))
     from workers.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Where chaos plays: API and workers as processes, a Valkey with append-only file and a PostgreSQL of its own, files on a small disk."""
+"""The stage of the chaos tests: API and workers as processes, a Valkey and a PostgreSQL of its own, and files on a small disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Worker(NamedTuple):
 
 
 class Stage:
-    """All parts, and the hands that hurt them. Killed workers and a killed API come back at once, as under the supervisor."""
+    """All components, with methods that make them fail. A killed API or worker is restarted at once, as by the supervisor."""
 
     def __init__(
         self, folder: Path, settings: workers.Settings, postgres: Any, valkey: ValkeyServer, port: int, has_small_disk: bool
@@ -52,7 +52,7 @@ class Stage:
         return worker
 
     def kill_worker(self, worker: Worker) -> None:
-        """`kill -9`, and another in its place."""
+        """Kill a worker with SIGKILL and start another in its place."""
         worker.process.kill()
         self.replace_dead()
 
@@ -67,7 +67,7 @@ class Stage:
 
     @contextmanager
     def paused(self, worker: Worker) -> Iterator[None]:
-        """SIGSTOP for the time of the block; the worker wakes up as if nothing had been."""
+        """Pause a worker with SIGSTOP within the block; afterwards it continues as if nothing had happened."""
         worker.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -103,7 +103,7 @@ class Stage:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Not a byte fits on the disk of the service's files for the time of the block."""
+        """Fill the disk of the service's files within the block."""
         ballast = self.settings.folder / "ballast"
         with ballast.open("wb", buffering=0) as file:
             size = 1 << 20
@@ -144,7 +144,7 @@ class Stage:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
-    """A file system of its own for a folder, where the system lets us have one; whether it did."""
+    """Mount a small file system on a folder, if the system permits it; yields whether it did."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "chaos", str(folder)]
     mounted = shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""One fault at a time, with what is promised of it."""
+"""One fault at a time, and the guarantee for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CROSS = bt.Strategy(
 
 
 async def submit_long(service: workers.Service, folder: Path, count: int) -> list[str]:
-    """Runs that the Python engine takes seconds for."""
+    """Runs that take the Python engine seconds."""
     path = folder / "long.parquet"
     LONG.to_polars().write_parquet(path)
     await service.datasets.create("long", path)
@@ -57,7 +57,7 @@ async def ended(service: workers.Service, stage: Stage, ids: list[str]) -> list[
 
 
 async def test_a_killed_worker_s_run_begins_on_another_within_twenty_seconds(open_stage: Any, tmp_path: Path) -> None:
-    with open_stage() as stage:  # leases as they are by default
+    with open_stage() as stage:  # with the default lease
         assert stage.settings.lease_s == workers.Settings().lease_s
         async with workers.open_service(stage.settings) as service:
             for _ in range(2):

@@ -24,7 +24,7 @@ STRATEGY = bt.Strategy(entry_long="crossover(close, sma(close, 20))", exit_long=
 
 
 class Window(NamedTuple):
-    """What a stretch of the soak came to; keys that expire by themselves are not counted."""
+    """Measurements of a part of the soak test; `keys` counts only those that don't expire."""
 
     jobs: int
     memory_mb: float
@@ -33,7 +33,7 @@ class Window(NamedTuple):
 
 
 class Clients:
-    """Each submits a run, no two alike, and waits for its end."""
+    """Clients that each submit a run, all different, and wait for its end."""
 
     def __init__(self, service: workers.Service) -> None:
         self.service = service
@@ -50,7 +50,7 @@ class Clients:
         self.latencies_ms.append((time.monotonic() - began) * 1000)
 
     async def rate(self, seconds: float) -> float:
-        """Runs a second of so many clients as the service bears."""
+        """The throughput in runs a second with `AT_ONCE` clients."""
         end, before = time.monotonic() + seconds, len(self.latencies_ms)
 
         async def busy() -> None:
@@ -61,7 +61,7 @@ class Clients:
         return (len(self.latencies_ms) - before) / seconds
 
     async def soak(self, rate: float, seconds: float) -> Window:
-        """Runs at a steady rate; the memory is that of the largest worker."""
+        """Submit runs at a steady rate; the memory is that of the largest worker."""
         end, due, running = time.monotonic() + seconds, time.monotonic(), set[asyncio.Task[None]]()
         self.latencies_ms.clear()
         while time.monotonic() < end:

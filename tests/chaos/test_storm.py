@@ -1,4 +1,4 @@
-"""Jobs are submitted while everything that can fail fails; when the storm is over, each has ended once."""
+"""Jobs are submitted while every component fails; after the storm, each job has ended exactly once."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ POISON = bt.Strategy(entry_long="close > poison", params={"poison": 1})
 
 
 class Submitted(NamedTuple):
-    """What was accepted: the digests that are due, by run, and the runs that can have none."""
+    """The accepted runs: the expected digest of each, and the ids of those that can't succeed."""
 
     digests: dict[str, str]
     poison: set[str]
 
 
 def requests(count: int) -> list[tuple[bt.Bars, workers.BacktestRequest]]:
-    """No two equal: mostly quick ones, some that take the Python engine a good while, and two that kill whoever runs them."""
+    """Different requests: most are quick, some take the Python engine long, and two kill the worker that runs them."""
     made = []
     for i in range(count):
         execution = bt.Execution(commission=0.0005, slippage=i * 1e-7)
@@ -61,7 +61,7 @@ def requests(count: int) -> list[tuple[bt.Bars, workers.BacktestRequest]]:
 
 
 class Storm:
-    """Faults, one after the other, each as hard as it comes."""
+    """Faults, one after the other."""
 
     def __init__(self, stage: Stage, service: workers.Service, submitted: Submitted, seed: int) -> None:
         self.stage = stage
@@ -71,7 +71,7 @@ class Storm:
         self.done: Counter[str] = Counter()
 
     async def rage(self, until: asyncio.Event) -> None:
-        """Every fault at least once, some more often, and on until the event."""
+        """Cause every fault at least once, some more often, and continue until the event."""
         faults = [self.kill_a_worker] * 3 + [self.cut_database, self.deliver_twice, self.cancel_some] * 2
         faults += [self.kill_the_api, self.kill_valkey, self.empty_valkey, self.restart_database, self.pause_a_worker, self.fill_the_disk]
         self.random.shuffle(faults)
@@ -113,7 +113,7 @@ class Storm:
         await asyncio.to_thread(self.stage.postgres.start)
 
     async def pause_a_worker(self) -> None:
-        """Until its lease is gone and others have its jobs; then it wakes up."""
+        """Pause a worker until its lease has expired and others have its jobs, then let it continue."""
         with self.stage.paused(self.random.choice(self.stage.workers)):
             await asyncio.sleep(2 * LEASE_S)
 
@@ -124,41 +124,43 @@ class Storm:
 
     async def deliver_twice(self) -> None:
         known = self.random.sample(sorted(self.submitted.digests), min(50, len(self.submitted.digests)))
-        await patiently(lambda: self.service.resources.queue.enqueue([QueuedJob("backtest", run, job) for run in known for job in (1, 2)]))
+        await with_retries(
+            lambda: self.service.resources.queue.enqueue([QueuedJob("backtest", run, job) for run in known for job in (1, 2)])
+        )
 
     async def cancel_some(self) -> None:
         async with self.service.resources.database.read() as session:
             waiting = (await session.scalars(sa.select(RunRow.id).where(RunRow.state.in_(OPEN)).limit(200))).all()
         for run_id in self.random.sample(waiting, min(3, len(waiting))):
             if run_id not in self.submitted.poison:
-                with suppress(workers.WorkersError):  # it has ended meanwhile, or the database is away
+                with suppress(workers.WorkersError):  # the run has ended, or the database is down
                     await self.service.backtests.cancel(run_id)
 
 
-async def patiently(action: Callable[[], Awaitable[Any]]) -> Any:
-    """As a client does that wants its answer: ask again while the service can't be reached."""
+async def with_retries(action: Callable[[], Awaitable[Any]]) -> Any:
+    """Repeat an action while the service can't be reached, as a patient client would."""
     deadline = time.monotonic() + 60
     while True:
         try:
             return await action()
-        except (workers.Unavailable, httpx.TransportError, OSError, workers.queue.queue.RedisError, _Again):
+        except (workers.Unavailable, httpx.TransportError, OSError, workers.queue.queue.RedisError, _TryAgain):
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.1)
 
 
-class _Again(Exception):
-    """An answer that asks the client to come again."""
+class _TryAgain(Exception):
+    """A response that tells the client to try again."""
 
 
 async def submit(stage: Stage, service: workers.Service, client: httpx.AsyncClient, submitted: Submitted, count: int) -> None:
-    """Over HTTP and through the library, in turns; each under an idempotency key, so that asking again is harmless."""
+    """Submit over HTTP and through the library, with idempotency keys, so that repeating a request is harmless."""
 
     async def over_http(key: str, request: workers.BacktestRequest) -> str:
         content = msgspec.json.encode(request)
         answer = await client.post("/backtests", content=content, headers={"content-type": "application/json", "idempotency-key": key})
         if answer.status_code >= 500:
-            raise _Again(answer.text)
+            raise _TryAgain(answer.text)
         assert answer.is_success, answer.text
         return str(answer.json()["id"])
 
@@ -170,7 +172,7 @@ async def submit(stage: Stage, service: workers.Service, client: httpx.AsyncClie
     async def client_of(way: Callable[[str, workers.BacktestRequest], Awaitable[str]]) -> None:
         for i, (bars, request) in waiting:
             assert isinstance(request.strategy, bt.Strategy)
-            run_id = await patiently(lambda key=f"key-{i}", request=request: way(key, request))
+            run_id = await with_retries(lambda key=f"key-{i}", request=request: way(key, request))
             assert run_id not in submitted.digests
             if request.strategy is POISON:
                 submitted.poison.add(run_id)
@@ -187,7 +189,7 @@ async def upload(client: httpx.AsyncClient, name: str, bars: bt.Bars) -> None:
 
 
 async def all_ended(service: workers.Service, stage: Stage, within_s: float) -> None:
-    """Fails when for so long nothing has come nearer to its end; how fast the machine works off what is left is no matter."""
+    """Wait until all jobs have ended; fails after `within_s` seconds without progress, however fast the machine is."""
     deadline, fewest = time.monotonic() + within_s, float("inf")
     while True:
         stage.replace_dead()

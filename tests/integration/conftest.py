@@ -1,4 +1,4 @@
-"""A service on real parts: a database of each kind, Valkey, and workers in the test's own process."""
+"""A service on real components: each kind of database, Valkey, and workers in the process of the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    """Faults that tests provoke need not be read."""
+    """Silence the log: tests provoke failures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
@@ -36,7 +36,7 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture
 def settings(database_url: str, redis_url: str, tmp_path: Path) -> workers.Settings:
-    """On each database; everything that is waited for is short."""
+    """Settings for each database, with short waits."""
     return workers.Settings(
         data_dir=str(tmp_path / "data"),
         database_url=database_url,
@@ -56,7 +56,7 @@ async def service(settings: workers.Settings) -> AsyncIterator[workers.Service]:
 
 @pytest.fixture
 def start_worker() -> StartWorker:
-    """`start_worker(settings)`: a worker in this process, for the time of the block."""
+    """`start_worker(settings)`: a worker in this process within the block."""
 
     @asynccontextmanager
     async def start(settings: workers.Settings) -> AsyncIterator[LeaseWorker]:
@@ -79,13 +79,13 @@ async def worker(settings: workers.Settings, service: workers.Service, start_wor
 
 @pytest.fixture(scope="session")
 def until() -> waiting.Until:
-    """`await until(condition, within_s=60)`: wait until the coroutine function gives something true, fail when it does not in time."""
+    """`await until(condition, within_s=60)`: wait until the coroutine function returns true; fail after that time."""
     return waiting.until
 
 
 @pytest.fixture
 def finished(service: workers.Service, until: waiting.Until) -> Finished:
-    """`await finished(run_id)`: the run, once it is done."""
+    """`await finished(run_id)`: the run when it has finished."""
 
     async def wait(run_id: str, within_s: float = 60) -> workers.Run:
         async def done() -> bool:
@@ -123,6 +123,6 @@ def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRe
 
 @pytest.fixture
 async def slow_request(service: workers.Service, cross: bt.Strategy) -> workers.BacktestRequest:
-    """A run over so many bars that the Python engine needs about a second."""
+    """A run over enough bars to take the Python engine about a second."""
     dataset = await service.datasets.create("long", parquet(bt.synthetic(160_000, timeframe="1m")))
     return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")

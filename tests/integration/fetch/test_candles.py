@@ -38,7 +38,7 @@ workers.process.run.run(workers.Settings.from_env())
 
 
 def history(bars: int, *, seed: int = 5) -> Market:
-    """A market with true gaps, one of them longer than any answer, and a funding rate each 8 hours."""
+    """A market with real gaps, one of them longer than a response, and a funding rate every 8 hours."""
     made = bt.synthetic(bars, timeframe="1m", seed=seed)
     rows = np.column_stack([made.time - made.time[0] + BEGIN, made.open, made.high, made.low, made.close, made.volume]).astype(np.float64)
     rows = np.delete(rows, np.r_[bars // 100 : bars // 100 + 3, bars // 2 : bars // 2 + 1, bars // 2 + 500 : bars // 2 + 3000], axis=0)
@@ -47,7 +47,7 @@ def history(bars: int, *, seed: int = 5) -> Market:
 
 
 def just_after(rows: np.ndarray, *, bars: int | None = None) -> int:
-    """A time at which the first `bars` candles are closed for good, and the next, if there is one, is not."""
+    """A time at which the first `bars` candles are closed, and the next one may still change."""
     return int(rows[-1 if bars is None else bars - 1, 0]) + MINUTE + 20_000
 
 
@@ -58,7 +58,7 @@ def true_gaps(rows: np.ndarray) -> list[Gap]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of our own choice are short; those that the exchange orders are not."""
+    """Waits of the client are short; those that the exchange asks for are not."""
     monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
     monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", 1000)
 
@@ -82,7 +82,7 @@ def settings(settings: workers.Settings, server: ExchangeServer) -> workers.Sett
 
 @pytest.fixture
 def ended(service: workers.Service, until: Until) -> Callable[..., Awaitable[workers.Fetch]]:
-    """`await ended(fetch.id)`: the fetch, once it is done."""
+    """`await ended(fetch.id)`: the fetch when it has finished."""
 
     async def wait(fetch_id: str, within_s: float = 60) -> workers.Fetch:
         async def done() -> bool:
@@ -106,7 +106,7 @@ async def stored(service: workers.Service, reference: str, series: str = "bars")
 
 
 async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.ndarray, list[Gap], np.ndarray, FetchReport]:
-    """All candles, gaps and, but for a spot market, funding rates that an exchange has."""
+    """All candles and gaps of an exchange and, except for a spot market, its funding rates."""
     exchanges, report = Exchanges(url), FetchReport()
     try:
         opened = await exchanges.get(name)
@@ -186,7 +186,7 @@ async def test_an_update_requests_only_new_candles(
     asked: list[int] = []
     server.on_candles = lambda minutes, since: asked.append(since)
     await ended((await service.fetches.create(request)).id)
-    assert asked == [], "nothing is new, and the gaps are known"
+    assert asked == [], "there are no new candles, and the gaps are known"
     server.now_ms = just_after(market.rows, bars=len(market.rows) - 50)
     await ended((await service.fetches.create(request)).id)
     after = await service.datasets.get("bybit-btcusdt-1m")
@@ -255,7 +255,7 @@ async def test_a_killed_worker_costs_no_bar(
     assert done.state == RunState.SUCCEEDED, done.error
     assert done.attempt == 2
     assert 1000 <= half.rows < len(market.rows) - 100
-    assert min(asked) > half.end, "what was stored is not asked for again"
+    assert min(asked) > half.end, "stored candles are not requested again"
     assert np.array_equal(await stored(service, half.id), market.rows[:-100])
     assert done.report is not None
     assert done.report.bars == len(market.rows) - 100
@@ -361,7 +361,7 @@ async def test_a_schedule_submits_once_a_period_and_one_fetch_at_a_time(service:
     for _ in range(3):
         async with service.resources.database.write() as session:
             await session.execute(sa.update(ScheduleRow).values(next_at=0))
-        assert await schedules.submit_due(service.resources.database) == 0, "the one before has not ended"
+        assert await schedules.submit_due(service.resources.database) == 0, "the previous fetch has not finished"
     async with service.resources.database.read() as session:
         assert await session.scalar(sa.select(sa.func.count()).select_from(RunRow)) == 1
     first = (await service.fetches.get_schedule(schedule.id)).last_fetch
@@ -372,7 +372,7 @@ async def test_a_schedule_submits_once_a_period_and_one_fetch_at_a_time(service:
     assert await schedules.submit_due(service.resources.database) == 1
     again = await service.fetches.get_schedule(schedule.id)
     assert again.last_fetch != first
-    assert again.next_at % MINUTE >= candles.SETTLE_MS, "an exchange is asked when the candle is closed for good"
+    assert again.next_at % MINUTE >= candles.SETTLE_MS, "candles are requested only when they can't change any more"
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The trip of a run, from submission to result, on both databases."""
+"""Runs from submission to result, with failures on the way, on both databases."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_an_equal_submission_needs_no_job(
     assert (again.state, again.cached) == (RunState.SUCCEEDED, True)
     assert again.result == first.result
     await service.resources.queue.redis.flushall()
-    assert (await service.backtests.submit(request_)).result == first.result, "a Redis without the cache is merely slower"
+    assert (await service.backtests.submit(request_)).result == first.result, "without the cache, reading is only slower"
 
 
 async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_digest(
@@ -264,7 +264,7 @@ async def test_a_job_is_sent_though_the_relay_died_after_the_commit(
         accepted = await service.backtests.submit(request_)
         await asyncio.sleep(0)
     assert await service.resources.queue.missing([(accepted.id, 1)])
-    async with start_worker(settings):  # its relay finds what is left in the outbox
+    async with start_worker(settings):  # its relay sends the jobs left in the outbox
         assert (await finished(accepted.id)).state == RunState.SUCCEEDED
 
 

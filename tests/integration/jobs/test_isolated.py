@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """The kernel knows no database."""
+    """The kernel doesn't use the database, so one is enough."""
     return sqlite_url
 
 

@@ -25,7 +25,7 @@ Command = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
-    """`command("serve", ...)`: a process with a data folder of its own, ended with the test."""
+    """`command("serve", ...)`: a process with a data folder of its own, stopped at the end of the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **environ: str) -> subprocess.Popen[str]:
@@ -144,7 +144,7 @@ def test_workers_start_when_jobs_wait_and_stop_when_idle(command: Command, port:
     idle = {"BARSTORM_IDLE_S": "2"}
     api = command("api", "--port", str(port), **idle)
     command("worker", "--workers", "1", "--min", "0", "--max", "2", "--priorities", "normal,low", **idle)
-    path = tmp_path / "bars.parquet"  # long runs: one worker must not be done with them before another is needed
+    path = tmp_path / "bars.parquet"  # long runs, so that one worker can't finish them before a second is needed
     bt.synthetic(200_000).to_polars().write_parquet(path)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=60) as client:
         eventually(lambda: answers(port))

@@ -1,4 +1,4 @@
-"""What is accepted once: idempotency keys, equal runs at the same time, and terms of the queue, on both databases."""
+"""Submission: idempotency keys, coalescing of equal runs, and run options, on both databases."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_followers_share_the_states_and_the_end_of_their_leader(service: w
         await store.finish(session, started, RunState.FAILED, error=error)
     for run in (leader, follower, late):
         assert ((await service.backtests.get(run.id)).state, (await service.backtests.get(run.id)).error) == (RunState.FAILED, error)
-    assert (await service.backtests.submit(request_)).leader_id is None, "what has ended leads nobody"
+    assert (await service.backtests.submit(request_)).leader_id is None, "a finished run leads no others"
 
 
 @pytest.mark.parametrize("running", [False, True])

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def die(service: workers.Service, request_: workers.BacktestRequest, count: int = 1) -> list[str]:
-    """Runs that are dead after two attempts each."""
+    """Create runs that are dead after two attempts each."""
     error = workers.RunError(code="machine", message="it broke")
     ids = []
     for i in range(count):
@@ -239,7 +239,7 @@ async def test_a_saga_left_half_done_is_completed(
     with pytest.raises(asyncio.CancelledError):
         await saga.advance(service.resources.database, "run-id", [*first_two, Step(killed)])
     assert await saga_state(service, "run-id") == (SagaState.RUNNING, 2)
-    assert await saga.resume(service.resources.database, known) == 0, "its process may still be at it"
+    assert await saga.resume(service.resources.database, known) == 0, "its process may still be working"
     monkeypatch.setattr(saga, "GRACE_MS", -1)
     assert await saga.resume(service.resources.database, known) == 1
     assert await saga_state(service, "run-id") == (SagaState.DONE, 3)
@@ -313,5 +313,5 @@ async def test_a_pause_outlasts_an_emptied_redis(service: workers.Service, reque
     assert (await service.resources.queue.claim("worker", 1000, 5))[0] == []
     await service.queue.resume()
     assert await reconciled() == (1, False)
-    await service.resources.queue.pause()  # as of a resumption that Redis has not kept
+    await service.resources.queue.pause()  # as if Redis had lost the resumption
     assert await reconciled() == (1, False)

@@ -1,4 +1,4 @@
-"""Datasets, strategies, and how the service says it is."""
+"""Datasets, strategies, health and the result cache of the service."""
 
 from __future__ import annotations
 
