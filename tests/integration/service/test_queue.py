@@ -129,9 +129,9 @@ async def test_the_command_lists_shows_and_redrives(
     assert await lines("discard", select_all=True) == [other, "1 discarded"]
 
 
-async def heard(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
+async def received(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
     async with asyncio.timeout(60):
-        return [told async for told in await service.backtests.stream_events(run_id, after=after) if told.event_id]
+        return [update async for update in await service.backtests.stream_events(run_id, after=after) if update.event_id]
 
 
 async def test_a_run_streams_its_progress_and_its_end(
@@ -142,16 +142,16 @@ async def test_a_run_streams_its_progress_and_its_end(
 ) -> None:
     monkeypatch.setattr(events, "PROGRESS_S", 0.02)
     accepted = await service.backtests.submit(slow_request)
-    told = await heard(service, accepted.id)
-    *news, end = told
-    fractions = [item.event.fraction for item in news if item.event and item.event.fraction is not None]
+    updates = await received(service, accepted.id)
+    *events_, end = updates
+    fractions = [item.event.fraction for item in events_ if item.event and item.event.fraction is not None]
     assert fractions == sorted(fractions)
     assert len(fractions) >= 2
-    assert all(item.event and item.event.eta_s is not None for item in news if item.event and item.event.fraction)
+    assert all(item.event and item.event.eta_s is not None for item in events_ if item.event and item.event.fraction)
     assert end.run is not None
     assert (end.event_id, end.run.state) == (follow.END, RunState.SUCCEEDED)
-    again = await heard(service, accepted.id, after=news[1].event_id or "")
-    assert [item.event_id for item in again] == [item.event_id for item in told[2:]]
+    again = await received(service, accepted.id, after=events_[1].event_id or "")
+    assert [item.event_id for item in again] == [item.event_id for item in updates[2:]]
     assert 0 < await service.resources.queue.redis.ttl(keys.events(accepted.id)) <= events.ENDED_TTL_S
 
 
@@ -165,8 +165,8 @@ async def test_a_follower_shares_the_events_of_its_leader(
     monkeypatch.setattr(events, "PROGRESS_S", 0.02)
     _, follower = [await service.backtests.submit(slow_request) for _ in range(2)]
     async with start_worker(settings):
-        *news, end = await heard(service, follower.id)
-    assert any(item.event and item.event.fraction for item in news)
+        *events_, end = await received(service, follower.id)
+    assert any(item.event and item.event.fraction for item in events_)
     assert end.run is not None
     assert (end.run.id, end.run.state) == (follower.id, RunState.SUCCEEDED)
 
@@ -176,10 +176,10 @@ async def test_the_end_is_sent_even_if_its_event_is_lost(
 ) -> None:
     monkeypatch.setattr(follow, "POLL_S", 0.05)
     accepted = await service.backtests.submit(request_)
-    listening = asyncio.create_task(heard(service, accepted.id))
+    listening = asyncio.create_task(received(service, accepted.id))
     await service.resources.queue.redis.flushall()
     await service.backtests.cancel(accepted.id)
-    assert [told.event_id for told in await listening] == [follow.END]
+    assert [update.event_id for update in await listening] == [follow.END]
     with pytest.raises(workers.NotFound):
         await service.backtests.stream_events("none")
     with pytest.raises(workers.Invalid, match="not an event id"):
