@@ -44,8 +44,8 @@ class FetchReport(msgspec.Struct):
     repeated_requests: Annotated[int, Meta(description="Requests repeated because candles were missing.")] = 0
 
 
-class Gap(NamedTuple):
-    """A range without candles, by the times of the first and the last missing one."""
+class TimeRange(NamedTuple):
+    """A range of candles, by the opening times of the first and the last one."""
 
     start: int
     end: int
@@ -55,7 +55,7 @@ class Chunk(NamedTuple):
     """Consecutive bars, and the gaps before and between them, for which the exchange has no candles."""
 
     columns: Columns
-    gaps: list[Gap]
+    gaps: list[TimeRange]
 
 
 def closed_until(exchange: Exchange, step_ms: int) -> int:
@@ -180,6 +180,6 @@ def _chunk(rows: np.ndarray, before: int, step: int) -> Chunk:
     time = rows[:, 0].astype(np.int64)
     ends = np.concatenate([[before - step], time])
     holes = np.flatnonzero(np.diff(ends) > step)
-    gaps = [Gap(int(ends[i]) + step, int(ends[i + 1]) - step) for i in holes]
+    gaps = [TimeRange(int(ends[i]) + step, int(ends[i + 1]) - step) for i in holes]
     columns = {name: np.ascontiguousarray(rows[:, i]) for i, name in enumerate(SERIES["bars"])}
     return Chunk({**columns, "time": time}, gaps)

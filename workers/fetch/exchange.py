@@ -42,7 +42,7 @@ def check_exchange(name: str) -> None:
     """
     spec = find_spec("ccxt")
     if spec is None or spec.origin is None:
-        hint = "run `make install` in a checkout, or install Barstorm with its extra `exchanges`"
+        hint = "run `make install` or `pip install '.[exchanges]'` in the checkout"
         raise Unavailable("ccxt is not installed", where="exchange", hint=hint, code="no_ccxt")
     names = {path.stem for path in (Path(spec.origin).parent / "async_support").glob("[a-z0-9]*.py")}
     if name not in names:

@@ -23,7 +23,7 @@ from workers.db.tables import DatasetGapRow
 from workers.db.upsert import insert
 from workers.errors import Conflict, NotFound, Unavailable
 from workers.fetch import candles, requests
-from workers.fetch.candles import Chunk, FetchReport, Gap
+from workers.fetch.candles import Chunk, FetchReport, TimeRange
 from workers.fetch.exchange import Exchange
 from workers.fetch.requests import FetchRequest
 from workers.jobs.attempt import Executor, Job, Stop
@@ -94,8 +94,8 @@ class _FetchJob:
         async with self._executor.database.read() as session:
             rows = (await session.scalars(sa.select(DatasetGapRow).where(DatasetGapRow.dataset_id == dataset.id))).all()
             bar_parts = [part for part in await catalog.list_parts(session, dataset) if part.series == "bars"]
-        known_gaps = [Gap(row.start, row.end) for row in rows]
-        stored = [Gap(dataset.start, dataset.end)]
+        known_gaps = [TimeRange(row.start, row.end) for row in rows]
+        stored = [TimeRange(dataset.start, dataset.end)]
         # Bars are read only if the dataset has holes other than the known gaps.
         if dataset.gaps != sum(dataset.start < gap.start < dataset.end for gap in known_gaps):
             stored = await asyncio.to_thread(_stretches, parts.read(self._executor.artifacts, bar_parts)["time"], step)
@@ -167,13 +167,13 @@ def _align_up(time_ms: int, step: int) -> int:
     return int(timeframes.bucket_start(np.array([time_ms + step - 1]), step)[0])
 
 
-def _stretches(times: np.ndarray, step: int) -> list[Gap]:
+def _stretches(times: np.ndarray, step: int) -> list[TimeRange]:
     """The stretches without holes, each as its first and last time."""
     after = np.flatnonzero(np.diff(times) > step)
-    return [Gap(*pair) for pair in zip(times[np.append(0, after + 1)].tolist(), times[np.append(after, -1)].tolist(), strict=True)]
+    return [TimeRange(*pair) for pair in zip(times[np.append(0, after + 1)].tolist(), times[np.append(after, -1)].tolist(), strict=True)]
 
 
-def _uncovered(stretches: list[Gap], start: int, end: int, step: int) -> list[tuple[int, int]]:
+def _uncovered(stretches: list[TimeRange], start: int, end: int, step: int) -> list[tuple[int, int]]:
     """The parts of `start` to `end` (exclusive) that no stretch covers."""
     spans = []
     for stretch in sorted(stretches):

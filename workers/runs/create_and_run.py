@@ -87,7 +87,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
     async def record_key(session: AsyncSession, data: Data) -> None:
         """Nothing to do: the key was recorded in the transaction that started the saga."""
 
-    async def free_key(session: AsyncSession, data: Data) -> None:
+    async def release_key(session: AsyncSession, data: Data) -> None:
         await idempotency.release(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
 
     async def accept_run(session: AsyncSession, data: Data) -> None:
@@ -97,7 +97,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
         row.id = data["run_id"]
         await submit.accept(session, results, row, backtest, result)
 
-    return (Step(record_key, free_key), Step(create_strategy, delete_strategy), Step(accept_run))
+    return (Step(record_key, release_key), Step(create_strategy, delete_strategy), Step(accept_run))
 
 
 def sagas(database: Database, results: Results, bars: BarsCache) -> Mapping[str, Sequence[Step]]:

@@ -98,6 +98,7 @@ async def resume(database: Database, sagas: Mapping[str, Sequence[Step]]) -> int
 async def _advance_one(database: Database, identifier: str, steps: Sequence[Step]) -> SagaState:
     """Do one step, or undo one."""
     async with database.write() as session:
+        # Several processes may advance one saga at once; the row lock makes them take turns.
         row = await session.scalar(sa.select(SagaRow).where(SagaRow.id == identifier).with_for_update())
         if row is None:
             return SagaState.UNDONE

@@ -20,7 +20,7 @@ from workers.data import catalog, parts
 from workers.data.parts import SERIES
 from workers.db.tables import DatasetGapRow, RunRow, ScheduleRow
 from workers.fetch import candles, exchange, schedules
-from workers.fetch.candles import FetchReport, Gap
+from workers.fetch.candles import FetchReport, TimeRange
 from workers.fetch.exchange import Exchanges
 from workers.jobs import fetch as fetching
 from workers.model.states import DONE, RunState
@@ -51,9 +51,9 @@ def just_after(rows: np.ndarray, *, bars: int | None = None) -> int:
     return int(rows[-1 if bars is None else bars - 1, 0]) + MINUTE + 20_000
 
 
-def true_gaps(rows: np.ndarray) -> list[Gap]:
+def true_gaps(rows: np.ndarray) -> list[TimeRange]:
     holes = np.flatnonzero(np.diff(rows[:, 0]) > MINUTE)
-    return [Gap(int(rows[i, 0]) + MINUTE, int(rows[i + 1, 0]) - MINUTE) for i in holes]
+    return [TimeRange(int(rows[i, 0]) + MINUTE, int(rows[i + 1, 0]) - MINUTE) for i in holes]
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ async def stored(service: workers.Service, reference: str, series: str = "bars")
     return np.column_stack(list(columns.values()))
 
 
-async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.ndarray, list[Gap], np.ndarray, FetchReport]:
+async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.ndarray, list[TimeRange], np.ndarray, FetchReport]:
     """All candles and gaps of an exchange and, except for a spot market, its funding rates."""
     exchanges, report = Exchanges(url), FetchReport()
     try:
@@ -152,7 +152,7 @@ async def test_retry_after_headers_are_obeyed(market: Market) -> None:
 async def test_years_before_a_market_began_cost_a_few_requests(market: Market, server: ExchangeServer) -> None:
     rows, gaps, *_ = await everything(server.url, "bybit", "spot", 0)
     assert np.array_equal(rows, market.rows[:-100])
-    assert gaps[0] == Gap(0, BEGIN - MINUTE)
+    assert gaps[0] == TimeRange(0, BEGIN - MINUTE)
     assert server.asked["/v5/market/kline"] < 50
 
 
@@ -174,7 +174,7 @@ async def test_a_fetch_becomes_a_dataset(
     assert report.funding == (market.funding[:, 0] <= last).sum()
     async with service.resources.database.read() as session:
         rows = await session.scalars(sa.select(DatasetGapRow).order_by(DatasetGapRow.start))
-        assert [Gap(row.start, row.end) for row in rows] == true_gaps(market.rows[:-100])
+        assert [TimeRange(row.start, row.end) for row in rows] == true_gaps(market.rows[:-100])
 
 
 async def test_an_update_requests_only_new_candles(
