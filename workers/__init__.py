@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Stages,
         TradePage,
     )
-    from workers.model.states import Priority, RunState
+    from workers.model.states import AttemptOutcome, Priority, RunState
     from workers.queue.events import RunEvent
     from workers.queue.heartbeat import RunningJob, WorkerInfo
     from workers.runs.create_and_run import CreateAndRunRequest
@@ -79,6 +79,7 @@ _NAMES: Final = {
         "TradePage",
     ),
     "workers.model.states": (
+        "AttemptOutcome",
         "Priority",
         "RunState",
     ),
@@ -120,6 +121,7 @@ _MODULES: Final = {name: module for module, names in _NAMES.items() for name in 
 __all__ = [
     "AffectedRuns",
     "Attempt",
+    "AttemptOutcome",
     "BacktestRequest",
     "BarsPage",
     "ComponentCheck",

@@ -14,7 +14,7 @@ from workers.errors import Invalid
 from workers.model.clock import TimeMs, now_ms
 from workers.model.names import check_name, check_owner
 from workers.model.selection import Reference, Selection
-from workers.model.states import Priority, RunState
+from workers.model.states import AttemptOutcome, Priority, RunState
 
 MAX_AHEAD_MS: Final = 366 * 86_400_000
 
@@ -125,10 +125,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     worker: Annotated[str, Meta(description="Id of the worker.")]
     started_at: TimeMs
     finished_at: TimeMs | None
-    outcome: Annotated[
-        str | None,
-        Meta(description="State that it led to, `lost` (the worker died or stopped responding) or `requeued` (the worker was stopped)."),
-    ]
+    outcome: AttemptOutcome | None
     error: RunError | None
 
 

@@ -18,6 +18,17 @@ class RunState(StrEnum):
     DEAD = "dead"
 
 
+class AttemptOutcome(StrEnum):
+    """How an attempt ended. `lost`: its worker died or stopped responding. `requeued`: its worker was stopped."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+    LOST = "lost"
+    REQUEUED = "requeued"
+
+
 class Priority(StrEnum):
     """Runs of higher priority start first. Waiting raises the rank of a run, so that every run starts."""
 

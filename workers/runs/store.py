@@ -16,7 +16,7 @@ from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
 from workers.db.upsert import insert
 from workers.model.clock import now_ms
 from workers.model.runs import Attempt, Run, RunError, Stages, decode_request, encode
-from workers.model.states import OPEN, WAITING, Priority, RunState, predecessors
+from workers.model.states import OPEN, WAITING, AttemptOutcome, Priority, RunState, predecessors
 from workers.runs import coalesce
 
 
@@ -48,7 +48,7 @@ async def list_attempts(session: AsyncSession, run_id: str) -> tuple[Attempt, ..
             worker=row.worker,
             started_at=row.started_at,
             finished_at=row.finished_at,
-            outcome=row.outcome,
+            outcome=None if row.outcome is None else AttemptOutcome(row.outcome),
             error=to_error(row.error),
         )
         for row in rows
@@ -81,7 +81,9 @@ async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) ->
     if row is None:
         return None
     await session.execute(
-        sa.update(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None)).values(finished_at=now, outcome="lost")
+        sa.update(AttemptRow)
+        .where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None))
+        .values(finished_at=now, outcome=AttemptOutcome.LOST)
     )
     session.add(AttemptRow(run_id=run_id, attempt=row.attempt, worker=worker, started_at=now))
     await coalesce.move_followers(session, row)
@@ -113,7 +115,7 @@ async def finish(
     }
     if output is not None:
         values["output"] = output
-    return await _end_attempt(session, started, values, now=now, outcome=state, error=error)
+    return await _end_attempt(session, started, values, now=now, outcome=AttemptOutcome(state), error=error)
 
 
 async def record_progress(session: AsyncSession, started: StartedRun, *, output: str) -> bool:
@@ -133,14 +135,15 @@ async def requeue(session: AsyncSession, started: StartedRun, state: RunState, *
         "failures": RunRow.failures + int(failed),
         "due_at": now + delay_ms,
     }
-    if not await _end_attempt(session, started, values, now=now, outcome="failed" if failed else "requeued", error=error):
+    outcome = AttemptOutcome.FAILED if failed else AttemptOutcome.REQUEUED
+    if not await _end_attempt(session, started, values, now=now, outcome=outcome, error=error):
         return False
     session.add(OutboxRow(run_id=started.row.id, kind=started.row.kind, job=started.attempt + 1, due_at=now + delay_ms))
     return True
 
 
 async def _end_attempt(
-    session: AsyncSession, started: StartedRun, values: Mapping[str, Any], *, now: int, outcome: str, error: RunError | None
+    session: AsyncSession, started: StartedRun, values: Mapping[str, Any], *, now: int, outcome: AttemptOutcome, error: RunError | None
 ) -> bool:
     run_id, attempt = started.row.id, started.attempt
     changed = await session.scalar(
