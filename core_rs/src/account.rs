@@ -1,10 +1,10 @@
 //! The contract: what one order, one bar and one level do to money and position. Written as in its Python twin, `simulate.Simulator`.
 
-use crate::bits::{self, Mask};
 use crate::market::Market;
 use crate::position::{Position, side};
 use crate::rules::{Intrabar, Level, Rules};
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
+use crate::simd::bitmask::{self, Mask};
 use crate::sizing::{Fill, whole_steps};
 use crate::trade::{Reason, Trade};
 
@@ -78,7 +78,7 @@ impl<'a> Trader<'a> {
 
     pub fn time_is_up(&self, due: &Mask, at: usize) -> bool {
         match (self.rules.max_bars, &self.account.position) {
-            (Some(max_bars), Some(p)) => bits::get(due, at) && self.account.strategy_bars - p.strategy_bar >= max_bars,
+            (Some(max_bars), Some(p)) => bitmask::get(due, at) && self.account.strategy_bars - p.strategy_bar >= max_bars,
             _ => false,
         }
     }
@@ -96,7 +96,7 @@ impl<'a> Trader<'a> {
         time_is_up: bool,
         strategy_bar: i64,
     ) {
-        let signal = |which: usize| bits::get(&orders.masks[which], at);
+        let signal = |which: usize| bitmask::get(&orders.masks[which], at);
         if let Some(p) = &self.account.position {
             let (leaves, reverses) =
                 if p.long { (signal(EXIT_LONG), signal(ENTRY_SHORT)) } else { (signal(EXIT_SHORT), signal(ENTRY_LONG)) };

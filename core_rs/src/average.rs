@@ -4,9 +4,9 @@
 //! them; a window is the difference of two prefixes, any number of windows share them, and wrapping arithmetic cancels. It serves values
 //! whose magnitudes span less than about 2^(51 - 2 log2 length), which prices do; the rest goes through an `Accumulator`.
 
-use crate::bits::TILE;
 use crate::exact::Accumulator;
 use crate::history::History;
+use crate::simd::bitmask::TILE;
 use crate::simd::{self, Level, level, multiversion};
 
 /// 1.5 * 2^52: adding it to a float below 2^51 leaves the nearest integer in the low bits.

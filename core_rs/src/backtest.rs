@@ -1,7 +1,6 @@
 //! One run: order tiles in, equity and trades out, nothing else kept.
 
 use crate::account::Tally;
-use crate::bits::TILE;
 use crate::curve::Kept;
 use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
@@ -11,6 +10,7 @@ use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Plan;
 use crate::rules::Rules;
 use crate::signals::{Carry, OrderTile, Source, Wanted};
+use crate::simd::bitmask::TILE;
 use crate::simulate::Simulator;
 use crate::strategy_bars::Frame;
 use crate::trade::Trade;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use crate::average::{Sma, Smoothed};
-use crate::bits::{self, TILE, WORDS};
 use crate::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::error::{Error, Result};
 use crate::higher::{Closes, Higher, Seen};
@@ -13,6 +12,7 @@ use crate::indicators::{INPUTS, Running};
 use crate::kept::{Kept, within};
 use crate::market::Market;
 use crate::plan::{self, Column, Indicator, Key, Op, Plan, TimePart};
+use crate::simd::bitmask::{self, TILE, WORDS};
 use crate::strategy_bars::Frame;
 use crate::truths::{self, Crossing, Streak, Truth};
 
@@ -176,11 +176,11 @@ impl Evaluator {
                 seen.run(
                     fine,
                     coarse,
-                    |k| (bits::get(&coarse_truth.value, k), bits::get(&coarse_truth.known, k)),
+                    |k| (bitmask::get(&coarse_truth.value, k), bitmask::get(&coarse_truth.known, k)),
                     |range, (value, known)| {
                         for (mask, set) in [(&mut truth.value, value), (&mut truth.known, known)] {
                             if set {
-                                bits::set_all(mask, &range);
+                                bitmask::set_all(mask, &range);
                             }
                         }
                     },
@@ -326,8 +326,8 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept:
         (Op::Select(condition, a, b), _) => {
             let (condition, a, b) = (inputs.truth(condition), inputs.number(a).0, inputs.number(b).0);
             for (i, out) in out.iter_mut().enumerate() {
-                let chosen = if bits::get(&condition.value, i) { a[i] } else { b[i] };
-                *out = if bits::get(&condition.known, i) { chosen } else { f64::NAN };
+                let chosen = if bitmask::get(&condition.value, i) { a[i] } else { b[i] };
+                *out = if bitmask::get(&condition.known, i) { chosen } else { f64::NAN };
             }
             Some(any_nan(out))
         }

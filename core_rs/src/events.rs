@@ -1,10 +1,10 @@
 //! The walk from event to event: where nothing but orders and levels that stay can change a position, the bars between are skipped.
 
 use crate::account::{Ledger, Trader};
-use crate::bits::{self, Mask};
 use crate::curve::{Curve, Held};
 use crate::position::{Position, side};
 use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
+use crate::simd::bitmask::{self, Mask};
 use crate::simd::{first_outside, multiversion};
 use crate::trade::{Reason, Trade};
 
@@ -90,9 +90,9 @@ fn walk_in(trader: &mut Trader<'_>, last: &mut Option<Open>, orders: &OrderTile,
             by_the_bar(trader, p.position(), |trader| trader.inside(ledger, start + hit));
             open = None;
         } else if order < n {
-            let reason = if bits::get(&masks[exit], at) { Reason::Signal } else { Reason::Reversal };
+            let reason = if bitmask::get(&masks[exit], at) { Reason::Signal } else { Reason::Reversal };
             leave(trader, &p, ledger, start + at, reason);
-            let enters = bits::get(&masks[ENTRY_LONG], at) || bits::get(&masks[ENTRY_SHORT], at);
+            let enters = bitmask::get(&masks[ENTRY_LONG], at) || bitmask::get(&masks[ENTRY_SHORT], at);
             open = if enters { enter(trader, orders, at) } else { None };
         } else if is_last {
             let bar = orders.end - 1;
@@ -120,7 +120,7 @@ fn by_the_bar(trader: &mut Trader<'_>, position: Position, act: impl FnOnce(&mut
 #[inline(always)]
 fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<Open> {
     let (bar, balance) = (orders.start + at, trader.account.balance);
-    let long = bits::get(&orders.at_open.masks[ENTRY_LONG], at);
+    let long = bitmask::get(&orders.at_open.masks[ENTRY_LONG], at);
     let side = side(long);
     let Some(fill) = trader.order(&orders.at_open, at, side, trader.market.open[bar], balance, balance) else {
         trader.account.tally.rejected_orders += 1;

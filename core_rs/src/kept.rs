@@ -1,9 +1,9 @@
 //! What operations keep of earlier values for those that look back.
 
 use crate::average::Prefix;
-use crate::bits::TILE;
 use crate::history::History;
 use crate::plan::Op;
+use crate::simd::bitmask::TILE;
 
 /// An operation's earlier values, as the operations over it need them.
 #[derive(Debug, Default)]

@@ -7,7 +7,6 @@
 pub mod account;
 pub mod average;
 pub mod backtest;
-pub mod bits;
 pub mod cancel;
 pub mod curve;
 pub mod drawdown;
@@ -21,7 +20,6 @@ pub mod higher;
 pub mod history;
 pub mod indicators;
 pub mod kept;
-pub mod lanes;
 pub mod market;
 pub mod metrics;
 pub mod plan;

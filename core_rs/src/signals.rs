@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::bits::{self, Mask, TILE, WORDS};
 use crate::evaluate::Evaluator;
 use crate::plan::Outputs;
+use crate::simd::bitmask::{self, Mask, TILE, WORDS};
 use crate::simd::{self, Test, multiversion};
 use crate::strategy_bars::Frame;
 
@@ -171,7 +171,7 @@ impl OrderTile {
         let bars = self.start..self.end;
         if self.start == frame.start && self.start > 0 {
             // The strategy bar before this frame ended with the base bar before it.
-            bits::set(&mut self.due, 0);
+            bitmask::set(&mut self.due, 0);
             for (mask, carried) in self.at_open.masks.iter_mut().zip(carry.signals) {
                 mask[0] |= carried;
             }
@@ -186,14 +186,14 @@ impl OrderTile {
             let at_close = wanted.at_close && frame.on_close[k];
             let bar = if at_close { fills_at - 1 } else { fills_at };
             if bars.contains(&fills_at) {
-                bits::set(&mut self.due, fills_at - self.start);
+                bitmask::set(&mut self.due, fills_at - self.start);
             }
             if !bars.contains(&bar) || (fills_at == frame.end && frame.is_last()) {
                 continue;
             }
             let (at, orders) = (bar - self.start, if at_close { &mut self.at_close } else { &mut self.at_open });
             for (mask, signal) in orders.masks.iter_mut().zip(signals) {
-                mask[at / 64] |= u64::from(bits::get(signal, k)) << (at % 64);
+                mask[at / 64] |= u64::from(bitmask::get(signal, k)) << (at % 64);
             }
             for (target, level) in orders.levels.iter_mut().zip(levels) {
                 if let Some(level) = level {
@@ -205,7 +205,7 @@ impl OrderTile {
             *carry = Carry::default();
             if n > 0 && !(wanted.at_close && frame.on_close[n - 1]) {
                 for (carried, signal) in carry.signals.iter_mut().zip(signals) {
-                    *carried = u64::from(bits::get(signal, n - 1));
+                    *carried = u64::from(bitmask::get(signal, n - 1));
                 }
                 for (carried, level) in carry.levels.iter_mut().zip(levels) {
                     *carried = level.map_or(f64::NAN, |level| level[n - 1]);
@@ -239,7 +239,7 @@ multiversion! {
 #[inline(always)]
 fn settle_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) {
     for w in 0..WORDS {
-        let inside = bits::inside(w, n);
+        let inside = bitmask::inside(w, n);
         let (long, short) = (signals[ENTRY_LONG][w], signals[ENTRY_SHORT][w]);
         out[ENTRY_LONG][w] = long & !short & known[w] & inside;
         out[ENTRY_SHORT][w] = short & !long & known[w] & inside;
@@ -254,6 +254,6 @@ multiversion! {
 }
 #[inline(always)]
 fn shift_in(mask: &Mask, carry: &mut u64, n: usize, out: &mut Mask) {
-    *out = bits::shifted(mask, *carry);
-    *carry = u64::from(bits::get(mask, n - 1));
+    *out = bitmask::shifted(mask, *carry);
+    *carry = u64::from(bitmask::get(mask, n - 1));
 }

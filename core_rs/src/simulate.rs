@@ -4,12 +4,12 @@
 use std::ops::Range;
 
 use crate::account::{Ledger, Trader};
-use crate::bits::{self, Mask, WORDS};
 use crate::curve::Curve;
 use crate::events::{Open, walk};
 use crate::market::Market;
 use crate::rules::Rules;
 use crate::signals::OrderTile;
+use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
 use crate::trade::{Reason, Trade};
 
@@ -71,7 +71,7 @@ impl<'a> Simulator<'a> {
         for i in orders.start..orders.end {
             let at = i - orders.start;
             trader.pay_funding(i);
-            if bits::get(&orders.due, at) {
+            if bitmask::get(&orders.due, at) {
                 trader.account.strategy_bars += 1;
             }
             let time_is_up = trader.time_is_up(&orders.due, at);
@@ -109,7 +109,7 @@ multiversion! {
 
 #[inline(always)]
 fn any(masks: &[Mask; 4], at: usize) -> bool {
-    masks.iter().any(|mask| bits::get(mask, at))
+    masks.iter().any(|mask| bitmask::get(mask, at))
 }
 
 multiversion! {

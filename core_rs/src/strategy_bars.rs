@@ -1,9 +1,9 @@
 //! Bars in the strategy's timeframe, built from base bars a frame at a time; a bar that the data does not complete is left out.
 
-use crate::bits::TILE;
 use crate::error::{Error, Result};
 use crate::evaluate::Columns;
 use crate::market::Market;
+use crate::simd::bitmask::TILE;
 
 const DAY_MS: i64 = 86_400_000;
 const WEEK_MS: i64 = 7 * DAY_MS;

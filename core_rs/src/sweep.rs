@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
 use crate::account::Ledger;
-use crate::bits::TILE;
 use crate::curve::{Followed, Ignored};
 use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
@@ -18,6 +17,7 @@ use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Outputs;
 use crate::rules::Rules;
 use crate::signals::{Carry, OrderTile, Source, Wanted};
+use crate::simd::bitmask::TILE;
 use crate::simulate::Simulator;
 use crate::strategy_bars::Frame;
 use crate::template::{Joint, Template};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::bits::{self, Mask, WORDS};
 use crate::evaluate::{Inputs, State};
 use crate::plan::{Comparison, Op};
+use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, Test, multiversion};
 
 /// Truths of a tile; a bit of `value` is set only where `known` is.
@@ -104,10 +104,10 @@ impl Streak {
             self.moved = if moves(x, self.before) { self.moved + 1 } else { 0 };
             self.before = x;
             if self.known > length {
-                bits::set(&mut out.known, i);
+                bitmask::set(&mut out.known, i);
             }
             if self.moved >= length {
-                bits::set(&mut out.value, i);
+                bitmask::set(&mut out.value, i);
             }
         }
     }
@@ -122,7 +122,7 @@ fn known(inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Mask) {
         out.iter_mut().zip(other).for_each(|(out, other)| *out &= other);
     } else {
         for (w, word) in out.iter_mut().enumerate() {
-            *word = bits::inside(w, inputs.n);
+            *word = bitmask::inside(w, inputs.n);
         }
     }
 }
@@ -166,8 +166,8 @@ fn cross(inputs: &Inputs<'_>, a: usize, b: usize, crossing: &mut Crossing, earli
     };
     cross_words(above, known, *carry, *carry_known, out);
     if let Some(last) = inputs.n.checked_sub(1) {
-        *carry_known = u64::from(bits::get(known, last));
-        *carry = *carry_known & !u64::from(bits::get(above, last));
+        *carry_known = u64::from(bitmask::get(known, last));
+        *carry = *carry_known & !u64::from(bitmask::get(above, last));
     }
 }
 
@@ -180,7 +180,7 @@ fn cross_words_in(above: &Mask, known: &Mask, carry: u64, carry_known: u64, out:
     for w in 0..WORDS {
         not_above[w] = known[w] & !above[w];
     }
-    let (earlier, earlier_known) = (bits::shifted(&not_above, carry), bits::shifted(known, carry_known));
+    let (earlier, earlier_known) = (bitmask::shifted(&not_above, carry), bitmask::shifted(known, carry_known));
     for w in 0..WORDS {
         out.value[w] = above[w] & earlier[w];
         out.known[w] = known[w] & earlier_known[w];

@@ -15,7 +15,7 @@ use std::fmt::Debug;
 
 use averages::Weighted;
 
-use crate::bits::TILE;
+use crate::simd::bitmask::TILE;
 
 /// Most inputs and arguments that a row has.
 pub const INPUTS: usize = 5;

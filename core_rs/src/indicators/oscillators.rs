@@ -2,7 +2,7 @@
 
 use super::Stream;
 use crate::average::Smoothed;
-use crate::bits::TILE;
+use crate::simd::bitmask::TILE;
 use crate::whole::{Unit, Whole};
 
 #[derive(Debug)]

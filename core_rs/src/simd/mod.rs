@@ -1,10 +1,13 @@
 //! Run-time dispatch. Loops are written once, in plain Rust that the compiler vectorises; the macro compiles them for the baseline,
 //! for AVX2 and for AVX-512, and picks one at the first call. No version contracts or reorders a float operation, so all give the same bits.
 
+pub mod bitmask;
+pub mod portable;
+
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::curve::Held;
-use crate::lanes::{self, LANES};
+use crate::simd::portable::LANES;
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -145,9 +148,9 @@ pub fn compare_both_ways(a: &[f64], b: &[f64], above: &mut [u64], below: &mut [u
 
 fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
     match test {
-        Test::Gt => crate::bits::word(a.len(), |i| a[i] > b[i]),
-        Test::Ge => crate::bits::word(a.len(), |i| a[i] >= b[i]),
-        Test::Eq => crate::bits::word(a.len(), |i| a[i] == b[i]),
+        Test::Gt => crate::simd::bitmask::word(a.len(), |i| a[i] > b[i]),
+        Test::Ge => crate::simd::bitmask::word(a.len(), |i| a[i] >= b[i]),
+        Test::Eq => crate::simd::bitmask::word(a.len(), |i| a[i] == b[i]),
     }
 }
 
@@ -224,7 +227,7 @@ pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
         // SAFETY: `level` has seen that the machine has these instructions.
         return unsafe { x86::extremes(low, high) };
     }
-    lanes::extremes(low, high)
+    portable::extremes(low, high)
 }
 
 /// Fill in equity of a position from the close; says whether it is 0 or less anywhere.
@@ -235,10 +238,10 @@ pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
         // SAFETY: `level` has seen that the machine has these instructions.
         return unsafe { x86::mark(close, held, equity) };
     }
-    lanes::mark(close, held, equity)
+    portable::mark(close, held, equity)
 }
 
-/// See `lanes::sink`.
+/// See `portable::sink`.
 #[inline(always)]
 pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
     #[cfg(target_arch = "x86_64")]
@@ -246,7 +249,7 @@ pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: 
         // SAFETY: `level` has seen that the machine has these instructions.
         return unsafe { x86::sink::<MARKED>(values, held, peak, troughs) };
     }
-    lanes::sink::<MARKED>(values, held, peak, troughs)
+    portable::sink::<MARKED>(values, held, peak, troughs)
 }
 
 /// Set all values to one.
@@ -269,7 +272,9 @@ pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64
         // SAFETY: `level` has seen that the machine has these instructions.
         return unsafe { x86::first_outside::<LOW, HIGH>(low, high, lower, upper) };
     }
-    lanes::first(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| (LOW & (low <= lower)) | (HIGH & (high >= upper)))
+    portable::first(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| {
+        (LOW & (low <= lower)) | (HIGH & (high >= upper))
+    })
 }
 
 #[cfg(test)]
