@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::average::{Sma, Smoothed};
-use crate::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::error::{Error, Result};
 use crate::higher::{Closes, Higher, Seen};
 use crate::indicators::oscillators::Rsi;
@@ -11,6 +9,8 @@ use crate::indicators::volatility::TrueRange;
 use crate::indicators::{INPUTS, Running};
 use crate::kept::{Kept, within};
 use crate::market::Market;
+use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
+use crate::numerics::rolling::{Sma, Smoothed};
 use crate::plan::{self, Column, Indicator, Key, Op, Plan, TimePart};
 use crate::simd::bitmask::{self, TILE, WORDS};
 use crate::strategy_bars::Frame;

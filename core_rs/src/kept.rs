@@ -1,7 +1,7 @@
 //! What operations keep of earlier values for those that look back.
 
-use crate::average::Prefix;
-use crate::history::History;
+use crate::numerics::lookback::History;
+use crate::numerics::rolling::Prefix;
 use crate::plan::Op;
 use crate::simd::bitmask::TILE;
 

@@ -5,23 +5,19 @@
 //! the caller gets back. PyO3 is known to one file, `python`; so `cargo test` needs no Python.
 
 pub mod account;
-pub mod average;
 pub mod backtest;
 pub mod cancel;
 pub mod curve;
 pub mod drawdown;
-pub mod elementary;
-pub mod elementwise;
 pub mod error;
 pub mod evaluate;
 pub mod events;
-pub mod exact;
 pub mod higher;
-pub mod history;
 pub mod indicators;
 pub mod kept;
 pub mod market;
 pub mod metrics;
+pub mod numerics;
 pub mod plan;
 pub mod position;
 #[cfg(feature = "python")]
@@ -38,7 +34,6 @@ pub mod sweep;
 pub mod template;
 pub mod trade;
 pub mod truths;
-pub mod whole;
 
 /// Raised whenever the same inputs may give other outputs than before; the Python package has the same number.
 pub const CONTRACT: u32 = 1;

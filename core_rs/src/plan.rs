@@ -1,8 +1,8 @@
 //! The op list that a strategy compiles to, decoded and checked once.
 
-use crate::elementwise::{Binary, Unary};
 use crate::error::{Error, Result};
 use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
+use crate::numerics::elementwise::{Binary, Unary};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Column {

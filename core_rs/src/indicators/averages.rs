@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Stream;
-use crate::whole::{Unit, Whole};
+use crate::numerics::big_int::{Unit, Whole};
 
 /// A window's sum, and its sum with the weights 1, 2, ... from the oldest value on, both exact.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Oscillators: how fast and how far a price has moved.
 
 use super::Stream;
-use crate::average::Smoothed;
+use crate::numerics::big_int::{Unit, Whole};
+use crate::numerics::rolling::Smoothed;
 use crate::simd::bitmask::TILE;
-use crate::whole::{Unit, Whole};
 
 #[derive(Debug)]
 pub struct Rsi {

@@ -2,7 +2,7 @@
 
 use super::Stream;
 use super::volatility::TrueRange;
-use crate::average::Smoothed;
+use crate::numerics::rolling::Smoothed;
 
 #[derive(Debug)]
 pub struct Psar {

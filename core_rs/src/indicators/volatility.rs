@@ -1,6 +1,6 @@
 //! Volatility: how wide prices range.
 
-use crate::elementwise::greatest;
+use crate::numerics::elementwise::greatest;
 
 #[derive(Debug)]
 pub struct TrueRange {

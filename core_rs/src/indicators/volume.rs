@@ -1,7 +1,7 @@
 //! Running sums, as volume indicators use them.
 
 use super::Stream;
-use crate::whole::{Unit, Whole};
+use crate::numerics::big_int::{Unit, Whole};
 
 const DAY_MS: f64 = 86_400_000.0;
 

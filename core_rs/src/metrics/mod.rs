@@ -8,9 +8,9 @@ mod returns;
 mod trades;
 
 use crate::drawdown::DeepestDrawdown;
-use crate::elementary::power;
 use crate::metrics::returns::period_values;
 use crate::metrics::trades::trade_values;
+use crate::numerics::elementary::power;
 use crate::trade::Trade;
 
 pub use periods::Periods;

@@ -4,8 +4,8 @@
 //! them; a window is the difference of two prefixes, any number of windows share them, and wrapping arithmetic cancels. It serves values
 //! whose magnitudes span less than about 2^(51 - 2 log2 length), which prices do; the rest goes through an `Accumulator`.
 
-use crate::exact::Accumulator;
-use crate::history::History;
+use crate::numerics::exact_sum::Accumulator;
+use crate::numerics::lookback::History;
 use crate::simd::bitmask::TILE;
 use crate::simd::{self, Level, level, multiversion};
 

@@ -2,7 +2,7 @@
 
 use num_bigint::BigInt;
 
-use crate::exact::scale;
+use crate::numerics::exact_sum::scale;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Whole {

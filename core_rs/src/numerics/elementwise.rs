@@ -1,6 +1,6 @@
 //! Arithmetic on tiles, value by value.
 
-use crate::elementary;
+use crate::numerics::elementary;
 use crate::simd::multiversion;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
