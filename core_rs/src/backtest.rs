@@ -6,13 +6,13 @@ use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::market::Market;
+use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Plan;
 use crate::rules::Rules;
 use crate::signals::{Carry, OrderTile, Source, Wanted};
 use crate::simd::bitmask::TILE;
 use crate::simulate::Simulator;
-use crate::strategy_bars::Frame;
 use crate::trade::Trade;
 
 /// What a run leaves beside its equity.

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::higher::{Closes, Higher, Seen};
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
 use crate::indicators::{INPUTS, Running};
 use crate::kept::{Kept, within};
 use crate::market::Market;
+use crate::market::frame::Frame;
+use crate::market::higher_timeframe::{Closes, Higher, Seen};
 use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::numerics::rolling::{Sma, Smoothed};
 use crate::plan::{self, Column, Indicator, Key, Op, Plan, TimePart};
 use crate::simd::bitmask::{self, TILE, WORDS};
-use crate::strategy_bars::Frame;
 use crate::truths::{self, Crossing, Streak, Truth};
 
 /// One tile of the strategy's bars, at most `TILE` long.

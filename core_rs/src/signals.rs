@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::evaluate::Evaluator;
+use crate::market::frame::Frame;
 use crate::plan::Outputs;
 use crate::simd::bitmask::{self, Mask, TILE, WORDS};
 use crate::simd::{self, Test, multiversion};
-use crate::strategy_bars::Frame;
 
 pub const ENTRY_LONG: usize = 0;
 pub const EXIT_LONG: usize = 1;

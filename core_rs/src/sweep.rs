@@ -13,13 +13,13 @@ use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluator;
 use crate::market::Market;
+use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Outputs;
 use crate::rules::Rules;
 use crate::signals::{Carry, OrderTile, Source, Wanted};
 use crate::simd::bitmask::TILE;
 use crate::simulate::Simulator;
-use crate::strategy_bars::Frame;
 use crate::template::{Joint, Template};
 use crate::trade::Trade;
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::evaluate::Columns;
 use crate::market::Market;
-use crate::strategy_bars::close_of_bar;
+use crate::market::frame::close_of_bar;
 
 /// The bars of one timeframe that are completed in the current tile of base bars. The one under way is kept to itself until then.
 #[derive(Debug)]

@@ -1,5 +1,8 @@
 //! The columns of the bars, as the caller checked them.
 
+pub mod frame;
+pub mod higher_timeframe;
+
 /// Market history in the base timeframe. All slices over bars have one length; `Bars` in Python has checked every value.
 #[derive(Clone, Copy, Debug)]
 pub struct Market<'a> {
