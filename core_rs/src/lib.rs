@@ -29,7 +29,6 @@ pub mod simd;
 pub mod simulate;
 pub mod sizing;
 pub mod sweep;
-pub mod template;
 pub mod trade;
 pub mod truths;
 

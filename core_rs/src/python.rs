@@ -20,11 +20,11 @@ use crate::indicators;
 use crate::market::Market;
 use crate::metrics;
 use crate::plan;
+use crate::plan::template;
 use crate::rules;
 use crate::signals::Source;
 use crate::simulate;
 use crate::sweep::Sweep;
-use crate::template;
 use crate::trade::Trade;
 
 /// How often a running call looks at the flag's neighbours: the interpreter's signals, such as Ctrl-C.

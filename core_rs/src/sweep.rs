@@ -16,11 +16,11 @@ use crate::market::Market;
 use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Outputs;
+use crate::plan::template::{Joint, Template};
 use crate::rules::Rules;
 use crate::signals::{Carry, OrderTile, Source, Wanted};
 use crate::simd::bitmask::TILE;
 use crate::simulate::Simulator;
-use crate::template::{Joint, Template};
 use crate::trade::Trade;
 
 /// What to run.

@@ -1,5 +1,7 @@
 //! The op list that a strategy compiles to, decoded and checked once.
 
+pub mod template;
+
 use crate::error::{Error, Result};
 use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
 use crate::numerics::elementwise::{Binary, Unary};
