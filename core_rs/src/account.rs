@@ -3,7 +3,7 @@
 use crate::market::Market;
 use crate::position::{Position, side};
 use crate::rules::{Intrabar, Level, Rules};
-use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
+use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
 use crate::simd::bitmask::{self, Mask};
 use crate::sizing::{Fill, whole_steps};
 use crate::trade::{Reason, Trade};

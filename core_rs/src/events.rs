@@ -3,7 +3,7 @@
 use crate::account::{Ledger, Trader};
 use crate::curve::{Curve, Held};
 use crate::position::{Position, side};
-use crate::signals::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
+use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
 use crate::simd::bitmask::{self, Mask};
 use crate::simd::{first_outside, multiversion};
 use crate::trade::{Reason, Trade};

@@ -10,10 +10,8 @@ pub mod cancel;
 pub mod curve;
 pub mod drawdown;
 pub mod error;
-pub mod evaluate;
 pub mod events;
 pub mod indicators;
-pub mod kept;
 pub mod market;
 pub mod metrics;
 pub mod numerics;
@@ -30,7 +28,6 @@ pub mod simulate;
 pub mod sizing;
 pub mod sweep;
 pub mod trade;
-pub mod truths;
 
 /// Raised whenever the same inputs may give other outputs than before; the Python package has the same number.
 pub const CONTRACT: u32 = 1;

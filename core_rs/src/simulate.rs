@@ -8,7 +8,7 @@ use crate::curve::Curve;
 use crate::events::{Open, walk};
 use crate::market::Market;
 use crate::rules::Rules;
-use crate::signals::OrderTile;
+use crate::signals::orders::OrderTile;
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
 use crate::trade::{Reason, Trade};

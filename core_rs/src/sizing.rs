@@ -2,7 +2,7 @@
 
 use crate::account::Trader;
 use crate::rules::Sizing;
-use crate::signals::Orders;
+use crate::signals::orders::Orders;
 
 /// An entry that is accepted: at which price, slippage included, and for which fee.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! Bars in the strategy's timeframe, built from base bars a frame at a time; a bar that the data does not complete is left out.
 
 use crate::error::{Error, Result};
-use crate::evaluate::Columns;
 use crate::market::Market;
+use crate::signals::evaluate::Columns;
 use crate::simd::bitmask::TILE;
 
 const DAY_MS: i64 = 86_400_000;

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::evaluate::Columns;
 use crate::market::Market;
 use crate::market::frame::close_of_bar;
+use crate::signals::evaluate::Columns;
 
 /// The bars of one timeframe that are completed in the current tile of base bars. The one under way is kept to itself until then.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::evaluate::Evaluator;
 use crate::market::frame::Frame;
 use crate::plan::Outputs;
+use crate::signals::evaluate::Evaluator;
 use crate::simd::bitmask::{self, Mask, TILE, WORDS};
 use crate::simd::{self, Test, multiversion};
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::evaluate::{Inputs, State};
 use crate::plan::{Comparison, Op};
+use crate::signals::evaluate::{Inputs, State};
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, Test, multiversion};
 

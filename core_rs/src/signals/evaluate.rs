@@ -6,15 +6,15 @@ use crate::error::{Error, Result};
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
 use crate::indicators::{INPUTS, Running};
-use crate::kept::{Kept, within};
 use crate::market::Market;
 use crate::market::frame::Frame;
 use crate::market::higher_timeframe::{Closes, Higher, Seen};
 use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::numerics::rolling::{Sma, Smoothed};
 use crate::plan::{self, Column, Indicator, Key, Op, Plan, TimePart};
+use crate::signals::conditions::{self, Crossing, Streak, Truth};
+use crate::signals::retained::{Kept, within};
 use crate::simd::bitmask::{self, TILE, WORDS};
-use crate::truths::{self, Crossing, Streak, Truth};
 
 /// One tile of the strategy's bars, at most `TILE` long.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ impl Evaluator {
         }
         let ops: Vec<Op> = ops.iter().map(|&op| within(op, market.len())).collect();
         let mut states: Vec<State> = ops.iter().map(state).collect();
-        truths::pair_crossings(&ops, &mut states);
+        conditions::pair_crossings(&ops, &mut states);
         let mut outputs: Vec<Output> = ops.iter().map(output).collect();
         let running = share(&ops, &mut states, &mut outputs);
         Ok(Self { kept: Kept::all(&ops), ops, frame_of, strategy_ms, higher, states, outputs, running })
@@ -292,7 +292,7 @@ fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, outpu
                 *nan = any;
             }
         }
-        Output::Truth(truth) => truths::run(op, state, earlier, inputs, truth),
+        Output::Truth(truth) => conditions::run(op, state, earlier, inputs, truth),
     }
 }
 

@@ -1,0 +1,6 @@
+//! From the operations of a plan to the orders that its conditions give.
+
+pub mod conditions;
+pub mod evaluate;
+pub mod orders;
+pub mod retained;
