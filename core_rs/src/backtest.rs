@@ -1,19 +1,19 @@
 //! One run: order tiles in, equity and trades out, nothing else kept.
 
-use crate::account::Tally;
-use crate::curve::Kept;
-use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Plan;
-use crate::rules::Rules;
 use crate::signals::evaluate::Evaluator;
 use crate::signals::orders::{Carry, OrderTile, Source, Wanted};
 use crate::simd::bitmask::TILE;
-use crate::simulate::Simulator;
-use crate::trade::Trade;
+use crate::simulation::Simulator;
+use crate::simulation::account::Tally;
+use crate::simulation::drawdown::Drawdown;
+use crate::simulation::equity_curve::Kept;
+use crate::simulation::execution::Rules;
+use crate::simulation::trade::Trade;
 
 /// What a run leaves beside its equity.
 #[derive(Debug)]

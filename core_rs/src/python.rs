@@ -20,12 +20,12 @@ use crate::market::Market;
 use crate::metrics;
 use crate::plan;
 use crate::plan::template;
-use crate::rules;
 use crate::signals::evaluate;
 use crate::signals::orders::Source;
-use crate::simulate;
+use crate::simulation;
+use crate::simulation::execution;
+use crate::simulation::trade::Trade;
 use crate::sweep::Sweep;
-use crate::trade::Trade;
 
 /// How often a running call looks at the flag's neighbours: the interpreter's signals, such as Ctrl-C.
 const SIGNALS_EVERY: Duration = Duration::from_millis(10);
@@ -74,7 +74,7 @@ impl Plan {
 }
 
 #[pyclass(frozen, module = "python_core._core_rs")]
-struct Rules(rules::Rules);
+struct Rules(execution::Rules);
 
 #[pymethods]
 impl Rules {
@@ -104,15 +104,15 @@ impl Rules {
         partial_exits: Vec<(f64, f64)>,
         calendar: &str,
     ) -> PyResult<Self> {
-        Ok(Self(rules::Rules {
+        Ok(Self(execution::Rules {
             capital,
             commission,
             slippage,
             sizing: match sizing {
-                "equity_fraction" => rules::Sizing::EquityFraction,
-                "fixed_notional" => rules::Sizing::FixedNotional,
-                "fixed_quantity" => rules::Sizing::FixedQuantity,
-                "risk" => rules::Sizing::Risk,
+                "equity_fraction" => execution::Sizing::EquityFraction,
+                "fixed_notional" => execution::Sizing::FixedNotional,
+                "fixed_quantity" => execution::Sizing::FixedQuantity,
+                "risk" => execution::Sizing::Risk,
                 _ => return Err(unknown("sizing", sizing)),
             },
             size,
@@ -127,9 +127,9 @@ impl Rules {
                 _ => return Err(unknown("fill", fill)),
             },
             intrabar: match intrabar {
-                "pessimistic" => rules::Intrabar::Pessimistic,
-                "path" => rules::Intrabar::Path,
-                "optimistic" => rules::Intrabar::Optimistic,
+                "pessimistic" => execution::Intrabar::Pessimistic,
+                "path" => execution::Intrabar::Path,
+                "optimistic" => execution::Intrabar::Optimistic,
                 _ => return Err(unknown("intrabar", intrabar)),
             },
             stop_loss: level(&stop_loss)?,
@@ -148,12 +148,12 @@ impl Rules {
     }
 }
 
-fn level((kind, value): &(String, f64)) -> PyResult<rules::Level> {
+fn level((kind, value): &(String, f64)) -> PyResult<execution::Level> {
     Ok(match kind.as_str() {
-        "none" => rules::Level::None,
-        "fraction" => rules::Level::Fraction(*value),
-        "multiple" => rules::Level::Multiple(*value),
-        "series" => rules::Level::Series,
+        "none" => execution::Level::None,
+        "fraction" => execution::Level::Fraction(*value),
+        "multiple" => execution::Level::Multiple(*value),
+        "series" => execution::Level::Series,
         _ => return Err(unknown("level", kind)),
     })
 }
@@ -418,7 +418,7 @@ fn excursions(mut words: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floa
     check_apart(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
     let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(words.as_slice_mut()?)
         .map_err(|error| PyValueError::new_err(format!("trades: not whole records ({error})")))?;
-    if !simulate::excursions(trades, low, high) {
+    if !simulation::excursions(trades, low, high) {
         return Err(PyValueError::new_err("trades: a record lies outside the bars"));
     }
     Ok(())

@@ -7,21 +7,21 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
-use crate::account::Ledger;
-use crate::curve::{Followed, Ignored};
-use crate::drawdown::Drawdown;
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Outputs;
 use crate::plan::template::{Joint, Template};
-use crate::rules::Rules;
 use crate::signals::evaluate::Evaluator;
 use crate::signals::orders::{Carry, OrderTile, Source, Wanted};
 use crate::simd::bitmask::TILE;
-use crate::simulate::Simulator;
-use crate::trade::Trade;
+use crate::simulation::Simulator;
+use crate::simulation::account::Ledger;
+use crate::simulation::drawdown::Drawdown;
+use crate::simulation::equity_curve::{Followed, Ignored};
+use crate::simulation::execution::Rules;
+use crate::simulation::trade::Trade;
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,11 @@ mod periods;
 mod returns;
 mod trades;
 
-use crate::drawdown::DeepestDrawdown;
 use crate::metrics::returns::period_values;
 use crate::metrics::trades::trade_values;
 use crate::numerics::elementary::power;
-use crate::trade::Trade;
+use crate::simulation::drawdown::DeepestDrawdown;
+use crate::simulation::trade::Trade;
 
 pub use periods::Periods;
 pub use trades::TradeTally;
@@ -103,8 +103,8 @@ fn ratio(numerator: f64, denominator: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drawdown::Drawdown;
-    use crate::trade::Reason;
+    use crate::simulation::drawdown::Drawdown;
+    use crate::simulation::trade::Reason;
 
     fn trade(side: i64, net: f64, reason: Reason) -> Trade {
         Trade {

@@ -1,7 +1,7 @@
 //! Metrics of trades, from sums that are kept up while the run goes on.
 
 use crate::metrics::{SIDE_VALUES, ratio};
-use crate::trade::{Reason, Trade};
+use crate::simulation::trade::{Reason, Trade};
 
 /// Sums over the trades seen so far, in all and by side.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,8 +6,8 @@ pub mod portable;
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::curve::Held;
 use crate::simd::portable::LANES;
+use crate::simulation::equity_curve::Held;
 
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -1,6 +1,6 @@
 //! The loops over every bar, in plain Rust; `simd` has the same with AVX-512.
 
-use crate::curve::Held;
+use crate::simulation::equity_curve::Held;
 
 pub const LANES: usize = 8;
 
@@ -132,8 +132,8 @@ pub fn first(a: &[f64], b: &[f64], test: impl Fn(f64, f64) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::curve::Held;
     use crate::simd::{extremes, first_outside, mark, sink};
+    use crate::simulation::equity_curve::Held;
 
     fn first(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
         let found = first_outside::<true, true>(low, high, lower, upper);

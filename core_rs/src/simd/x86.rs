@@ -1,7 +1,7 @@
 //! The loops of `simd` in the instructions of x86.
 
 use super::Test;
-use crate::curve::Held;
+use crate::simulation::equity_curve::Held;
 use std::arch::x86_64::{
     __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
     _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64, _mm512_add_pd,

@@ -1,12 +1,12 @@
 //! The contract: what one order, one bar and one level do to money and position. Written as in its Python twin, `simulate.Simulator`.
 
 use crate::market::Market;
-use crate::position::{Position, side};
-use crate::rules::{Intrabar, Level, Rules};
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
 use crate::simd::bitmask::{self, Mask};
-use crate::sizing::{Fill, whole_steps};
-use crate::trade::{Reason, Trade};
+use crate::simulation::execution::{Intrabar, Level, Rules};
+use crate::simulation::position::{Position, side};
+use crate::simulation::sizing::{Fill, whole_steps};
+use crate::simulation::trade::{Reason, Trade};
 
 /// Where closed trades go.
 pub trait Ledger {

@@ -1,17 +1,26 @@
 //! The simulator: drives an account over tiles of bars, bar by bar where levels move or are paid for, and from event to event (`events`)
 //! where they stay as they are while a position is open.
 
+pub mod account;
+pub mod drawdown;
+pub mod equity_curve;
+pub mod execution;
+pub mod position;
+pub mod sizing;
+pub mod skip;
+pub mod trade;
+
 use std::ops::Range;
 
-use crate::account::{Ledger, Trader};
-use crate::curve::Curve;
-use crate::events::{Open, walk};
 use crate::market::Market;
-use crate::rules::Rules;
 use crate::signals::orders::OrderTile;
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
-use crate::trade::{Reason, Trade};
+use crate::simulation::account::{Ledger, Trader};
+use crate::simulation::equity_curve::Curve;
+use crate::simulation::execution::Rules;
+use crate::simulation::skip::{Open, walk};
+use crate::simulation::trade::{Reason, Trade};
 
 /// Runs tiles of orders; what is left between tiles is the trader's account, and the caller's ledger and curve.
 #[derive(Clone, Debug)]

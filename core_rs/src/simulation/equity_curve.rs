@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::drawdown::Drawdown;
 use crate::simd::{fill, mark};
+use crate::simulation::drawdown::Drawdown;
 
 /// A position between two events; equity follows the close.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! How much an entry buys or sells, and whether the account can bear it.
 
-use crate::account::Trader;
-use crate::rules::Sizing;
 use crate::signals::orders::Orders;
+use crate::simulation::account::Trader;
+use crate::simulation::execution::Sizing;
 
 /// An entry that is accepted: at which price, slippage included, and for which fee.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,12 @@
 //! The walk from event to event: where nothing but orders and levels that stay can change a position, the bars between are skipped.
 
-use crate::account::{Ledger, Trader};
-use crate::curve::{Curve, Held};
-use crate::position::{Position, side};
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
 use crate::simd::bitmask::{self, Mask};
 use crate::simd::{first_outside, multiversion};
-use crate::trade::{Reason, Trade};
+use crate::simulation::account::{Ledger, Trader};
+use crate::simulation::equity_curve::{Curve, Held};
+use crate::simulation::position::{Position, side};
+use crate::simulation::trade::{Reason, Trade};
 
 /// A position with one entry, held to its one exit.
 #[derive(Clone, Copy, Debug)]
