@@ -2,15 +2,18 @@
 //! for AVX2 and for AVX-512, and picks one at the first call. No version contracts or reorders a float operation, so all give the same bits.
 
 pub mod bitmask;
+pub mod held;
 pub mod portable;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::simd::held::Held;
 use crate::simd::portable::LANES;
-use crate::simulation::equity_curve::Held;
-
-#[cfg(target_arch = "x86_64")]
-mod x86;
+pub use crate::simd::portable::Test;
 
 /// Compiles `$body`, an `#[inline(always)]` function, once for each instruction set and calls the best that the machine has.
 macro_rules! multiversion {
@@ -100,14 +103,6 @@ fn detect() -> Level {
     Level::Baseline
 }
 
-/// Ordered comparisons, which are false for NaN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Test {
-    Gt,
-    Ge,
-    Eq,
-}
-
 /// Bit `i` of `out` says whether `a[i]` and `b[i]` pass the test; bits past the end are 0.
 pub fn compare(test: Test, a: &[f64], b: &[f64], out: &mut [u64]) {
     let n = a.len().min(b.len());
@@ -120,10 +115,10 @@ pub fn compare(test: Test, a: &[f64], b: &[f64], out: &mut [u64]) {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { x86::words_avx2(test, a_words, b_words, whole) },
-        _ => whole.iter_mut().zip(a_words.iter().zip(b_words)).for_each(|(out, (a, b))| *out = compare_word(test, a, b)),
+        _ => whole.iter_mut().zip(a_words.iter().zip(b_words)).for_each(|(out, (a, b))| *out = portable::compare_word(test, a, b)),
     }
     if let Some((first, beyond)) = rest.split_first_mut() {
-        *first = compare_word(test, &a[n / 64 * 64..n], &b[n / 64 * 64..n]);
+        *first = portable::compare_word(test, &a[n / 64 * 64..n], &b[n / 64 * 64..n]);
         beyond.fill(0);
     }
 }
@@ -146,14 +141,6 @@ pub fn compare_both_ways(a: &[f64], b: &[f64], above: &mut [u64], below: &mut [u
     compare(Test::Gt, &b[whole * 64..n], &a[whole * 64..n], &mut below[whole..]);
 }
 
-fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
-    match test {
-        Test::Gt => crate::simd::bitmask::word(a.len(), |i| a[i] > b[i]),
-        Test::Ge => crate::simd::bitmask::word(a.len(), |i| a[i] >= b[i]),
-        Test::Eq => crate::simd::bitmask::word(a.len(), |i| a[i] == b[i]),
-    }
-}
-
 /// Ask for a value's cache line ahead of its use.
 #[inline(always)]
 pub fn prefetch<T>(values: &[T], at: usize) {
@@ -174,16 +161,9 @@ pub fn running_sum(values: &mut [i64], before: i64) -> i64 {
         // SAFETY: `level` has seen that the machine has these instructions.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { x86::running_sum(groups, before) },
-        _ => add_up(groups.as_flattened_mut(), before),
+        _ => portable::running_sum(groups.as_flattened_mut(), before),
     };
-    add_up(rest, sum)
-}
-
-fn add_up(values: &mut [i64], before: i64) -> i64 {
-    values.iter_mut().fold(before, |sum, value| {
-        *value = sum.wrapping_add(*value);
-        *value
-    })
+    portable::running_sum(rest, sum)
 }
 
 /// Which bytes are not 0, as bits, 64 a word; bits past the end are 0.
@@ -197,26 +177,12 @@ pub fn pack(truths: &[u8], out: &mut [u64]) {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { x86::pack_avx2(words, whole) },
-        _ => whole.iter_mut().zip(words).for_each(|(out, truths)| *out = pack_word(truths)),
+        _ => whole.iter_mut().zip(words).for_each(|(out, truths)| *out = portable::pack_word(truths)),
     }
     if let Some((first, beyond)) = beyond.split_first_mut() {
-        *first = pack_word(rest);
+        *first = portable::pack_word(rest);
         beyond.fill(0);
     }
-}
-
-fn pack_word(truths: &[u8]) -> u64 {
-    let mut word = 0;
-    let (eights, rest) = truths.as_chunks::<8>();
-    for (k, eight) in eights.iter().enumerate() {
-        // The product gathers the lowest bit of each byte in the top byte.
-        let bytes = u64::from_le_bytes(eight.map(|truth| u8::from(truth != 0)));
-        word |= (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * k);
-    }
-    for (i, &truth) in rest.iter().enumerate() {
-        word |= u64::from(truth != 0) << (eights.len() * 8 + i);
-    }
-    word
 }
 
 /// The lowest value of `low` and the highest of `high`, which are of one length; infinity and its negative where there is none but NaN.
@@ -275,51 +241,4 @@ pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64
     portable::first(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| {
         (LOW & (low <= lower)) | (HIGH & (high >= upper))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Test, compare, pack, running_sum};
-
-    #[test]
-    fn truths_keep_their_places_at_every_length() {
-        let truths: Vec<u8> = (0..200).map(|i| [0, 1, 0, 2, 255][i * i % 5]).collect();
-        for n in [0, 1, 8, 63, 64, 65, 128, 200] {
-            let mut words = [u64::MAX; 4];
-            pack(&truths[..n], &mut words);
-            for i in 0..256 {
-                assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && truths[i] != 0, "{n} {i}");
-            }
-        }
-    }
-
-    #[test]
-    fn running_sums_wrap_and_cover_every_length() {
-        for n in 0..40 {
-            let values: Vec<i64> = (0..n).map(|i| i * i * i - 500).chain([i64::MAX, 3]).collect();
-            let (mut sums, mut sum) = (values.clone(), 7_i64);
-            let last = running_sum(&mut sums, 7);
-            for (value, found) in values.iter().zip(&sums) {
-                sum = sum.wrapping_add(*value);
-                assert_eq!(*found, sum, "{n}");
-            }
-            assert_eq!(last, sum);
-        }
-    }
-
-    #[test]
-    fn comparisons_are_ordered_and_cover_every_length() {
-        let a: Vec<f64> = (0..200).map(|i| if i % 7 == 0 { f64::NAN } else { f64::from(i % 5) }).collect();
-        let b: Vec<f64> = (0..200).map(|i| if i % 11 == 0 { f64::NAN } else { f64::from(i % 3) }).collect();
-        for n in [0, 1, 63, 64, 65, 128, 200] {
-            for (test, wanted) in [(Test::Gt, (|x, y| x > y) as fn(f64, f64) -> bool), (Test::Ge, |x, y| x >= y), (Test::Eq, |x, y| x == y)]
-            {
-                let mut words = [u64::MAX; 4];
-                compare(test, &a[..n], &b[..n], &mut words);
-                for i in 0..256 {
-                    assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && wanted(a[i], b[i]), "{n} {i}");
-                }
-            }
-        }
-    }
 }

@@ -1,8 +1,17 @@
 //! The loops over every bar, in plain Rust; `simd` has the same with AVX-512.
 
-use crate::simulation::equity_curve::Held;
+use crate::simd::bitmask::word;
+use crate::simd::held::Held;
 
 pub const LANES: usize = 8;
+
+/// Ordered comparisons, which are false for NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    Gt,
+    Ge,
+    Eq,
+}
 
 /// Where the group after the one at `at` begins, for `n` values, at least as many as lanes; nothing after the last one. Where `n` is no
 /// multiple of the lanes, the last group overlaps the one before: who asks doesn't mind values seen twice.
@@ -130,78 +139,32 @@ pub fn first(a: &[f64], b: &[f64], test: impl Fn(f64, f64) -> bool) -> usize {
     a.len()
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::simd::{extremes, first_outside, mark, sink};
-    use crate::simulation::equity_curve::Held;
-
-    fn first(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
-        let found = first_outside::<true, true>(low, high, lower, upper);
-        assert_eq!(found, super::first(low, high, |low, high| (low <= lower) | (high >= upper)));
-        found
+pub fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
+    match test {
+        Test::Gt => word(a.len(), |i| a[i] > b[i]),
+        Test::Ge => word(a.len(), |i| a[i] >= b[i]),
+        Test::Eq => word(a.len(), |i| a[i] == b[i]),
     }
+}
 
-    #[test]
-    fn every_value_counts_at_every_length() {
-        for n in 0..40 {
-            let flat = vec![5.0; n];
-            assert_eq!(first(&flat, &flat, 4.0, 6.0), n);
-            for at in 0..n {
-                let mut values = flat.clone();
-                values[at] = 2.0;
-                assert_eq!(extremes(&values, &flat), (2.0, 5.0), "{n} {at}");
-                assert_eq!(super::extremes(&values, &flat), (2.0, 5.0), "{n} {at}");
-                assert_eq!(first(&values, &flat, 2.0, 6.0), at, "{n}");
-                assert_eq!(first_outside::<true, false>(&values, &flat, 2.0, f64::INFINITY), at, "{n}");
-                values[at] = 7.0;
-                assert_eq!(extremes(&flat, &values), (5.0, 7.0), "{n} {at}");
-                assert_eq!(super::extremes(&flat, &values), (5.0, 7.0), "{n} {at}");
-                assert_eq!(first(&flat, &values, 4.0, 7.0), at, "{n}");
-                assert_eq!(first_outside::<false, true>(&flat, &values, f64::NEG_INFINITY, 7.0), at, "{n}");
-                values[at] = f64::NAN;
-                let wanted = if n == 1 { (f64::INFINITY, f64::NEG_INFINITY) } else { (5.0, 5.0) };
-                assert_eq!(extremes(&values, &values), wanted, "{n} {at}");
-                assert_eq!(super::extremes(&values, &values), wanted, "{n} {at}");
-            }
-        }
-    }
+/// `simd::running_sum`.
+pub fn running_sum(values: &mut [i64], before: i64) -> i64 {
+    values.iter_mut().fold(before, |sum, value| {
+        *value = sum.wrapping_add(*value);
+        *value
+    })
+}
 
-    #[test]
-    fn both_ways_of_marking_give_the_same_bits() {
-        let held = Held { balance: 1000.1, quantity: -0.3, entry: 101.7 };
-        for n in 0..40 {
-            let close: Vec<f64> = (0..n).map(|i| 100.0 + 7.3 * f64::from(i * i % 11)).collect();
-            let (mut a, mut b) = (vec![0.0; close.len()], vec![0.0; close.len()]);
-            assert_eq!(mark(&close, held, &mut a), super::mark(&close, held, &mut b));
-            assert_eq!(a, close.iter().map(|&close| held.equity(close)).collect::<Vec<_>>());
-            assert_eq!(a, b);
-        }
+pub fn pack_word(truths: &[u8]) -> u64 {
+    let mut word = 0;
+    let (eights, rest) = truths.as_chunks::<8>();
+    for (k, eight) in eights.iter().enumerate() {
+        // The product gathers the lowest bit of each byte in the top byte.
+        let bytes = u64::from_le_bytes(eight.map(|truth| u8::from(truth != 0)));
+        word |= (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * k);
     }
-
-    #[test]
-    fn both_ways_of_sinking_stop_at_the_same_group() {
-        fn check<const MARKED: bool>(values: &[f64], held: Held, peak: f64) -> usize {
-            let (mut a, mut b) = ([200.0; super::LANES], [200.0; super::LANES]);
-            let done = sink::<MARKED>(values, held, peak, &mut a);
-            assert_eq!(done, super::sink::<MARKED>(values, held, peak, &mut b));
-            assert_eq!(a, b);
-            done
-        }
-        let held = Held { balance: 100.0, quantity: -2.0, entry: 100.0 };
-        for n in 0..40 {
-            let flat = vec![100.0; n];
-            assert_eq!(check::<false>(&flat, held, 101.0), n);
-            for at in 0..n {
-                let mut values = flat.clone();
-                values[at] = f64::NAN;
-                assert_eq!(check::<true>(&values, held, 101.0), n, "{n} {at}");
-                values[at] = 101.0;
-                assert_eq!(check::<false>(&values, held, 101.0), at / super::LANES * super::LANES, "{n} {at}");
-                values[at] = 90.0;
-                assert_eq!(check::<true>(&values, held, 120.0), at / super::LANES * super::LANES, "{n} {at}");
-                values[at] = 150.0;
-                assert_eq!(check::<true>(&values, held, 120.0), at / super::LANES * super::LANES, "{n} {at}");
-            }
-        }
+    for (i, &truth) in rest.iter().enumerate() {
+        word |= u64::from(truth != 0) << (eights.len() * 8 + i);
     }
+    word
 }

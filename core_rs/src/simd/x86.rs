@@ -1,7 +1,5 @@
 //! The loops of `simd` in the instructions of x86.
 
-use super::Test;
-use crate::simulation::equity_curve::Held;
 use std::arch::x86_64::{
     __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
     _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64, _mm512_add_pd,
@@ -10,6 +8,9 @@ use std::arch::x86_64::{
     _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_pd, _mm512_setzero_si512,
     _mm512_storeu_si512, _mm512_sub_pd, _mm512_test_epi8_mask,
 };
+
+use crate::simd::held::Held;
+use crate::simd::portable::Test;
 
 const ALL: __mmask8 = 0xff;
 

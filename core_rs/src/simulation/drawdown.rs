@@ -1,8 +1,8 @@
 //! Drawdowns of an equity curve, followed while the run goes on.
 
 use crate::simd;
+use crate::simd::held::Held;
 use crate::simd::portable::LANES;
-use crate::simulation::equity_curve::Held;
 
 /// The worst of the drawdowns, over bars.
 #[derive(Clone, Copy, Debug, PartialEq)]

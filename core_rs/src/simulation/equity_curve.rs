@@ -2,29 +2,9 @@
 
 use std::ops::Range;
 
+use crate::simd::held::Held;
 use crate::simd::{fill, mark};
 use crate::simulation::drawdown::Drawdown;
-
-/// A position between two events; equity follows the close.
-#[derive(Clone, Copy, Debug)]
-pub struct Held {
-    pub balance: f64,
-    /// Negative when short.
-    pub quantity: f64,
-    pub entry: f64,
-}
-
-impl Held {
-    #[inline(always)]
-    pub fn equity(&self, close: f64) -> f64 {
-        self.balance + self.quantity * (close - self.entry)
-    }
-
-    /// The first bar at whose close equity is 0 or less.
-    fn ruin(&self, bars: Range<usize>, close: &[f64]) -> Option<usize> {
-        bars.into_iter().find(|&bar| self.equity(close[bar]) <= 0.0)
-    }
-}
 
 /// Takes in equity in the order of bars, without gaps.
 pub trait Curve {

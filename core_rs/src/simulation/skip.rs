@@ -2,9 +2,10 @@
 
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
 use crate::simd::bitmask::{self, Mask};
+use crate::simd::held::Held;
 use crate::simd::{first_outside, multiversion};
 use crate::simulation::account::{Ledger, Trader};
-use crate::simulation::equity_curve::{Curve, Held};
+use crate::simulation::equity_curve::Curve;
 use crate::simulation::position::{Position, side};
 use crate::simulation::trade::{Reason, Trade};
 

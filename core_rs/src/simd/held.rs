@@ -1,0 +1,24 @@
+//! What the loops over equity have to know of an open position.
+
+use std::ops::Range;
+
+/// A position between two events; equity follows the close.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub balance: f64,
+    /// Negative when short.
+    pub quantity: f64,
+    pub entry: f64,
+}
+
+impl Held {
+    #[inline(always)]
+    pub fn equity(&self, close: f64) -> f64 {
+        self.balance + self.quantity * (close - self.entry)
+    }
+
+    /// The first bar at whose close equity is 0 or less.
+    pub fn ruin(&self, bars: Range<usize>, close: &[f64]) -> Option<usize> {
+        bars.into_iter().find(|&bar| self.equity(close[bar]) <= 0.0)
+    }
+}
