@@ -1,9 +1,8 @@
 //! Running sums, as volume indicators use them.
 
 use super::Stream;
+use crate::market::DAY_MS;
 use crate::numerics::big_int::{Unit, Whole};
-
-const DAY_MS: f64 = 86_400_000.0;
 
 /// Sum of all values so far, exact and rounded once for each bar; with `session`, of those since the day (UTC) began.
 #[derive(Debug, Default)]
@@ -17,7 +16,7 @@ impl Stream for Cum {
     fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
         for (i, (out, &x)) in outputs[0].iter_mut().zip(inputs[0]).enumerate() {
             if let Some(time) = inputs.get(1) {
-                let day = (time[i] / DAY_MS).floor();
+                let day = (time[i] / DAY_MS as f64).floor();
                 if self.day.replace(day) != Some(day) {
                     self.sum = Whole::ZERO;
                 }

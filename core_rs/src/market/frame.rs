@@ -1,12 +1,10 @@
 //! Bars in the strategy's timeframe, built from base bars a frame at a time; a bar that the data does not complete is left out.
 
 use crate::error::{Error, Result};
-use crate::market::Market;
-use crate::signals::evaluate::Columns;
+use crate::market::columns::Columns;
+use crate::market::{DAY_MS, Market, WEEK_MS};
 use crate::simd::bitmask::TILE;
 
-const DAY_MS: i64 = 86_400_000;
-const WEEK_MS: i64 = 7 * DAY_MS;
 /// 1970-01-01 was a Thursday; weeks start on Monday.
 const MONDAY_OFFSET_MS: i64 = 4 * DAY_MS;
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::market::Market;
+use crate::market::columns::Columns;
 use crate::market::frame::close_of_bar;
-use crate::signals::evaluate::Columns;
 
 /// The bars of one timeframe that are completed in the current tile of base bars. The one under way is kept to itself until then.
 #[derive(Debug)]

@@ -1,7 +1,11 @@
 //! The columns of the bars, as the caller checked them.
 
+pub mod columns;
 pub mod frame;
 pub mod higher_timeframe;
+
+pub const DAY_MS: i64 = 86_400_000;
+pub const WEEK_MS: i64 = 7 * DAY_MS;
 
 /// Market history in the base timeframe. All slices over bars have one length; `Bars` in Python has checked every value.
 #[derive(Clone, Copy, Debug)]

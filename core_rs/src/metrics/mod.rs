@@ -7,6 +7,7 @@ mod periods;
 mod returns;
 mod trades;
 
+use crate::market::DAY_MS;
 use crate::metrics::returns::period_values;
 use crate::metrics::trades::trade_values;
 use crate::numerics::elementary::power;
@@ -20,8 +21,6 @@ pub use trades::TradeTally;
 pub const VALUES: usize = 43 + 2 * SIDE_VALUES;
 const SIDE_VALUES: usize = 21;
 
-const DAY_MS: i64 = 86_400_000;
-const WEEK_MS: i64 = 7 * DAY_MS;
 const YEAR_MS: i64 = 365 * DAY_MS;
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Periods of a run: UTC days, or bars of a day or longer.
 
-use crate::metrics::DAY_MS;
+use crate::market::DAY_MS;
 
 /// The last bars of periods: of UTC days that have bars, or every bar where bars last a day or longer.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ fn first_at_or_after(moment: i64, time: &[i64], from: usize, step: usize) -> usi
 #[cfg(test)]
 mod tests {
     use super::Periods;
-    use crate::metrics::DAY_MS;
+    use crate::market::DAY_MS;
     use crate::random::Random;
 
     const HOUR_MS: i64 = 3_600_000;

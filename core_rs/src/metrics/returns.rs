@@ -1,6 +1,7 @@
 //! Metrics of the returns of periods.
 
-use crate::metrics::{MetricsInput, WEEK_MS, ratio};
+use crate::market::WEEK_MS;
+use crate::metrics::{MetricsInput, ratio};
 
 /// Metrics of periods: UTC days, or bars of a day or longer.
 pub struct PeriodValues {

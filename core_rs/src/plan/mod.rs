@@ -4,16 +4,8 @@ pub mod template;
 
 use crate::error::{Error, Result};
 use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
+use crate::market::columns::Column;
 use crate::numerics::elementwise::{Binary, Unary};
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Column {
-    Open,
-    High,
-    Low,
-    Close,
-    Volume,
-}
 
 /// Of a bar's open time, UTC; weekday 0 is Monday.
 #[derive(Clone, Copy, Debug, PartialEq)]

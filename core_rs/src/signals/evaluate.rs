@@ -7,38 +7,15 @@ use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
 use crate::indicators::{INPUTS, Running};
 use crate::market::Market;
+use crate::market::columns::{Column, Columns};
 use crate::market::frame::Frame;
 use crate::market::higher_timeframe::{Closes, Higher, Seen};
 use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::numerics::rolling::{Sma, Smoothed};
-use crate::plan::{self, Column, Indicator, Key, Op, Plan, TimePart};
+use crate::plan::{self, Indicator, Key, Op, Plan, TimePart};
 use crate::signals::conditions::{self, Crossing, Streak, Truth};
 use crate::signals::retained::{Kept, within};
 use crate::simd::bitmask::{self, TILE, WORDS};
-
-/// One tile of the strategy's bars, at most `TILE` long.
-#[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
-    /// Open times.
-    pub time: &'a [i64],
-    pub open: &'a [f64],
-    pub high: &'a [f64],
-    pub low: &'a [f64],
-    pub close: &'a [f64],
-    pub volume: &'a [f64],
-}
-
-impl<'a> Columns<'a> {
-    fn get(&self, column: Column) -> &'a [f64] {
-        match column {
-            Column::Open => self.open,
-            Column::High => self.high,
-            Column::Low => self.low,
-            Column::Close => self.close,
-            Column::Volume => self.volume,
-        }
-    }
-}
 
 /// What an operation keeps from tile to tile.
 #[derive(Debug)]
