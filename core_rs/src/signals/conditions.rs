@@ -1,18 +1,9 @@
 //! Truths over tiles: comparisons, logic, crossings and streaks, 64 bars a word.
 
-use std::collections::HashMap;
-
-use crate::plan::{Comparison, Op};
-use crate::signals::evaluate::{Inputs, State};
+use crate::plan::Comparison;
+use crate::signals::tile::{Inputs, Truth};
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, Test, multiversion};
-
-/// Truths of a tile; a bit of `value` is set only where `known` is.
-#[derive(Clone, Debug, Default)]
-pub struct Truth {
-    pub value: Mask,
-    pub known: Mask,
-}
 
 /// How many bars in a row were known, and moved in one direction.
 #[derive(Debug)]
@@ -30,64 +21,10 @@ pub struct Crossing {
     carry_known: u64,
     above: Mask,
     /// The opposite comparison, where another operation takes it over from here.
-    below: Option<Mask>,
+    pub below: Option<Mask>,
     known: Mask,
     /// The operation that has compared the two already.
-    first: Option<usize>,
-}
-
-/// Let a crossunder take over the comparison of a crossover of the same two series, or the other way round.
-pub fn pair_crossings(ops: &[Op], states: &mut [State]) {
-    let mut seen = HashMap::new();
-    for (i, op) in ops.iter().enumerate() {
-        let (rising, falling) = match *op {
-            Op::Crossover(a, b) => (a, b),
-            Op::Crossunder(a, b) => (b, a),
-            _ => continue,
-        };
-        if let Some(&first) = seen.get(&(falling, rising)) {
-            let first: usize = first;
-            if let State::Crossing(crossing) = &mut states[first] {
-                crossing.below = Some([0; WORDS]);
-            }
-            if let State::Crossing(crossing) = &mut states[i] {
-                crossing.first = Some(first);
-            }
-        }
-        seen.insert((rising, falling), i);
-    }
-}
-
-pub fn run(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, out: &mut Truth) {
-    match (op, state) {
-        (Op::Compare(kind, a, b), _) => compare(kind, inputs, a, b, out),
-        (Op::And(a, b), _) => {
-            let (a, b) = (inputs.truth(a), inputs.truth(b));
-            for w in 0..WORDS {
-                out.known[w] = a.known[w] & b.known[w];
-                out.value[w] = a.value[w] & b.value[w];
-            }
-        }
-        (Op::Or(a, b), _) => {
-            let (a, b) = (inputs.truth(a), inputs.truth(b));
-            for w in 0..WORDS {
-                out.known[w] = a.known[w] & b.known[w];
-                out.value[w] = (a.value[w] | b.value[w]) & out.known[w];
-            }
-        }
-        (Op::Not(a), _) => {
-            let a = inputs.truth(a);
-            for w in 0..WORDS {
-                out.known[w] = a.known[w];
-                out.value[w] = !a.value[w] & a.known[w];
-            }
-        }
-        (Op::Crossover(a, b), State::Crossing(crossing)) => cross(inputs, a, b, crossing, earlier, out),
-        (Op::Crossunder(a, b), State::Crossing(crossing)) => cross(inputs, b, a, crossing, earlier, out),
-        (Op::Rising(a, length), State::Streak(streak)) => streak.run(inputs.number(a).0, length, |now, before| now > before, out),
-        (Op::Falling(a, length), State::Streak(streak)) => streak.run(inputs.number(a).0, length, |now, before| now < before, out),
-        _ => {}
-    }
+    pub first: Option<usize>,
 }
 
 impl Default for Streak {
@@ -97,7 +34,7 @@ impl Default for Streak {
 }
 
 impl Streak {
-    fn run(&mut self, values: &[f64], length: usize, moves: impl Fn(f64, f64) -> bool, out: &mut Truth) {
+    pub fn run(&mut self, values: &[f64], length: usize, moves: impl Fn(f64, f64) -> bool, out: &mut Truth) {
         (out.value, out.known) = ([0; WORDS], [0; WORDS]);
         for (i, &x) in values.iter().enumerate() {
             self.known = if x.is_nan() { 0 } else { self.known + 1 };
@@ -110,6 +47,27 @@ impl Streak {
                 bitmask::set(&mut out.value, i);
             }
         }
+    }
+}
+
+pub fn and(a: &Truth, b: &Truth, out: &mut Truth) {
+    for w in 0..WORDS {
+        out.known[w] = a.known[w] & b.known[w];
+        out.value[w] = a.value[w] & b.value[w];
+    }
+}
+
+pub fn or(a: &Truth, b: &Truth, out: &mut Truth) {
+    for w in 0..WORDS {
+        out.known[w] = a.known[w] & b.known[w];
+        out.value[w] = (a.value[w] | b.value[w]) & out.known[w];
+    }
+}
+
+pub fn not(a: &Truth, out: &mut Truth) {
+    for w in 0..WORDS {
+        out.known[w] = a.known[w];
+        out.value[w] = !a.value[w] & a.known[w];
     }
 }
 
@@ -127,7 +85,7 @@ fn known(inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Mask) {
     }
 }
 
-fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Truth) {
+pub fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Truth) {
     known(inputs, a, b, &mut out.known);
     let (a, b) = (inputs.number(a).0, inputs.number(b).0);
     match kind {
@@ -145,29 +103,27 @@ fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &mut 
     }
 }
 
-/// `a` above `b` now and not above it on the bar before, all four known.
-fn cross(inputs: &Inputs<'_>, a: usize, b: usize, crossing: &mut Crossing, earlier: &[State], out: &mut Truth) {
-    let Crossing { carry, carry_known, above, below, known: own, first } = crossing;
-    let compared = first.and_then(|i| match &earlier[i] {
-        State::Crossing(first) => first.below.as_ref().map(|below| (below, &first.known)),
-        _ => None,
-    });
-    let (above, known) = match compared {
-        Some(compared) => compared,
-        None => {
-            known(inputs, a, b, own);
-            let (a, b) = (inputs.number(a).0, inputs.number(b).0);
-            match below {
-                Some(below) => simd::compare_both_ways(a, b, above, below),
-                None => simd::compare(Test::Gt, a, b, above),
+impl Crossing {
+    /// `a` above `b` now and not above it on the bar before, all four known. `first` has compared the two already.
+    pub fn run(&mut self, inputs: &Inputs<'_>, a: usize, b: usize, first: Option<&Self>, out: &mut Truth) {
+        let compared = first.and_then(|first| first.below.as_ref().map(|below| (below, &first.known)));
+        let (above, known) = match compared {
+            Some(compared) => compared,
+            None => {
+                known(inputs, a, b, &mut self.known);
+                let (a, b) = (inputs.number(a).0, inputs.number(b).0);
+                match &mut self.below {
+                    Some(below) => simd::compare_both_ways(a, b, &mut self.above, below),
+                    None => simd::compare(Test::Gt, a, b, &mut self.above),
+                }
+                (&self.above, &self.known)
             }
-            (&*above, &*own)
+        };
+        cross_words(above, known, self.carry, self.carry_known, out);
+        if let Some(last) = inputs.n.checked_sub(1) {
+            let last_known = u64::from(bitmask::get(known, last));
+            (self.carry, self.carry_known) = (last_known & !u64::from(bitmask::get(above, last)), last_known);
         }
-    };
-    cross_words(above, known, *carry, *carry_known, out);
-    if let Some(last) = inputs.n.checked_sub(1) {
-        *carry_known = u64::from(bitmask::get(known, last));
-        *carry = *carry_known & !u64::from(bitmask::get(above, last));
     }
 }
 

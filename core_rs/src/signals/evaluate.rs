@@ -3,59 +3,17 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::indicators::oscillators::Rsi;
-use crate::indicators::volatility::TrueRange;
 use crate::indicators::{INPUTS, Running};
 use crate::market::Market;
-use crate::market::columns::{Column, Columns};
+use crate::market::columns::Columns;
 use crate::market::frame::Frame;
-use crate::market::higher_timeframe::{Closes, Higher, Seen};
-use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
-use crate::numerics::rolling::{Sma, Smoothed};
-use crate::plan::{self, Indicator, Key, Op, Plan, TimePart};
-use crate::signals::conditions::{self, Crossing, Streak, Truth};
+use crate::market::higher_timeframe::{Closes, Higher};
+use crate::numerics::elementwise::any_nan;
+use crate::plan::{self, Indicator, Key, Op, Plan};
+use crate::signals::operations::{State, output, pair_crossings, step};
 use crate::signals::retained::{Kept, within};
-use crate::simd::bitmask::{self, TILE, WORDS};
-
-/// What an operation keeps from tile to tile.
-#[derive(Debug)]
-pub enum State {
-    None,
-    Sma(Sma),
-    Smoothed(Box<Smoothed>),
-    Rsi(Box<Rsi>),
-    TrueRange(TrueRange),
-    Crossing(Box<Crossing>),
-    SeenNumber(Seen<f64>),
-    /// A truth, and whether it is known.
-    SeenTruth(Seen<(bool, bool)>),
-    /// Runs this indicator, for itself and for those that share it.
-    Running(usize),
-    Streak(Streak),
-}
-
-#[derive(Debug)]
-enum Output {
-    Column(Column),
-    /// An output of a running indicator.
-    Running(usize, usize),
-    Number {
-        values: Box<Values>,
-        nan: bool,
-    },
-    Truth(Box<Truth>),
-}
-
-/// A tile of numbers that begins with a cache line, so that no vector straddles two.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Values([f64; TILE]);
-
-impl Values {
-    fn all(value: f64) -> Box<Self> {
-        Box::new(Self([value; TILE]))
-    }
-}
+use crate::signals::tile::{Inputs, Output, Truth};
+use crate::simd::bitmask::{self, WORDS};
 
 /// Evaluates operations tile by tile.
 #[derive(Debug)]
@@ -87,8 +45,8 @@ impl Evaluator {
             frame_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
         let ops: Vec<Op> = ops.iter().map(|&op| within(op, market.len())).collect();
-        let mut states: Vec<State> = ops.iter().map(state).collect();
-        conditions::pair_crossings(&ops, &mut states);
+        let mut states: Vec<State> = ops.iter().map(State::of).collect();
+        pair_crossings(&ops, &mut states);
         let mut outputs: Vec<Output> = ops.iter().map(output).collect();
         let running = share(&ops, &mut states, &mut outputs);
         Ok(Self { kept: Kept::all(&ops), ops, frame_of, strategy_ms, higher, states, outputs, running })
@@ -209,138 +167,6 @@ fn columns_wanted(ops: &[Op], frames: &[i64], length_ms: i64) -> [bool; 5] {
         }
     }
     wanted
-}
-
-fn state(op: &Op) -> State {
-    match *op {
-        Op::Sma(_, length) => State::Sma(Sma::new(length)),
-        Op::Smoothed(_, length, alpha) => State::Smoothed(Box::new(Smoothed::new(length, alpha))),
-        Op::Rsi(_, length) => State::Rsi(Box::new(Rsi::new(length))),
-        Op::TrueRange(..) => State::TrueRange(TrueRange::default()),
-        Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
-        Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
-        Op::At(_) => State::SeenNumber(Seen::new(f64::NAN)),
-        Op::AtTruth(_) => State::SeenTruth(Seen::new((false, false))),
-        _ => State::None,
-    }
-}
-
-fn output(op: &Op) -> Output {
-    match *op {
-        Op::Column(column) => Output::Column(column),
-        Op::Const(value) => Output::Number { values: Values::all(value), nan: value.is_nan() },
-        Op::Truth(value) => Output::Truth(Box::new(Truth { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] })),
-        _ if op.is_truth() => Output::Truth(Box::default()),
-        _ => Output::Number { values: Values::all(0.0), nan: false },
-    }
-}
-
-pub struct Inputs<'a> {
-    outputs: &'a [Output],
-    running: &'a [Running],
-    columns: Columns<'a>,
-    pub n: usize,
-}
-
-impl<'a> Inputs<'a> {
-    /// Values, and whether one may be NaN.
-    pub fn number(&self, i: usize) -> (&'a [f64], bool) {
-        match &self.outputs[i] {
-            Output::Running(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
-            Output::Column(column) => (self.columns.get(*column), false),
-            Output::Number { values, nan } => (&values.0[..self.n], *nan),
-            Output::Truth(_) => unreachable!("a plan's inputs were checked to be numbers"),
-        }
-    }
-
-    pub fn truth(&self, i: usize) -> &'a Truth {
-        match &self.outputs[i] {
-            Output::Truth(truth) => truth,
-            _ => unreachable!("a plan's inputs were checked to be truths"),
-        }
-    }
-}
-
-fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Output, kept: &[Kept]) {
-    match output {
-        Output::Column(_) | Output::Running(..) => {}
-        Output::Number { values, nan } => {
-            if let Some(any) = number(op, state, inputs, &mut values.0[..inputs.n], kept) {
-                *nan = any;
-            }
-        }
-        Output::Truth(truth) => conditions::run(op, state, earlier, inputs, truth),
-    }
-}
-
-/// Compute a number's tile; says whether it holds NaN, nothing where the tile is constant.
-fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept: &[Kept]) -> Option<bool> {
-    match (op, state) {
-        (Op::Time(part), _) => {
-            out.iter_mut().zip(inputs.columns.time).for_each(|(out, &time)| *out = part_of_time(part, time));
-            Some(false)
-        }
-        (Op::Unary(kind, a), _) => {
-            let a = inputs.number(a).0;
-            match kind {
-                Unary::Neg => each(a, out, |x| Unary::Neg.of(x)),
-                Unary::Abs => each(a, out, |x| Unary::Abs.of(x)),
-                _ => each(a, out, |x| kind.of(x)),
-            }
-            Some(any_nan(out))
-        }
-        (Op::Binary(kind, a, b), _) => {
-            let (a, b) = (inputs.number(a).0, inputs.number(b).0);
-            match kind {
-                Binary::Add => add(a, b, out),
-                Binary::Sub => subtract(a, b, out),
-                Binary::Mul => multiply(a, b, out),
-                Binary::Div => divide(a, b, out),
-                Binary::Min | Binary::Max => out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = kind.of(a, b)),
-            }
-            Some(any_nan(out))
-        }
-        (Op::Select(condition, a, b), _) => {
-            let (condition, a, b) = (inputs.truth(condition), inputs.number(a).0, inputs.number(b).0);
-            for (i, out) in out.iter_mut().enumerate() {
-                let chosen = if bitmask::get(&condition.value, i) { a[i] } else { b[i] };
-                *out = if bitmask::get(&condition.known, i) { chosen } else { f64::NAN };
-            }
-            Some(any_nan(out))
-        }
-        (Op::Sma(a, _), State::Sma(sma)) => kept[a].prefix.as_ref().map(|prefix| sma.run(prefix, out)),
-        (Op::Smoothed(a, ..), State::Smoothed(smoothed)) => {
-            out.iter_mut().zip(inputs.number(a).0).for_each(|(out, &a)| *out = smoothed.next(a));
-            Some(any_nan(out))
-        }
-        (Op::Rsi(a, _), State::Rsi(rsi)) => {
-            out.iter_mut().zip(inputs.number(a).0).for_each(|(out, &x)| *out = rsi.next(x));
-            Some(any_nan(out))
-        }
-        (Op::TrueRange(high, low, close), State::TrueRange(range)) => {
-            let (high, low, close) = (inputs.number(high).0, inputs.number(low).0, inputs.number(close).0);
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = range.next(high[i], low[i], close[i]);
-            }
-            Some(any_nan(out))
-        }
-        (Op::Shift(a, bars), _) => {
-            out.copy_from_slice(kept[a].history.as_ref()?.tile(bars));
-            Some(any_nan(out))
-        }
-        _ => None,
-    }
-}
-
-fn part_of_time(part: TimePart, time_ms: i64) -> f64 {
-    let minutes = time_ms.div_euclid(60_000);
-    (match part {
-        TimePart::Whole => time_ms,
-        TimePart::Minute => minutes.rem_euclid(60),
-        TimePart::Hour => minutes.div_euclid(60).rem_euclid(24),
-        // 1970-01-01 was a Thursday.
-        TimePart::Weekday => (minutes.div_euclid(24 * 60) + 3).rem_euclid(7),
-    }) as f64
 }
 
 /// The values of the operations `wanted`, which are numbers, on every strategy bar of a market.

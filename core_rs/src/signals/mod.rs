@@ -2,5 +2,7 @@
 
 pub mod conditions;
 pub mod evaluate;
+pub mod operations;
 pub mod orders;
 pub mod retained;
+pub mod tile;
