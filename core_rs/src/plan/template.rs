@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::indicators::{ARGUMENTS, INPUTS};
-use crate::plan::{Key, Kind, Op, Outputs, RawNode, frames, key};
+use crate::plan::kind::Kind;
+use crate::plan::op::{Key, Op, key};
+use crate::plan::{Outputs, RawNode, frames};
 
 /// A plan with parameters left open. Numbers that depend on them, and the arguments of indicators, are nodes too: the arguments are the
 /// last inputs.

@@ -1,6 +1,6 @@
 //! Truths over tiles: comparisons, logic, crossings and streaks, 64 bars a word.
 
-use crate::plan::Comparison;
+use crate::plan::op::Comparison;
 use crate::signals::tile::{Inputs, Truth};
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, Test, multiversion};

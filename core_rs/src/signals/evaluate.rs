@@ -9,7 +9,8 @@ use crate::market::columns::Columns;
 use crate::market::frame::Frame;
 use crate::market::higher_timeframe::{Closes, Higher};
 use crate::numerics::elementwise::any_nan;
-use crate::plan::{self, Indicator, Key, Op, Plan};
+use crate::plan::Plan;
+use crate::plan::op::{Indicator, Key, Op, key};
 use crate::signals::operations::{State, output, pair_crossings, step};
 use crate::signals::retained::{Kept, within};
 use crate::signals::tile::{Inputs, Output, Truth};
@@ -147,7 +148,7 @@ fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Runnin
     let (mut running, mut seen): (Vec<Running>, HashMap<Key, usize>) = (Vec::new(), HashMap::new());
     for (i, op) in ops.iter().enumerate() {
         if let Op::Indicator(indicator) = *op {
-            let r = *seen.entry(plan::key(&Op::Indicator(Indicator { output: 0, ..indicator }))).or_insert_with(|| {
+            let r = *seen.entry(key(&Op::Indicator(Indicator { output: 0, ..indicator }))).or_insert_with(|| {
                 states[i] = State::Running(running.len());
                 running.push(Running::new(indicator.row, &indicator.arguments));
                 running.len() - 1

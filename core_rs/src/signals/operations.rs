@@ -7,7 +7,7 @@ use crate::indicators::volatility::TrueRange;
 use crate::market::higher_timeframe::Seen;
 use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::numerics::rolling::{Sma, Smoothed};
-use crate::plan::{Op, TimePart};
+use crate::plan::op::{Op, TimePart};
 use crate::signals::conditions::{self, Crossing, Streak};
 use crate::signals::retained::Kept;
 use crate::signals::tile::{Inputs, Output, Truth, Values};

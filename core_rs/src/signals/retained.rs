@@ -2,7 +2,7 @@
 
 use crate::numerics::lookback::History;
 use crate::numerics::rolling::Prefix;
-use crate::plan::Op;
+use crate::plan::op::Op;
 use crate::simd::bitmask::TILE;
 
 /// An operation's earlier values, as the operations over it need them.

@@ -1,0 +1,213 @@
+//! The kinds of operations by the names that Python sends, and what each takes.
+
+use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
+use crate::market::columns::Column;
+use crate::numerics::elementwise::{Binary, Unary};
+use crate::plan::op::{Comparison, Indicator, Op, TimePart};
+
+/// What an operation is, before it has its inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Column(Column),
+    Time(TimePart),
+    Const,
+    /// A parameter of a template.
+    Param,
+    Truth,
+    Unary(Unary),
+    Binary(Binary),
+    Select,
+    Sma,
+    Ema,
+    Rma,
+    Rsi,
+    TrueRange,
+    Shift,
+    Indicator(usize),
+    Compare(Comparison),
+    And,
+    Or,
+    Not,
+    Crossover,
+    Crossunder,
+    Rising,
+    Falling,
+    At,
+    AtTruth,
+}
+
+impl Kind {
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "open" => Self::Column(Column::Open),
+            "high" => Self::Column(Column::High),
+            "low" => Self::Column(Column::Low),
+            "close" => Self::Column(Column::Close),
+            "volume" => Self::Column(Column::Volume),
+            "time" => Self::Time(TimePart::Whole),
+            "hour" => Self::Time(TimePart::Hour),
+            "weekday" => Self::Time(TimePart::Weekday),
+            "minute" => Self::Time(TimePart::Minute),
+            "const" => Self::Const,
+            "param" => Self::Param,
+            "truth" => Self::Truth,
+            "neg" => Self::Unary(Unary::Neg),
+            "abs" => Self::Unary(Unary::Abs),
+            "log" => Self::Unary(Unary::Log),
+            "exp" => Self::Unary(Unary::Exp),
+            "sqrt" => Self::Unary(Unary::Sqrt),
+            "sign" => Self::Unary(Unary::Sign),
+            "add" => Self::Binary(Binary::Add),
+            "sub" => Self::Binary(Binary::Sub),
+            "mul" => Self::Binary(Binary::Mul),
+            "div" => Self::Binary(Binary::Div),
+            "min" => Self::Binary(Binary::Min),
+            "max" => Self::Binary(Binary::Max),
+            "select" => Self::Select,
+            "sma" => Self::Sma,
+            "ema" => Self::Ema,
+            "rma" => Self::Rma,
+            "rsi" => Self::Rsi,
+            "true_range" => Self::TrueRange,
+            "shift" => Self::Shift,
+            "lt" => Self::Compare(Comparison::Lt),
+            "le" => Self::Compare(Comparison::Le),
+            "gt" => Self::Compare(Comparison::Gt),
+            "ge" => Self::Compare(Comparison::Ge),
+            "eq" => Self::Compare(Comparison::Eq),
+            "ne" => Self::Compare(Comparison::Ne),
+            "and" => Self::And,
+            "or" => Self::Or,
+            "not" => Self::Not,
+            "crossover" => Self::Crossover,
+            "crossunder" => Self::Crossunder,
+            "rising" => Self::Rising,
+            "falling" => Self::Falling,
+            "at" => Self::At,
+            "at_truth" => Self::AtTruth,
+            _ => Self::Indicator(indicators::find(name)?),
+        })
+    }
+
+    /// What an error calls it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Indicator(row) => TABLE[row].name.into(),
+            _ => format!("{self:?}"),
+        }
+    }
+
+    pub fn inputs(self) -> usize {
+        match self {
+            Self::Column(_) | Self::Time(_) | Self::Const | Self::Param | Self::Truth => 0,
+            Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling => 1,
+            Self::Not | Self::At | Self::AtTruth => 1,
+            Self::Binary(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder | Self::And | Self::Or => 2,
+            Self::TrueRange | Self::Select => 3,
+            Self::Indicator(row) => TABLE[row].inputs,
+        }
+    }
+
+    /// Whether it gives truths; the others give numbers.
+    pub fn is_truth(self) -> bool {
+        matches!(
+            self,
+            Self::Truth
+                | Self::Compare(_)
+                | Self::And
+                | Self::Or
+                | Self::Not
+                | Self::Crossover
+                | Self::Crossunder
+                | Self::Rising
+                | Self::Falling
+                | Self::AtTruth
+        )
+    }
+
+    /// Whether its input `k` is a truth.
+    pub fn takes_truth(self, k: usize) -> bool {
+        match self {
+            Self::Not | Self::And | Self::Or | Self::AtTruth => true,
+            Self::Select => k == 0,
+            _ => false,
+        }
+    }
+
+    /// Whether it takes one whole number of bars.
+    fn takes_length(self) -> bool {
+        matches!(self, Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling)
+    }
+
+    /// Numbers that decide what it computes.
+    pub fn arguments(self) -> usize {
+        match self {
+            Self::Indicator(row) => TABLE[row].arguments.len(),
+            _ => usize::from(self.takes_length()),
+        }
+    }
+
+    /// Numbers that are none of its arguments: a value, or which output.
+    pub fn constants(self) -> usize {
+        match self {
+            Self::Indicator(row) => usize::from(TABLE[row].outputs > 1),
+            _ => usize::from(matches!(self, Self::Const | Self::Param | Self::Truth)),
+        }
+    }
+
+    /// The operation over `inputs`, as many as it takes, with its arguments and its constant; or what is wrong with the numbers.
+    pub fn build(self, inputs: &[usize; INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
+        let [a, b, c, ..] = *inputs;
+        let length = if self.takes_length() { whole(arguments[0])? } else { 0 };
+        Ok(match self {
+            Self::Column(column) => Op::Column(column),
+            Self::Time(part) => Op::Time(part),
+            Self::Const => Op::Const(constant),
+            Self::Param => return Err("is no operation by itself".into()),
+            Self::Truth => Op::Truth(constant != 0.0),
+            Self::Unary(kind) => Op::Unary(kind, a),
+            Self::Binary(kind) => Op::Binary(kind, a, b),
+            Self::Select => Op::Select(a, b, c),
+            Self::Sma => Op::Sma(a, length),
+            Self::Ema => Op::Smoothed(a, length, 2.0 / (length as f64 + 1.0)),
+            Self::Rma => Op::Smoothed(a, length, 1.0 / length as f64),
+            Self::Rsi => Op::Rsi(a, length),
+            Self::TrueRange => Op::TrueRange(a, b, c),
+            Self::Shift => Op::Shift(a, length),
+            Self::Indicator(row) => Op::Indicator(indicator(row, inputs, arguments, constant)?),
+            Self::Compare(kind) => Op::Compare(kind, a, b),
+            Self::And => Op::And(a, b),
+            Self::Or => Op::Or(a, b),
+            Self::Not => Op::Not(a),
+            Self::Crossover => Op::Crossover(a, b),
+            Self::Crossunder => Op::Crossunder(a, b),
+            Self::Rising => Op::Rising(a, length),
+            Self::Falling => Op::Falling(a, length),
+            Self::At => Op::At(a),
+            Self::AtTruth => Op::AtTruth(a),
+        })
+    }
+}
+
+fn whole(number: f64) -> std::result::Result<usize, String> {
+    if number.fract() == 0.0 && (1.0..=MAX_LOOKBACK).contains(&number) {
+        return Ok(number as usize);
+    }
+    Err(format!("gets the length {number}, which is not a whole number from 1 to {MAX_LOOKBACK}"))
+}
+
+fn indicator(row: usize, inputs: &[usize; INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
+    for (argument, &x) in TABLE[row].arguments.iter().zip(arguments) {
+        if !argument.allows(x) {
+            let kind = if argument.whole { "whole number" } else { "number" };
+            let (least, most) = (argument.least, argument.most);
+            return Err(format!("gets the {} {x}, which is not a {kind} from {least} to {most}", argument.name));
+        }
+    }
+    if !(0..TABLE[row].outputs).contains(&(output as usize)) {
+        return Err(format!("has no output {output}"));
+    }
+    let mut numbers = [0.0; ARGUMENTS];
+    numbers[..arguments.len()].copy_from_slice(arguments);
+    Ok(Indicator { row, inputs: *inputs, arguments: numbers, output: output as usize })
+}
