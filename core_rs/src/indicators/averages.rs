@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Stream;
+use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Unit, Whole};
 
 /// A window's sum, and its sum with the weights 1, 2, ... from the oldest value on, both exact.

@@ -1,6 +1,6 @@
 //! What was when a condition was true.
 
-use super::Stream;
+use crate::indicators::stream::Stream;
 
 #[derive(Debug, Default)]
 pub struct BarsSince(Option<f64>);

@@ -7,14 +7,13 @@ pub mod averages;
 pub mod conditions;
 pub mod oscillators;
 pub mod statistics;
+pub mod stream;
 pub mod trend;
 pub mod volatility;
 pub mod volume;
 
-use std::fmt::Debug;
-
-use averages::Weighted;
-
+use crate::indicators::averages::Weighted;
+use crate::indicators::stream::Stream;
 use crate::simd::bitmask::TILE;
 
 /// Most inputs and arguments that a row has.
@@ -22,15 +21,6 @@ pub const INPUTS: usize = 5;
 pub const ARGUMENTS: usize = 4;
 /// The longest look-back, as in Python.
 pub const MAX_LOOKBACK: f64 = 1e6;
-
-/// Computes an indicator from tile to tile.
-pub trait Stream: Debug {
-    /// Take in the next values, all finite, and give as many of each output; NaN where it is not known yet.
-    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]);
-
-    /// Forget everything.
-    fn reset(&mut self);
-}
 
 /// A number that an indicator takes: its bounds, and whether it must be whole.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Oscillators: how fast and how far a price has moved.
 
-use super::Stream;
+use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Unit, Whole};
 use crate::numerics::rolling::Smoothed;
 use crate::simd::bitmask::TILE;

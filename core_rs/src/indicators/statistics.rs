@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Stream;
+use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Unit, Whole};
 
 /// The value of a window that beats the others, the latest of equals, and how many bars ago it was.

@@ -1,7 +1,7 @@
 //! Followers of a trend: on one side of the price until it crosses them.
 
-use super::Stream;
-use super::volatility::TrueRange;
+use crate::indicators::stream::Stream;
+use crate::indicators::volatility::TrueRange;
 use crate::numerics::rolling::Smoothed;
 
 #[derive(Debug)]

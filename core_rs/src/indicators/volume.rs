@@ -1,6 +1,6 @@
 //! Running sums, as volume indicators use them.
 
-use super::Stream;
+use crate::indicators::stream::Stream;
 use crate::market::DAY_MS;
 use crate::numerics::big_int::{Unit, Whole};
 

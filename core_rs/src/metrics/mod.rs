@@ -4,12 +4,14 @@
 //! O(days + trades).
 
 mod periods;
+mod ratio;
 mod returns;
 mod trades;
 
 use crate::market::DAY_MS;
+use crate::metrics::ratio::ratio;
 use crate::metrics::returns::period_values;
-use crate::metrics::trades::trade_values;
+use crate::metrics::trades::{SIDE_VALUES, trade_values};
 use crate::numerics::elementary::power;
 use crate::simulation::drawdown::DeepestDrawdown;
 use crate::simulation::trade::Trade;
@@ -19,7 +21,6 @@ pub use trades::TradeTally;
 
 /// Values of a run, followed by those of its long and of its short trades; `NAMES` in Python gives the order.
 pub const VALUES: usize = 43 + 2 * SIDE_VALUES;
-const SIDE_VALUES: usize = 21;
 
 const YEAR_MS: i64 = 365 * DAY_MS;
 
@@ -54,7 +55,7 @@ pub fn compute(input: &MetricsInput) -> Vec<f64> {
     let total_return = ratio(net_profit, input.capital);
     let cagr = if last <= 0.0 { -1.0 } else { power(last / input.capital, 1.0 / years) - 1.0 };
     let held = ratio(input.last_close, input.first_open) - 1.0;
-    let risk = period_values(input);
+    let risk = period_values(input.periods, input.capital, input.timeframe_ms, input.exchange_calendar);
     let [all, long, short] = trade_values(input.trades, input.tally);
     let mut values = Vec::with_capacity(VALUES);
     values.extend([
@@ -91,12 +92,6 @@ pub fn compute(input: &MetricsInput) -> Vec<f64> {
         *value = if value.is_finite() { *value + 0.0 } else { f64::from_bits(0x7ff8_0000_0000_0000) };
     }
     values
-}
-
-/// A quotient, NaN where it is undefined.
-#[inline]
-fn ratio(numerator: f64, denominator: f64) -> f64 {
-    if denominator.is_finite() && denominator != 0.0 { numerator / denominator } else { f64::NAN }
 }
 
 #[cfg(test)]

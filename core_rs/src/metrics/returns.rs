@@ -1,7 +1,7 @@
 //! Metrics of the returns of periods.
 
 use crate::market::WEEK_MS;
-use crate::metrics::{MetricsInput, ratio};
+use crate::metrics::ratio::ratio;
 
 /// Metrics of periods: UTC days, or bars of a day or longer.
 pub struct PeriodValues {
@@ -18,12 +18,12 @@ pub struct PeriodValues {
     pub kurtosis: f64,
 }
 
-pub fn period_values(input: &MetricsInput) -> PeriodValues {
-    let mut equity = input.periods;
+/// `equity` is that at the ends of the periods.
+pub fn period_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchange_calendar: bool) -> PeriodValues {
     if equity.iter().any(|value| !value.is_finite()) {
         equity = &[];
     }
-    let Returns { mut returns, sum, gains, losses, downside } = Returns::new(equity, input.capital);
+    let Returns { mut returns, sum, gains, losses, downside } = Returns::new(equity, capital);
     let n = returns.len() as f64;
     let mean = ratio(sum, n);
     let (mut m2, mut m3, mut m4) = (0.0, 0.0, 0.0);
@@ -35,7 +35,7 @@ pub fn period_values(input: &MetricsInput) -> PeriodValues {
         m4 += square * square;
     }
     let sd = if returns.len() > 1 { (m2 / (n - 1.0)).sqrt() } else { f64::NAN };
-    let annual = periods_per_year(input.timeframe_ms, input.exchange_calendar).sqrt();
+    let annual = periods_per_year(timeframe_ms, exchange_calendar).sqrt();
     let skew = if returns.len() < 3 { f64::NAN } else { n * (n - 1.0).sqrt() / (n - 2.0) * ratio(m3, m2 * m2.sqrt()) };
     let kurtosis = if returns.len() < 4 {
         f64::NAN
@@ -43,7 +43,7 @@ pub fn period_values(input: &MetricsInput) -> PeriodValues {
         let scale = (n - 2.0) * (n - 3.0);
         n * (n + 1.0) * (n - 1.0) / scale * ratio(m4, m2 * m2) - 3.0 * (n - 1.0) * (n - 1.0) / scale
     };
-    let (average_drawdown, ulcer_index) = period_drawdowns(equity, input.capital);
+    let (average_drawdown, ulcer_index) = period_drawdowns(equity, capital);
     let tails = tails(&mut returns);
     PeriodValues {
         volatility: sd * annual,

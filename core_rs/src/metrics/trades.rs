@@ -1,7 +1,10 @@
 //! Metrics of trades, from sums that are kept up while the run goes on.
 
-use crate::metrics::{SIDE_VALUES, ratio};
+use crate::metrics::ratio::ratio;
 use crate::simulation::trade::{Reason, Trade};
+
+/// Metrics of the trades of one side, or of both.
+pub const SIDE_VALUES: usize = 21;
 
 /// Sums over the trades seen so far, in all and by side.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,7 @@
+//! Division as metrics need it.
+
+/// A quotient, NaN where it is undefined.
+#[inline]
+pub fn ratio(numerator: f64, denominator: f64) -> f64 {
+    if denominator.is_finite() && denominator != 0.0 { numerator / denominator } else { f64::NAN }
+}
