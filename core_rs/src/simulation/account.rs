@@ -5,7 +5,7 @@ use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Ord
 use crate::simd::bitmask::{self, Mask};
 use crate::simulation::execution::{Intrabar, Level, Rules};
 use crate::simulation::position::{Position, side};
-use crate::simulation::sizing::{Fill, whole_steps};
+use crate::simulation::sizing::{Fill, size_entry, whole_steps};
 use crate::simulation::trade::{Reason, Trade};
 
 /// Where closed trades go.
@@ -123,12 +123,7 @@ impl<'a> Trader<'a> {
             None => self.account.balance,
             Some(p) => self.account.balance - p.quantity * p.entry / rules.leverage,
         };
-        let Some(Fill { price: fill_price, quantity, fee }) = self.order(orders, at, side, price, equity, free) else {
-            self.account.tally.rejected_orders += 1;
-            return;
-        };
-        self.account.balance -= fee;
-        self.account.tally.traded_notional += quantity * fill_price;
+        let Some(Fill { price: fill_price, quantity, fee }) = self.pay_entry(orders, at, side, price, equity, free) else { return };
         let mut p = match self.account.position {
             None => Position {
                 long,
@@ -166,6 +161,19 @@ impl<'a> Trader<'a> {
             Level::Series => Some(orders.level(2, at)),
         };
         self.account.position = Some(p);
+    }
+
+    /// Fill an entry order at `price`, in an account worth `equity` of which `free` is not used as margin, and take its fee; or reject it.
+    #[inline(always)]
+    pub fn pay_entry(&mut self, orders: &Orders, at: usize, side: f64, price: f64, equity: f64, free: f64) -> Option<Fill> {
+        let stop = |entry| self.level(0, orders, at, side, entry).unwrap_or(f64::NAN);
+        let Some(fill) = size_entry(self.rules, self.power, side, price, equity, free, stop) else {
+            self.account.tally.rejected_orders += 1;
+            return None;
+        };
+        self.account.balance -= fill.fee;
+        self.account.tally.traded_notional += fill.quantity * fill.price;
+        Some(fill)
     }
 
     /// Price of the stop (0) or the target (1) of an entry at `entry`.

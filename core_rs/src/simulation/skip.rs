@@ -123,12 +123,7 @@ fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<Open>
     let (bar, balance) = (orders.start + at, trader.account.balance);
     let long = bitmask::get(&orders.at_open.masks[ENTRY_LONG], at);
     let side = side(long);
-    let Some(fill) = trader.order(&orders.at_open, at, side, trader.market.open[bar], balance, balance) else {
-        trader.account.tally.rejected_orders += 1;
-        return None;
-    };
-    trader.account.balance -= fill.fee;
-    trader.account.tally.traded_notional += fill.quantity * fill.price;
+    let fill = trader.pay_entry(&orders.at_open, at, side, trader.market.open[bar], balance, balance)?;
     let level = |which: usize| trader.level(which, &orders.at_open, at, side, fill.price).unwrap_or(f64::NAN);
     Some(Open { long, opened: bar, entry: fill.price, quantity: fill.quantity, fee: fill.fee, stop: level(0), target: level(1) })
 }
