@@ -35,6 +35,21 @@ pub struct Account {
     pub paid: usize,
 }
 
+/// What an exit closes: a position, or a share of one with that share of its entry fees and funding.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    pub long: bool,
+    pub opened: usize,
+    pub entry: f64,
+    pub quantity: f64,
+    pub entry_fees: f64,
+    pub funding: f64,
+    /// MAE and MFE.
+    pub excursions: (f64, f64),
+    /// Whether nothing of the position is left.
+    pub whole: bool,
+}
+
 /// An account that trades by the rules over a market.
 #[derive(Clone, Debug)]
 pub struct Trader<'a> {
@@ -188,11 +203,17 @@ impl<'a> Trader<'a> {
         }
     }
 
+    /// Fill price of a market order that closes a position, slippage included.
+    #[inline(always)]
+    pub fn exit_price(&self, side: f64, price: f64) -> f64 {
+        price * (1.0 - side * self.rules.slippage)
+    }
+
     /// Close the whole position with a market order.
     #[inline(always)]
     pub fn leave(&mut self, ledger: &mut impl Ledger, i: usize, price: f64, reason: Reason) {
         if let Some(p) = self.account.position {
-            self.exit(ledger, i, &p, p.quantity, price * (1.0 - p.side * self.rules.slippage), reason);
+            self.exit(ledger, i, &p, p.quantity, self.exit_price(p.side, price), reason);
         }
     }
 
@@ -202,34 +223,41 @@ impl<'a> Trader<'a> {
         self.account.tally.ruined = true;
     }
 
+    /// Close `quantity` of the position `p` at `price`.
     #[inline(always)]
     pub fn exit(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position, quantity: f64, price: f64, reason: Reason) {
-        let fee = if reason == Reason::Liquidation { 0.0 } else { quantity * price * self.rules.commission };
-        let gross = p.side * quantity * (price - p.entry);
-        let account = &mut self.account;
-        account.balance = account.balance + gross - fee;
-        account.tally.traded_notional += quantity * price;
         let whole = quantity >= p.quantity;
         let share = if whole { 1.0 } else { quantity / p.quantity };
         let (entry_fees, funding) = (p.fees * share, p.funding * share);
+        let excursions = if self.sees_every_bar { p.excursions(price) } else { (f64::NAN, f64::NAN) };
+        let closed = Closed { long: p.long, opened: p.opened, entry: p.entry, quantity, entry_fees, funding, excursions, whole };
+        self.settle(ledger, i, &closed, price, reason);
+        if whole {
+            self.account.position = None;
+        } else if let Some(p) = &mut self.account.position {
+            p.quantity -= quantity;
+            p.fees -= entry_fees;
+            p.funding -= funding;
+        }
+    }
+
+    /// The sums of an exit at `price`: what it adds to the balance and the tally, and its trade. Every exit passes through here, those of
+    /// `skip` too, which has no `Position`; inlined, so that what is constant there costs nothing.
+    #[inline(always)]
+    pub fn settle(&mut self, ledger: &mut impl Ledger, i: usize, closed: &Closed, price: f64, reason: Reason) {
+        let &Closed { long, opened, entry, quantity, entry_fees, funding, excursions: (mae, mfe), whole } = closed;
+        let fee = if reason == Reason::Liquidation { 0.0 } else { quantity * price * self.rules.commission };
+        let gross = side(long) * quantity * (price - entry);
         let fees = entry_fees + fee;
-        let (mae, mfe) = if self.sees_every_bar {
-            let high = if price > p.highest { price } else { p.highest };
-            let low = if price < p.lowest { price } else { p.lowest };
-            let (favourable, adverse) = if p.long { (high, low) } else { (low, high) };
-            (p.side * (adverse - p.entry) / p.entry, p.side * (favourable - p.entry) / p.entry)
-        } else {
-            (f64::NAN, f64::NAN)
-        };
         ledger.record(&Trade {
-            entry_time: self.market.time[p.opened],
+            entry_time: self.market.time[opened],
             exit_time: self.market.time[i],
-            entry_index: p.opened as i64,
+            entry_index: opened as i64,
             exit_index: i as i64,
-            side: if p.long { 1 } else { -1 },
+            side: if long { 1 } else { -1 },
             reason: reason as i64,
             quantity,
-            entry_price: p.entry,
+            entry_price: entry,
             exit_price: price,
             gross,
             fees,
@@ -238,13 +266,11 @@ impl<'a> Trader<'a> {
             mae,
             mfe,
         });
+        let account = &mut self.account;
+        account.balance = account.balance + gross - fee;
+        account.tally.traded_notional += quantity * price;
         if whole {
-            account.tally.exposed_bars += (i - p.opened) as i64;
-            account.position = None;
-        } else if let Some(p) = &mut account.position {
-            p.quantity -= quantity;
-            p.fees -= entry_fees;
-            p.funding -= funding;
+            account.tally.exposed_bars += (i - opened) as i64;
         }
     }
 

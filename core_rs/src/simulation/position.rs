@@ -34,6 +34,15 @@ impl Position {
         self.lowest = if low < self.lowest { low } else { self.lowest };
     }
 
+    /// MAE and MFE of an exit at `price`, as fractions of the entry price.
+    #[inline(always)]
+    pub fn excursions(&self, price: f64) -> (f64, f64) {
+        let high = if price > self.highest { price } else { self.highest };
+        let low = if price < self.lowest { price } else { self.lowest };
+        let (favourable, adverse) = if self.long { (high, low) } else { (low, high) };
+        (self.side * (adverse - self.entry) / self.entry, self.side * (favourable - self.entry) / self.entry)
+    }
+
     pub fn best(&self) -> f64 {
         if self.long { self.highest } else { self.lowest }
     }

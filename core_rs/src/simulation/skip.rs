@@ -4,10 +4,10 @@ use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Ord
 use crate::simd::bitmask::{self, Mask};
 use crate::simd::held::Held;
 use crate::simd::{first_outside, multiversion};
-use crate::simulation::account::{Ledger, Trader};
+use crate::simulation::account::{Closed, Ledger, Trader};
 use crate::simulation::equity_curve::Curve;
 use crate::simulation::position::{Position, side};
-use crate::simulation::trade::{Reason, Trade};
+use crate::simulation::trade::Reason;
 
 /// A position with one entry, held to its one exit.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,21 @@ pub struct Open {
 }
 
 impl Open {
+    /// As an exit at an order closes it. The bars on the way were skipped, so excursions are filled in later.
+    #[inline(always)]
+    fn closed(&self) -> Closed {
+        Closed {
+            long: self.long,
+            opened: self.opened,
+            entry: self.entry,
+            quantity: self.quantity,
+            entry_fees: self.fee,
+            funding: 0.0,
+            excursions: (f64::NAN, f64::NAN),
+            whole: true,
+        }
+    }
+
     #[inline(always)]
     fn position(self) -> Position {
         Position {
@@ -131,32 +146,8 @@ fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<Open>
 /// Close the position at the open of bar `i`.
 #[inline(always)]
 fn leave(trader: &mut Trader<'_>, p: &Open, ledger: &mut impl Ledger, i: usize, reason: Reason) {
-    let market = &trader.market;
-    let price = market.open[i] * (1.0 - side(p.long) * trader.rules.slippage);
-    let fee = p.quantity * price * trader.rules.commission;
-    let gross = side(p.long) * p.quantity * (price - p.entry);
-    let fees = p.fee + fee;
-    ledger.record(&Trade {
-        entry_time: market.time[p.opened],
-        exit_time: market.time[i],
-        entry_index: p.opened as i64,
-        exit_index: i as i64,
-        side: if p.long { 1 } else { -1 },
-        reason: reason as i64,
-        quantity: p.quantity,
-        entry_price: p.entry,
-        exit_price: price,
-        gross,
-        fees,
-        funding: 0.0,
-        net: gross - fees,
-        mae: f64::NAN,
-        mfe: f64::NAN,
-    });
-    let account = &mut trader.account;
-    account.balance = account.balance + gross - fee;
-    account.tally.traded_notional += p.quantity * price;
-    account.tally.exposed_bars += (i - p.opened) as i64;
+    let price = trader.exit_price(side(p.long), trader.market.open[i]);
+    trader.settle(ledger, i, &p.closed(), price, reason);
 }
 
 /// Prices at or below the first, or at or above the second, end the position.
