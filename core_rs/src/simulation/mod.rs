@@ -5,6 +5,7 @@ pub mod account;
 pub mod drawdown;
 pub mod equity_curve;
 pub mod execution;
+pub mod intrabar;
 pub mod position;
 pub mod sizing;
 pub mod skip;
