@@ -2,7 +2,7 @@
 
 use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Unit, Whole};
-use crate::numerics::rolling::Smoothed;
+use crate::numerics::smoothed::Smoothed;
 use crate::simd::bitmask::TILE;
 
 #[derive(Debug)]

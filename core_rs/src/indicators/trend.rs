@@ -2,7 +2,7 @@
 
 use crate::indicators::stream::Stream;
 use crate::indicators::volatility::TrueRange;
-use crate::numerics::rolling::Smoothed;
+use crate::numerics::smoothed::Smoothed;
 
 #[derive(Debug)]
 pub struct Psar {

@@ -3,6 +3,7 @@
 use num_bigint::BigInt;
 
 use crate::numerics::exact_sum::scale;
+use crate::numerics::float_bits::{parts, power_of_two};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Whole {
@@ -104,20 +105,6 @@ impl Whole {
         let size = scale(top, sticky, exponent + drop as i32);
         if big.sign() == num_bigint::Sign::Minus { -size } else { size }
     }
-}
-
-fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(((exponent + 1023) as u64) << 52)
-}
-
-/// Mantissa and exponent of a finite float64: mantissa * 2^exponent.
-#[inline(always)]
-fn parts(value: f64) -> (i64, i32) {
-    let bits = value.to_bits();
-    let field = (bits >> 52 & 0x7ff) as i32;
-    let fraction = (bits & ((1 << 52) - 1)) as i64;
-    let mantissa = if field == 0 { fraction } else { fraction | 1 << 52 };
-    (if bits >> 63 == 0 { mantissa } else { -mantissa }, field.max(1) - 1075)
 }
 
 /// The unit, a power of two, in which all values of a series so far are whole.
