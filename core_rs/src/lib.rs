@@ -2,7 +2,7 @@
 //!
 //! A run goes through tiles of 1,024 bars: a plan's operations fill buffers that stay in the first-level cache (`signals::evaluate`), conditions
 //! become bit masks (`signals::orders`), and the simulator skips from event to event (`simulation`). Nothing grows with the number of bars but what
-//! the caller gets back. PyO3 is known to one file, `python`; so `cargo test` needs no Python.
+//! the caller gets back. PyO3 is known to one folder, `python`; so `cargo test` needs no Python.
 
 pub mod backtest;
 pub mod cancel;

@@ -1,4 +1,8 @@
-//! The boundary to Python: arrays in, the interpreter's lock off, arrays out. The only file that knows PyO3.
+//! The boundary to Python: arrays in, the interpreter's lock off, arrays out. The only folder that knows PyO3.
+
+mod arrays;
+mod classes;
+mod errors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{
@@ -7,7 +11,7 @@ use std::sync::atomic::{
 };
 use std::time::{Duration, Instant};
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadwriteArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyList, PyModule};
@@ -16,212 +20,18 @@ use crate::backtest;
 use crate::cancel;
 use crate::error::{Error, Result};
 use crate::indicators;
-use crate::market::Market;
 use crate::metrics;
-use crate::plan;
-use crate::plan::template;
+use crate::python::arrays::{Columns, Floats, Funding, Mark, Mask, check_apart, market, memory};
+use crate::python::classes::{Flag, Plan, Rules, Template};
+use crate::python::errors::raise;
 use crate::signals::evaluate;
 use crate::signals::orders::Source;
 use crate::simulation;
-use crate::simulation::execution;
 use crate::simulation::trade::Trade;
-use crate::sweep::Sweep;
+use crate::sweep::{Sweep, sweep as run_sweep};
 
 /// How often a running call looks at the flag's neighbours: the interpreter's signals, such as Ctrl-C.
 const SIGNALS_EVERY: Duration = Duration::from_millis(10);
-
-#[pyclass(frozen, module = "python_core._core_rs")]
-#[derive(Default)]
-struct Flag(cancel::Flag);
-
-#[pymethods]
-impl Flag {
-    #[new]
-    fn new() -> Self {
-        Self::default()
-    }
-
-    #[getter]
-    fn get_cancelled(&self) -> bool {
-        self.0.cancelled()
-    }
-
-    #[setter]
-    fn set_cancelled(&self, value: bool) {
-        self.0.cancel(value);
-    }
-
-    #[getter]
-    fn get_progress(&self) -> f64 {
-        self.0.progress()
-    }
-
-    #[setter]
-    fn set_progress(&self, value: f64) {
-        self.0.set_progress(value);
-    }
-}
-
-#[pyclass(frozen, module = "python_core._core_rs")]
-struct Plan(plan::Plan);
-
-#[pymethods]
-impl Plan {
-    #[new]
-    fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 3]) -> PyResult<Self> {
-        plan::Plan::decode(&nodes, conditions, levels).map(Self).map_err(fault)
-    }
-}
-
-#[pyclass(frozen, module = "python_core._core_rs")]
-struct Rules(execution::Rules);
-
-#[pymethods]
-impl Rules {
-    #[new]
-    #[pyo3(signature = (*, capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
-        fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar))]
-    #[allow(clippy::too_many_arguments)]
-    fn new(
-        capital: f64,
-        commission: f64,
-        slippage: f64,
-        sizing: &str,
-        size: f64,
-        step: f64,
-        min_notional: f64,
-        leverage: f64,
-        maintenance_margin: f64,
-        pyramiding: u32,
-        fill: &str,
-        intrabar: &str,
-        stop_loss: (String, f64),
-        take_profit: (String, f64),
-        trailing_stop: (String, f64),
-        trailing_activation: Option<f64>,
-        break_even_at: Option<f64>,
-        max_bars: Option<i64>,
-        partial_exits: Vec<(f64, f64)>,
-        calendar: &str,
-    ) -> PyResult<Self> {
-        Ok(Self(execution::Rules {
-            capital,
-            commission,
-            slippage,
-            sizing: match sizing {
-                "equity_fraction" => execution::Sizing::EquityFraction,
-                "fixed_notional" => execution::Sizing::FixedNotional,
-                "fixed_quantity" => execution::Sizing::FixedQuantity,
-                "risk" => execution::Sizing::Risk,
-                _ => return Err(unknown("sizing", sizing)),
-            },
-            size,
-            step,
-            min_notional,
-            leverage,
-            maintenance_margin,
-            pyramiding,
-            fill_at_close: match fill {
-                "next_open" => false,
-                "close" => true,
-                _ => return Err(unknown("fill", fill)),
-            },
-            intrabar: match intrabar {
-                "pessimistic" => execution::Intrabar::Pessimistic,
-                "path" => execution::Intrabar::Path,
-                "optimistic" => execution::Intrabar::Optimistic,
-                _ => return Err(unknown("intrabar", intrabar)),
-            },
-            stop_loss: level(&stop_loss)?,
-            take_profit: level(&take_profit)?,
-            trailing_stop: level(&trailing_stop)?,
-            trailing_activation,
-            break_even_at,
-            max_bars,
-            partial_exits,
-            exchange_calendar: match calendar {
-                "crypto" => false,
-                "exchange" => true,
-                _ => return Err(unknown("calendar", calendar)),
-            },
-        }))
-    }
-}
-
-fn level((kind, value): &(String, f64)) -> PyResult<execution::Level> {
-    Ok(match kind.as_str() {
-        "none" => execution::Level::None,
-        "fraction" => execution::Level::Fraction(*value),
-        "multiple" => execution::Level::Multiple(*value),
-        "series" => execution::Level::Series,
-        _ => return Err(unknown("level", kind)),
-    })
-}
-
-fn unknown(what: &str, value: &str) -> PyErr {
-    PyValueError::new_err(format!("{what}: unknown {value:?}"))
-}
-
-fn fault(error: Error) -> PyErr {
-    match error {
-        Error::Cancelled => Python::attach(|py| {
-            let class = py.import("python_core.errors").and_then(|module| module.getattr("Cancelled"));
-            class.and_then(|class| class.call1((Error::Cancelled.to_string(),))).map_or_else(|error| error, PyErr::from_value)
-        }),
-        _ => PyValueError::new_err(format!("{}: {error}", error.code())),
-    }
-}
-
-type Floats<'py> = PyReadonlyArray1<'py, f64>;
-type Integers<'py> = PyReadonlyArray1<'py, i64>;
-/// Booleans as bytes: another byte than 0 and 1 would be no `bool`.
-type Mask<'py> = Option<PyReadonlyArray1<'py, u8>>;
-
-/// The columns of `Bars`, borrowed for one call.
-#[derive(FromPyObject)]
-struct Columns<'py>(Integers<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
-
-type Funding<'py> = Option<(Integers<'py>, Floats<'py>)>;
-type Mark<'py> = Option<(Floats<'py>, Floats<'py>)>;
-
-fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a Mark<'_>, timeframe_ms: i64) -> PyResult<Market<'a>> {
-    let Columns(time, open, high, low, close, volume) = columns;
-    let market = Market {
-        time: time.as_slice()?,
-        open: open.as_slice()?,
-        high: high.as_slice()?,
-        low: low.as_slice()?,
-        close: close.as_slice()?,
-        volume: volume.as_slice()?,
-        mark: mark.as_ref().map(|(low, high)| Ok::<_, PyErr>((low.as_slice()?, high.as_slice()?))).transpose()?,
-        funding: funding.as_ref().map(|(time, rate)| Ok::<_, PyErr>((time.as_slice()?, rate.as_slice()?))).transpose()?,
-        timeframe_ms,
-    };
-    let n = market.len();
-    let even = [market.open, market.high, market.low, market.close, market.volume].iter().all(|column| column.len() == n)
-        && market.mark.is_none_or(|(low, high)| low.len() == n && high.len() == n)
-        && market.funding.is_none_or(|(time, rate)| time.len() == rate.len());
-    if n == 0 || !even || timeframe_ms <= 0 {
-        return Err(PyValueError::new_err("bars: the columns differ in length, or there are no bars"));
-    }
-    Ok(market)
-}
-
-/// The memory of all columns.
-fn memory<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
-    let (mark, funding) = (market.mark.unwrap_or_default(), market.funding.unwrap_or_default());
-    let floats = [market.open, market.high, market.low, market.close, market.volume, mark.0, mark.1, funding.1];
-    floats.into_iter().map(bytemuck::cast_slice).chain([market.time, funding.0].map(bytemuck::cast_slice)).collect()
-}
-
-/// NumPy's borrows go by the objects that own memory, and the same memory may have several owners.
-fn check_apart(written: &[u8], read: &[&[u8]]) -> PyResult<()> {
-    let written = written.as_ptr_range();
-    if read.iter().map(|read| read.as_ptr_range()).any(|read| written.start < read.end && read.start < written.end) {
-        return Err(PyValueError::new_err("an array that is filled shares its memory with one that is read"));
-    }
-    Ok(())
-}
 
 /// Watches the caller's flag at every tile, and the interpreter's signals now and then.
 fn poll(flag: Option<&cancel::Flag>, raised: &mut Option<PyErr>) -> impl FnMut(f64) -> Result<()> {
@@ -304,7 +114,7 @@ fn run<'py>(
         let mut poll = poll(flag.map(|flag| &flag.0), &mut raised);
         backtest::backtest(market, &plan.0, source, strategy_ms, &rules.0, equity, &mut poll)
     });
-    let outcome = outcome.map_err(|error| raised.unwrap_or_else(|| fault(error)))?;
+    let outcome = outcome.map_err(|error| raised.unwrap_or_else(|| raise(error)))?;
     let tally = outcome.tally;
     Ok((
         bytemuck::cast_vec::<Trade, i64>(outcome.trades).into_pyarray(py),
@@ -327,19 +137,8 @@ fn values<'py>(
     strategy_ms: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray1<f64>>>> {
     let market = market(&columns, &None, &None, timeframe_ms)?;
-    let values = py.detach(|| evaluate::values(market, &plan.0, &wanted, strategy_ms)).map_err(fault)?;
+    let values = py.detach(|| evaluate::values(market, &plan.0, &wanted, strategy_ms)).map_err(raise)?;
     Ok(values.into_iter().map(|values| values.into_pyarray(py)).collect())
-}
-
-#[pyclass(frozen, module = "python_core._core_rs")]
-struct Template(template::Template);
-
-#[pymethods]
-impl Template {
-    #[new]
-    fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 3], params: usize) -> PyResult<Self> {
-        template::Template::decode(&nodes, conditions, levels, params).map(Self).map_err(fault)
-    }
 }
 
 /// Run every combination of a template's parameters; fills `values`. See `_core_rs.pyi`.
@@ -387,7 +186,7 @@ fn sweep<'py>(
             // This thread alone can see the interpreter's signals, such as Ctrl-C, so another one leads the work.
             let (here, done) = (std::thread::current(), &done);
             let work = std::thread::Builder::new().spawn_scoped(scope, move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| crate::sweep::sweep(job, values, &poll)));
+                let outcome = catch_unwind(AssertUnwindSafe(|| run_sweep(job, values, &poll)));
                 done.store(true, Release);
                 here.unpark();
                 outcome.unwrap_or_else(|panic| resume_unwind(panic))
@@ -408,7 +207,7 @@ fn sweep<'py>(
             work.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     });
-    outcome.map_err(|error| raised.unwrap_or_else(|| fault(error)))
+    outcome.map_err(|error| raised.unwrap_or_else(|| raise(error)))
 }
 
 /// Fill in `mae` and `mfe` of trade records that `run` left pending.

@@ -1,0 +1,58 @@
+//! NumPy's arrays, borrowed for one call.
+
+use numpy::PyReadonlyArray1;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::market::Market;
+
+pub type Floats<'py> = PyReadonlyArray1<'py, f64>;
+pub type Integers<'py> = PyReadonlyArray1<'py, i64>;
+/// Booleans as bytes: another byte than 0 and 1 would be no `bool`.
+pub type Mask<'py> = Option<PyReadonlyArray1<'py, u8>>;
+
+/// The columns of `Bars`, borrowed for one call.
+#[derive(FromPyObject)]
+pub struct Columns<'py>(Integers<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
+
+pub type Funding<'py> = Option<(Integers<'py>, Floats<'py>)>;
+pub type Mark<'py> = Option<(Floats<'py>, Floats<'py>)>;
+
+pub fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a Mark<'_>, timeframe_ms: i64) -> PyResult<Market<'a>> {
+    let Columns(time, open, high, low, close, volume) = columns;
+    let market = Market {
+        time: time.as_slice()?,
+        open: open.as_slice()?,
+        high: high.as_slice()?,
+        low: low.as_slice()?,
+        close: close.as_slice()?,
+        volume: volume.as_slice()?,
+        mark: mark.as_ref().map(|(low, high)| Ok::<_, PyErr>((low.as_slice()?, high.as_slice()?))).transpose()?,
+        funding: funding.as_ref().map(|(time, rate)| Ok::<_, PyErr>((time.as_slice()?, rate.as_slice()?))).transpose()?,
+        timeframe_ms,
+    };
+    let n = market.len();
+    let even = [market.open, market.high, market.low, market.close, market.volume].iter().all(|column| column.len() == n)
+        && market.mark.is_none_or(|(low, high)| low.len() == n && high.len() == n)
+        && market.funding.is_none_or(|(time, rate)| time.len() == rate.len());
+    if n == 0 || !even || timeframe_ms <= 0 {
+        return Err(PyValueError::new_err("bars: the columns differ in length, or there are no bars"));
+    }
+    Ok(market)
+}
+
+/// The memory of all columns.
+pub fn memory<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
+    let (mark, funding) = (market.mark.unwrap_or_default(), market.funding.unwrap_or_default());
+    let floats = [market.open, market.high, market.low, market.close, market.volume, mark.0, mark.1, funding.1];
+    floats.into_iter().map(bytemuck::cast_slice).chain([market.time, funding.0].map(bytemuck::cast_slice)).collect()
+}
+
+/// NumPy's borrows go by the objects that own memory, and the same memory may have several owners.
+pub fn check_apart(written: &[u8], read: &[&[u8]]) -> PyResult<()> {
+    let written = written.as_ptr_range();
+    if read.iter().map(|read| read.as_ptr_range()).any(|read| written.start < read.end && read.start < written.end) {
+        return Err(PyValueError::new_err("an array that is filled shares its memory with one that is read"));
+    }
+    Ok(())
+}
