@@ -3,7 +3,7 @@
 use crate::numerics::float_bits::{exponent, power_of_two};
 use crate::numerics::lookback::History;
 use crate::simd::bitmask::TILE;
-use crate::simd::{self, Level, level, multiversion};
+use crate::simd::{self, InstructionSet, instruction_set, multiversion};
 
 /// 1.5 * 2^52: adding it to a float below 2^51 leaves the nearest integer in the low bits.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
@@ -78,7 +78,7 @@ impl Grid {
     /// Averages of the windows of `length` values that end in the tile that was pushed last.
     pub fn means(&self, length: usize, out: &mut [f64]) {
         let (unit, fraction) = (power_of_two(self.unit), power_of_two(self.unit - self.fraction_bits));
-        let means = if level() == Level::Baseline && cfg!(target_arch = "x86_64") { means_divided } else { means };
+        let means = if instruction_set() == InstructionSet::Baseline && cfg!(target_arch = "x86_64") { means_divided } else { means };
         means((self.high.tile(0), self.high.tile(length)), (self.low.tile(0), self.low.tile(length)), (unit, fraction), length as f64, out);
     }
 }

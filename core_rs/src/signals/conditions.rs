@@ -3,7 +3,7 @@
 use crate::plan::op::Comparison;
 use crate::signals::tile::{Inputs, Truth};
 use crate::simd::bitmask::{self, Mask, WORDS};
-use crate::simd::{self, Test, multiversion};
+use crate::simd::{self, Predicate, multiversion};
 
 /// How many bars in a row were known, and moved in one direction.
 #[derive(Debug)]
@@ -75,12 +75,12 @@ fn known(inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Mask) {
     let (a, b) = (inputs.number(a), inputs.number(b));
     if a.1 || b.1 {
         let mut other = [0; WORDS];
-        simd::compare(Test::Eq, a.0, a.0, out);
-        simd::compare(Test::Eq, b.0, b.0, &mut other);
+        simd::compare(Predicate::Eq, a.0, a.0, out);
+        simd::compare(Predicate::Eq, b.0, b.0, &mut other);
         out.iter_mut().zip(other).for_each(|(out, other)| *out &= other);
     } else {
         for (w, word) in out.iter_mut().enumerate() {
-            *word = bitmask::inside(w, inputs.n);
+            *word = bitmask::first_bits(w, inputs.n);
         }
     }
 }
@@ -89,13 +89,13 @@ pub fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &
     known(inputs, a, b, &mut out.known);
     let (a, b) = (inputs.number(a).0, inputs.number(b).0);
     match kind {
-        Comparison::Gt => simd::compare(Test::Gt, a, b, &mut out.value),
-        Comparison::Lt => simd::compare(Test::Gt, b, a, &mut out.value),
-        Comparison::Ge => simd::compare(Test::Ge, a, b, &mut out.value),
-        Comparison::Le => simd::compare(Test::Ge, b, a, &mut out.value),
-        Comparison::Eq => simd::compare(Test::Eq, a, b, &mut out.value),
+        Comparison::Gt => simd::compare(Predicate::Gt, a, b, &mut out.value),
+        Comparison::Lt => simd::compare(Predicate::Gt, b, a, &mut out.value),
+        Comparison::Ge => simd::compare(Predicate::Ge, a, b, &mut out.value),
+        Comparison::Le => simd::compare(Predicate::Ge, b, a, &mut out.value),
+        Comparison::Eq => simd::compare(Predicate::Eq, a, b, &mut out.value),
         Comparison::Ne => {
-            simd::compare(Test::Eq, a, b, &mut out.value);
+            simd::compare(Predicate::Eq, a, b, &mut out.value);
             for w in 0..WORDS {
                 out.value[w] = !out.value[w] & out.known[w];
             }
@@ -114,7 +114,7 @@ impl Crossing {
                 let (a, b) = (inputs.number(a).0, inputs.number(b).0);
                 match &mut self.below {
                     Some(below) => simd::compare_both_ways(a, b, &mut self.above, below),
-                    None => simd::compare(Test::Gt, a, b, &mut self.above),
+                    None => simd::compare(Predicate::Gt, a, b, &mut self.above),
                 }
                 (&self.above, &self.known)
             }
@@ -136,7 +136,7 @@ fn cross_words_in(above: &Mask, known: &Mask, carry: u64, carry_known: u64, out:
     for w in 0..WORDS {
         not_above[w] = known[w] & !above[w];
     }
-    let (earlier, earlier_known) = (bitmask::shifted(&not_above, carry), bitmask::shifted(known, carry_known));
+    let (earlier, earlier_known) = (bitmask::one_bar_later(&not_above, carry), bitmask::one_bar_later(known, carry_known));
     for w in 0..WORDS {
         out.value[w] = above[w] & earlier[w];
         out.known[w] = known[w] & earlier_known[w];

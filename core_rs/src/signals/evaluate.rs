@@ -116,7 +116,7 @@ impl Evaluator {
                     |range, (value, known)| {
                         for (mask, set) in [(&mut truth.value, value), (&mut truth.known, known)] {
                             if set {
-                                bitmask::set_all(mask, &range);
+                                bitmask::set_range(mask, &range);
                             }
                         }
                     },

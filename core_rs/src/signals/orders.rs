@@ -6,7 +6,7 @@ use crate::market::frame::Frame;
 use crate::plan::Outputs;
 use crate::signals::evaluate::Evaluator;
 use crate::simd::bitmask::{self, Mask, TILE, WORDS};
-use crate::simd::{self, Test, multiversion};
+use crate::simd::{self, Predicate, multiversion};
 
 pub const ENTRY_LONG: usize = 0;
 pub const EXIT_LONG: usize = 1;
@@ -113,7 +113,7 @@ impl OrderTile {
             Source::Given(masks) => {
                 for ((signal, packed), mask) in signals.iter_mut().zip(&mut packed).zip(masks) {
                     if let Some(mask) = mask {
-                        simd::pack(&mask[part.clone()], packed);
+                        simd::pack_bools(&mask[part.clone()], packed);
                         *signal = packed;
                     }
                 }
@@ -222,9 +222,9 @@ fn known(levels: &[Option<&[f64]>; 3]) -> Mask {
         if let Some(level) = level {
             let mut this = [0; WORDS];
             if which == 2 {
-                simd::compare(Test::Ge, level, &[0.0; TILE][..level.len()], &mut this);
+                simd::compare(Predicate::Ge, level, &[0.0; TILE][..level.len()], &mut this);
             } else {
-                simd::compare(Test::Eq, level, level, &mut this);
+                simd::compare(Predicate::Eq, level, level, &mut this);
             }
             known.iter_mut().zip(this).for_each(|(known, this)| *known &= this);
         }
@@ -239,7 +239,7 @@ multiversion! {
 #[inline(always)]
 fn settle_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) {
     for w in 0..WORDS {
-        let inside = bitmask::inside(w, n);
+        let inside = bitmask::first_bits(w, n);
         let (long, short) = (signals[ENTRY_LONG][w], signals[ENTRY_SHORT][w]);
         out[ENTRY_LONG][w] = long & !short & known[w] & inside;
         out[ENTRY_SHORT][w] = short & !long & known[w] & inside;
@@ -254,6 +254,6 @@ multiversion! {
 }
 #[inline(always)]
 fn shift_in(mask: &Mask, carry: &mut u64, n: usize, out: &mut Mask) {
-    *out = bitmask::shifted(mask, *carry);
+    *out = bitmask::one_bar_later(mask, *carry);
     *carry = u64::from(bitmask::get(mask, n - 1));
 }

@@ -1,8 +1,8 @@
-//! Bit masks, 64 bars a word: bit `i % 64` of word `i / 64` is bar `i` of the tile.
+//! Bit masks over the bars of a tile: bit `i % 64` of word `i / 64` stands for bar `i`.
 
 use std::ops::Range;
 
-/// Bars in a tile; its buffers stay in the first-level cache.
+/// Bars in a tile: few enough that a tile's buffers stay in the first-level cache.
 pub const TILE: usize = 1024;
 pub const WORDS: usize = TILE / 64;
 
@@ -18,22 +18,22 @@ pub fn set(words: &mut [u64], i: usize) {
     words[i / 64] |= 1 << (i % 64);
 }
 
-pub fn set_all(words: &mut Mask, bars: &Range<usize>) {
+pub fn set_range(words: &mut Mask, bars: &Range<usize>) {
     for (w, word) in words.iter_mut().enumerate() {
-        *word |= inside(w, bars.end) & !inside(w, bars.start);
+        *word |= first_bits(w, bars.end) & !first_bits(w, bars.start);
     }
 }
 
 /// The bits of word `w` that stand for the first `n` bars.
 #[inline(always)]
-pub fn inside(w: usize, n: usize) -> u64 {
+pub fn first_bits(w: usize, n: usize) -> u64 {
     let bars = n.saturating_sub(w * 64);
     if bars >= 64 { !0 } else { (1 << bars) - 1 }
 }
 
-/// `words` moved one bar later, `carry` (0 or 1) coming in first.
+/// `words` moved one bar later; the first bar gets `carry` (0 or 1).
 #[inline(always)]
-pub fn shifted(words: &Mask, carry: u64) -> Mask {
+pub fn one_bar_later(words: &Mask, carry: u64) -> Mask {
     let mut out = [words[0] << 1 | carry; WORDS];
     for w in 1..WORDS {
         out[w] = words[w] << 1 | words[w - 1] >> 63;
@@ -41,9 +41,9 @@ pub fn shifted(words: &Mask, carry: u64) -> Mask {
     out
 }
 
-/// A word with one bit for each of up to 64 values of `test`.
+/// A word whose bit `i` is `test(i)`, for up to 64 bits.
 #[inline(always)]
-pub fn word(len: usize, test: impl Fn(usize) -> bool) -> u64 {
+pub fn word_where(len: usize, test: impl Fn(usize) -> bool) -> u64 {
     let mut bits = 0;
     for i in 0..len {
         bits |= u64::from(test(i)) << i;

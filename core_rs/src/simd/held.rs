@@ -1,8 +1,8 @@
-//! What the loops over equity have to know of an open position.
+//! An open position as the loops over equity need it.
 
 use std::ops::Range;
 
-/// A position between two events; equity follows the close.
+/// A position between two events, during which equity depends on the close alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     pub balance: f64,

@@ -1,5 +1,8 @@
-//! Run-time dispatch. Loops are written once, in plain Rust that the compiler vectorises; the macro compiles them for the baseline,
-//! for AVX2 and for AVX-512, and picks one at the first call. No version contracts or reorders a float operation, so all give the same bits.
+//! Loops over many values, in the best instructions that the machine has.
+//!
+//! Most loops are written once, in plain Rust that the compiler vectorises: `multiversion!` compiles them for the baseline, for AVX2 and for
+//! AVX-512 and picks one at run time. A few are written by hand in x86 instructions. No version fuses or reorders float operations, so all
+//! give the same bits.
 
 pub mod bitmask;
 pub mod held;
@@ -13,9 +16,9 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::simd::held::Held;
 use crate::simd::portable::LANES;
-pub use crate::simd::portable::Test;
+pub use crate::simd::portable::Predicate;
 
-/// Compiles `$body`, an `#[inline(always)]` function, once for each instruction set and calls the best that the machine has.
+/// Compiles `$body`, an `#[inline(always)]` function, once for each instruction set, and calls the best version that the machine can run.
 macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident$(<$($type:ident: $bound:path),+>)?($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
         $(#[$doc])*
@@ -31,12 +34,12 @@ macro_rules! multiversion {
                 fn avx512$(<$($type: $bound),+>)?($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
-                match $crate::simd::level() {
-                    // SAFETY: `level` has seen that the machine has these instructions.
-                    $crate::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                match $crate::simd::instruction_set() {
+                    // SAFETY: `instruction_set` has checked that the machine has these instructions.
+                    $crate::simd::InstructionSet::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    $crate::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::simd::Level::Baseline => {}
+                    $crate::simd::InstructionSet::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::simd::InstructionSet::Baseline => {}
                 }
             }
             $body($($arg),*)
@@ -46,40 +49,40 @@ macro_rules! multiversion {
 pub(crate) use multiversion;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum InstructionSet {
     Baseline,
     Avx2,
     Avx512,
 }
 
-/// What this machine has, found out once.
+/// The best instruction set of this machine, detected at the first call.
 #[inline(always)]
-pub fn level() -> Level {
-    match FOUND.load(Relaxed) {
-        0 => Level::Baseline,
-        1 => Level::Avx2,
-        2 => Level::Avx512,
-        _ => find(),
+pub fn instruction_set() -> InstructionSet {
+    match CACHED.load(Relaxed) {
+        0 => InstructionSet::Baseline,
+        1 => InstructionSet::Avx2,
+        2 => InstructionSet::Avx512,
+        _ => detect_once(),
     }
 }
 
-static FOUND: AtomicU8 = AtomicU8::new(u8::MAX);
+static CACHED: AtomicU8 = AtomicU8::new(u8::MAX);
 
 #[cold]
-fn find() -> Level {
-    // Less may be asked for, so that one machine can show that all give the same bits.
-    let most = match std::env::var("BARSTORM_SIMD").as_deref() {
-        Ok("baseline") => Level::Baseline,
-        Ok("avx2") => Level::Avx2,
-        _ => Level::Avx512,
+fn detect_once() -> InstructionSet {
+    // Lets a test run every version on one machine and compare their bits.
+    let limit = match std::env::var("BARSTORM_SIMD").as_deref() {
+        Ok("baseline") => InstructionSet::Baseline,
+        Ok("avx2") => InstructionSet::Avx2,
+        _ => InstructionSet::Avx512,
     };
-    let found = detect().min(most);
-    FOUND.store(found as u8, Relaxed);
+    let found = detect().min(limit);
+    CACHED.store(found as u8, Relaxed);
     found
 }
 
 #[cfg(target_arch = "x86_64")]
-fn detect() -> Level {
+fn detect() -> InstructionSet {
     let has_avx2 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("bmi1")
@@ -92,56 +95,56 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512bw");
     match (has_avx512, has_avx2) {
-        (true, _) => Level::Avx512,
-        (_, true) => Level::Avx2,
-        _ => Level::Baseline,
+        (true, _) => InstructionSet::Avx512,
+        (_, true) => InstructionSet::Avx2,
+        _ => InstructionSet::Baseline,
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn detect() -> Level {
-    Level::Baseline
+fn detect() -> InstructionSet {
+    InstructionSet::Baseline
 }
 
-/// Bit `i` of `out` says whether `a[i]` and `b[i]` pass the test; bits past the end are 0.
-pub fn compare(test: Test, a: &[f64], b: &[f64], out: &mut [u64]) {
+/// Set bit `i` of `out` where `a[i]` and `b[i]` fulfil the predicate; bits past the end become 0.
+pub fn compare(predicate: Predicate, a: &[f64], b: &[f64], out: &mut [u64]) {
     let n = a.len().min(b.len());
-    let (whole, rest) = out.split_at_mut((n / 64).min(out.len()));
+    let (full, rest) = out.split_at_mut((n / 64).min(out.len()));
     let (a_words, b_words) = (a[..n].as_chunks::<64>().0, b[..n].as_chunks::<64>().0);
-    match level() {
-        // SAFETY: `level` has seen that the machine has these instructions.
+    match instruction_set() {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::words_avx512(test, a_words, b_words, whole) },
+        InstructionSet::Avx512 => unsafe { x86::compare_avx512(predicate, a_words, b_words, full) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { x86::words_avx2(test, a_words, b_words, whole) },
-        _ => whole.iter_mut().zip(a_words.iter().zip(b_words)).for_each(|(out, (a, b))| *out = portable::compare_word(test, a, b)),
+        InstructionSet::Avx2 => unsafe { x86::compare_avx2(predicate, a_words, b_words, full) },
+        _ => full.iter_mut().zip(a_words.iter().zip(b_words)).for_each(|(out, (a, b))| *out = portable::compare_word(predicate, a, b)),
     }
-    if let Some((first, beyond)) = rest.split_first_mut() {
-        *first = portable::compare_word(test, &a[n / 64 * 64..n], &b[n / 64 * 64..n]);
-        beyond.fill(0);
+    if let Some((first, rest)) = rest.split_first_mut() {
+        *first = portable::compare_word(predicate, &a[n / 64 * 64..n], &b[n / 64 * 64..n]);
+        rest.fill(0);
     }
 }
 
-/// Both `a > b` and `a < b` in one pass over the values, as `compare`.
+/// `compare` for `a > b` and `a < b`, in one pass over the values.
 pub fn compare_both_ways(a: &[f64], b: &[f64], above: &mut [u64], below: &mut [u64]) {
     let n = a.len().min(b.len());
-    let whole = (n / 64).min(above.len()).min(below.len());
+    let full = (n / 64).min(above.len()).min(below.len());
     let (a_words, b_words) = (a[..n].as_chunks::<64>().0, b[..n].as_chunks::<64>().0);
-    match level() {
-        // SAFETY: `level` has seen that the machine has these instructions.
+    match instruction_set() {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::both_ways_avx512(a_words, b_words, &mut above[..whole], &mut below[..whole]) },
+        InstructionSet::Avx512 => unsafe { x86::compare_both_ways_avx512(a_words, b_words, &mut above[..full], &mut below[..full]) },
         _ => {
-            compare(Test::Gt, &a[..whole * 64], &b[..whole * 64], &mut above[..whole]);
-            compare(Test::Gt, &b[..whole * 64], &a[..whole * 64], &mut below[..whole]);
+            compare(Predicate::Gt, &a[..full * 64], &b[..full * 64], &mut above[..full]);
+            compare(Predicate::Gt, &b[..full * 64], &a[..full * 64], &mut below[..full]);
         }
     }
-    compare(Test::Gt, &a[whole * 64..n], &b[whole * 64..n], &mut above[whole..]);
-    compare(Test::Gt, &b[whole * 64..n], &a[whole * 64..n], &mut below[whole..]);
+    compare(Predicate::Gt, &a[full * 64..n], &b[full * 64..n], &mut above[full..]);
+    compare(Predicate::Gt, &b[full * 64..n], &a[full * 64..n], &mut below[full..]);
 }
 
-/// Ask for a value's cache line ahead of its use.
+/// Load a value's cache line ahead of its use.
 #[inline(always)]
 pub fn prefetch<T>(values: &[T], at: usize) {
     let value: Option<*const T> = values.get(at).map(std::ptr::from_ref);
@@ -154,91 +157,92 @@ pub fn prefetch<T>(values: &[T], at: usize) {
     let _ = value;
 }
 
-/// Replace each value by the wrapping sum of `before` and all values up to it; gives the last sum.
+/// Replace each value by the wrapping sum of `before` and all values up to and including it; returns the last sum.
 pub fn running_sum(values: &mut [i64], before: i64) -> i64 {
     let (groups, rest) = values.as_chunks_mut::<8>();
-    let sum = match level() {
-        // SAFETY: `level` has seen that the machine has these instructions.
+    let sum = match instruction_set() {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::running_sum(groups, before) },
+        InstructionSet::Avx512 => unsafe { x86::running_sum(groups, before) },
         _ => portable::running_sum(groups.as_flattened_mut(), before),
     };
     portable::running_sum(rest, sum)
 }
 
-/// Which bytes are not 0, as bits, 64 a word; bits past the end are 0.
-pub fn pack(truths: &[u8], out: &mut [u64]) {
-    let (words, rest) = truths.as_chunks::<64>();
-    let (whole, beyond) = out.split_at_mut(words.len().min(out.len()));
-    match level() {
-        // SAFETY: `level` has seen that the machine has these instructions.
+/// Pack bytes into bits, 64 in a word: 1 where a byte is not 0. Bits past the end become 0.
+pub fn pack_bools(bools: &[u8], out: &mut [u64]) {
+    let (words, rest) = bools.as_chunks::<64>();
+    let (full, last) = out.split_at_mut(words.len().min(out.len()));
+    match instruction_set() {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { x86::pack_avx512(words, whole) },
+        InstructionSet::Avx512 => unsafe { x86::pack_bools_avx512(words, full) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { x86::pack_avx2(words, whole) },
-        _ => whole.iter_mut().zip(words).for_each(|(out, truths)| *out = portable::pack_word(truths)),
+        InstructionSet::Avx2 => unsafe { x86::pack_bools_avx2(words, full) },
+        _ => full.iter_mut().zip(words).for_each(|(out, bools)| *out = portable::pack_bools_word(bools)),
     }
-    if let Some((first, beyond)) = beyond.split_first_mut() {
-        *first = portable::pack_word(rest);
+    if let Some((first, beyond)) = last.split_first_mut() {
+        *first = portable::pack_bools_word(rest);
         beyond.fill(0);
     }
 }
 
-/// The lowest value of `low` and the highest of `high`, which are of one length; infinity and its negative where there is none but NaN.
+/// The lowest value of `low` and the highest of `high`, slices of equal length. NaN is ignored; without another value they are infinity and
+/// minus infinity.
 #[inline(always)]
 pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 {
-        // SAFETY: `level` has seen that the machine has these instructions.
+    if instruction_set() == InstructionSet::Avx512 {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         return unsafe { x86::extremes(low, high) };
     }
     portable::extremes(low, high)
 }
 
-/// Fill in equity of a position from the close; says whether it is 0 or less anywhere.
+/// Fill in the equity of a position at each close; returns whether it is 0 or less anywhere.
 #[inline(always)]
-pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
+pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 {
-        // SAFETY: `level` has seen that the machine has these instructions.
-        return unsafe { x86::mark(close, held, equity) };
+    if instruction_set() == InstructionSet::Avx512 {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
+        return unsafe { x86::mark_to_market(close, held, equity) };
     }
-    portable::mark(close, held, equity)
+    portable::mark_to_market(close, held, equity)
 }
 
-/// See `portable::sink`.
+/// See `portable::lower_troughs`.
 #[inline(always)]
-pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
+pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 {
-        // SAFETY: `level` has seen that the machine has these instructions.
-        return unsafe { x86::sink::<MARKED>(values, held, peak, troughs) };
+    if instruction_set() == InstructionSet::Avx512 {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
+        return unsafe { x86::lower_troughs::<FROM_CLOSE>(values, held, peak, troughs) };
     }
-    portable::sink::<MARKED>(values, held, peak, troughs)
+    portable::lower_troughs::<FROM_CLOSE>(values, held, peak, troughs)
 }
 
-/// Set all values to one.
+/// Set all `values` to `value`.
 #[inline(always)]
 pub fn fill(values: &mut [f64], value: f64) {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 {
-        // SAFETY: `level` has seen that the machine has these instructions.
+    if instruction_set() == InstructionSet::Avx512 {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         return unsafe { x86::fill(values, value) };
     }
     values.fill(value);
 }
 
-/// The first bar whose low is at or below `lower` (if `LOW`) or whose high is at or above `upper` (if `HIGH`); the number of bars where
-/// there is none.
+/// The first bar whose low is at or below `lower` (if `LOW`) or whose high is at or above `upper` (if `HIGH`); the number of bars if there
+/// is none.
 #[inline(always)]
 pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 {
-        // SAFETY: `level` has seen that the machine has these instructions.
+    if instruction_set() == InstructionSet::Avx512 {
+        // SAFETY: `instruction_set` has checked that the machine has these instructions.
         return unsafe { x86::first_outside::<LOW, HIGH>(low, high, lower, upper) };
     }
-    portable::first(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| {
+    portable::first_where(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| {
         (LOW & (low <= lower)) | (HIGH & (high >= upper))
     })
 }

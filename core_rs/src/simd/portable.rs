@@ -1,26 +1,26 @@
-//! The loops over every bar, in plain Rust; `simd` has the same with AVX-512.
+//! The loops of `simd` in plain Rust, for machines without the instructions of `x86`.
 
-use crate::simd::bitmask::word;
+use crate::simd::bitmask::word_where;
 use crate::simd::held::Held;
 
 pub const LANES: usize = 8;
 
 /// Ordered comparisons, which are false for NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Test {
+pub enum Predicate {
     Gt,
     Ge,
     Eq,
 }
 
-/// Where the group after the one at `at` begins, for `n` values, at least as many as lanes; nothing after the last one. Where `n` is no
-/// multiple of the lanes, the last group overlaps the one before: who asks doesn't mind values seen twice.
+/// Where the group after the one at `at` begins, or none after the last, for `n` values, at least `LANES` of them. If `n` is not a multiple
+/// of `LANES`, the last group overlaps the one before: only for loops to which a value seen twice makes no difference.
 #[inline(always)]
 pub fn next_group(at: usize, n: usize) -> Option<usize> {
     if at + LANES < n { Some(if at + 2 * LANES <= n { at + LANES } else { n - LANES }) } else { None }
 }
 
-/// Lowest and highest of the values seen so far, lane by lane; NaN is passed over.
+/// The lowest and the highest value so far in each lane; NaN is ignored.
 #[derive(Clone, Copy, Debug)]
 pub struct Extremes {
     low: [f64; LANES],
@@ -31,9 +31,9 @@ impl Extremes {
     pub const NONE: Self = Self { low: [f64::INFINITY; LANES], high: [f64::NEG_INFINITY; LANES] };
 
     #[inline(always)]
-    pub fn take(&mut self, lane: usize, low: f64, high: f64) {
-        self.low[lane] = least(low, self.low[lane]);
-        self.high[lane] = most(high, self.high[lane]);
+    pub fn include(&mut self, lane: usize, low: f64, high: f64) {
+        self.low[lane] = lesser(low, self.low[lane]);
+        self.high[lane] = greater(high, self.high[lane]);
     }
 
     #[inline(always)]
@@ -41,36 +41,35 @@ impl Extremes {
         (self.low[0], self.high[0])
     }
 
-    /// Over all lanes; infinity and its negative where there is none.
+    /// Over all lanes; infinity and minus infinity if there was no value.
     #[inline(always)]
     pub fn reduce(&self) -> (f64, f64) {
-        (tree(&self.low, least), tree(&self.high, most))
+        (reduce_lanes(&self.low, lesser), reduce_lanes(&self.high, greater))
     }
 }
 
 #[inline(always)]
-fn tree(x: &[f64; LANES], pick: impl Fn(f64, f64) -> f64) -> f64 {
+fn reduce_lanes(x: &[f64; LANES], pick: impl Fn(f64, f64) -> f64) -> f64 {
     let (a, b) = (pick(pick(x[0], x[4]), pick(x[2], x[6])), pick(pick(x[1], x[5]), pick(x[3], x[7])));
     pick(a, b)
 }
 
 #[inline(always)]
-fn least(a: f64, b: f64) -> f64 {
+fn lesser(a: f64, b: f64) -> f64 {
     if a < b { a } else { b }
 }
 
 #[inline(always)]
-fn most(a: f64, b: f64) -> f64 {
+fn greater(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }
 }
 
-/// The lowest value of `low` and the highest of `high`, which are of one length.
 #[inline(always)]
 pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     let mut seen = Extremes::NONE;
     if low.len() < LANES {
         for (&low, &high) in low.iter().zip(high) {
-            seen.take(0, low, high);
+            seen.include(0, low, high);
         }
         return seen.first_lane();
     }
@@ -78,16 +77,15 @@ pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     while let Some(at) = group {
         let (lows, highs) = (&low[at..at + LANES], &high[at..at + LANES]);
         for lane in 0..LANES {
-            seen.take(lane, lows[lane], highs[lane]);
+            seen.include(lane, lows[lane], highs[lane]);
         }
         group = next_group(at, low.len());
     }
     seen.reduce()
 }
 
-/// Fill in equity of a position from the close; says whether it is 0 or less anywhere.
 #[inline(always)]
-pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
+pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     let mut ruined = false;
     for (equity, &close) in equity.iter_mut().zip(close) {
         *equity = held.equity(close);
@@ -96,17 +94,18 @@ pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     ruined
 }
 
-/// Lower `troughs`, lane by lane, to equity at each value, group after group up to one in which it is `peak` or more, or (if `MARKED`, so
-/// that equity follows from the value as a close) 0 or less; gives how many values that were.
+/// Lower `troughs`, lane by lane, to the equity at each value, and stop before the first group with equity of `peak` or more. `values` are
+/// equity, or with `FROM_CLOSE` closes at which the position `held` is valued; then a group with equity of 0 or less stops it, too. Returns
+/// the number of values passed.
 #[inline(always)]
-pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
+pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
     let (mut done, mut lowest) = (0, *troughs);
     for group in values.chunks(LANES) {
         let (mut stops, mut lower) = (false, lowest);
         for (lower, &value) in lower.iter_mut().zip(group) {
-            let equity = if MARKED { held.equity(value) } else { value };
-            stops |= (equity >= peak) | (MARKED & (equity <= 0.0));
-            *lower = least(equity, *lower);
+            let equity = if FROM_CLOSE { held.equity(value) } else { value };
+            stops |= (equity >= peak) | (FROM_CLOSE & (equity <= 0.0));
+            *lower = lesser(equity, *lower);
         }
         if stops {
             break;
@@ -118,9 +117,9 @@ pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: 
     done
 }
 
-/// The first position at which `test` holds for the values of two slices of one length; the length where there is none.
+/// The first position where `test` holds for the values of two slices of equal length; the length if there is none.
 #[inline(always)]
-pub fn first(a: &[f64], b: &[f64], test: impl Fn(f64, f64) -> bool) -> usize {
+pub fn first_where(a: &[f64], b: &[f64], test: impl Fn(f64, f64) -> bool) -> usize {
     if a.len() < LANES {
         return a.iter().zip(b).position(|(&a, &b)| test(a, b)).unwrap_or(a.len());
     }
@@ -139,15 +138,14 @@ pub fn first(a: &[f64], b: &[f64], test: impl Fn(f64, f64) -> bool) -> usize {
     a.len()
 }
 
-pub fn compare_word(test: Test, a: &[f64], b: &[f64]) -> u64 {
-    match test {
-        Test::Gt => word(a.len(), |i| a[i] > b[i]),
-        Test::Ge => word(a.len(), |i| a[i] >= b[i]),
-        Test::Eq => word(a.len(), |i| a[i] == b[i]),
+pub fn compare_word(predicate: Predicate, a: &[f64], b: &[f64]) -> u64 {
+    match predicate {
+        Predicate::Gt => word_where(a.len(), |i| a[i] > b[i]),
+        Predicate::Ge => word_where(a.len(), |i| a[i] >= b[i]),
+        Predicate::Eq => word_where(a.len(), |i| a[i] == b[i]),
     }
 }
 
-/// `simd::running_sum`.
 pub fn running_sum(values: &mut [i64], before: i64) -> i64 {
     values.iter_mut().fold(before, |sum, value| {
         *value = sum.wrapping_add(*value);
@@ -155,16 +153,16 @@ pub fn running_sum(values: &mut [i64], before: i64) -> i64 {
     })
 }
 
-pub fn pack_word(truths: &[u8]) -> u64 {
+pub fn pack_bools_word(bools: &[u8]) -> u64 {
     let mut word = 0;
-    let (eights, rest) = truths.as_chunks::<8>();
+    let (eights, rest) = bools.as_chunks::<8>();
     for (k, eight) in eights.iter().enumerate() {
-        // The product gathers the lowest bit of each byte in the top byte.
-        let bytes = u64::from_le_bytes(eight.map(|truth| u8::from(truth != 0)));
+        // The product collects the lowest bit of each byte in the top byte.
+        let bytes = u64::from_le_bytes(eight.map(|byte| u8::from(byte != 0)));
         word |= (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * k);
     }
-    for (i, &truth) in rest.iter().enumerate() {
-        word |= u64::from(truth != 0) << (eights.len() * 8 + i);
+    for (i, &byte) in rest.iter().enumerate() {
+        word |= u64::from(byte != 0) << (eights.len() * 8 + i);
     }
     word
 }

@@ -1,14 +1,14 @@
 use crate::simd::held::Held;
-use crate::simd::{Test, compare, extremes, first_outside, mark, pack, portable, running_sum, sink};
+use crate::simd::{Predicate, compare, extremes, first_outside, lower_troughs, mark_to_market, pack_bools, portable, running_sum};
 
 #[test]
-fn truths_keep_their_places_at_every_length() {
-    let truths: Vec<u8> = (0..200).map(|i| [0, 1, 0, 2, 255][i * i % 5]).collect();
+fn packed_bools_keep_their_places_at_every_length() {
+    let bools: Vec<u8> = (0..200).map(|i| [0, 1, 0, 2, 255][i * i % 5]).collect();
     for n in [0, 1, 8, 63, 64, 65, 128, 200] {
         let mut words = [u64::MAX; 4];
-        pack(&truths[..n], &mut words);
+        pack_bools(&bools[..n], &mut words);
         for i in 0..256 {
-            assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && truths[i] != 0, "{n} {i}");
+            assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && bools[i] != 0, "{n} {i}");
         }
     }
 }
@@ -32,7 +32,9 @@ fn comparisons_are_ordered_and_cover_every_length() {
     let a: Vec<f64> = (0..200).map(|i| if i % 7 == 0 { f64::NAN } else { f64::from(i % 5) }).collect();
     let b: Vec<f64> = (0..200).map(|i| if i % 11 == 0 { f64::NAN } else { f64::from(i % 3) }).collect();
     for n in [0, 1, 63, 64, 65, 128, 200] {
-        for (test, wanted) in [(Test::Gt, (|x, y| x > y) as fn(f64, f64) -> bool), (Test::Ge, |x, y| x >= y), (Test::Eq, |x, y| x == y)] {
+        for (test, wanted) in
+            [(Predicate::Gt, (|x, y| x > y) as fn(f64, f64) -> bool), (Predicate::Ge, |x, y| x >= y), (Predicate::Eq, |x, y| x == y)]
+        {
             let mut words = [u64::MAX; 4];
             compare(test, &a[..n], &b[..n], &mut words);
             for i in 0..256 {
@@ -44,12 +46,12 @@ fn comparisons_are_ordered_and_cover_every_length() {
 
 fn first(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
     let found = first_outside::<true, true>(low, high, lower, upper);
-    assert_eq!(found, portable::first(low, high, |low, high| (low <= lower) | (high >= upper)));
+    assert_eq!(found, portable::first_where(low, high, |low, high| (low <= lower) | (high >= upper)));
     found
 }
 
 #[test]
-fn every_value_counts_at_every_length() {
+fn extremes_and_first_outside_see_every_value_at_every_length() {
     for n in 0..40 {
         let flat = vec![5.0; n];
         assert_eq!(first(&flat, &flat, 4.0, 6.0), n);
@@ -74,23 +76,23 @@ fn every_value_counts_at_every_length() {
 }
 
 #[test]
-fn both_ways_of_marking_give_the_same_bits() {
+fn equity_has_the_same_bits_with_and_without_avx512() {
     let held = Held { balance: 1000.1, quantity: -0.3, entry: 101.7 };
     for n in 0..40 {
         let close: Vec<f64> = (0..n).map(|i| 100.0 + 7.3 * f64::from(i * i % 11)).collect();
         let (mut a, mut b) = (vec![0.0; close.len()], vec![0.0; close.len()]);
-        assert_eq!(mark(&close, held, &mut a), portable::mark(&close, held, &mut b));
+        assert_eq!(mark_to_market(&close, held, &mut a), portable::mark_to_market(&close, held, &mut b));
         assert_eq!(a, close.iter().map(|&close| held.equity(close)).collect::<Vec<_>>());
         assert_eq!(a, b);
     }
 }
 
 #[test]
-fn both_ways_of_sinking_stop_at_the_same_group() {
-    fn check<const MARKED: bool>(values: &[f64], held: Held, peak: f64) -> usize {
+fn lower_troughs_stops_at_the_same_group_with_and_without_avx512() {
+    fn check<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64) -> usize {
         let (mut a, mut b) = ([200.0; portable::LANES], [200.0; portable::LANES]);
-        let done = sink::<MARKED>(values, held, peak, &mut a);
-        assert_eq!(done, portable::sink::<MARKED>(values, held, peak, &mut b));
+        let done = lower_troughs::<FROM_CLOSE>(values, held, peak, &mut a);
+        assert_eq!(done, portable::lower_troughs::<FROM_CLOSE>(values, held, peak, &mut b));
         assert_eq!(a, b);
         done
     }

@@ -1,4 +1,4 @@
-//! The loops of `simd` in the instructions of x86.
+//! The loops of `simd` in x86 instructions.
 
 use std::arch::x86_64::{
     __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
@@ -10,16 +10,17 @@ use std::arch::x86_64::{
 };
 
 use crate::simd::held::Held;
-use crate::simd::portable::Test;
+use crate::simd::portable::Predicate;
 
-const ALL: __mmask8 = 0xff;
+const ALL_LANES: __mmask8 = 0xff;
 
-/// Calls `$body` for each group of 8 of `$n` values with the position where it begins and its lanes, which are all but in the last.
+/// Runs `$body` for each group of 8 of `$n` values, with the position of its first value and a mask of its lanes: all of them, except that
+/// the last group may be shorter.
 macro_rules! groups {
     ($n:expr, |$at:ident, $lanes:ident| $body:block) => {{
         let (n, mut $at) = ($n, 0);
         while $at + 8 <= n {
-            let $lanes = ALL;
+            let $lanes = ALL_LANES;
             $body
             $at += 8;
         }
@@ -34,7 +35,7 @@ macro_rules! groups {
 #[target_feature(enable = "avx512f,avx512dq")]
 fn load(values: &[f64], at: usize, lanes: __mmask8) -> __m512d {
     debug_assert!(at + 8 - lanes.leading_zeros() as usize <= values.len());
-    // SAFETY: callers give only lanes that lie inside the values, and no other is touched.
+    // SAFETY: the mask names only lanes inside the values, and no other lane is accessed.
     unsafe { _mm512_maskz_loadu_pd(lanes, values.as_ptr().add(at)) }
 }
 
@@ -42,17 +43,17 @@ fn load(values: &[f64], at: usize, lanes: __mmask8) -> __m512d {
 #[target_feature(enable = "avx512f,avx512dq")]
 fn store(values: &mut [f64], at: usize, lanes: __mmask8, value: __m512d) {
     debug_assert!(at + 8 - lanes.leading_zeros() as usize <= values.len());
-    // SAFETY: callers give only lanes that lie inside the values, and no other is touched.
+    // SAFETY: the mask names only lanes inside the values, and no other lane is accessed.
     unsafe { _mm512_mask_storeu_pd(values.as_mut_ptr().add(at), lanes, value) };
 }
 
-/// Three constants in every lane.
-struct Marks(__m512d, __m512d, __m512d);
+/// A `Held`, each number in every lane.
+struct HeldLanes(__m512d, __m512d, __m512d);
 
-impl Marks {
+impl HeldLanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
-    fn of(held: Held) -> Self {
+    fn new(held: Held) -> Self {
         Self(_mm512_set1_pd(held.balance), _mm512_set1_pd(held.quantity), _mm512_set1_pd(held.entry))
     }
 
@@ -67,45 +68,45 @@ impl Marks {
 #[target_feature(enable = "avx512f,avx512dq")]
 pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     let high = &high[..low.len()];
-    let (mut least, mut most) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
+    let (mut lowest, mut highest) = (_mm512_set1_pd(f64::INFINITY), _mm512_set1_pd(f64::NEG_INFINITY));
     groups!(low.len(), |at, lanes| {
-        // With a NaN first, the second operand is taken.
-        least = _mm512_mask_min_pd(least, lanes, load(low, at, lanes), least);
-        most = _mm512_mask_max_pd(most, lanes, load(high, at, lanes), most);
+        // Where the first operand is NaN, these instructions give the second.
+        lowest = _mm512_mask_min_pd(lowest, lanes, load(low, at, lanes), lowest);
+        highest = _mm512_mask_max_pd(highest, lanes, load(high, at, lanes), highest);
     });
-    (_mm512_reduce_min_pd(least), _mm512_reduce_max_pd(most))
+    (_mm512_reduce_min_pd(lowest), _mm512_reduce_max_pd(highest))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-pub fn mark(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
+pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     let equity = &mut equity[..close.len()];
-    let (marks, none, mut ruined) = (Marks::of(held), _mm512_setzero_pd(), 0);
+    let (held, zero, mut ruined) = (HeldLanes::new(held), _mm512_setzero_pd(), 0);
     groups!(close.len(), |at, lanes| {
-        let value = marks.equity(load(close, at, lanes));
+        let value = held.equity(load(close, at, lanes));
         store(equity, at, lanes, value);
-        ruined |= _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, value, none);
+        ruined |= _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, value, zero);
     });
     ruined != 0
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-pub fn sink<const MARKED: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; 8]) -> usize {
-    let (marks, none, peak) = (Marks::of(held), _mm512_setzero_pd(), _mm512_set1_pd(peak));
-    let mut lowest = load(troughs, 0, ALL);
+pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; 8]) -> usize {
+    let (held, zero, peak) = (HeldLanes::new(held), _mm512_setzero_pd(), _mm512_set1_pd(peak));
+    let mut lowest = load(troughs, 0, ALL_LANES);
     groups!(values.len(), |at, lanes| {
         let value = load(values, at, lanes);
-        let equity = if MARKED { marks.equity(value) } else { value };
+        let equity = if FROM_CLOSE { held.equity(value) } else { value };
         let reaches = _mm512_mask_cmp_pd_mask::<_CMP_GE_OQ>(lanes, equity, peak);
-        let ruined = if MARKED { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, equity, none) } else { 0 };
+        let ruined = if FROM_CLOSE { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, equity, zero) } else { 0 };
         if reaches | ruined != 0 {
-            store(troughs, 0, ALL, lowest);
+            store(troughs, 0, ALL_LANES, lowest);
             return at;
         }
         lowest = _mm512_mask_min_pd(lowest, lanes, equity, lowest);
     });
-    store(troughs, 0, ALL, lowest);
+    store(troughs, 0, ALL_LANES, lowest);
     values.len()
 }
 
@@ -134,84 +135,84 @@ pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64
 
 #[target_feature(enable = "avx512f")]
 pub fn running_sum(groups: &mut [[i64; 8]], before: i64) -> i64 {
-    let (none, last) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
+    let (zero, last) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
     let mut sum = _mm512_set1_epi64(before);
     for group in groups {
         // SAFETY: the array has 8 values.
         let mut x = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
-        // Each value and those up to 1, 3 and 7 places before it.
-        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<7>(x, none));
-        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<6>(x, none));
-        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<4>(x, none));
+        // After each line a lane holds the sum of the last 2, 4 and 8 values.
+        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<7>(x, zero));
+        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<6>(x, zero));
+        x = _mm512_add_epi64(x, _mm512_alignr_epi64::<4>(x, zero));
         // SAFETY: as above.
         unsafe { _mm512_storeu_si512(group.as_mut_ptr().cast(), _mm512_add_epi64(x, sum)) };
-        // Not from what was stored: so each group waits for one addition only.
+        // Computed from `x`, not from what was stored, so that a group waits for only one addition of the group before.
         sum = _mm512_add_epi64(sum, _mm512_permutexvar_epi64(last, x));
     }
     _mm_cvtsi128_si64(_mm512_castsi512_si128(sum))
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-pub fn pack_avx512(truths: &[[u8; 64]], out: &mut [u64]) {
-    for (out, truths) in out.iter_mut().zip(truths) {
+pub fn pack_bools_avx512(bools: &[[u8; 64]], out: &mut [u64]) {
+    for (out, bools) in out.iter_mut().zip(bools) {
         // SAFETY: the array has 64 bytes.
-        let bytes = unsafe { _mm512_loadu_si512(truths.as_ptr().cast()) };
+        let bytes = unsafe { _mm512_loadu_si512(bools.as_ptr().cast()) };
         *out = _mm512_test_epi8_mask(bytes, bytes);
     }
 }
 
 #[target_feature(enable = "avx2")]
-pub fn pack_avx2(truths: &[[u8; 64]], out: &mut [u64]) {
-    for (out, truths) in out.iter_mut().zip(truths) {
+pub fn pack_bools_avx2(bools: &[[u8; 64]], out: &mut [u64]) {
+    for (out, bools) in out.iter_mut().zip(bools) {
         // SAFETY: the array has twice 32 bytes.
-        let (a, b) = unsafe { (_mm256_loadu_si256(truths.as_ptr().cast()), _mm256_loadu_si256(truths[32..].as_ptr().cast())) };
-        let none = _mm256_setzero_si256();
-        let (a, b) = (_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, none)), _mm256_movemask_epi8(_mm256_cmpeq_epi8(b, none)));
+        let (a, b) = unsafe { (_mm256_loadu_si256(bools.as_ptr().cast()), _mm256_loadu_si256(bools[32..].as_ptr().cast())) };
+        let zero = _mm256_setzero_si256();
+        let (a, b) = (_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, zero)), _mm256_movemask_epi8(_mm256_cmpeq_epi8(b, zero)));
         *out = !(u64::from(a as u32) | u64::from(b as u32) << 32);
     }
 }
 
-/// Eight bars a byte: x86 is little-endian, so bytes in order make words.
+/// Eight bars in a byte. x86 is little-endian, so bytes in order form the words.
 #[target_feature(enable = "avx512f,avx512dq")]
-pub fn words_avx512(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
+pub fn compare_avx512(predicate: Predicate, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
     let bytes = bytemuck::cast_slice_mut::<u64, u8>(out).iter_mut();
     let groups = bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0));
-    match test {
-        Test::Gt => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GT_OQ>(a, b)),
-        Test::Ge => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_GE_OQ>(a, b)),
-        Test::Eq => groups.for_each(|(out, (a, b))| *out = eight::<_CMP_EQ_OQ>(a, b)),
+    match predicate {
+        Predicate::Gt => groups.for_each(|(out, (a, b))| *out = compare_8::<_CMP_GT_OQ>(a, b)),
+        Predicate::Ge => groups.for_each(|(out, (a, b))| *out = compare_8::<_CMP_GE_OQ>(a, b)),
+        Predicate::Eq => groups.for_each(|(out, (a, b))| *out = compare_8::<_CMP_EQ_OQ>(a, b)),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-fn eight<const OP: i32>(a: &[f64; 8], b: &[f64; 8]) -> u8 {
+fn compare_8<const OP: i32>(a: &[f64; 8], b: &[f64; 8]) -> u8 {
     // SAFETY: each array has 8 values.
     let (a, b) = unsafe { (_mm512_loadu_pd(a.as_ptr()), _mm512_loadu_pd(b.as_ptr())) };
     _mm512_cmp_pd_mask::<OP>(a, b)
 }
 
 #[target_feature(enable = "avx512f,avx512dq")]
-pub fn both_ways_avx512(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u64], below: &mut [u64]) {
+pub fn compare_both_ways_avx512(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u64], below: &mut [u64]) {
     let bytes = bytemuck::cast_slice_mut::<u64, u8>(above).iter_mut().zip(bytemuck::cast_slice_mut::<u64, u8>(below));
     for ((above, below), (a, b)) in bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0)) {
-        (*above, *below) = (eight::<_CMP_GT_OQ>(a, b), eight::<_CMP_GT_OQ>(b, a));
+        (*above, *below) = (compare_8::<_CMP_GT_OQ>(a, b), compare_8::<_CMP_GT_OQ>(b, a));
     }
 }
 
 #[target_feature(enable = "avx2")]
-pub fn words_avx2(test: Test, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
+pub fn compare_avx2(predicate: Predicate, a: &[[f64; 64]], b: &[[f64; 64]], out: &mut [u64]) {
     let words = out.iter_mut().zip(a.iter().zip(b));
-    match test {
-        Test::Gt => words.for_each(|(out, (a, b))| *out = word256::<_CMP_GT_OQ>(a, b)),
-        Test::Ge => words.for_each(|(out, (a, b))| *out = word256::<_CMP_GE_OQ>(a, b)),
-        Test::Eq => words.for_each(|(out, (a, b))| *out = word256::<_CMP_EQ_OQ>(a, b)),
+    match predicate {
+        Predicate::Gt => words.for_each(|(out, (a, b))| *out = compare_64::<_CMP_GT_OQ>(a, b)),
+        Predicate::Ge => words.for_each(|(out, (a, b))| *out = compare_64::<_CMP_GE_OQ>(a, b)),
+        Predicate::Eq => words.for_each(|(out, (a, b))| *out = compare_64::<_CMP_EQ_OQ>(a, b)),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn word256<const OP: i32>(a: &[f64; 64], b: &[f64; 64]) -> u64 {
+fn compare_64<const OP: i32>(a: &[f64; 64], b: &[f64; 64]) -> u64 {
     let mut bits = 0;
     for k in 0..16 {
         // SAFETY: 4 values from position 4 k lie inside the 64 of each array.

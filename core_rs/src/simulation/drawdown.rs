@@ -54,21 +54,21 @@ impl<'a> Drawdown<'a> {
     /// Equity of the next bars.
     #[inline(always)]
     pub fn push(&mut self, equity: &[f64]) {
-        self.sink::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
+        self.lower_troughs::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
     }
 
     /// Equity of a position at the next closes. Gives the place of the first at which it is 0 or less, if there is one: that close and those
     /// after it are not taken in.
     #[inline(always)]
     pub fn push_held(&mut self, close: &[f64], held: Held) -> Option<usize> {
-        self.sink::<true>(close, held)
+        self.lower_troughs::<true>(close, held)
     }
 
     #[inline(always)]
-    fn sink<const MARKED: bool>(&mut self, values: &[f64], held: Held) -> Option<usize> {
+    fn lower_troughs<const FROM_CLOSE: bool>(&mut self, values: &[f64], held: Held) -> Option<usize> {
         let mut done = 0;
         loop {
-            let sunk = simd::sink::<MARKED>(&values[done..], held, self.peak, &mut self.troughs);
+            let sunk = simd::lower_troughs::<FROM_CLOSE>(&values[done..], held, self.peak, &mut self.troughs);
             self.bars += sunk;
             self.fallen |= sunk > 0;
             done += sunk;
@@ -77,8 +77,8 @@ impl<'a> Drawdown<'a> {
                 return None;
             }
             for &value in group {
-                let equity = if MARKED { held.equity(value) } else { value };
-                if MARKED && equity <= 0.0 {
+                let equity = if FROM_CLOSE { held.equity(value) } else { value };
+                if FROM_CLOSE && equity <= 0.0 {
                     return Some(done);
                 }
                 self.push_one(equity);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::simd::held::Held;
-use crate::simd::{fill, mark};
+use crate::simd::{fill, mark_to_market};
 use crate::simulation::drawdown::Drawdown;
 
 /// Takes in equity in the order of bars, without gaps.
@@ -35,7 +35,7 @@ impl Curve for Kept<'_> {
 
     #[inline(always)]
     fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
-        let ruined = mark(&close[bars.clone()], held, &mut self.equity[bars.clone()]);
+        let ruined = mark_to_market(&close[bars.clone()], held, &mut self.equity[bars.clone()]);
         if ruined { held.ruin(bars, close) } else { None }
     }
 
