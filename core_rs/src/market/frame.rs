@@ -1,4 +1,4 @@
-//! Bars in the strategy's timeframe, built from base bars a frame at a time; a bar that the data does not complete is left out.
+//! Bars in the strategy's timeframe, built from base bars frame by frame. A last bar that the data does not complete is left out.
 
 use crate::error::{Error, Result};
 use crate::market::columns::Columns;
@@ -8,26 +8,26 @@ use crate::simd::bitmask::TILE;
 /// 1970-01-01 was a Thursday; weeks start on Monday.
 const MONDAY_OFFSET_MS: i64 = 4 * DAY_MS;
 
-/// When the bar of `length_ms` closes that a time lies in.
-pub fn close_of_bar(time_ms: i64, length_ms: i64) -> i64 {
+/// The close time of the bar of `length_ms` that contains `time_ms`.
+pub fn bar_close_ms(time_ms: i64, length_ms: i64) -> i64 {
     let offset = if length_ms == WEEK_MS { MONDAY_OFFSET_MS } else { 0 };
     (time_ms - offset).div_euclid(length_ms) * length_ms + offset + length_ms
 }
 
-/// Up to a tile of strategy bars, and the base bars `start..end` they are made of. The last frame may have no strategy bar at all, only
-/// base bars that complete none.
+/// Up to a tile of strategy bars, and the base bars `start..end` that they are built from. The last frame may have base bars only, if they
+/// complete no strategy bar.
 #[derive(Debug)]
 pub struct Frame<'a> {
     market: Market<'a>,
     length_ms: i64,
     pub start: usize,
     pub end: usize,
-    /// For each strategy bar the first base bar after it, which fills its orders. Empty where strategy bars are base bars.
+    /// For each strategy bar the first base bar after it, which fills its orders. Empty if strategy bars are base bars.
     pub fills_at: Vec<usize>,
-    /// Whether the base bar before that closes just as the strategy bar does; it does not where the data has a gap.
-    pub on_close: Vec<bool>,
-    opens_at: Vec<i64>,
-    built: [Vec<f64>; 5],
+    /// Whether the strategy bar's last base bar closes at the same time; not so if the data has a gap there.
+    pub closes_on_time: Vec<bool>,
+    open_time: Vec<i64>,
+    columns: [Vec<f64>; 5],
 }
 
 impl<'a> Frame<'a> {
@@ -41,13 +41,13 @@ impl<'a> Frame<'a> {
             start: 0,
             end: 0,
             fills_at: Vec::new(),
-            on_close: Vec::new(),
-            opens_at: Vec::new(),
-            built: Default::default(),
+            closes_on_time: Vec::new(),
+            open_time: Vec::new(),
+            columns: Default::default(),
         })
     }
 
-    /// Move on to the next frame; false after the last one.
+    /// Move to the next frame; false after the last one.
     pub fn advance(&mut self) -> bool {
         self.start = self.end;
         if self.is_base() {
@@ -84,21 +84,21 @@ impl<'a> Frame<'a> {
                 volume: &market.volume[bars],
             };
         }
-        let [open, high, low, close, volume] = &self.built;
-        Columns { time: &self.opens_at, open, high, low, close, volume }
+        let [open, high, low, close, volume] = &self.columns;
+        Columns { time: &self.open_time, open, high, low, close, volume }
     }
 
-    /// About one tile of base bars at a time, so that what is read once stays in the cache for the simulator.
+    /// Uses about one tile of base bars, so that they stay in the cache for the simulator.
     fn build(&mut self) {
         let market = &self.market;
-        self.built.iter_mut().for_each(Vec::clear);
+        self.columns.iter_mut().for_each(Vec::clear);
         self.fills_at.clear();
-        self.on_close.clear();
-        self.opens_at.clear();
+        self.closes_on_time.clear();
+        self.open_time.clear();
         let stop = (self.start + TILE).min(market.len());
         while self.end < stop {
             let first = self.end;
-            let end_ms = close_of_bar(market.time[first], self.length_ms);
+            let end_ms = bar_close_ms(market.time[first], self.length_ms);
             let mut last = first;
             let (mut high, mut low, mut volume) = (market.high[first], market.low[first], market.volume[first]);
             while last + 1 < market.len() && market.time[last + 1] < end_ms {
@@ -112,12 +112,12 @@ impl<'a> Frame<'a> {
             if self.end == market.len() && !closes {
                 break;
             }
-            for (column, value) in self.built.iter_mut().zip([market.open[first], high, low, market.close[last], volume]) {
+            for (column, value) in self.columns.iter_mut().zip([market.open[first], high, low, market.close[last], volume]) {
                 column.push(value);
             }
             self.fills_at.push(last + 1);
-            self.on_close.push(closes);
-            self.opens_at.push(end_ms - self.length_ms);
+            self.closes_on_time.push(closes);
+            self.open_time.push(end_ms - self.length_ms);
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Bars of higher timeframes, built from base bars as they come, and the values that have closed on them.
+//! Bars of higher timeframes, built from base bars tile by tile, and the values of the last one that has closed.
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::columns::Columns;
-use crate::market::frame::close_of_bar;
+use crate::market::frame::bar_close_ms;
 
-/// The bars of one timeframe that are completed in the current tile of base bars. The one under way is kept to itself until then.
+/// The bars of one timeframe that are completed in the current tile of base bars. An unfinished bar stays hidden until it is complete.
 #[derive(Debug)]
-pub struct Higher {
+pub struct HigherTimeframe {
     length_ms: i64,
     wanted: [bool; 5],
-    underway: Option<Bar>,
-    times: Vec<i64>,
-    built: [Vec<f64>; 5],
+    unfinished: Option<Bar>,
+    open_time: Vec<i64>,
+    columns: [Vec<f64>; 5],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,38 +27,38 @@ struct Bar {
     volume: f64,
 }
 
-impl Higher {
-    /// `wanted`: which of open, high, low, close and volume are asked for; the others may hold anything.
+impl HigherTimeframe {
+    /// `wanted`: which of open, high, low, close and volume will be read; the others may hold anything.
     pub fn new(length_ms: i64, market: &Market<'_>, wanted: [bool; 5]) -> Result<Self> {
         if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
             return Err(Error::Input("a higher timeframe is no whole multiple of the bars'".into()));
         }
-        Ok(Self { length_ms, wanted, underway: None, times: Vec::new(), built: Default::default() })
+        Ok(Self { length_ms, wanted, unfinished: None, open_time: Vec::new(), columns: Default::default() })
     }
 
-    /// Take in the next base bars. A bar is complete when no later base bar can belong to it, which the next one's time tells; so each of
-    /// its values is ready in the tile of its last base bar, and seen from its close on.
+    /// Add the next base bars. The time of the next base bar shows whether a bar is complete, so its values are ready in the tile of its last
+    /// base bar and can be seen from its close on.
     pub fn advance(&mut self, market: &Market<'_>, bars: Range<usize>) {
-        self.times.clear();
-        self.built.iter_mut().for_each(Vec::clear);
+        self.open_time.clear();
+        self.columns.iter_mut().for_each(Vec::clear);
         let [_, wants_high, wants_low, _, wants_volume] = self.wanted;
         let mut first = bars.start;
         while first < bars.end {
-            let mut bar = self.underway.take().unwrap_or(Bar {
-                end_ms: close_of_bar(market.time[first], self.length_ms),
+            let mut bar = self.unfinished.take().unwrap_or(Bar {
+                end_ms: bar_close_ms(market.time[first], self.length_ms),
                 open: market.open[first],
                 high: f64::NEG_INFINITY,
                 low: f64::INFINITY,
                 close: 0.0,
-                volume: -0.0, // what a first volume can be added to without a change
+                volume: -0.0, // adding the first volume to it changes no bit
             });
-            // Whatever the times, such as those of an array that was changed after it had been checked, every round takes a bar.
+            // At least one bar a round, so that the loop ends even if the caller changed the times after they were checked.
             let end = first + market.time[first..bars.end].partition_point(|&time| time < bar.end_ms).max(1);
             if wants_high {
-                bar.high = extreme(&market.high[first..end], bar.high, |a, b| if a > b { a } else { b });
+                bar.high = fold_lanes(&market.high[first..end], bar.high, |a, b| if a > b { a } else { b });
             }
             if wants_low {
-                bar.low = extreme(&market.low[first..end], bar.low, |a, b| if a < b { a } else { b });
+                bar.low = fold_lanes(&market.low[first..end], bar.low, |a, b| if a < b { a } else { b });
             }
             if wants_volume {
                 bar.volume = market.volume[first..end].iter().fold(bar.volume, |sum, volume| sum + volume);
@@ -69,19 +69,19 @@ impl Higher {
                 None => market.time[end - 1] + market.timeframe_ms >= bar.end_ms,
             };
             if complete {
-                self.times.push(bar.end_ms - self.length_ms);
+                self.open_time.push(bar.end_ms - self.length_ms);
                 let values = [bar.open, bar.high, bar.low, bar.close, bar.volume];
-                self.built.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+                self.columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
             } else {
-                self.underway = Some(bar);
+                self.unfinished = Some(bar);
             }
             first = end;
         }
     }
 
     pub fn columns(&self) -> Columns<'_> {
-        let [open, high, low, close, volume] = &self.built;
-        Columns { time: &self.times, open, high, low, close, volume }
+        let [open, high, low, close, volume] = &self.columns;
+        Columns { time: &self.open_time, open, high, low, close, volume }
     }
 
     pub fn length_ms(&self) -> i64 {
@@ -89,45 +89,45 @@ impl Higher {
     }
 }
 
-/// When the bars of a tile close.
+/// The bars of a tile by the times when they close.
 #[derive(Clone, Copy, Debug)]
-pub struct Closes<'a> {
+pub struct CloseTimes<'a> {
     pub time: &'a [i64],
     pub length_ms: i64,
 }
 
-/// What a finer timeframe sees of a coarser one: the value of the last bar that has closed.
+/// What a finer timeframe sees of a coarser one: the value of its last closed bar.
 #[derive(Debug)]
-pub struct Seen<T> {
-    now: T,
-    /// Complete, but closing after the last bar of the tile, since the data has a gap.
-    waiting: Option<(i64, T)>,
+pub struct LastClosed<T> {
+    value: T,
+    /// A bar that is complete but, as the data has a gap, closes after the last bar of the tile: when, and its value.
+    pending: Option<(i64, T)>,
 }
 
-impl<T: Copy> Seen<T> {
+impl<T: Copy> LastClosed<T> {
     pub fn new(unknown: T) -> Self {
-        Self { now: unknown, waiting: None }
+        Self { value: unknown, pending: None }
     }
 
-    /// What the bars of the finer tile see, as stretches with one value.
-    pub fn run(&mut self, fine: Closes<'_>, coarse: Closes<'_>, value: impl Fn(usize) -> T, mut put: impl FnMut(Range<usize>, T)) {
+    /// Calls `set` for each range of bars of the finer tile that see the same value.
+    pub fn run(&mut self, fine: CloseTimes<'_>, coarse: CloseTimes<'_>, value: impl Fn(usize) -> T, mut set: impl FnMut(Range<usize>, T)) {
         let closed = (0..coarse.time.len()).map(|k| (coarse.time[k] + coarse.length_ms, value(k)));
         let mut from = 0;
-        for (close_ms, value) in self.waiting.take().into_iter().chain(closed) {
+        for (close_ms, value) in self.pending.take().into_iter().chain(closed) {
             let first = fine.time.partition_point(|&time| time + fine.length_ms < close_ms).max(from);
             if first == fine.time.len() {
-                self.waiting = Some((close_ms, value));
+                self.pending = Some((close_ms, value));
                 break;
             }
-            put(from..first, self.now);
-            (self.now, from) = (value, first);
+            set(from..first, self.value);
+            (self.value, from) = (value, first);
         }
-        put(from..fine.time.len(), self.now);
+        set(from..fine.time.len(), self.value);
     }
 }
 
-/// The greatest or least of `values` and `start`, in whatever order is fast: equal prices have equal bits.
-fn extreme(values: &[f64], start: f64, choose: impl Fn(f64, f64) -> f64) -> f64 {
+/// The maximum or minimum of `values` and `start`. The order makes no difference, as equal prices have equal bits.
+fn fold_lanes(values: &[f64], start: f64, choose: impl Fn(f64, f64) -> f64) -> f64 {
     let mut lanes = [start; 8];
     let chunks = values.chunks_exact(lanes.len());
     let rest = chunks.remainder().iter().fold(start, |a, &b| choose(b, a));
@@ -139,12 +139,12 @@ fn extreme(values: &[f64], start: f64, choose: impl Fn(f64, f64) -> f64) -> f64 
 
 #[cfg(test)]
 mod tests {
-    use super::{Closes, Higher, Seen};
+    use super::{CloseTimes, HigherTimeframe, LastClosed};
     use crate::market::Market;
 
     const MINUTE: i64 = 60_000;
 
-    /// Minutes of 1, 2, 3 ... at these times, and 5-minute closes as the minutes see them, taken in `tile` by `tile`.
+    /// The last 5-minute close that each minute sees, for minutes at `times` with the prices 1, 2, 3 ... in tiles of `tile`.
     fn seen(times: &[i64], tile: usize) -> Vec<f64> {
         let time: Vec<i64> = times.iter().map(|t| t * MINUTE).collect();
         let price: Vec<f64> = (1..=times.len()).map(|k| k as f64).collect();
@@ -160,22 +160,22 @@ mod tests {
             funding: None,
             timeframe_ms: MINUTE,
         };
-        let mut higher = Higher::new(5 * MINUTE, &market, [true; 5]).expect("five minutes are whole minutes");
-        let mut state = Seen::new(f64::NAN);
+        let mut higher = HigherTimeframe::new(5 * MINUTE, &market, [true; 5]).expect("five minutes are whole minutes");
+        let mut last_closed = LastClosed::new(f64::NAN);
         let mut out = vec![0.0; times.len()];
         for start in (0..times.len()).step_by(tile) {
             let end = (start + tile).min(times.len());
             higher.advance(&market, start..end);
             let (fine, coarse) =
-                (Closes { time: &time[start..end], length_ms: MINUTE }, Closes { time: &higher.times, length_ms: 5 * MINUTE });
+                (CloseTimes { time: &time[start..end], length_ms: MINUTE }, CloseTimes { time: &higher.open_time, length_ms: 5 * MINUTE });
             let closes = higher.columns().close;
-            state.run(fine, coarse, |k| closes[k], |range, value| out[start..end][range].fill(value));
+            last_closed.run(fine, coarse, |k| closes[k], |range, value| out[start..end][range].fill(value));
         }
         out
     }
 
     #[test]
-    fn a_bar_is_seen_from_its_close_on_however_the_data_are_cut_into_tiles() {
+    fn a_bar_is_seen_from_its_close_on_whatever_the_tiles() {
         let times: Vec<i64> = (0..12).collect();
         for tile in 1..=12 {
             let found = seen(&times, tile);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_without_its_end_waits_for_the_next_bar_there_is() {
+    fn a_bar_that_closes_in_a_gap_is_seen_from_the_bar_after_the_gap() {
         for tile in 1..=7 {
             let found = seen(&[0, 1, 11, 12, 15, 16, 19], tile);
             assert!(found[..2].iter().all(|x| x.is_nan()));

@@ -1,4 +1,4 @@
-//! The columns of the bars, as the caller checked them.
+//! Market history as the caller has checked it, and its bars in other timeframes.
 
 pub mod columns;
 pub mod frame;
@@ -7,7 +7,7 @@ pub mod higher_timeframe;
 pub const DAY_MS: i64 = 86_400_000;
 pub const WEEK_MS: i64 = 7 * DAY_MS;
 
-/// Market history in the base timeframe. All slices over bars have one length; `Bars` in Python has checked every value.
+/// Market history in the base timeframe. All slices over bars have the same length; `Bars` in Python has checked every value.
 #[derive(Clone, Copy, Debug)]
 pub struct Market<'a> {
     pub time: &'a [i64],
@@ -16,9 +16,9 @@ pub struct Market<'a> {
     pub low: &'a [f64],
     pub close: &'a [f64],
     pub volume: &'a [f64],
-    /// Low and high of the mark price, which liquidations follow.
+    /// Low and high of the mark price, which decides about liquidations.
     pub mark: Option<(&'a [f64], &'a [f64])>,
-    /// Times and rates of funding.
+    /// Funding times and rates.
     pub funding: Option<(&'a [i64], &'a [f64])>,
     pub timeframe_ms: i64,
 }

@@ -7,7 +7,7 @@ use crate::indicators::{INPUTS, Running};
 use crate::market::Market;
 use crate::market::columns::Columns;
 use crate::market::frame::Frame;
-use crate::market::higher_timeframe::{Closes, Higher};
+use crate::market::higher_timeframe::{CloseTimes, HigherTimeframe};
 use crate::numerics::elementwise::any_nan;
 use crate::plan::Plan;
 use crate::plan::op::{Indicator, Key, Op, key};
@@ -23,7 +23,7 @@ pub struct Evaluator {
     /// The timeframe that each operation runs on: 0 for the strategy's, then those of `higher`.
     frame_of: Vec<usize>,
     strategy_ms: i64,
-    higher: Vec<Higher>,
+    higher: Vec<HigherTimeframe>,
     states: Vec<State>,
     outputs: Vec<Output>,
     kept: Vec<Kept>,
@@ -34,14 +34,14 @@ pub struct Evaluator {
 impl Evaluator {
     /// `frames` are those of the operations, as in a plan.
     pub fn new(ops: &[Op], frames: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
-        let (mut higher, mut frame_of): (Vec<Higher>, Vec<usize>) = (Vec::new(), Vec::new());
+        let (mut higher, mut frame_of): (Vec<HigherTimeframe>, Vec<usize>) = (Vec::new(), Vec::new());
         for &length_ms in frames {
             let known = higher.iter().position(|one| one.length_ms() == length_ms);
             if length_ms > 0 && known.is_none() {
                 if strategy_ms <= 0 || length_ms % strategy_ms != 0 {
                     return Err(Error::Input("a higher timeframe is no whole multiple of the strategy's".into()));
                 }
-                higher.push(Higher::new(length_ms, market, columns_wanted(ops, frames, length_ms))?);
+                higher.push(HigherTimeframe::new(length_ms, market, columns_wanted(ops, frames, length_ms))?);
             }
             frame_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
@@ -93,7 +93,7 @@ impl Evaluator {
     /// What operation `i` sees of its input, which runs on a higher timeframe.
     fn look_up(&mut self, i: usize, input: usize, strategy: &Columns<'_>) {
         let columns_of = |frame: usize| if frame == 0 { *strategy } else { self.higher[frame - 1].columns() };
-        let closes_of = |frame: usize| Closes {
+        let closes_of = |frame: usize| CloseTimes {
             time: columns_of(frame).time,
             length_ms: if frame == 0 { self.strategy_ms } else { self.higher[frame - 1].length_ms() },
         };
@@ -101,12 +101,12 @@ impl Evaluator {
         let (earlier, later) = self.outputs.split_at_mut(i);
         let inputs = Inputs { outputs: earlier, running: &self.running, columns: columns_of(self.frame_of[input]), n: coarse.time.len() };
         match (&mut self.states[i], &mut later[0]) {
-            (State::SeenNumber(seen), Output::Number { values, nan }) => {
+            (State::LastNumber(seen), Output::Number { values, nan }) => {
                 let coarse_values = inputs.number(input).0;
                 seen.run(fine, coarse, |k| coarse_values[k], |range, value| values.0[range].fill(value));
                 *nan = any_nan(&values.0[..fine.time.len()]);
             }
-            (State::SeenTruth(seen), Output::Truth(truth)) => {
+            (State::LastCondition(seen), Output::Truth(truth)) => {
                 let coarse_truth = inputs.truth(input);
                 (truth.value, truth.known) = ([0; WORDS], [0; WORDS]);
                 seen.run(

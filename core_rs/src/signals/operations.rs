@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
-use crate::market::higher_timeframe::Seen;
+use crate::market::higher_timeframe::LastClosed;
 use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::numerics::rolling::Sma;
 use crate::numerics::smoothed::Smoothed;
@@ -23,9 +23,9 @@ pub enum State {
     Rsi(Box<Rsi>),
     TrueRange(TrueRange),
     Crossing(Box<Crossing>),
-    SeenNumber(Seen<f64>),
+    LastNumber(LastClosed<f64>),
     /// A truth, and whether it is known.
-    SeenTruth(Seen<(bool, bool)>),
+    LastCondition(LastClosed<(bool, bool)>),
     /// Runs this indicator, for itself and for those that share it.
     Running(usize),
     Streak(Streak),
@@ -40,8 +40,8 @@ impl State {
             Op::TrueRange(..) => State::TrueRange(TrueRange::default()),
             Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
             Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
-            Op::At(_) => State::SeenNumber(Seen::new(f64::NAN)),
-            Op::AtTruth(_) => State::SeenTruth(Seen::new((false, false))),
+            Op::At(_) => State::LastNumber(LastClosed::new(f64::NAN)),
+            Op::AtTruth(_) => State::LastCondition(LastClosed::new((false, false))),
             _ => State::None,
         }
     }

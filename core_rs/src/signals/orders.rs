@@ -183,7 +183,7 @@ impl OrderTile {
         }
         for k in 0..n {
             let fills_at = frame.fills_at[k];
-            let at_close = wanted.at_close && frame.on_close[k];
+            let at_close = wanted.at_close && frame.closes_on_time[k];
             let bar = if at_close { fills_at - 1 } else { fills_at };
             if bars.contains(&fills_at) {
                 bitmask::set(&mut self.due, fills_at - self.start);
@@ -203,7 +203,7 @@ impl OrderTile {
         }
         if self.end == frame.end {
             *carry = Carry::default();
-            if n > 0 && !(wanted.at_close && frame.on_close[n - 1]) {
+            if n > 0 && !(wanted.at_close && frame.closes_on_time[n - 1]) {
                 for (carried, signal) in carry.signals.iter_mut().zip(signals) {
                     *carried = u64::from(bitmask::get(signal, n - 1));
                 }
