@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::indicators::stream::Stream;
-use crate::numerics::big_int::{Unit, Whole};
+use crate::numerics::big_int::{Integer, Unit};
 
 /// A window's sum, and its sum with the weights 1, 2, ... from the oldest value on, both exact.
 #[derive(Debug)]
@@ -11,27 +11,27 @@ pub struct Weighted {
     length: usize,
     values: VecDeque<f64>,
     unit: Unit,
-    sum: Whole,
-    weighted: Whole,
+    sum: Integer,
+    weighted: Integer,
 }
 
 impl Weighted {
     pub fn new(length: usize) -> Self {
-        Self { length, values: VecDeque::new(), unit: Unit::default(), sum: Whole::ZERO, weighted: Whole::ZERO }
+        Self { length, values: VecDeque::new(), unit: Unit::default(), sum: Integer::ZERO, weighted: Integer::ZERO }
     }
 
     /// Take in a finite value; says whether the window is full.
     #[inline(always)]
     fn push(&mut self, x: f64) -> bool {
-        let new = self.unit.admit(x, &mut [(&mut self.sum, 1), (&mut self.weighted, 1)]);
+        let new = self.unit.convert(x, &mut [(&mut self.sum, 1), (&mut self.weighted, 1)]);
         self.values.push_back(x);
         if self.values.len() > self.length {
             // All weights go down by one, which takes the oldest value out.
-            self.weighted = self.weighted.minus(&self.sum).plus(&new.multiple(self.length));
-            let old = self.unit.whole(self.values.pop_front().unwrap_or(0.0));
+            self.weighted = self.weighted.minus(&self.sum).plus(&new.times_count(self.length));
+            let old = self.unit.integer(self.values.pop_front().unwrap_or(0.0));
             self.sum = self.sum.plus(&new).minus(&old);
         } else {
-            self.weighted = self.weighted.plus(&new.multiple(self.values.len()));
+            self.weighted = self.weighted.plus(&new.times_count(self.values.len()));
             self.sum = self.sum.plus(&new);
         }
         self.values.len() == self.length
@@ -47,7 +47,7 @@ impl Weighted {
         if !self.push(x) {
             return f64::NAN;
         }
-        self.weighted.rounded(self.unit.exponent()) / (self.length * (self.length + 1) / 2) as f64
+        self.weighted.to_float(self.unit.exponent()) / (self.length * (self.length + 1) / 2) as f64
     }
 
     fn reset(&mut self) {
@@ -81,9 +81,12 @@ impl Stream for Linreg {
                 continue;
             }
             let (unit, sum, weighted) = (self.0.unit.exponent(), &self.0.sum, &self.0.weighted);
-            *value = weighted.multiple(6).minus(&sum.multiple(2 * (n + 1))).rounded(unit) / (n * (n + 1)) as f64;
-            *slope =
-                if n == 1 { 0.0 } else { weighted.multiple(12).minus(&sum.multiple(6 * (n + 1))).rounded(unit) / (n * (n * n - 1)) as f64 };
+            *value = weighted.times_count(6).minus(&sum.times_count(2 * (n + 1))).to_float(unit) / (n * (n + 1)) as f64;
+            *slope = if n == 1 {
+                0.0
+            } else {
+                weighted.times_count(12).minus(&sum.times_count(6 * (n + 1))).to_float(unit) / (n * (n * n - 1)) as f64
+            };
         }
     }
 
@@ -127,13 +130,13 @@ pub struct Kama {
     slow: f64,
     values: VecDeque<f64>,
     unit: Unit,
-    path: Whole,
+    path: Integer,
     value: f64,
 }
 
 impl Kama {
     pub fn new(length: usize, fast: f64, slow: f64) -> Self {
-        Self { length, fast, slow, values: VecDeque::new(), unit: Unit::default(), path: Whole::ZERO, value: f64::NAN }
+        Self { length, fast, slow, values: VecDeque::new(), unit: Unit::default(), path: Integer::ZERO, value: f64::NAN }
     }
 
     fn next(&mut self, x: f64) -> f64 {
@@ -153,13 +156,13 @@ impl Kama {
         }
         let first = self.values[0];
         if self.values.len() > self.length + 1 {
-            let gone = self.unit.whole((self.values[1] - first).abs());
+            let gone = self.unit.integer((self.values[1] - first).abs());
             self.path = self.path.minus(&gone);
             self.values.pop_front();
         } else {
             self.value = before.unwrap_or(x);
         }
-        let (change, path) = ((x - self.values[0]).abs(), self.path.rounded(self.unit.exponent()));
+        let (change, path) = ((x - self.values[0]).abs(), self.path.to_float(self.unit.exponent()));
         let efficiency = if path <= change { 1.0 } else { change / path };
         let (fast, slow) = (2.0 / (self.fast + 1.0), 2.0 / (self.slow + 1.0));
         let rate = efficiency * (fast - slow) + slow;
@@ -167,8 +170,8 @@ impl Kama {
         self.value
     }
 
-    fn path_with(&mut self, step: f64) -> Whole {
-        let new = self.unit.admit(step, &mut [(&mut self.path, 1)]);
+    fn path_with(&mut self, step: f64) -> Integer {
+        let new = self.unit.convert(step, &mut [(&mut self.path, 1)]);
         self.path.plus(&new)
     }
 }

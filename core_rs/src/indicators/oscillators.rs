@@ -1,7 +1,7 @@
 //! Oscillators: how fast and how far a price has moved.
 
 use crate::indicators::stream::Stream;
-use crate::numerics::big_int::{Unit, Whole};
+use crate::numerics::big_int::{Integer, Unit};
 use crate::numerics::smoothed::Smoothed;
 use crate::simd::bitmask::TILE;
 
@@ -40,24 +40,24 @@ pub struct MeanDeviation {
     /// The window is the last `length` of them.
     values: Vec<f64>,
     unit: Unit,
-    sum: Whole,
+    sum: Integer,
 }
 
 impl MeanDeviation {
     pub fn new(length: usize) -> Self {
-        Self { length, values: Vec::new(), unit: Unit::default(), sum: Whole::ZERO }
+        Self { length, values: Vec::new(), unit: Unit::default(), sum: Integer::ZERO }
     }
 
     fn next(&mut self, x: f64) -> f64 {
-        let new = self.unit.admit(x, &mut [(&mut self.sum, 1)]);
+        let new = self.unit.convert(x, &mut [(&mut self.sum, 1)]);
         self.sum = self.sum.plus(&new);
         self.values.push(x);
         let Some(first) = self.values.len().checked_sub(self.length) else { return f64::NAN };
         if first > 0 {
-            self.sum = self.sum.minus(&self.unit.whole(self.values[first - 1]));
+            self.sum = self.sum.minus(&self.unit.integer(self.values[first - 1]));
         }
         let length = self.length as f64;
-        let mean = self.sum.rounded(self.unit.exponent()) / length;
+        let mean = self.sum.to_float(self.unit.exponent()) / length;
         let total: f64 = self.values[first..].iter().fold(0.0, |total, x| total + (x - mean).abs());
         if first > self.length + TILE {
             self.values.drain(..first);

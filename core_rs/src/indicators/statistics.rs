@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::indicators::stream::Stream;
-use crate::numerics::big_int::{Unit, Whole};
+use crate::numerics::big_int::{Integer, Unit};
 
 /// The value of a window that beats the others, the latest of equals, and how many bars ago it was.
 #[derive(Debug)]
@@ -54,33 +54,33 @@ impl Stream for Extreme {
 struct Moments {
     values: VecDeque<(f64, f64)>,
     units: [Unit; 2],
-    first: [Whole; 2],
-    sums: [Whole; 2],
-    squares: [Whole; 2],
-    products: Whole,
+    first: [Integer; 2],
+    sums: [Integer; 2],
+    squares: [Integer; 2],
+    products: Integer,
 }
 
 impl Moments {
     fn push(&mut self, a: f64, b: f64, length: usize) -> bool {
         let ([sum_a, sum_b], [squares_a, squares_b], [first_a, first_b]) = (&mut self.sums, &mut self.squares, &mut self.first);
-        let new_a = self.units[0].admit(a, &mut [(first_a, 1), (sum_a, 1), (squares_a, 2), (&mut self.products, 1)]);
-        let new_b = self.units[1].admit(b, &mut [(first_b, 1), (sum_b, 1), (squares_b, 2), (&mut self.products, 1)]);
+        let new_a = self.units[0].convert(a, &mut [(first_a, 1), (sum_a, 1), (squares_a, 2), (&mut self.products, 1)]);
+        let new_b = self.units[1].convert(b, &mut [(first_b, 1), (sum_b, 1), (squares_b, 2), (&mut self.products, 1)]);
         if self.values.is_empty() {
             self.first = [new_a.clone(), new_b.clone()];
         }
         self.values.push_back((a, b));
-        self.count(&new_a, &new_b, Whole::plus);
+        self.count(&new_a, &new_b, Integer::plus);
         if self.values.len() > length
             && let Some((a, b)) = self.values.pop_front()
         {
-            let (old_a, old_b) = (self.units[0].whole(a), self.units[1].whole(b));
-            self.count(&old_a, &old_b, Whole::minus);
+            let (old_a, old_b) = (self.units[0].integer(a), self.units[1].integer(b));
+            self.count(&old_a, &old_b, Integer::minus);
         }
         self.values.len() == length
     }
 
     #[inline(always)]
-    fn count(&mut self, a: &Whole, b: &Whole, with: impl Fn(&Whole, &Whole) -> Whole) {
+    fn count(&mut self, a: &Integer, b: &Integer, with: impl Fn(&Integer, &Integer) -> Integer) {
         let (a, b) = (a.minus(&self.first[0]), b.minus(&self.first[1]));
         self.sums = [with(&self.sums[0], &a), with(&self.sums[1], &b)];
         self.squares = [with(&self.squares[0], &a.times(&a)), with(&self.squares[1], &b.times(&b))];
@@ -105,19 +105,19 @@ impl Correlation {
         }
         let Moments { units, sums, squares, products, .. } = &self.moments;
         let (unit_a, unit_b) = (units[0].exponent(), units[1].exponent());
-        let spread = |k: usize, unit: i32| numerator(self.length, &squares[k], &sums[k], &sums[k]).rounded(2 * unit).sqrt();
+        let spread = |k: usize, unit: i32| numerator(self.length, &squares[k], &sums[k], &sums[k]).to_float(2 * unit).sqrt();
         let spreads = spread(0, unit_a) * spread(1, unit_b);
         if spreads == 0.0 {
             return 0.0;
         }
-        (numerator(self.length, products, &sums[0], &sums[1]).rounded(unit_a + unit_b) / spreads).clamp(-1.0, 1.0)
+        (numerator(self.length, products, &sums[0], &sums[1]).to_float(unit_a + unit_b) / spreads).clamp(-1.0, 1.0)
     }
 }
 
 /// `length^2` times the covariance of a window.
 #[inline(always)]
-fn numerator(length: usize, products: &Whole, sum_a: &Whole, sum_b: &Whole) -> Whole {
-    products.multiple(length).minus(&sum_a.times(sum_b))
+fn numerator(length: usize, products: &Integer, sum_a: &Integer, sum_b: &Integer) -> Integer {
+    products.times_count(length).minus(&sum_a.times(sum_b))
 }
 
 impl Stream for Correlation {
@@ -138,19 +138,19 @@ pub struct Stdev {
     values: VecDeque<f64>,
     unit: Unit,
     /// Sums are those of the distances from the first value, which are smaller numbers with the same deviation.
-    first: Whole,
-    sum: Whole,
-    squares: Whole,
+    first: Integer,
+    sum: Integer,
+    squares: Integer,
 }
 
 impl Stdev {
     pub fn new(length: usize) -> Self {
-        Self { length, values: VecDeque::new(), unit: Unit::default(), first: Whole::ZERO, sum: Whole::ZERO, squares: Whole::ZERO }
+        Self { length, values: VecDeque::new(), unit: Unit::default(), first: Integer::ZERO, sum: Integer::ZERO, squares: Integer::ZERO }
     }
 
     #[inline(always)]
     fn next(&mut self, x: f64) -> f64 {
-        let new = self.unit.admit(x, &mut [(&mut self.first, 1), (&mut self.sum, 1), (&mut self.squares, 2)]);
+        let new = self.unit.convert(x, &mut [(&mut self.first, 1), (&mut self.sum, 1), (&mut self.squares, 2)]);
         if self.values.is_empty() {
             self.first = new.clone();
         }
@@ -161,14 +161,14 @@ impl Stdev {
         if self.values.len() > self.length
             && let Some(old) = self.values.pop_front()
         {
-            let old = self.unit.whole(old).minus(&self.first);
+            let old = self.unit.integer(old).minus(&self.first);
             self.sum = self.sum.minus(&old);
             self.squares = self.squares.minus(&old.times(&old));
         }
         if self.values.len() < self.length {
             return f64::NAN;
         }
-        let numerator = numerator(self.length, &self.squares, &self.sum, &self.sum).rounded(2 * self.unit.exponent());
+        let numerator = numerator(self.length, &self.squares, &self.sum, &self.sum).to_float(2 * self.unit.exponent());
         (numerator / (self.length * self.length) as f64).sqrt()
     }
 }

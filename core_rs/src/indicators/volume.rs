@@ -2,13 +2,13 @@
 
 use crate::indicators::stream::Stream;
 use crate::market::DAY_MS;
-use crate::numerics::big_int::{Unit, Whole};
+use crate::numerics::big_int::{Integer, Unit};
 
 /// Sum of all values so far, exact and rounded once for each bar; with `session`, of those since the day (UTC) began.
 #[derive(Debug, Default)]
 pub struct Cum {
     unit: Unit,
-    sum: Whole,
+    sum: Integer,
     day: Option<f64>,
 }
 
@@ -18,12 +18,12 @@ impl Stream for Cum {
             if let Some(time) = inputs.get(1) {
                 let day = (time[i] / DAY_MS as f64).floor();
                 if self.day.replace(day) != Some(day) {
-                    self.sum = Whole::ZERO;
+                    self.sum = Integer::ZERO;
                 }
             }
-            let new = self.unit.admit(x, &mut [(&mut self.sum, 1)]);
+            let new = self.unit.convert(x, &mut [(&mut self.sum, 1)]);
             self.sum = self.sum.plus(&new);
-            *out = self.sum.rounded(self.unit.exponent());
+            *out = self.sum.to_float(self.unit.exponent());
         }
     }
 

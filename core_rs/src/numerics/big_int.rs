@@ -1,32 +1,35 @@
-//! Whole numbers of any size, fast where they are small: sums of products that are exact before their one rounding.
+//! Integers of any size, fast while they fit 128 bits.
+//!
+//! Sums of values, squares and products are exact as integers in a common unit, so that they neither drift nor lose small terms, whatever is
+//! added and taken away again; they are rounded once, at the end.
 
 use num_bigint::BigInt;
 
-use crate::numerics::exact_sum::scale;
-use crate::numerics::float_bits::{parts, power_of_two};
+use crate::numerics::exact_sum::round_to_float;
+use crate::numerics::float_bits::{mantissa_and_exponent, power_of_two};
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Whole {
+pub enum Integer {
     Small(i128),
     Big(BigInt),
 }
 
-impl Default for Whole {
+impl Default for Integer {
     fn default() -> Self {
         Self::ZERO
     }
 }
 
-impl Whole {
+impl Integer {
     pub const ZERO: Self = Self::Small(0);
 
-    /// `value` in units of 2^unit, of which it must be a whole multiple.
+    /// `value` as a multiple of 2^unit; it must be a whole one.
     #[inline(always)]
-    pub fn of(value: f64, unit: i32) -> Self {
-        let (mantissa, exponent) = parts(value);
+    pub fn from_float(value: f64, unit: i32) -> Self {
+        let (mantissa, exponent) = mantissa_and_exponent(value);
         let shift = exponent - unit;
         if shift < 0 {
-            // The bits that go are zero.
+            // The bits shifted out are 0.
             return Self::Small(i128::from(mantissa.checked_shr(shift.unsigned_abs()).unwrap_or(0)));
         }
         if shift < 70 { Self::Small(i128::from(mantissa) << shift) } else { Self::from_big(BigInt::from(mantissa) << shift) }
@@ -36,7 +39,7 @@ impl Whole {
         i128::try_from(&big).map_or_else(|_| Self::Big(big), Self::Small)
     }
 
-    fn big(&self) -> BigInt {
+    fn to_big(&self) -> BigInt {
         match self {
             Self::Small(x) => BigInt::from(*x),
             Self::Big(x) => x.clone(),
@@ -50,7 +53,7 @@ impl Whole {
         {
             return Self::Small(sum);
         }
-        Self::from_big(self.big() + other.big())
+        Self::from_big(self.to_big() + other.to_big())
     }
 
     #[inline(always)]
@@ -60,54 +63,54 @@ impl Whole {
         {
             return Self::Small(difference);
         }
-        Self::from_big(self.big() - other.big())
+        Self::from_big(self.to_big() - other.to_big())
     }
 
     #[inline(always)]
     pub fn times(&self, other: &Self) -> Self {
-        // Sizes that can't overflow are the usual case, and are faster to tell than an overflow.
+        // Most products are too small to overflow, and their sizes are checked faster than an overflow is.
         if let (Self::Small(a), Self::Small(b)) = (self, other)
             && a.unsigned_abs().leading_zeros() + b.unsigned_abs().leading_zeros() > 129
         {
             return Self::Small(a * b);
         }
-        self.times_slowly(other)
+        self.big_times(other)
     }
 
     #[cold]
-    fn times_slowly(&self, other: &Self) -> Self {
-        Self::from_big(self.big() * other.big())
+    fn big_times(&self, other: &Self) -> Self {
+        Self::from_big(self.to_big() * other.to_big())
     }
 
     #[inline(always)]
-    pub fn multiple(&self, count: usize) -> Self {
+    pub fn times_count(&self, count: usize) -> Self {
         self.times(&Self::Small(count as i128))
     }
 
     fn shifted(&self, bits: u32) -> Self {
-        Self::from_big(self.big() << bits)
+        Self::from_big(self.to_big() << bits)
     }
 
     /// `self * 2^exponent`, rounded once to the nearest float64, ties to even.
     #[inline(always)]
-    pub fn rounded(&self, exponent: i32) -> f64 {
+    pub fn to_float(&self, exponent: i32) -> f64 {
         match self {
             Self::Small(x) if x.unsigned_abs() < 1 << 120 && (-900..900).contains(&exponent) => *x as f64 * power_of_two(exponent),
-            _ => self.rounded_slowly(exponent),
+            _ => self.big_to_float(exponent),
         }
     }
 
-    fn rounded_slowly(&self, exponent: i32) -> f64 {
-        let big = self.big();
+    fn big_to_float(&self, exponent: i32) -> f64 {
+        let big = self.to_big();
         let drop = big.bits().saturating_sub(96);
         let top = u128::try_from(big.magnitude() >> drop).unwrap_or(0);
         let sticky = big.trailing_zeros().is_some_and(|zeros| zeros < drop);
-        let size = scale(top, sticky, exponent + drop as i32);
+        let size = round_to_float(top, sticky, exponent + drop as i32);
         if big.sign() == num_bigint::Sign::Minus { -size } else { size }
     }
 }
 
-/// The unit, a power of two, in which all values of a series so far are whole.
+/// The unit, a power of two, of which all values of a series so far are whole multiples.
 #[derive(Clone, Debug, Default)]
 pub struct Unit(Option<i32>);
 
@@ -116,21 +119,21 @@ impl Unit {
         self.0.unwrap_or(0)
     }
 
-    /// A value as a whole number. Where it needs a finer unit, each of `sums`, which go with the given power of the unit, is put into it.
+    /// A value as an integer. If it needs a finer unit, `sums` are converted to that; each comes with its power of the unit, 2 for squares.
     #[inline(always)]
-    pub fn admit(&mut self, value: f64, sums: &mut [(&mut Whole, u32)]) -> Whole {
-        let (mantissa, exponent) = parts(value);
+    pub fn convert(&mut self, value: f64, sums: &mut [(&mut Integer, u32)]) -> Integer {
+        let (mantissa, exponent) = mantissa_and_exponent(value);
         if mantissa != 0 {
             let lowest = exponent + mantissa.trailing_zeros() as i32;
             if self.0.is_none_or(|unit| lowest < unit) {
                 self.refine(lowest, sums);
             }
         }
-        self.whole(value)
+        self.integer(value)
     }
 
     #[cold]
-    fn refine(&mut self, lowest: i32, sums: &mut [(&mut Whole, u32)]) {
+    fn refine(&mut self, lowest: i32, sums: &mut [(&mut Integer, u32)]) {
         if let Some(unit) = self.0 {
             for (sum, power) in sums {
                 **sum = sum.shifted((unit - lowest) as u32 * *power);
@@ -139,26 +142,26 @@ impl Unit {
         self.0 = Some(lowest);
     }
 
-    /// A value that was admitted before.
+    /// A value that was converted before, as an integer again.
     #[inline(always)]
-    pub fn whole(&self, value: f64) -> Whole {
-        Whole::of(value, self.exponent())
+    pub fn integer(&self, value: f64) -> Integer {
+        Integer::from_float(value, self.exponent())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Unit, Whole};
+    use super::{Integer, Unit};
 
     #[test]
-    fn a_value_comes_back_from_any_unit() {
+    fn a_value_survives_the_conversion_in_any_unit() {
         for value in [1.0, -0.1, 5e-324, -2.5e-310, f64::MAX, 1e16, 0.0, 3.0] {
             let mut unit = Unit::default();
-            let whole = unit.admit(value, &mut []);
-            assert_eq!(whole.rounded(unit.exponent()), value);
-            let mut sum = whole;
-            unit.admit(5e-324, &mut [(&mut sum, 1)]);
-            assert_eq!(sum.rounded(unit.exponent()), value);
+            let integer = unit.convert(value, &mut []);
+            assert_eq!(integer.to_float(unit.exponent()), value);
+            let mut sum = integer;
+            unit.convert(5e-324, &mut [(&mut sum, 1)]);
+            assert_eq!(sum.to_float(unit.exponent()), value);
         }
     }
 
@@ -166,28 +169,28 @@ mod tests {
     fn sums_of_squares_are_exact() {
         let values = [1e300, 0.1, -3e-300, 1e300, 123_456.789];
         let mut unit = Unit::default();
-        let mut squares = Whole::ZERO;
+        let mut squares = Integer::ZERO;
         for value in values {
-            let whole = unit.admit(value, &mut [(&mut squares, 2)]);
-            squares = squares.plus(&whole.times(&whole));
+            let integer = unit.convert(value, &mut [(&mut squares, 2)]);
+            squares = squares.plus(&integer.times(&integer));
         }
         for value in [1e300, 1e300, 123_456.789, -3e-300] {
-            let whole = unit.whole(value);
-            squares = squares.minus(&whole.times(&whole));
+            let integer = unit.integer(value);
+            squares = squares.minus(&integer.times(&integer));
         }
-        assert_eq!(squares.rounded(2 * unit.exponent()), 0.1 * 0.1);
+        assert_eq!(squares.to_float(2 * unit.exponent()), 0.1 * 0.1);
     }
 
     #[test]
     fn rounding_is_to_the_nearest_even_down_to_the_smallest() {
-        assert_eq!(Whole::Small((1 << 53) + 1).rounded(0), 2f64.powi(53));
-        assert_eq!(Whole::Small((1 << 53) + 3).rounded(0), 2f64.powi(53) + 4.0);
-        assert_eq!(Whole::Small(1).rounded(-1074), 5e-324);
-        assert_eq!(Whole::Small(1).rounded(-1075), 0.0);
-        assert_eq!(Whole::Small(3).rounded(-1075), 1e-323);
-        assert_eq!(Whole::Small(3).rounded(-1076), 5e-324);
-        assert_eq!(Whole::Small(-3).rounded(-2148), 0.0);
-        assert_eq!(Whole::Small(1).rounded(1024), f64::INFINITY);
-        assert_eq!(Whole::Small(1 << 126).rounded(-2100), 0.0);
+        assert_eq!(Integer::Small((1 << 53) + 1).to_float(0), 2f64.powi(53));
+        assert_eq!(Integer::Small((1 << 53) + 3).to_float(0), 2f64.powi(53) + 4.0);
+        assert_eq!(Integer::Small(1).to_float(-1074), 5e-324);
+        assert_eq!(Integer::Small(1).to_float(-1075), 0.0);
+        assert_eq!(Integer::Small(3).to_float(-1075), 1e-323);
+        assert_eq!(Integer::Small(3).to_float(-1076), 5e-324);
+        assert_eq!(Integer::Small(-3).to_float(-2148), 0.0);
+        assert_eq!(Integer::Small(1).to_float(1024), f64::INFINITY);
+        assert_eq!(Integer::Small(1 << 126).to_float(-2100), 0.0);
     }
 }

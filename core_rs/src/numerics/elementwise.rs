@@ -65,7 +65,7 @@ pub fn greatest(a: f64, b: f64) -> f64 {
     if b > a || b.is_nan() { b } else { a }
 }
 
-/// `function` of each value.
+/// Write `function` of each value to `out`.
 pub fn each(values: &[f64], out: &mut [f64], function: impl Fn(f64) -> f64) {
     out.iter_mut().zip(values).for_each(|(out, &x)| *out = function(x));
 }

@@ -1,12 +1,17 @@
-//! Sums that are exact before their one rounding, so that they can't drift and any order of adding gives the same bits.
+//! Sums that are exact until they are rounded once: they cannot drift, and the order of the values makes no difference to the bits.
 
-/// A fixed-point number wide enough for any sum of float64 values, in limbs of 32 bits that may hold pending carries.
+/// A fixed-point number that covers the whole range of float64.
+///
+/// It is cut into limbs of 32 bits, each in an `i64`, so that adding a value touches three limbs and propagates no carry. Carries pile up in
+/// the upper halves of the limbs and are propagated before they could overflow, and when the sum is rounded.
 #[derive(Clone, Debug)]
 pub struct Accumulator {
     /// Limb `j` counts multiples of 2^(32 j - 1074).
     limbs: [i64; LIMBS],
+    /// The lowest and the highest limb in use.
     low: usize,
     high: usize,
+    /// Values added since carries were last propagated.
     pending: u32,
 }
 
@@ -87,26 +92,25 @@ impl Accumulator {
         let Some(top) = (self.low..=self.high + 1).rev().find(|&j| limbs[j] != 0) else {
             return 0.0;
         };
-        // The upper 96 bits, and whether anything lies below.
+        // The upper 96 bits, and whether any bit below them is set.
         let at = |j: usize| limbs[j] as u128;
         let below = |k: usize| if top >= k { at(top - k) } else { 0 };
         let window = below(0) << 64 | below(1) << 32 | below(2);
         let sticky = (self.low..top.saturating_sub(2)).any(|j| limbs[j] != 0);
-        let magnitude = scale(window, sticky, 32 * (top as i32 - 2) - 1074);
+        let magnitude = round_to_float(window, sticky, 32 * (top as i32 - 2) - 1074);
         if negative { -magnitude } else { magnitude }
     }
 }
 
-/// `window * 2^exponent` (with something below its last bit when `sticky`; at most 127 bits), rounded to nearest, ties to even.
-pub fn scale(window: u128, sticky: bool, exponent: i32) -> f64 {
+/// `window * 2^exponent`, rounded to nearest, ties to even. `window` has at most 127 bits; `sticky` says that the number has bits below them.
+pub fn round_to_float(window: u128, sticky: bool, exponent: i32) -> f64 {
     let length = 128 - window.leading_zeros() as i32;
     if window == 0 || length + exponent < -1074 {
-        return 0.0; // less than half of the smallest number
+        return 0.0; // less than half of the smallest float
     }
-    // Drop all but 53 bits, or more where the result is subnormal.
+    // Drop all but 53 bits; more if the result is subnormal.
     let drop = (length - 53).max(-1074 - exponent);
-    let kept = if drop <= 0 { (window << -drop) as u64 } else { (window >> drop) as u64 };
-    let mut mantissa = kept;
+    let mut mantissa = if drop <= 0 { (window << -drop) as u64 } else { (window >> drop) as u64 };
     if drop > 0 {
         let half = 1_u128 << (drop - 1);
         let rest = window & ((half << 1) - 1);
@@ -118,7 +122,7 @@ pub fn scale(window: u128, sticky: bool, exponent: i32) -> f64 {
     if mantissa == 0 {
         return 0.0;
     }
-    // mantissa < 2^53 or just 2^53: the product with a power of two is exact or infinite.
+    // The mantissa is at most 2^53, so the product with a power of two is exact or infinite.
     let biased = exponent + 1074;
     if biased == 0 {
         return f64::from_bits(mantissa);
@@ -127,7 +131,7 @@ pub fn scale(window: u128, sticky: bool, exponent: i32) -> f64 {
     if biased + 1 >= 0x7ff {
         return f64::INFINITY;
     }
-    // The mantissa's leading bit adds one to the exponent field.
+    // Adding, not setting: the mantissa's leading bit adds 1 to the exponent field.
     f64::from_bits(((biased as u64) << 52) + mantissa)
 }
 
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_comes_back_unchanged() {
+    fn the_sum_of_one_value_is_that_value() {
         for value in [0.0, 1.0, -1.0, 0.1, f64::MAX, f64::MIN_POSITIVE, 5e-324, -5e-324, 1e300, 2.2e-308, 1.5e-310, 123_456_789.123] {
             assert_eq!(sum(&[value]), value, "{value}");
         }
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn subtracting_takes_back_what_was_added() {
+    fn subtracting_a_value_undoes_adding_it() {
         let values: Vec<f64> = (0..500).map(|i| f64::from(i).sin() * 10f64.powi(i % 40 - 20)).collect();
         let mut accumulator = Accumulator::default();
         values.iter().for_each(|&value| accumulator.add(value));

@@ -1,69 +1,70 @@
-//! Rolling sums and averages over tiles.
+//! Rolling averages over tiles.
 //!
-//! A window's sum is exact and rounded once. The fast path splits each value into two integers on a fixed grid and keeps prefix sums of
-//! them; a window is the difference of two prefixes, any number of windows share them, and wrapping arithmetic cancels. It serves values
-//! whose magnitudes span less than about 2^(51 - 2 log2 length), which prices do; the rest goes through an `Accumulator`.
+//! A window's sum is exact and rounded once, so that it cannot drift. Values whose magnitudes span less than about 2^(51 - 2 log2 length), as
+//! prices do, go through the prefix sums of a `Grid`, which windows of any length share; all others go through an `Accumulator`.
 
 use crate::numerics::exact_sum::Accumulator;
 use crate::numerics::fixed_point::Grid;
-use crate::numerics::lookback::History;
+use crate::numerics::lookback::Lookback;
 use crate::simd::bitmask::TILE;
 use crate::simd::{self, multiversion};
 
-/// Values whose windows are summed, for windows up to a longest length.
+/// The sums behind all windows over one series.
 #[derive(Debug)]
-pub struct Prefix {
-    longest: usize,
+pub struct PrefixSums {
+    max_length: usize,
     mode: Mode,
-    /// Finite values since the last one that was not, before each position of the tile.
-    known: Known,
+    finite: FiniteRun,
 }
 
 #[derive(Debug)]
 enum Mode {
+    /// No values yet.
     Empty,
     Fast(Box<Grid>),
-    Slow(History<f64>),
+    Slow(Lookback<f64>),
 }
 
+/// How many finite values in a row end at each position of the tile.
 #[derive(Debug, Default)]
-struct Known {
+struct FiniteRun {
+    /// Finite values in a row just before the tile.
     before: usize,
-    /// Position of the last value of the tile that is not finite, and all such positions.
-    bad: Vec<usize>,
+    /// Positions in the tile of values that are not finite.
+    not_finite: Vec<usize>,
     len: usize,
 }
 
-impl Known {
-    fn next_tile(&mut self, values: &[f64], look: bool) {
-        self.before = match self.bad.last() {
+impl FiniteRun {
+    fn next_tile(&mut self, values: &[f64], may_have_nan: bool) {
+        self.before = match self.not_finite.last() {
             Some(last) => self.len - 1 - last,
             None => self.before + self.len,
         };
         self.len = values.len();
-        self.bad.clear();
-        if look {
-            self.bad.extend((0..values.len()).filter(|&i| !values[i].is_finite()));
+        self.not_finite.clear();
+        if may_have_nan {
+            self.not_finite.extend((0..values.len()).filter(|&i| !values[i].is_finite()));
         }
     }
 
-    /// Finite values in a row up to and with position `i`.
-    fn at(&self, i: usize) -> usize {
-        match self.bad.partition_point(|&bad| bad <= i) {
+    /// Finite values in a row up to and including position `i`.
+    fn length_at(&self, i: usize) -> usize {
+        match self.not_finite.partition_point(|&not_finite| not_finite <= i) {
             0 => self.before + i + 1,
-            k => i - self.bad[k - 1],
+            k => i - self.not_finite[k - 1],
         }
     }
 
-    /// Blank out the positions at which fewer than `length` values are known.
-    fn blank(&self, length: usize, out: &mut [f64]) -> bool {
-        if self.bad.is_empty() {
-            let blank = length.saturating_sub(1 + self.before).min(out.len());
-            out[..blank].fill(f64::NAN);
-            return blank > 0;
+    /// Set `out` to NaN where fewer than `length` finite values end in a row; returns whether there is such a position.
+    fn blank_short_runs(&self, length: usize, out: &mut [f64]) -> bool {
+        if self.not_finite.is_empty() {
+            let missing = length.saturating_sub(1 + self.before).min(out.len());
+            out[..missing].fill(f64::NAN);
+            return missing > 0;
         }
         for (i, value) in out.iter_mut().enumerate() {
-            if self.at(i) < length {
+            if self.length_at(i) < length {
                 *value = f64::NAN;
             }
         }
@@ -71,21 +72,21 @@ impl Known {
     }
 }
 
-impl Prefix {
-    pub fn new(longest: usize) -> Self {
-        Self { longest, mode: Mode::Empty, known: Known::default() }
+impl PrefixSums {
+    pub fn new(max_length: usize) -> Self {
+        Self { max_length, mode: Mode::Empty, finite: FiniteRun::default() }
     }
 
-    /// Take in the next tile of values; they hold no NaN unless `nan`.
-    pub fn push(&mut self, values: &[f64], nan: bool) {
-        let (least, most) = match simd::extremes(values, values) {
-            // All positive, as prices are: what follows would find the same.
-            (least, most) if least > 0.0 && most > 0.0 => (least, most),
+    /// Add the next tile of values, without NaN unless `may_have_nan`.
+    pub fn push(&mut self, values: &[f64], may_have_nan: bool) {
+        let (smallest, largest) = match simd::extremes(values, values) {
+            // All are positive, as prices are, so these are the magnitudes.
+            (smallest, largest) if smallest > 0.0 && largest > 0.0 => (smallest, largest),
             _ => magnitudes(values),
         };
-        self.known.next_tile(values, nan || most == f64::INFINITY);
+        self.finite.next_tile(values, may_have_nan || largest == f64::INFINITY);
         let mut cleaned = [0.0; TILE];
-        let values = if self.known.bad.is_empty() {
+        let values = if self.finite.not_finite.is_empty() {
             values
         } else {
             for (clean, &value) in cleaned.iter_mut().zip(values) {
@@ -93,27 +94,27 @@ impl Prefix {
             }
             &cleaned[..values.len()]
         };
-        let (least, most) = if self.known.bad.is_empty() { (least, most) } else { magnitudes(values) };
+        let (smallest, largest) = if self.finite.not_finite.is_empty() { (smallest, largest) } else { magnitudes(values) };
         if matches!(self.mode, Mode::Empty) {
-            self.mode = match Grid::choose(least, most, self.longest) {
+            self.mode = match Grid::fitting(smallest, largest, self.max_length) {
                 Some(grid) => Mode::Fast(Box::new(grid)),
-                None => Mode::Slow(History::new(self.longest, TILE, 0.0)),
+                None => Mode::Slow(Lookback::new(self.max_length, TILE, 0.0)),
             };
         }
         if let Mode::Fast(grid) = &self.mode
-            && !grid.holds(least, most)
+            && !grid.holds(smallest, largest)
         {
-            self.mode = Mode::Slow(grid.to_values(self.longest));
+            self.mode = Mode::Slow(grid.to_values(self.max_length));
         }
         match &mut self.mode {
             Mode::Fast(grid) => grid.push(values),
-            Mode::Slow(history) => history.next_tile(values.len()).copy_from_slice(values),
+            Mode::Slow(lookback) => lookback.next_tile(values.len()).copy_from_slice(values),
             Mode::Empty => {}
         }
     }
 }
 
-/// A simple moving average over a `Prefix`.
+/// A simple moving average over a `PrefixSums`.
 #[derive(Debug)]
 pub struct Sma {
     length: usize,
@@ -125,36 +126,36 @@ impl Sma {
         Self { length, slow: None }
     }
 
-    /// Averages of the tile that was pushed last; says whether any is NaN.
-    pub fn run(&mut self, prefix: &Prefix, out: &mut [f64]) -> bool {
-        match &prefix.mode {
+    /// Averages at each value of the tile that was pushed last; returns whether any is NaN.
+    pub fn run(&mut self, sums: &PrefixSums, out: &mut [f64]) -> bool {
+        match &sums.mode {
             Mode::Fast(grid) => {
                 grid.means(self.length, out);
-                prefix.known.blank(self.length, out)
+                sums.finite.blank_short_runs(self.length, out)
             }
-            Mode::Slow(history) => {
+            Mode::Slow(lookback) => {
                 let mut nan = false;
-                let known_before = prefix.known.before;
+                let run_before = sums.finite.before;
                 let sum = self.slow.get_or_insert_with(|| {
                     let mut sum = Box::new(Accumulator::default());
-                    for back in 1..=known_before.min(self.length) {
-                        sum.add(history.tile(back)[0]);
+                    for back in 1..=run_before.min(self.length) {
+                        sum.add(lookback.delayed(back)[0]);
                     }
                     sum
                 });
-                let (now, gone) = (history.tile(0), history.tile(self.length));
+                let (now, leaving) = (lookback.delayed(0), lookback.delayed(self.length));
                 for (i, out) in out.iter_mut().enumerate() {
-                    let known = prefix.known.at(i);
-                    if known == 0 {
+                    let run = sums.finite.length_at(i);
+                    if run == 0 {
                         **sum = Accumulator::default();
                     } else {
                         sum.add(now[i]);
-                        if known > self.length {
-                            sum.subtract(gone[i]);
+                        if run > self.length {
+                            sum.subtract(leaving[i]);
                         }
                     }
-                    *out = if known >= self.length { sum.round() / self.length as f64 } else { f64::NAN };
-                    nan |= known < self.length;
+                    *out = if run >= self.length { sum.round() / self.length as f64 } else { f64::NAN };
+                    nan |= run < self.length;
                 }
                 nan
             }
@@ -164,17 +165,17 @@ impl Sma {
 }
 
 multiversion! {
-    /// Least magnitude other than 0 (infinity if there is none) and greatest magnitude.
+    /// The smallest magnitude other than 0 (infinity if there is none) and the largest.
     fn magnitudes(values: &[f64]) -> (f64, f64) = magnitudes_in;
 }
 #[inline(always)]
 fn magnitudes_in(values: &[f64]) -> (f64, f64) {
-    let (mut least, mut most) = ([f64::INFINITY; 8], [0.0; 8]);
+    let (mut smallest, mut largest) = ([f64::INFINITY; 8], [0.0; 8]);
     let mut take = |lane: usize, x: f64| {
         let size = x.abs();
         let positive = if size == 0.0 { f64::INFINITY } else { size };
-        least[lane] = if positive < least[lane] { positive } else { least[lane] };
-        most[lane] = if size > most[lane] { size } else { most[lane] };
+        smallest[lane] = if positive < smallest[lane] { positive } else { smallest[lane] };
+        largest[lane] = if size > largest[lane] { size } else { largest[lane] };
     };
     let (chunks, rest) = values.as_chunks::<8>();
     for chunk in chunks {
@@ -185,5 +186,5 @@ fn magnitudes_in(values: &[f64]) -> (f64, f64) {
     for &x in rest {
         take(0, x);
     }
-    (least.into_iter().fold(f64::INFINITY, f64::min), most.into_iter().fold(0.0, f64::max))
+    (smallest.into_iter().fold(f64::INFINITY, f64::min), largest.into_iter().fold(0.0, f64::max))
 }

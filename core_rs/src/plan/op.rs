@@ -8,7 +8,7 @@ use crate::numerics::elementwise::{Binary, Unary};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TimePart {
     /// The time itself, epoch milliseconds.
-    Whole,
+    Integer,
     Hour,
     Weekday,
     Minute,

@@ -145,7 +145,7 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept:
             Some(any_nan(out))
         }
         (Op::Shift(a, bars), _) => {
-            out.copy_from_slice(kept[a].history.as_ref()?.tile(bars));
+            out.copy_from_slice(kept[a].history.as_ref()?.delayed(bars));
             Some(any_nan(out))
         }
         _ => None,
@@ -178,7 +178,7 @@ fn compared(first: Option<usize>, earlier: &[State]) -> Option<&Crossing> {
 fn part_of_time(part: TimePart, time_ms: i64) -> f64 {
     let minutes = time_ms.div_euclid(60_000);
     (match part {
-        TimePart::Whole => time_ms,
+        TimePart::Integer => time_ms,
         TimePart::Minute => minutes.rem_euclid(60),
         TimePart::Hour => minutes.div_euclid(60).rem_euclid(24),
         // 1970-01-01 was a Thursday.

@@ -1,15 +1,15 @@
 //! What operations keep of earlier values for those that look back.
 
-use crate::numerics::lookback::History;
-use crate::numerics::rolling::Prefix;
+use crate::numerics::lookback::Lookback;
+use crate::numerics::rolling::PrefixSums;
 use crate::plan::op::Op;
 use crate::simd::bitmask::TILE;
 
 /// An operation's earlier values, as the operations over it need them.
 #[derive(Debug, Default)]
 pub struct Kept {
-    pub prefix: Option<Prefix>,
-    pub history: Option<History<f64>>,
+    pub prefix: Option<PrefixSums>,
+    pub history: Option<Lookback<f64>>,
 }
 
 impl Kept {
@@ -24,8 +24,8 @@ impl Kept {
             }
         }
         let kept = sums.into_iter().zip(shifts).map(|(length, bars)| Self {
-            prefix: (length > 0).then(|| Prefix::new(length)),
-            history: (bars > 0).then(|| History::new(bars, TILE, f64::NAN)),
+            prefix: (length > 0).then(|| PrefixSums::new(length)),
+            history: (bars > 0).then(|| Lookback::new(bars, TILE, f64::NAN)),
         });
         kept.collect()
     }
