@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Integer, Unit};
 
-/// A window's sum, and its sum with the weights 1, 2, ... from the oldest value on, both exact.
+/// A window's sum, and its sum with the weights 1, 2, ... from the oldest value to the newest, both exact.
 #[derive(Debug)]
 pub struct Weighted {
     length: usize,
@@ -20,13 +20,13 @@ impl Weighted {
         Self { length, values: VecDeque::new(), unit: Unit::default(), sum: Integer::ZERO, weighted: Integer::ZERO }
     }
 
-    /// Take in a finite value; says whether the window is full.
+    /// Add a finite value; returns whether the window is full.
     #[inline(always)]
     fn push(&mut self, x: f64) -> bool {
         let new = self.unit.convert(x, &mut [(&mut self.sum, 1), (&mut self.weighted, 1)]);
         self.values.push_back(x);
         if self.values.len() > self.length {
-            // All weights go down by one, which takes the oldest value out.
+            // Lowering all weights by one removes the oldest value.
             self.weighted = self.weighted.minus(&self.sum).plus(&new.times_count(self.length));
             let old = self.unit.integer(self.values.pop_front().unwrap_or(0.0));
             self.sum = self.sum.plus(&new).minus(&old);
@@ -37,7 +37,7 @@ impl Weighted {
         self.values.len() == self.length
     }
 
-    /// Weighted average with the next value, NaN while it is not known; starts anew after what is not finite.
+    /// Weighted average up to the next value; NaN until the window is full, and it starts again after a value that is not finite.
     #[inline(always)]
     fn average(&mut self, x: f64) -> f64 {
         if !x.is_finite() {
@@ -98,27 +98,27 @@ impl Stream for Linreg {
 #[derive(Debug)]
 pub struct Hma {
     half: Weighted,
-    whole: Weighted,
+    full: Weighted,
     root: Weighted,
 }
 
 impl Hma {
     pub fn new(length: usize) -> Self {
-        Self { half: Weighted::new((length / 2).max(1)), whole: Weighted::new(length), root: Weighted::new(length.isqrt()) }
+        Self { half: Weighted::new((length / 2).max(1)), full: Weighted::new(length), root: Weighted::new(length.isqrt()) }
     }
 }
 
 impl Stream for Hma {
     fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
         for (out, &x) in outputs[0].iter_mut().zip(inputs[0]) {
-            let (half, whole) = (self.half.average(x), self.whole.average(x));
-            *out = self.root.average(2.0 * half - whole);
+            let (half, full) = (self.half.average(x), self.full.average(x));
+            *out = self.root.average(2.0 * half - full);
         }
     }
 
     fn reset(&mut self) {
         self.half.reset();
-        self.whole.reset();
+        self.full.reset();
         self.root.reset();
     }
 }
@@ -147,7 +147,7 @@ impl Kama {
                 self.values.push_back(x);
                 return f64::NAN;
             }
-            self.path = self.path_with(step);
+            self.path = self.path_plus(step);
         }
         let before = self.values.back().copied();
         self.values.push_back(x);
@@ -156,8 +156,8 @@ impl Kama {
         }
         let first = self.values[0];
         if self.values.len() > self.length + 1 {
-            let gone = self.unit.integer((self.values[1] - first).abs());
-            self.path = self.path.minus(&gone);
+            let leaving = self.unit.integer((self.values[1] - first).abs());
+            self.path = self.path.minus(&leaving);
             self.values.pop_front();
         } else {
             self.value = before.unwrap_or(x);
@@ -170,7 +170,7 @@ impl Kama {
         self.value
     }
 
-    fn path_with(&mut self, step: f64) -> Integer {
+    fn path_plus(&mut self, step: f64) -> Integer {
         let new = self.unit.convert(step, &mut [(&mut self.path, 1)]);
         self.path.plus(&new)
     }

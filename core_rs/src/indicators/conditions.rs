@@ -1,4 +1,4 @@
-//! What was when a condition was true.
+//! Looking back to where a condition was last true.
 
 use crate::indicators::stream::Stream;
 

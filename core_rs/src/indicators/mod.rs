@@ -1,7 +1,7 @@
-//! Indicators over tiles; what each computes is documented with its Python twin, `python_core.indicators`.
+//! Indicators over tiles. Their Python twins, in `python_core.indicators`, document what each one computes.
 //!
-//! An indicator is a `Stream` and a row of the table below. The rule for what is not known is kept here, once: on a bar where an input is
-//! not finite the indicator is not known, and on the next bar it starts anew. So a stream sees finite values only.
+//! An indicator is a `Stream` and a row of the table below. Where an input is not finite, every indicator is NaN and starts again on the next
+//! bar; that rule is applied here, so streams see finite values only.
 
 pub mod averages;
 pub mod conditions;
@@ -16,35 +16,35 @@ use crate::indicators::averages::Weighted;
 use crate::indicators::stream::Stream;
 use crate::simd::bitmask::TILE;
 
-/// Most inputs and arguments that a row has.
-pub const INPUTS: usize = 5;
-pub const ARGUMENTS: usize = 4;
-/// The longest look-back, as in Python.
+/// The largest numbers of inputs and arguments of a row.
+pub const MAX_INPUTS: usize = 5;
+pub const MAX_ARGUMENTS: usize = 4;
+/// The longest lookback, as in Python.
 pub const MAX_LOOKBACK: f64 = 1e6;
 
-/// A number that an indicator takes: its bounds, and whether it must be whole.
+/// An argument of an indicator: its bounds, and whether it must be a whole number.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
     pub name: &'static str,
-    pub least: f64,
-    pub most: f64,
+    pub min: f64,
+    pub max: f64,
     pub whole: bool,
 }
 
 impl Argument {
     pub fn allows(&self, x: f64) -> bool {
-        (self.least..=self.most).contains(&x) && !(self.whole && x.fract() != 0.0)
+        (self.min..=self.max).contains(&x) && !(self.whole && x.fract() != 0.0)
     }
 }
 
 const LENGTH: Argument = length("length");
 
 const fn length(name: &'static str) -> Argument {
-    Argument { name, least: 1.0, most: MAX_LOOKBACK, whole: true }
+    Argument { name, min: 1.0, max: MAX_LOOKBACK, whole: true }
 }
 
 const fn number(name: &'static str) -> Argument {
-    Argument { name, least: 0.0, most: 1e6, whole: false }
+    Argument { name, min: 0.0, max: 1e6, whole: false }
 }
 
 /// An indicator of the table.
@@ -68,7 +68,7 @@ pub static TABLE: &[Row] = &[
     row!("linreg", 1, [LENGTH], 2, |a| Box::new(averages::Linreg(Weighted::new(a[0] as usize)))),
     row!("hma", 1, [LENGTH], 1, |a| Box::new(averages::Hma::new(a[0] as usize))),
     row!("kama", 1, [LENGTH, length("fast"), length("slow")], 1, |a| Box::new(averages::Kama::new(a[0] as usize, a[1], a[2]))),
-    row!("mean_deviation", 1, [Argument { most: 10_000.0, ..LENGTH }], 1, |a| Box::new(oscillators::MeanDeviation::new(a[0] as usize))),
+    row!("mean_deviation", 1, [Argument { max: 10_000.0, ..LENGTH }], 1, |a| Box::new(oscillators::MeanDeviation::new(a[0] as usize))),
     row!("psar", 2, [number("step"), number("most")], 2, |a| Box::new(trend::Psar::new(a[0], a[1]))),
     row!("supertrend", 3, [LENGTH, number("multiple")], 2, |a| Box::new(trend::Supertrend::new(a[0] as usize, a[1]))),
     row!("cum", 1, [], 1, |_| Box::new(volume::Cum::default())),
@@ -87,14 +87,14 @@ pub fn find(name: &str) -> Option<usize> {
     TABLE.iter().position(|row| row.name == name)
 }
 
-/// A stream with its outputs, kept from tile to tile; operations that want different outputs of it share it.
+/// An indicator's stream and the outputs of the current tile. Operations that read different outputs share it.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningIndicator {
     stream: Box<dyn Stream>,
     pub outputs: Vec<Vec<f64>>,
 }
 
-impl Running {
+impl RunningIndicator {
     pub fn new(row: usize, arguments: &[f64]) -> Self {
         let row = &TABLE[row];
         Self { stream: (row.new)(&arguments[..row.arguments.len()]), outputs: vec![vec![0.0; TILE]; row.outputs] }
@@ -104,43 +104,43 @@ impl Running {
     pub fn run(&mut self, inputs: &[&[f64]], n: usize) {
         let mut start = 0;
         while start < n {
-            let bad = (start..n).find(|&i| inputs.iter().any(|input| !input[i].is_finite())).unwrap_or(n);
-            if start < bad {
-                let mut parts = [&[][..]; INPUTS];
-                parts.iter_mut().zip(inputs).for_each(|(part, input)| *part = &input[start..bad]);
-                let mut outputs: Vec<&mut [f64]> = self.outputs.iter_mut().map(|output| &mut output[start..bad]).collect();
+            let end = (start..n).find(|&i| inputs.iter().any(|input| !input[i].is_finite())).unwrap_or(n);
+            if start < end {
+                let mut parts = [&[][..]; MAX_INPUTS];
+                parts.iter_mut().zip(inputs).for_each(|(part, input)| *part = &input[start..end]);
+                let mut outputs: Vec<&mut [f64]> = self.outputs.iter_mut().map(|output| &mut output[start..end]).collect();
                 self.stream.run(&parts[..inputs.len()], &mut outputs);
             }
-            if bad < n {
-                self.outputs.iter_mut().for_each(|output| output[bad] = f64::NAN);
+            if end < n {
+                self.outputs.iter_mut().for_each(|output| output[end] = f64::NAN);
                 self.stream.reset();
             }
-            start = bad + 1;
+            start = end + 1;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ARGUMENTS, INPUTS, Running, TABLE};
+    use super::{MAX_ARGUMENTS, MAX_INPUTS, RunningIndicator, TABLE};
 
     #[test]
-    fn every_indicator_starts_anew_after_what_is_not_finite() {
+    fn every_indicator_starts_again_after_a_value_that_is_not_finite() {
         let values: Vec<f64> = (1..200).map(|i| 50.0 + f64::from(i * i % 37)).collect();
-        for (row, described) in TABLE.iter().enumerate() {
-            assert!(described.inputs <= INPUTS && described.arguments.len() <= ARGUMENTS);
+        for (row, entry) in TABLE.iter().enumerate() {
+            assert!(entry.inputs <= MAX_INPUTS && entry.arguments.len() <= MAX_ARGUMENTS);
             let run = |values: &[f64]| {
-                let mut running = Running::new(row, &[3.0, 2.0, 5.0, 0.0]);
-                running.run(&vec![values; described.inputs], values.len());
+                let mut running = RunningIndicator::new(row, &[3.0, 2.0, 5.0, 0.0]);
+                running.run(&vec![values; entry.inputs], values.len());
                 running.outputs.iter().map(|output| output[..values.len()].to_vec()).collect::<Vec<_>>()
             };
             for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
                 let joined = [&values[..], &[bad], &values[..]].concat();
                 for (joined, alone) in run(&joined).iter().zip(run(&values)) {
                     let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                    assert_eq!(bits(&joined[..values.len()]), bits(&alone), "{}", described.name);
+                    assert_eq!(bits(&joined[..values.len()]), bits(&alone), "{}", entry.name);
                     assert!(joined[values.len()].is_nan());
-                    assert_eq!(bits(&joined[values.len() + 1..]), bits(&alone), "{}", described.name);
+                    assert_eq!(bits(&joined[values.len() + 1..]), bits(&alone), "{}", entry.name);
                 }
             }
         }

@@ -33,11 +33,11 @@ impl Rsi {
     }
 }
 
-/// Average distance of a window's values from their average, added up from the oldest to the newest.
+/// Average distance of a window's values from their average, summed from the oldest to the newest as in the Python twin.
 #[derive(Debug)]
 pub struct MeanDeviation {
     length: usize,
-    /// The window is the last `length` of them.
+    /// The last `length` of them are the window; those before it are removed many at a time.
     values: Vec<f64>,
     unit: Unit,
     sum: Integer,

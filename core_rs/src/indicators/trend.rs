@@ -1,4 +1,4 @@
-//! Followers of a trend: on one side of the price until it crosses them.
+//! Trend followers: lines that stay on one side of the price until it crosses them.
 
 use crate::indicators::stream::Stream;
 use crate::indicators::volatility::TrueRange;
@@ -7,14 +7,14 @@ use crate::numerics::smoothed::Smoothed;
 #[derive(Debug)]
 pub struct Psar {
     step: f64,
-    most: f64,
-    /// High and low of the bar before.
+    max_factor: f64,
+    /// High and low of the previous bar.
     before: Option<(f64, f64)>,
-    position: Option<Position>,
+    state: Option<SarState>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Position {
+struct SarState {
     long: bool,
     stop: f64,
     extreme: f64,
@@ -22,37 +22,37 @@ struct Position {
 }
 
 impl Psar {
-    pub fn new(step: f64, most: f64) -> Self {
-        Self { step, most, before: None, position: None }
+    pub fn new(step: f64, max_factor: f64) -> Self {
+        Self { step, max_factor, before: None, state: None }
     }
 
     fn next(&mut self, high: f64, low: f64) -> (f64, f64) {
         let Some((high_before, low_before)) = self.before.replace((high, low)) else { return (f64::NAN, f64::NAN) };
-        let factor = if self.step < self.most { self.step } else { self.most };
-        let first = self.position.is_none();
-        let mut at = self.position.unwrap_or_else(|| {
+        let factor = if self.step < self.max_factor { self.step } else { self.max_factor };
+        let first = self.state.is_none();
+        let mut state = self.state.unwrap_or_else(|| {
             let (up, down) = (high - high_before, low_before - low);
             let long = !(down > 0.0 && down > up);
             let (stop, extreme) = if long { (low_before, high) } else { (high_before, low) };
-            Position { long, stop, extreme, factor }
+            SarState { long, stop, extreme, factor }
         });
-        // The first bar bounds its own stop, as TA-Lib has it.
+        // The first bar limits its own stop, as in TA-Lib.
         let (top, bottom) = if first { (high, low) } else { (greater(high_before, high), lesser(low_before, low)) };
-        let crossed = if at.long { low <= at.stop } else { high >= at.stop };
+        let crossed = if state.long { low <= state.stop } else { high >= state.stop };
         if crossed {
-            at.long = !at.long;
-            at.stop = if at.long { lesser(at.extreme, bottom) } else { greater(at.extreme, top) };
-            at.factor = factor;
-            at.extreme = if at.long { high } else { low };
-        } else if if at.long { high > at.extreme } else { low < at.extreme } {
-            at.extreme = if at.long { high } else { low };
-            at.factor = lesser(at.factor + self.step, self.most);
+            state.long = !state.long;
+            state.stop = if state.long { lesser(state.extreme, bottom) } else { greater(state.extreme, top) };
+            state.factor = factor;
+            state.extreme = if state.long { high } else { low };
+        } else if if state.long { high > state.extreme } else { low < state.extreme } {
+            state.extreme = if state.long { high } else { low };
+            state.factor = lesser(state.factor + self.step, self.max_factor);
         }
-        let stop = at.stop;
-        let next = stop + at.factor * (at.extreme - stop);
-        at.stop = if at.long { lesser(next, bottom) } else { greater(next, top) };
-        self.position = Some(at);
-        (stop, if at.long { 1.0 } else { -1.0 })
+        let stop = state.stop;
+        let next = stop + state.factor * (state.extreme - stop);
+        state.stop = if state.long { lesser(next, bottom) } else { greater(next, top) };
+        self.state = Some(state);
+        (stop, if state.long { 1.0 } else { -1.0 })
     }
 }
 
@@ -73,7 +73,7 @@ impl Stream for Psar {
     }
 
     fn reset(&mut self) {
-        *self = Self::new(self.step, self.most);
+        *self = Self::new(self.step, self.max_factor);
     }
 }
 
@@ -83,7 +83,7 @@ pub struct Supertrend {
     multiple: f64,
     range: TrueRange,
     average: Smoothed,
-    /// Both bands, whether the lower one holds, and the close of the bar before.
+    /// Of the previous bar: upper and lower band, whether the trend was up, and the close.
     before: Option<(f64, f64, bool, f64)>,
 }
 

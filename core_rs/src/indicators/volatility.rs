@@ -1,4 +1,4 @@
-//! Volatility: how wide prices range.
+//! Volatility: how far prices range.
 
 use crate::numerics::elementwise::greatest;
 

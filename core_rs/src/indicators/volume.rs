@@ -1,10 +1,10 @@
-//! Running sums, as volume indicators use them.
+//! Cumulative sums, as volume indicators use them.
 
 use crate::indicators::stream::Stream;
 use crate::market::DAY_MS;
 use crate::numerics::big_int::{Integer, Unit};
 
-/// Sum of all values so far, exact and rounded once for each bar; with `session`, of those since the day (UTC) began.
+/// Sum of all values so far, exact and rounded once for each bar; with times as second input, of those since the UTC day began.
 #[derive(Debug, Default)]
 pub struct Cum {
     unit: Unit,

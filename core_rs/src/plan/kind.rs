@@ -1,6 +1,6 @@
 //! The kinds of operations by the names that Python sends, and what each takes.
 
-use crate::indicators::{self, ARGUMENTS, INPUTS, MAX_LOOKBACK, TABLE};
+use crate::indicators::{self, MAX_ARGUMENTS, MAX_INPUTS, MAX_LOOKBACK, TABLE};
 use crate::market::columns::Column;
 use crate::numerics::elementwise::{Binary, Unary};
 use crate::plan::op::{Comparison, Indicator, Op, TimePart};
@@ -156,7 +156,7 @@ impl Kind {
     }
 
     /// The operation over `inputs`, as many as it takes, with its arguments and its constant; or what is wrong with the numbers.
-    pub fn build(self, inputs: &[usize; INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
+    pub fn build(self, inputs: &[usize; MAX_INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
         let [a, b, c, ..] = *inputs;
         let length = if self.takes_length() { whole(arguments[0])? } else { 0 };
         Ok(match self {
@@ -196,18 +196,18 @@ fn whole(number: f64) -> std::result::Result<usize, String> {
     Err(format!("gets the length {number}, which is not a whole number from 1 to {MAX_LOOKBACK}"))
 }
 
-fn indicator(row: usize, inputs: &[usize; INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
+fn indicator(row: usize, inputs: &[usize; MAX_INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
     for (argument, &x) in TABLE[row].arguments.iter().zip(arguments) {
         if !argument.allows(x) {
             let kind = if argument.whole { "whole number" } else { "number" };
-            let (least, most) = (argument.least, argument.most);
-            return Err(format!("gets the {} {x}, which is not a {kind} from {least} to {most}", argument.name));
+            let (min, max) = (argument.min, argument.max);
+            return Err(format!("gets the {} {x}, which is not a {kind} from {min} to {max}", argument.name));
         }
     }
     if !(0..TABLE[row].outputs).contains(&(output as usize)) {
         return Err(format!("has no output {output}"));
     }
-    let mut numbers = [0.0; ARGUMENTS];
+    let mut numbers = [0.0; MAX_ARGUMENTS];
     numbers[..arguments.len()].copy_from_slice(arguments);
     Ok(Indicator { row, inputs: *inputs, arguments: numbers, output: output as usize })
 }

@@ -5,7 +5,7 @@ pub mod op;
 pub mod template;
 
 use crate::error::{Error, Result};
-use crate::indicators::INPUTS;
+use crate::indicators::MAX_INPUTS;
 use crate::plan::kind::Kind;
 use crate::plan::op::Op;
 
@@ -39,7 +39,7 @@ impl Plan {
             if inputs.len() != kind.inputs() || numbers.len() != kind.arguments() + kind.constants() {
                 return Err(fault("takes other inputs or numbers"));
             }
-            let mut positions = [0; INPUTS];
+            let mut positions = [0; MAX_INPUTS];
             for (k, (position, &input)) in positions.iter_mut().zip(inputs).enumerate() {
                 if ops.get(input).is_none_or(|op| op.is_truth() != kind.takes_truth(k)) {
                     return Err(fault("an input is no earlier operation of the right kind"));

@@ -1,6 +1,6 @@
 //! The operations of a plan.
 
-use crate::indicators::{ARGUMENTS, INPUTS, TABLE};
+use crate::indicators::{MAX_ARGUMENTS, MAX_INPUTS, TABLE};
 use crate::market::columns::Column;
 use crate::numerics::elementwise::{Binary, Unary};
 
@@ -60,8 +60,8 @@ pub enum Op {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Indicator {
     pub row: usize,
-    pub inputs: [usize; INPUTS],
-    pub arguments: [f64; ARGUMENTS],
+    pub inputs: [usize; MAX_INPUTS],
+    pub arguments: [f64; MAX_ARGUMENTS],
     pub output: usize,
 }
 
@@ -91,7 +91,7 @@ impl Op {
 }
 
 /// Equal for equal operations.
-pub type Key = [u64; 3 + INPUTS + ARGUMENTS];
+pub type Key = [u64; 3 + MAX_INPUTS + MAX_ARGUMENTS];
 
 pub fn key(op: &Op) -> Key {
     let at = |i: usize| i as u64;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::indicators::{ARGUMENTS, INPUTS};
+use crate::indicators::{MAX_ARGUMENTS, MAX_INPUTS};
 use crate::plan::kind::Kind;
 use crate::plan::op::{Key, Op, key};
 use crate::plan::{Outputs, RawNode, frames};
@@ -71,11 +71,11 @@ impl Template {
                 }
                 _ => {
                     let count = kind.inputs();
-                    let mut positions = [0; INPUTS];
+                    let mut positions = [0; MAX_INPUTS];
                     for (position, &input) in positions.iter_mut().zip(&inputs[..count]) {
                         *position = joint.operand(filled[input], self.frames[input]);
                     }
-                    let mut arguments = [0.0; ARGUMENTS];
+                    let mut arguments = [0.0; MAX_ARGUMENTS];
                     for (k, argument) in arguments.iter_mut().enumerate().take(kind.arguments()) {
                         *argument = numbers(count + k).ok_or_else(|| Error::Plan("an argument is no number".into()))?;
                     }

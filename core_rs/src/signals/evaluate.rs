@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
-use crate::indicators::{INPUTS, Running};
+use crate::indicators::{MAX_INPUTS, RunningIndicator};
 use crate::market::Market;
 use crate::market::columns::Columns;
 use crate::market::frame::Frame;
@@ -28,7 +28,7 @@ pub struct Evaluator {
     outputs: Vec<Output>,
     kept: Vec<Kept>,
     /// Indicators, in the order of the first operations that want them.
-    running: Vec<Running>,
+    running: Vec<RunningIndicator>,
 }
 
 impl Evaluator {
@@ -72,10 +72,10 @@ impl Evaluator {
             }
             let (earlier, later) = self.outputs.split_at_mut(i);
             let (earlier_states, states) = self.states.split_at_mut(i);
-            if let (Op::Indicator(indicator), State::Running(r)) = (self.ops[i], &states[0]) {
+            if let (Op::Indicator(indicator), State::Indicator(r)) = (self.ops[i], &states[0]) {
                 let (before, this) = self.running.split_at_mut(*r);
                 let inputs = Inputs { outputs: earlier, running: before, columns: *columns, n };
-                let mut series = [&[][..]; INPUTS];
+                let mut series = [&[][..]; MAX_INPUTS];
                 series.iter_mut().zip(indicator.series()).for_each(|(series, &input)| *series = inputs.number(input).0);
                 this[0].run(&series[..indicator.series().len()], n);
             } else {
@@ -144,16 +144,16 @@ impl Evaluator {
 }
 
 /// The running indicators: operations that differ in their output only share one, and the first of them runs it.
-fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Running> {
-    let (mut running, mut seen): (Vec<Running>, HashMap<Key, usize>) = (Vec::new(), HashMap::new());
+fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<RunningIndicator> {
+    let (mut running, mut seen): (Vec<RunningIndicator>, HashMap<Key, usize>) = (Vec::new(), HashMap::new());
     for (i, op) in ops.iter().enumerate() {
         if let Op::Indicator(indicator) = *op {
             let r = *seen.entry(key(&Op::Indicator(Indicator { output: 0, ..indicator }))).or_insert_with(|| {
-                states[i] = State::Running(running.len());
-                running.push(Running::new(indicator.row, &indicator.arguments));
+                states[i] = State::Indicator(running.len());
+                running.push(RunningIndicator::new(indicator.row, &indicator.arguments));
                 running.len() - 1
             });
-            outputs[i] = Output::Running(r, indicator.output);
+            outputs[i] = Output::Indicator(r, indicator.output);
         }
     }
     running

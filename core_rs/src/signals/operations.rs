@@ -27,7 +27,7 @@ pub enum State {
     /// A truth, and whether it is known.
     LastCondition(LastClosed<(bool, bool)>),
     /// Runs this indicator, for itself and for those that share it.
-    Running(usize),
+    Indicator(usize),
     Streak(Streak),
 }
 
@@ -83,7 +83,7 @@ pub fn pair_crossings(ops: &[Op], states: &mut [State]) {
 /// Compute the next tile of an operation.
 pub fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Output, kept: &[Kept]) {
     match output {
-        Output::Column(_) | Output::Running(..) => {}
+        Output::Column(_) | Output::Indicator(..) => {}
         Output::Number { values, nan } => {
             if let Some(any) = number(op, state, inputs, &mut values.0[..inputs.n], kept) {
                 *nan = any;

@@ -1,6 +1,6 @@
 //! What operations leave for later ones: a tile of numbers or of truths.
 
-use crate::indicators::Running;
+use crate::indicators::RunningIndicator;
 use crate::market::columns::{Column, Columns};
 use crate::simd::bitmask::{Mask, TILE};
 
@@ -15,7 +15,7 @@ pub struct Truth {
 pub enum Output {
     Column(Column),
     /// An output of a running indicator.
-    Running(usize, usize),
+    Indicator(usize, usize),
     Number {
         values: Box<Values>,
         nan: bool,
@@ -38,7 +38,7 @@ impl Values {
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     pub outputs: &'a [Output],
-    pub running: &'a [Running],
+    pub running: &'a [RunningIndicator],
     pub columns: Columns<'a>,
     pub n: usize,
 }
@@ -47,7 +47,7 @@ impl<'a> Inputs<'a> {
     /// Values, and whether one may be NaN.
     pub fn number(&self, i: usize) -> (&'a [f64], bool) {
         match &self.outputs[i] {
-            Output::Running(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
+            Output::Indicator(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
             Output::Column(column) => (self.columns.get(*column), false),
             Output::Number { values, nan } => (&values.0[..self.n], *nan),
             Output::Truth(_) => unreachable!("a plan's inputs were checked to be numbers"),
