@@ -41,7 +41,7 @@ pub fn backtest(
     }
     let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
     let mut frame = Frame::new(market, timeframe_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops, &plan.frames, &market, timeframe_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, rules);
     let (mut trades, mut sums): (Vec<Trade>, _) = (Vec::new(), TradeTally::default());

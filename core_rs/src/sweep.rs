@@ -12,7 +12,7 @@ use crate::market::Market;
 use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Outputs;
-use crate::plan::template::{Joint, Template};
+use crate::plan::template::{JoinedPlan, Template};
 use crate::signals::evaluate::Evaluator;
 use crate::signals::orders::{Carry, OrderTile, Source, Wanted};
 use crate::simd::bitmask::TILE;
@@ -139,11 +139,11 @@ struct Run<'a> {
 fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], poll: &dyn Fn(usize) -> Result<()>) -> Result<Vec<Vec<f64>>> {
     let (market, rules) = (job.market, job.rules);
     let simulator = Simulator::new(market, rules);
-    let mut joint = Joint::default();
+    let mut joined = JoinedPlan::default();
     let mut runs = Vec::with_capacity(combinations.len());
     for params in combinations {
         runs.push(Run {
-            outputs: job.template.fill(params, &mut joint)?,
+            outputs: job.template.instantiate(params, &mut joined)?,
             carry: Carry::default(),
             simulator: simulator.clone(),
             tally: TradeTally::default(),
@@ -155,7 +155,7 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
         });
     }
     let ignores_equity = !job.risk && simulator.may_ignore_equity();
-    let mut evaluator = Evaluator::new(&joint.ops, &joint.frames, &market, job.timeframe_ms)?;
+    let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes, &market, job.timeframe_ms)?;
     let mut tile = OrderTile::new(&runs.first().map(|run| run.outputs).unwrap_or_default());
     let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
     let mut frame = Frame::new(market, job.timeframe_ms)?;

@@ -5,7 +5,7 @@ use crate::market::columns::Column;
 use crate::numerics::elementwise::{Binary, Unary};
 use crate::plan::op::{Comparison, Indicator, Op, TimePart};
 
-/// What an operation is, before it has its inputs.
+/// An operation without its inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Column(Column),
@@ -13,7 +13,7 @@ pub enum Kind {
     Const,
     /// A parameter of a template.
     Param,
-    Truth,
+    ConstCondition,
     Unary(Unary),
     Binary(Binary),
     Select,
@@ -33,7 +33,7 @@ pub enum Kind {
     Rising,
     Falling,
     At,
-    AtTruth,
+    AtCondition,
 }
 
 impl Kind {
@@ -50,7 +50,7 @@ impl Kind {
             "minute" => Self::Time(TimePart::Minute),
             "const" => Self::Const,
             "param" => Self::Param,
-            "truth" => Self::Truth,
+            "truth" => Self::ConstCondition,
             "neg" => Self::Unary(Unary::Neg),
             "abs" => Self::Unary(Unary::Abs),
             "log" => Self::Unary(Unary::Log),
@@ -84,35 +84,35 @@ impl Kind {
             "rising" => Self::Rising,
             "falling" => Self::Falling,
             "at" => Self::At,
-            "at_truth" => Self::AtTruth,
+            "at_truth" => Self::AtCondition,
             _ => Self::Indicator(indicators::find(name)?),
         })
     }
 
-    /// What an error calls it.
+    /// Its name in error messages.
     pub fn name(self) -> String {
         match self {
             Self::Indicator(row) => TABLE[row].name.into(),
-            _ => format!("{self:?}"),
+            _ => format!("{self:?}").to_lowercase(),
         }
     }
 
     pub fn inputs(self) -> usize {
         match self {
-            Self::Column(_) | Self::Time(_) | Self::Const | Self::Param | Self::Truth => 0,
+            Self::Column(_) | Self::Time(_) | Self::Const | Self::Param | Self::ConstCondition => 0,
             Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling => 1,
-            Self::Not | Self::At | Self::AtTruth => 1,
+            Self::Not | Self::At | Self::AtCondition => 1,
             Self::Binary(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder | Self::And | Self::Or => 2,
             Self::TrueRange | Self::Select => 3,
             Self::Indicator(row) => TABLE[row].inputs,
         }
     }
 
-    /// Whether it gives truths; the others give numbers.
-    pub fn is_truth(self) -> bool {
+    /// Whether it gives a condition; the others give numbers.
+    pub fn is_condition(self) -> bool {
         matches!(
             self,
-            Self::Truth
+            Self::ConstCondition
                 | Self::Compare(_)
                 | Self::And
                 | Self::Or
@@ -121,25 +121,25 @@ impl Kind {
                 | Self::Crossunder
                 | Self::Rising
                 | Self::Falling
-                | Self::AtTruth
+                | Self::AtCondition
         )
     }
 
-    /// Whether its input `k` is a truth.
-    pub fn takes_truth(self, k: usize) -> bool {
+    /// Whether its input `k` is a condition.
+    pub fn takes_condition(self, k: usize) -> bool {
         match self {
-            Self::Not | Self::And | Self::Or | Self::AtTruth => true,
+            Self::Not | Self::And | Self::Or | Self::AtCondition => true,
             Self::Select => k == 0,
             _ => false,
         }
     }
 
-    /// Whether it takes one whole number of bars.
+    /// Whether its only argument is a whole number of bars.
     fn takes_length(self) -> bool {
         matches!(self, Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling)
     }
 
-    /// Numbers that decide what it computes.
+    /// How many arguments it takes: numbers that parameters may set.
     pub fn arguments(self) -> usize {
         match self {
             Self::Indicator(row) => TABLE[row].arguments.len(),
@@ -147,24 +147,24 @@ impl Kind {
         }
     }
 
-    /// Numbers that are none of its arguments: a value, or which output.
+    /// How many other numbers it takes: a constant value, a parameter's position or an output's.
     pub fn constants(self) -> usize {
         match self {
             Self::Indicator(row) => usize::from(TABLE[row].outputs > 1),
-            _ => usize::from(matches!(self, Self::Const | Self::Param | Self::Truth)),
+            _ => usize::from(matches!(self, Self::Const | Self::Param | Self::ConstCondition)),
         }
     }
 
-    /// The operation over `inputs`, as many as it takes, with its arguments and its constant; or what is wrong with the numbers.
+    /// The operation over `inputs` with its arguments and its constant; or what is wrong with one of these.
     pub fn build(self, inputs: &[usize; MAX_INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
         let [a, b, c, ..] = *inputs;
-        let length = if self.takes_length() { whole(arguments[0])? } else { 0 };
+        let length = if self.takes_length() { length_from(arguments[0])? } else { 0 };
         Ok(match self {
             Self::Column(column) => Op::Column(column),
             Self::Time(part) => Op::Time(part),
             Self::Const => Op::Const(constant),
-            Self::Param => return Err("is no operation by itself".into()),
-            Self::Truth => Op::Truth(constant != 0.0),
+            Self::Param => return Err("is not an operation by itself".into()),
+            Self::ConstCondition => Op::ConstCondition(constant != 0.0),
             Self::Unary(kind) => Op::Unary(kind, a),
             Self::Binary(kind) => Op::Binary(kind, a, b),
             Self::Select => Op::Select(a, b, c),
@@ -184,16 +184,16 @@ impl Kind {
             Self::Rising => Op::Rising(a, length),
             Self::Falling => Op::Falling(a, length),
             Self::At => Op::At(a),
-            Self::AtTruth => Op::AtTruth(a),
+            Self::AtCondition => Op::AtCondition(a),
         })
     }
 }
 
-fn whole(number: f64) -> std::result::Result<usize, String> {
+fn length_from(number: f64) -> std::result::Result<usize, String> {
     if number.fract() == 0.0 && (1.0..=MAX_LOOKBACK).contains(&number) {
         return Ok(number as usize);
     }
-    Err(format!("gets the length {number}, which is not a whole number from 1 to {MAX_LOOKBACK}"))
+    Err(format!("length {number} is not a whole number from 1 to {MAX_LOOKBACK}"))
 }
 
 fn indicator(row: usize, inputs: &[usize; MAX_INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
@@ -201,7 +201,7 @@ fn indicator(row: usize, inputs: &[usize; MAX_INPUTS], arguments: &[f64], output
         if !argument.allows(x) {
             let kind = if argument.whole { "whole number" } else { "number" };
             let (min, max) = (argument.min, argument.max);
-            return Err(format!("gets the {} {x}, which is not a {kind} from {min} to {max}", argument.name));
+            return Err(format!("{} {x} is not a {kind} from {min} to {max}", argument.name));
         }
     }
     if !(0..TABLE[row].outputs).contains(&(output as usize)) {

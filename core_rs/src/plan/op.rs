@@ -4,7 +4,10 @@ use crate::indicators::{MAX_ARGUMENTS, MAX_INPUTS, TABLE};
 use crate::market::columns::Column;
 use crate::numerics::elementwise::{Binary, Unary};
 
-/// Of a bar's open time, UTC; weekday 0 is Monday.
+/// What `Op::key` returns.
+pub type OpKey = [u64; 3 + MAX_INPUTS + MAX_ARGUMENTS];
+
+/// A part of a bar's open time, UTC; weekday 0 is Monday.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TimePart {
     /// The time itself, epoch milliseconds.
@@ -24,7 +27,7 @@ pub enum Comparison {
     Ne,
 }
 
-/// One operation; numbers name earlier operations.
+/// One operation; inputs are positions of earlier operations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
     Column(Column),
@@ -32,7 +35,7 @@ pub enum Op {
     Const(f64),
     Unary(Unary, usize),
     Binary(Binary, usize, usize),
-    /// Condition, value where it holds, value where it does not.
+    /// Condition, value where it is true, value where it is false.
     Select(usize, usize, usize),
     Sma(usize, usize),
     /// Input, length, alpha.
@@ -41,7 +44,7 @@ pub enum Op {
     TrueRange(usize, usize, usize),
     Shift(usize, usize),
     Indicator(Indicator),
-    Truth(bool),
+    ConstCondition(bool),
     Compare(Comparison, usize, usize),
     And(usize, usize),
     Or(usize, usize),
@@ -51,12 +54,12 @@ pub enum Op {
     /// Input, length.
     Rising(usize, usize),
     Falling(usize, usize),
-    /// What the last closed bar of a higher timeframe says, a number or a truth.
+    /// The last closed value of an operation on a higher timeframe.
     At(usize),
-    AtTruth(usize),
+    AtCondition(usize),
 }
 
-/// An indicator of the table, by its position there: inputs and arguments, as many as it takes, and which output.
+/// An output of an indicator, which is a row of `TABLE`; inputs and arguments beyond those it takes are 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Indicator {
     pub row: usize,
@@ -66,17 +69,17 @@ pub struct Indicator {
 }
 
 impl Indicator {
-    /// The positions of its inputs.
+    /// The inputs that it takes.
     pub fn series(&self) -> &[usize] {
         &self.inputs[..TABLE[self.row].inputs]
     }
 }
 
 impl Op {
-    pub fn is_truth(&self) -> bool {
+    pub fn is_condition(&self) -> bool {
         matches!(
             self,
-            Self::Truth(_)
+            Self::ConstCondition(_)
                 | Self::Compare(..)
                 | Self::And(..)
                 | Self::Or(..)
@@ -85,49 +88,50 @@ impl Op {
                 | Self::Crossunder(..)
                 | Self::Rising(..)
                 | Self::Falling(..)
-                | Self::AtTruth(_)
+                | Self::AtCondition(_)
         )
     }
-}
 
-/// Equal for equal operations.
-pub type Key = [u64; 3 + MAX_INPUTS + MAX_ARGUMENTS];
-
-pub fn key(op: &Op) -> Key {
-    let at = |i: usize| i as u64;
-    let parts = |kind: u64, parts: &[u64]| {
-        let mut key = Key::default();
-        key[0] = kind;
-        key[1..=parts.len()].copy_from_slice(parts);
-        key
-    };
-    match *op {
-        Op::Column(column) => parts(0, &[column as u64]),
-        Op::Const(x) => parts(1, &[x.to_bits()]),
-        Op::Binary(kind, a, b) => parts(2, &[kind as u64, at(a), at(b)]),
-        Op::Unary(kind, a) => parts(3, &[kind as u64, at(a)]),
-        Op::Sma(a, length) => parts(4, &[at(a), at(length)]),
-        Op::Smoothed(a, length, alpha) => parts(5, &[at(a), at(length), alpha.to_bits()]),
-        Op::Rsi(a, length) => parts(6, &[at(a), at(length)]),
-        Op::TrueRange(a, b, c) => parts(7, &[at(a), at(b), at(c)]),
-        Op::Shift(a, bars) => parts(8, &[at(a), at(bars)]),
-        Op::Indicator(Indicator { row, inputs, arguments, output }) => {
-            let mut key = parts(20, &[row as u64, output as u64]);
-            key[3..].iter_mut().zip(inputs.iter().map(|&i| at(i)).chain(arguments.map(f64::to_bits))).for_each(|(key, part)| *key = part);
+    /// The same for equal operations, different for others.
+    pub fn key(&self) -> OpKey {
+        let at = |i: usize| i as u64;
+        let parts = |kind: u64, parts: &[u64]| {
+            let mut key = OpKey::default();
+            key[0] = kind;
+            key[1..=parts.len()].copy_from_slice(parts);
             key
+        };
+        match *self {
+            Self::Column(column) => parts(0, &[column as u64]),
+            Self::Const(x) => parts(1, &[x.to_bits()]),
+            Self::Binary(kind, a, b) => parts(2, &[kind as u64, at(a), at(b)]),
+            Self::Unary(kind, a) => parts(3, &[kind as u64, at(a)]),
+            Self::Sma(a, length) => parts(4, &[at(a), at(length)]),
+            Self::Smoothed(a, length, alpha) => parts(5, &[at(a), at(length), alpha.to_bits()]),
+            Self::Rsi(a, length) => parts(6, &[at(a), at(length)]),
+            Self::TrueRange(a, b, c) => parts(7, &[at(a), at(b), at(c)]),
+            Self::Shift(a, bars) => parts(8, &[at(a), at(bars)]),
+            Self::Indicator(Indicator { row, inputs, arguments, output }) => {
+                let mut key = parts(20, &[row as u64, output as u64]);
+                key[3..]
+                    .iter_mut()
+                    .zip(inputs.iter().map(|&i| at(i)).chain(arguments.map(f64::to_bits)))
+                    .for_each(|(key, part)| *key = part);
+                key
+            }
+            Self::ConstCondition(value) => parts(9, &[u64::from(value)]),
+            Self::Compare(kind, a, b) => parts(10, &[kind as u64, at(a), at(b)]),
+            Self::And(a, b) => parts(11, &[at(a), at(b)]),
+            Self::Or(a, b) => parts(12, &[at(a), at(b)]),
+            Self::Not(a) => parts(13, &[at(a)]),
+            Self::Crossover(a, b) => parts(14, &[at(a), at(b)]),
+            Self::Crossunder(a, b) => parts(15, &[at(a), at(b)]),
+            Self::Time(part) => parts(16, &[part as u64]),
+            Self::Select(condition, a, b) => parts(17, &[at(condition), at(a), at(b)]),
+            Self::Rising(a, length) => parts(18, &[at(a), at(length)]),
+            Self::Falling(a, length) => parts(19, &[at(a), at(length)]),
+            Self::At(a) => parts(21, &[at(a)]),
+            Self::AtCondition(a) => parts(22, &[at(a)]),
         }
-        Op::Truth(value) => parts(9, &[u64::from(value)]),
-        Op::Compare(kind, a, b) => parts(10, &[kind as u64, at(a), at(b)]),
-        Op::And(a, b) => parts(11, &[at(a), at(b)]),
-        Op::Or(a, b) => parts(12, &[at(a), at(b)]),
-        Op::Not(a) => parts(13, &[at(a)]),
-        Op::Crossover(a, b) => parts(14, &[at(a), at(b)]),
-        Op::Crossunder(a, b) => parts(15, &[at(a), at(b)]),
-        Op::Time(part) => parts(16, &[part as u64]),
-        Op::Select(condition, a, b) => parts(17, &[at(condition), at(a), at(b)]),
-        Op::Rising(a, length) => parts(18, &[at(a), at(length)]),
-        Op::Falling(a, length) => parts(19, &[at(a), at(length)]),
-        Op::At(a) => parts(21, &[at(a)]),
-        Op::AtTruth(a) => parts(22, &[at(a)]),
     }
 }

@@ -1,19 +1,20 @@
-//! Plans with parameters left open, and their operations for many combinations of these, each distinct one once.
+//! Plans with open parameters, and joined plans of many combinations of these, in which equal operations appear once.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::indicators::{MAX_ARGUMENTS, MAX_INPUTS};
 use crate::plan::kind::Kind;
-use crate::plan::op::{Key, Op, key};
-use crate::plan::{Outputs, RawNode, frames};
+use crate::plan::op::{Op, OpKey};
+use crate::plan::{Outputs, RawNode, timeframes};
 
-/// A plan with parameters left open. Numbers that depend on them, and the arguments of indicators, are nodes too: the arguments are the
-/// last inputs.
+/// A plan with open parameters. Numbers that depend on them and the arguments of indicators are nodes, too; the arguments are the last
+/// inputs.
 #[derive(Clone, Debug)]
 pub struct Template {
+    /// Kind, inputs and constant of each node.
     nodes: Vec<(Kind, Vec<usize>, f64)>,
-    frames: Vec<i64>,
+    timeframes: Vec<i64>,
     outputs: Outputs,
     pub params: usize,
 }
@@ -21,9 +22,9 @@ pub struct Template {
 /// More than any strategy has.
 const MAX_PARAMS: usize = 1_000;
 
-/// A template's node with its parameters filled in: a number, or an operation of the joint plan.
+/// What a node becomes with given parameters: a number, or an operation of the joined plan.
 #[derive(Clone, Copy)]
-enum Filled {
+enum Value {
     Number(f64),
     Op(usize),
 }
@@ -31,86 +32,86 @@ enum Filled {
 impl Template {
     pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3], params: usize) -> Result<Self> {
         if params > MAX_PARAMS {
-            return Err(Error::Plan("there are too many parameters".into()));
+            return Err(Error::Plan(format!("more than {MAX_PARAMS} parameters")));
         }
         let mut decoded: Vec<(Kind, Vec<usize>, f64)> = Vec::with_capacity(nodes.len());
         for (name, inputs, numbers, _) in nodes {
             let at = decoded.len();
-            let fault = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
-            let kind = Kind::parse(name).ok_or_else(|| fault("unknown"))?;
+            let error = |what: &str| Error::Plan(format!("operation {at} ({name}): {what}"));
+            let kind = Kind::parse(name).ok_or_else(|| error("unknown operation"))?;
             let number = numbers.first().copied().unwrap_or(0.0);
-            let wanted = kind.inputs() + kind.arguments();
-            let fits = |(k, &i): (usize, &usize)| decoded.get(i).is_some_and(|(input, ..)| input.is_truth() == kind.takes_truth(k));
-            if inputs.len() != wanted || !inputs.iter().enumerate().all(fits) {
-                return Err(fault("takes other inputs"));
+            let expected = kind.inputs() + kind.arguments();
+            let fits = |(k, &i): (usize, &usize)| decoded.get(i).is_some_and(|(input, ..)| input.is_condition() == kind.takes_condition(k));
+            if inputs.len() != expected || !inputs.iter().enumerate().all(fits) {
+                return Err(error("the inputs are wrong"));
             }
             if kind == Kind::Param && !(0.0..params as f64).contains(&number) {
-                return Err(fault("there is no such parameter"));
+                return Err(error("the parameter does not exist"));
             }
             decoded.push((kind, inputs.clone(), number));
         }
-        let frames = frames(nodes)?;
-        let outputs = Outputs::decode(conditions, levels, |i| Some((decoded.get(i)?.0.is_truth(), frames[i])))?;
-        Ok(Self { nodes: decoded, frames, outputs, params })
+        let timeframes = timeframes(nodes)?;
+        let outputs = Outputs::decode(conditions, levels, |i| Some((decoded.get(i)?.0.is_condition(), timeframes[i])))?;
+        Ok(Self { nodes: decoded, timeframes, outputs, params })
     }
 
-    /// Add the operations of one combination of parameters to a joint plan, each distinct one once; gives its outputs.
-    pub fn fill(&self, params: &[f64], joint: &mut Joint) -> Result<Outputs> {
-        let mut filled: Vec<Filled> = Vec::with_capacity(self.nodes.len());
-        for ((kind, inputs, number), &frame) in self.nodes.iter().zip(&self.frames) {
-            let numbers = |k: usize| match filled[inputs[k]] {
-                Filled::Number(x) => Some(x),
-                Filled::Op(_) => None,
+    /// Add the operations for one combination of parameters to a joined plan; returns their outputs there.
+    pub fn instantiate(&self, params: &[f64], joined: &mut JoinedPlan) -> Result<Outputs> {
+        let mut values: Vec<Value> = Vec::with_capacity(self.nodes.len());
+        for ((kind, inputs, number), &timeframe) in self.nodes.iter().zip(&self.timeframes) {
+            let number_of = |k: usize| match values[inputs[k]] {
+                Value::Number(x) => Some(x),
+                Value::Op(_) => None,
             };
             let value = match kind {
-                Kind::Const => Filled::Number(*number),
-                Kind::Param => Filled::Number(params[*number as usize]),
-                Kind::Unary(op) if numbers(0).is_some() => Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN))),
-                Kind::Binary(op) if numbers(0).is_some() && numbers(1).is_some() => {
-                    Filled::Number(op.of(numbers(0).unwrap_or(f64::NAN), numbers(1).unwrap_or(f64::NAN)))
+                Kind::Const => Value::Number(*number),
+                Kind::Param => Value::Number(params[*number as usize]),
+                Kind::Unary(op) if number_of(0).is_some() => Value::Number(op.of(number_of(0).unwrap_or(f64::NAN))),
+                Kind::Binary(op) if number_of(0).is_some() && number_of(1).is_some() => {
+                    Value::Number(op.of(number_of(0).unwrap_or(f64::NAN), number_of(1).unwrap_or(f64::NAN)))
                 }
                 _ => {
                     let count = kind.inputs();
                     let mut positions = [0; MAX_INPUTS];
                     for (position, &input) in positions.iter_mut().zip(&inputs[..count]) {
-                        *position = joint.operand(filled[input], self.frames[input]);
+                        *position = joined.operand(values[input], self.timeframes[input]);
                     }
                     let mut arguments = [0.0; MAX_ARGUMENTS];
                     for (k, argument) in arguments.iter_mut().enumerate().take(kind.arguments()) {
-                        *argument = numbers(count + k).ok_or_else(|| Error::Plan("an argument is no number".into()))?;
+                        *argument = number_of(count + k).ok_or_else(|| Error::Plan("an argument is not a number".into()))?;
                     }
                     let op = kind.build(&positions, &arguments[..kind.arguments()], *number);
-                    let op = op.map_err(|what| Error::Input(format!("{} {what}", kind.name())))?;
-                    Filled::Op(joint.add(op, frame))
+                    let op = op.map_err(|what| Error::Input(format!("{}: {what}", kind.name())))?;
+                    Value::Op(joined.add(op, timeframe))
                 }
             };
-            filled.push(value);
+            values.push(value);
         }
-        let mut output = |i: Option<usize>| i.map(|i| joint.operand(filled[i], self.frames[i]));
+        let mut output = |i: Option<usize>| i.map(|i| joined.operand(values[i], self.timeframes[i]));
         Ok(Outputs { conditions: self.outputs.conditions.map(&mut output), levels: self.outputs.levels.map(&mut output) })
     }
 }
 
-/// Operations of many plans, each distinct one once.
+/// The operations of many plans; equal ones appear once.
 #[derive(Debug, Default)]
-pub struct Joint {
+pub struct JoinedPlan {
     pub ops: Vec<Op>,
-    pub frames: Vec<i64>,
-    seen: HashMap<(Key, i64), usize>,
+    pub timeframes: Vec<i64>,
+    positions: HashMap<(OpKey, i64), usize>,
 }
 
-impl Joint {
-    fn operand(&mut self, filled: Filled, frame: i64) -> usize {
-        match filled {
-            Filled::Op(i) => i,
-            Filled::Number(x) => self.add(Op::Const(x), frame),
+impl JoinedPlan {
+    fn operand(&mut self, value: Value, timeframe: i64) -> usize {
+        match value {
+            Value::Op(i) => i,
+            Value::Number(x) => self.add(Op::Const(x), timeframe),
         }
     }
 
-    fn add(&mut self, op: Op, frame: i64) -> usize {
-        *self.seen.entry((key(&op), frame)).or_insert_with(|| {
+    fn add(&mut self, op: Op, timeframe: i64) -> usize {
+        *self.positions.entry((op.key(), timeframe)).or_insert_with(|| {
             self.ops.push(op);
-            self.frames.push(frame);
+            self.timeframes.push(timeframe);
             self.ops.len() - 1
         })
     }

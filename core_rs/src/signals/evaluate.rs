@@ -10,7 +10,7 @@ use crate::market::frame::Frame;
 use crate::market::higher_timeframe::{CloseTimes, HigherTimeframe};
 use crate::numerics::elementwise::any_nan;
 use crate::plan::Plan;
-use crate::plan::op::{Indicator, Key, Op, key};
+use crate::plan::op::{Indicator, Op, OpKey};
 use crate::signals::operations::{State, output, pair_crossings, step};
 use crate::signals::retained::{Kept, within};
 use crate::signals::tile::{Inputs, Output, Truth};
@@ -21,7 +21,7 @@ use crate::simd::bitmask::{self, WORDS};
 pub struct Evaluator {
     ops: Vec<Op>,
     /// The timeframe that each operation runs on: 0 for the strategy's, then those of `higher`.
-    frame_of: Vec<usize>,
+    timeframe_of: Vec<usize>,
     strategy_ms: i64,
     higher: Vec<HigherTimeframe>,
     states: Vec<State>,
@@ -32,25 +32,25 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// `frames` are those of the operations, as in a plan.
-    pub fn new(ops: &[Op], frames: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
-        let (mut higher, mut frame_of): (Vec<HigherTimeframe>, Vec<usize>) = (Vec::new(), Vec::new());
-        for &length_ms in frames {
+    /// `timeframes` are those of the operations, as in a plan.
+    pub fn new(ops: &[Op], timeframes: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
+        let (mut higher, mut timeframe_of): (Vec<HigherTimeframe>, Vec<usize>) = (Vec::new(), Vec::new());
+        for &length_ms in timeframes {
             let known = higher.iter().position(|one| one.length_ms() == length_ms);
             if length_ms > 0 && known.is_none() {
                 if strategy_ms <= 0 || length_ms % strategy_ms != 0 {
                     return Err(Error::Input("a higher timeframe is no whole multiple of the strategy's".into()));
                 }
-                higher.push(HigherTimeframe::new(length_ms, market, columns_wanted(ops, frames, length_ms))?);
+                higher.push(HigherTimeframe::new(length_ms, market, columns_read(ops, timeframes, length_ms))?);
             }
-            frame_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
+            timeframe_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
         let ops: Vec<Op> = ops.iter().map(|&op| within(op, market.len())).collect();
         let mut states: Vec<State> = ops.iter().map(State::of).collect();
         pair_crossings(&ops, &mut states);
         let mut outputs: Vec<Output> = ops.iter().map(output).collect();
         let running = share(&ops, &mut states, &mut outputs);
-        Ok(Self { kept: Kept::all(&ops), ops, frame_of, strategy_ms, higher, states, outputs, running })
+        Ok(Self { kept: Kept::all(&ops), ops, timeframe_of, strategy_ms, higher, states, outputs, running })
     }
 
     /// Run every operation over the next tile.
@@ -60,13 +60,13 @@ impl Evaluator {
         }
         let strategy = frame.columns();
         for i in 0..self.ops.len() {
-            let own = self.frame_of[i];
+            let own = self.timeframe_of[i];
             let columns = if own == 0 { &strategy } else { &self.higher[own - 1].columns() };
             let n = columns.close.len();
             if n == 0 && own > 0 {
                 continue;
             }
-            if let Op::At(input) | Op::AtTruth(input) = self.ops[i] {
+            if let Op::At(input) | Op::AtCondition(input) = self.ops[i] {
                 self.look_up(i, input, &strategy);
                 continue;
             }
@@ -97,9 +97,10 @@ impl Evaluator {
             time: columns_of(frame).time,
             length_ms: if frame == 0 { self.strategy_ms } else { self.higher[frame - 1].length_ms() },
         };
-        let (fine, coarse) = (closes_of(self.frame_of[i]), closes_of(self.frame_of[input]));
+        let (fine, coarse) = (closes_of(self.timeframe_of[i]), closes_of(self.timeframe_of[input]));
         let (earlier, later) = self.outputs.split_at_mut(i);
-        let inputs = Inputs { outputs: earlier, running: &self.running, columns: columns_of(self.frame_of[input]), n: coarse.time.len() };
+        let inputs =
+            Inputs { outputs: earlier, running: &self.running, columns: columns_of(self.timeframe_of[input]), n: coarse.time.len() };
         match (&mut self.states[i], &mut later[0]) {
             (State::LastNumber(seen), Output::Number { values, nan }) => {
                 let coarse_values = inputs.number(input).0;
@@ -145,10 +146,10 @@ impl Evaluator {
 
 /// The running indicators: operations that differ in their output only share one, and the first of them runs it.
 fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<RunningIndicator> {
-    let (mut running, mut seen): (Vec<RunningIndicator>, HashMap<Key, usize>) = (Vec::new(), HashMap::new());
+    let (mut running, mut seen): (Vec<RunningIndicator>, HashMap<OpKey, usize>) = (Vec::new(), HashMap::new());
     for (i, op) in ops.iter().enumerate() {
         if let Op::Indicator(indicator) = *op {
-            let r = *seen.entry(key(&Op::Indicator(Indicator { output: 0, ..indicator }))).or_insert_with(|| {
+            let r = *seen.entry(Op::Indicator(Indicator { output: 0, ..indicator }).key()).or_insert_with(|| {
                 states[i] = State::Indicator(running.len());
                 running.push(RunningIndicator::new(indicator.row, &indicator.arguments));
                 running.len() - 1
@@ -160,9 +161,9 @@ fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Runnin
 }
 
 /// Which columns the operations on a higher timeframe read.
-fn columns_wanted(ops: &[Op], frames: &[i64], length_ms: i64) -> [bool; 5] {
+fn columns_read(ops: &[Op], timeframes: &[i64], length_ms: i64) -> [bool; 5] {
     let mut wanted = [false; 5];
-    for (op, &frame) in ops.iter().zip(frames) {
+    for (op, &frame) in ops.iter().zip(timeframes) {
         if let (Op::Column(column), true) = (op, frame == length_ms) {
             wanted[*column as usize] = true;
         }
@@ -172,11 +173,11 @@ fn columns_wanted(ops: &[Op], frames: &[i64], length_ms: i64) -> [bool; 5] {
 
 /// The values of the operations `wanted`, which are numbers, on every strategy bar of a market.
 pub fn values(market: Market<'_>, plan: &Plan, wanted: &[usize], timeframe_ms: i64) -> Result<Vec<Vec<f64>>> {
-    if wanted.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_truth) || plan.frames[i] != 0) {
+    if wanted.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes[i] != 0) {
         return Err(Error::Plan("what is wanted is no operation that gives numbers".into()));
     }
     let mut frame = Frame::new(market, timeframe_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops, &plan.frames, &market, timeframe_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
     let mut values = vec![Vec::new(); wanted.len()];
     while frame.advance() {
         evaluator.run(&frame);

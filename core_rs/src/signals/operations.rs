@@ -41,7 +41,7 @@ impl State {
             Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
             Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
             Op::At(_) => State::LastNumber(LastClosed::new(f64::NAN)),
-            Op::AtTruth(_) => State::LastCondition(LastClosed::new((false, false))),
+            Op::AtCondition(_) => State::LastCondition(LastClosed::new((false, false))),
             _ => State::None,
         }
     }
@@ -52,8 +52,10 @@ pub fn output(op: &Op) -> Output {
     match *op {
         Op::Column(column) => Output::Column(column),
         Op::Const(value) => Output::Number { values: Values::all(value), nan: value.is_nan() },
-        Op::Truth(value) => Output::Truth(Box::new(Truth { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] })),
-        _ if op.is_truth() => Output::Truth(Box::default()),
+        Op::ConstCondition(value) => {
+            Output::Truth(Box::new(Truth { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] }))
+        }
+        _ if op.is_condition() => Output::Truth(Box::default()),
         _ => Output::Number { values: Values::all(0.0), nan: false },
     }
 }
