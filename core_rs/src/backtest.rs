@@ -1,4 +1,4 @@
-//! One run: order tiles in, equity and trades out, nothing else kept.
+//! One run: order tiles in, equity and trades out, nothing else retained.
 
 use crate::error::{Error, Result};
 use crate::market::Market;
@@ -6,8 +6,7 @@ use crate::market::frame::Frame;
 use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Plan;
 use crate::signals::evaluate::Evaluator;
-use crate::signals::orders::{Carry, OrderTile, Source, Wanted};
-use crate::simd::bitmask::TILE;
+use crate::signals::orders::{Carry, OrderTile, Source};
 use crate::simulation::Simulator;
 use crate::simulation::account::Tally;
 use crate::simulation::drawdown::Drawdown;
@@ -39,7 +38,7 @@ pub fn backtest(
     if market.is_empty() || equity.len() != market.len() {
         return Err(Error::Input("equity needs one place for each bar, and there must be bars".into()));
     }
-    let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
+    let needs = rules.order_needs();
     let mut frame = Frame::new(market, timeframe_ms)?;
     let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
@@ -48,10 +47,9 @@ pub fn backtest(
     let mut curve = Kept { equity, drawdown: Drawdown::new(rules.capital, market.time) };
     while frame.advance() {
         evaluator.run(&frame);
-        for start in (frame.start..frame.end).step_by(TILE) {
-            poll(start as f64 / market.len() as f64)?;
-            let part = start..(start + TILE).min(frame.end);
-            tile.assemble(&frame, part, &evaluator, &plan.outputs, source, wanted, &mut carry);
+        for bars in frame.base_tiles() {
+            poll(bars.start as f64 / market.len() as f64)?;
+            tile.assemble(&frame, bars, &evaluator, &plan.outputs, source, needs, &mut carry);
             simulator.fetch(&tile);
             let known = trades.len();
             simulator.run(&tile, &mut trades, &mut curve);

@@ -14,8 +14,7 @@ use crate::metrics::{self, MetricsInput, Periods, TradeTally};
 use crate::plan::Outputs;
 use crate::plan::template::{JoinedPlan, Template};
 use crate::signals::evaluate::Evaluator;
-use crate::signals::orders::{Carry, OrderTile, Source, Wanted};
-use crate::simd::bitmask::TILE;
+use crate::signals::orders::{Carry, OrderTile, Source};
 use crate::simulation::Simulator;
 use crate::simulation::account::Ledger;
 use crate::simulation::drawdown::Drawdown;
@@ -39,7 +38,7 @@ pub struct Sweep<'a> {
 
 /// Combinations in a chunk: enough to share indicators, few enough for their state to stay in the second-level cache.
 const CHUNK: usize = 512;
-/// Values of equity at period ends that a chunk may keep.
+/// Numbers of equity at period ends that a chunk may keep.
 const PERIOD_VALUES: usize = 1 << 22;
 
 impl Ledger for TradeTally {
@@ -58,8 +57,8 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     }
     let period_ends = Periods::new(job.market.time, job.market.timeframe_ms).ends();
     let threads = job.threads.clamp(1, count.max(1));
-    let kept = if job.risk { period_ends.len().max(1) } else { 1 };
-    let chunk = count.div_ceil(2 * threads).clamp(1, CHUNK).min((PERIOD_VALUES / kept).max(1));
+    let retained = if job.risk { period_ends.len().max(1) } else { 1 };
+    let chunk = count.div_ceil(2 * threads).clamp(1, CHUNK).min((PERIOD_VALUES / retained).max(1));
     let order = blocks(job.combinations, width, count, chunk);
     let done = AtomicUsize::new(0);
     let total = (count * job.market.len()) as f64;
@@ -157,15 +156,14 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
     let ignores_equity = !job.risk && simulator.may_ignore_equity();
     let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes, &market, job.timeframe_ms)?;
     let mut tile = OrderTile::new(&runs.first().map(|run| run.outputs).unwrap_or_default());
-    let wanted = Wanted { at_close: rules.fill_at_close, due: rules.max_bars.is_some() };
+    let needs = rules.order_needs();
     let mut frame = Frame::new(market, job.timeframe_ms)?;
     while frame.advance() {
         evaluator.run(&frame);
-        for start in (frame.start..frame.end).step_by(TILE) {
-            let part = start..(start + TILE).min(frame.end);
-            poll(part.len())?;
+        for bars in frame.base_tiles() {
+            poll(bars.len())?;
             for run in &mut runs {
-                tile.assemble(&frame, part.clone(), &evaluator, &run.outputs, Source::Plan, wanted, &mut run.carry);
+                tile.assemble(&frame, bars.clone(), &evaluator, &run.outputs, Source::Plan, needs, &mut run.carry);
                 if ignores_equity {
                     run.simulator.run(&tile, &mut run.tally, &mut Ignored);
                 } else {

@@ -1,5 +1,7 @@
 //! Bars in the strategy's timeframe, built from base bars frame by frame. A last bar that the data does not complete is left out.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::market::columns::Columns;
 use crate::market::{DAY_MS, Market, WEEK_MS};
@@ -56,6 +58,12 @@ impl<'a> Frame<'a> {
             self.build();
         }
         self.start < self.end
+    }
+
+    /// The base bars of the frame, at most a tile at a time.
+    pub fn base_tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let end = self.end;
+        (self.start..end).step_by(TILE).map(move |start| start..(start + TILE).min(end))
     }
 
     /// Whether strategy bars are base bars.

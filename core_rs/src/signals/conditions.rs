@@ -1,70 +1,70 @@
-//! Truths over tiles: comparisons, logic, crossings and streaks, 64 bars a word.
+//! Conditions over tiles: comparisons, logic, crossings and streaks, 64 bars in a word.
 
 use crate::plan::op::Comparison;
-use crate::signals::tile::{Inputs, Truth};
+use crate::signals::tile::{Condition, Inputs};
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, Predicate, multiversion};
 
-/// How many bars in a row were known, and moved in one direction.
+/// For rising and falling: how many known bars in a row there are, and how many moves in that direction.
 #[derive(Debug)]
 pub struct Streak {
-    before: f64,
-    known: usize,
-    moved: usize,
+    previous: f64,
+    known_bars: usize,
+    moves: usize,
 }
 
-/// Two series that may cross. A crossover and a crossunder of the same two share one comparison, made by the one that comes first.
+/// Two series that may cross. A crossover and a crossunder of the same two share one comparison, made by the first of them.
 #[derive(Debug, Default)]
 pub struct Crossing {
-    /// Last bar's "not above" and "known" bits.
+    /// Of the last bar of the previous tile: whether known and not above, and whether known.
     carry: u64,
     carry_known: u64,
     above: Mask,
-    /// The opposite comparison, where another operation takes it over from here.
+    /// The opposite comparison, if another operation reads it from here.
     pub below: Option<Mask>,
     known: Mask,
-    /// The operation that has compared the two already.
-    pub first: Option<usize>,
+    /// The earlier operation whose comparison this one reads.
+    pub shared_with: Option<usize>,
 }
 
 impl Default for Streak {
     fn default() -> Self {
-        Self { before: f64::NAN, known: 0, moved: 0 }
+        Self { previous: f64::NAN, known_bars: 0, moves: 0 }
     }
 }
 
 impl Streak {
-    pub fn run(&mut self, values: &[f64], length: usize, moves: impl Fn(f64, f64) -> bool, out: &mut Truth) {
+    pub fn run(&mut self, values: &[f64], length: usize, is_move: impl Fn(f64, f64) -> bool, out: &mut Condition) {
         (out.value, out.known) = ([0; WORDS], [0; WORDS]);
         for (i, &x) in values.iter().enumerate() {
-            self.known = if x.is_nan() { 0 } else { self.known + 1 };
-            self.moved = if moves(x, self.before) { self.moved + 1 } else { 0 };
-            self.before = x;
-            if self.known > length {
+            self.known_bars = if x.is_nan() { 0 } else { self.known_bars + 1 };
+            self.moves = if is_move(x, self.previous) { self.moves + 1 } else { 0 };
+            self.previous = x;
+            if self.known_bars > length {
                 bitmask::set(&mut out.known, i);
             }
-            if self.moved >= length {
+            if self.moves >= length {
                 bitmask::set(&mut out.value, i);
             }
         }
     }
 }
 
-pub fn and(a: &Truth, b: &Truth, out: &mut Truth) {
+pub fn and(a: &Condition, b: &Condition, out: &mut Condition) {
     for w in 0..WORDS {
         out.known[w] = a.known[w] & b.known[w];
         out.value[w] = a.value[w] & b.value[w];
     }
 }
 
-pub fn or(a: &Truth, b: &Truth, out: &mut Truth) {
+pub fn or(a: &Condition, b: &Condition, out: &mut Condition) {
     for w in 0..WORDS {
         out.known[w] = a.known[w] & b.known[w];
         out.value[w] = (a.value[w] | b.value[w]) & out.known[w];
     }
 }
 
-pub fn not(a: &Truth, out: &mut Truth) {
+pub fn not(a: &Condition, out: &mut Condition) {
     for w in 0..WORDS {
         out.known[w] = a.known[w];
         out.value[w] = !a.value[w] & a.known[w];
@@ -85,7 +85,7 @@ fn known(inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Mask) {
     }
 }
 
-pub fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Truth) {
+pub fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &mut Condition) {
     known(inputs, a, b, &mut out.known);
     let (a, b) = (inputs.number(a).0, inputs.number(b).0);
     match kind {
@@ -104,8 +104,9 @@ pub fn compare(kind: Comparison, inputs: &Inputs<'_>, a: usize, b: usize, out: &
 }
 
 impl Crossing {
-    /// `a` above `b` now and not above it on the bar before, all four known. `first` has compared the two already.
-    pub fn run(&mut self, inputs: &Inputs<'_>, a: usize, b: usize, first: Option<&Self>, out: &mut Truth) {
+    /// True where `a` is above `b` but was not on the previous bar; known where both are on both bars. `first` is the crossing whose
+    /// comparison this one shares.
+    pub fn run(&mut self, inputs: &Inputs<'_>, a: usize, b: usize, first: Option<&Self>, out: &mut Condition) {
         let compared = first.and_then(|first| first.below.as_ref().map(|below| (below, &first.known)));
         let (above, known) = match compared {
             Some(compared) => compared,
@@ -128,10 +129,10 @@ impl Crossing {
 }
 
 multiversion! {
-    fn cross_words(above: &Mask, known: &Mask, carry: u64, carry_known: u64, out: &mut Truth) = cross_words_in;
+    fn cross_words(above: &Mask, known: &Mask, carry: u64, carry_known: u64, out: &mut Condition) = cross_words_in;
 }
 #[inline(always)]
-fn cross_words_in(above: &Mask, known: &Mask, carry: u64, carry_known: u64, out: &mut Truth) {
+fn cross_words_in(above: &Mask, known: &Mask, carry: u64, carry_known: u64, out: &mut Condition) {
     let mut not_above = [0; WORDS];
     for w in 0..WORDS {
         not_above[w] = known[w] & !above[w];

@@ -1,4 +1,4 @@
-//! The operations of a plan over tiles; what each computes is documented with its Python twin, `python_core.signals`.
+//! Evaluates the operations of a plan tile by tile. Their Python twins document what each one computes.
 
 use std::collections::HashMap;
 
@@ -11,23 +11,22 @@ use crate::market::higher_timeframe::{CloseTimes, HigherTimeframe};
 use crate::numerics::elementwise::any_nan;
 use crate::plan::Plan;
 use crate::plan::op::{Indicator, Op, OpKey};
-use crate::signals::operations::{State, output, pair_crossings, step};
-use crate::signals::retained::{Kept, within};
-use crate::signals::tile::{Inputs, Output, Truth};
+use crate::signals::operations::{State, compute, share_comparisons, tile};
+use crate::signals::retained::{Retained, limit_lookback};
+use crate::signals::tile::{Condition, Inputs, Tile};
 use crate::simd::bitmask::{self, WORDS};
 
-/// Evaluates operations tile by tile.
 #[derive(Debug)]
 pub struct Evaluator {
     ops: Vec<Op>,
-    /// The timeframe that each operation runs on: 0 for the strategy's, then those of `higher`.
+    /// The timeframe of each operation: 0 for the strategy's, k + 1 for `higher[k]`.
     timeframe_of: Vec<usize>,
     strategy_ms: i64,
     higher: Vec<HigherTimeframe>,
     states: Vec<State>,
-    outputs: Vec<Output>,
-    kept: Vec<Kept>,
-    /// Indicators, in the order of the first operations that want them.
+    tiles: Vec<Tile>,
+    retained: Vec<Retained>,
+    /// Indicators, in the order of the first operations that read them.
     running: Vec<RunningIndicator>,
 }
 
@@ -39,18 +38,18 @@ impl Evaluator {
             let known = higher.iter().position(|one| one.length_ms() == length_ms);
             if length_ms > 0 && known.is_none() {
                 if strategy_ms <= 0 || length_ms % strategy_ms != 0 {
-                    return Err(Error::Input("a higher timeframe is no whole multiple of the strategy's".into()));
+                    return Err(Error::Input("a higher timeframe is not a whole multiple of the strategy's timeframe".into()));
                 }
                 higher.push(HigherTimeframe::new(length_ms, market, columns_read(ops, timeframes, length_ms))?);
             }
             timeframe_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
-        let ops: Vec<Op> = ops.iter().map(|&op| within(op, market.len())).collect();
+        let ops: Vec<Op> = ops.iter().map(|&op| limit_lookback(op, market.len())).collect();
         let mut states: Vec<State> = ops.iter().map(State::of).collect();
-        pair_crossings(&ops, &mut states);
-        let mut outputs: Vec<Output> = ops.iter().map(output).collect();
-        let running = share(&ops, &mut states, &mut outputs);
-        Ok(Self { kept: Kept::all(&ops), ops, timeframe_of, strategy_ms, higher, states, outputs, running })
+        share_comparisons(&ops, &mut states);
+        let mut tiles: Vec<Tile> = ops.iter().map(tile).collect();
+        let running = share_indicators(&ops, &mut states, &mut tiles);
+        Ok(Self { retained: Retained::for_ops(&ops), ops, timeframe_of, strategy_ms, higher, states, tiles, running })
     }
 
     /// Run every operation over the next tile.
@@ -60,62 +59,72 @@ impl Evaluator {
         }
         let strategy = frame.columns();
         for i in 0..self.ops.len() {
-            let own = self.timeframe_of[i];
-            let columns = if own == 0 { &strategy } else { &self.higher[own - 1].columns() };
-            let n = columns.close.len();
-            if n == 0 && own > 0 {
+            let columns = columns_of(self.timeframe_of[i], &strategy, &self.higher);
+            if columns.close.is_empty() && self.timeframe_of[i] > 0 {
                 continue;
             }
             if let Op::At(input) | Op::AtCondition(input) = self.ops[i] {
-                self.look_up(i, input, &strategy);
-                continue;
-            }
-            let (earlier, later) = self.outputs.split_at_mut(i);
-            let (earlier_states, states) = self.states.split_at_mut(i);
-            if let (Op::Indicator(indicator), State::Indicator(r)) = (self.ops[i], &states[0]) {
-                let (before, this) = self.running.split_at_mut(*r);
-                let inputs = Inputs { outputs: earlier, running: before, columns: *columns, n };
-                let mut series = [&[][..]; MAX_INPUTS];
-                series.iter_mut().zip(indicator.series()).for_each(|(series, &input)| *series = inputs.number(input).0);
-                this[0].run(&series[..indicator.series().len()], n);
+                self.read_higher(i, input, &strategy);
             } else {
-                let inputs = Inputs { outputs: earlier, running: &self.running, columns: *columns, n };
-                step(self.ops[i], &mut states[0], earlier_states, &inputs, &mut later[0], &self.kept);
+                self.run_one(i, &strategy);
             }
-            if !self.kept[i].is_none() {
-                let inputs = Inputs { outputs: &self.outputs[..=i], running: &self.running, columns: *columns, n };
-                let (values, nan) = inputs.number(i);
-                self.kept[i].push(values, nan);
-            }
+            self.retain(i, &strategy);
         }
     }
 
-    /// What operation `i` sees of its input, which runs on a higher timeframe.
-    fn look_up(&mut self, i: usize, input: usize, strategy: &Columns<'_>) {
-        let columns_of = |frame: usize| if frame == 0 { *strategy } else { self.higher[frame - 1].columns() };
-        let closes_of = |frame: usize| CloseTimes {
-            time: columns_of(frame).time,
-            length_ms: if frame == 0 { self.strategy_ms } else { self.higher[frame - 1].length_ms() },
+    fn run_one(&mut self, i: usize, strategy: &Columns<'_>) {
+        let columns = columns_of(self.timeframe_of[i], strategy, &self.higher);
+        let n = columns.close.len();
+        let (earlier, later) = self.tiles.split_at_mut(i);
+        let (earlier_states, states) = self.states.split_at_mut(i);
+        if let (Op::Indicator(indicator), State::Indicator(r)) = (self.ops[i], &states[0]) {
+            let (before, this) = self.running.split_at_mut(*r);
+            let inputs = Inputs { tiles: earlier, running: before, columns, n };
+            let mut series = [&[][..]; MAX_INPUTS];
+            series.iter_mut().zip(indicator.series()).for_each(|(series, &input)| *series = inputs.number(input).0);
+            this[0].run(&series[..indicator.series().len()], n);
+        } else {
+            let inputs = Inputs { tiles: earlier, running: &self.running, columns, n };
+            compute(self.ops[i], &mut states[0], earlier_states, &inputs, &mut later[0], &self.retained);
+        }
+    }
+
+    /// Retain the values of operation `i` that later operations look back to.
+    fn retain(&mut self, i: usize, strategy: &Columns<'_>) {
+        if self.retained[i].is_empty() {
+            return;
+        }
+        let columns = columns_of(self.timeframe_of[i], strategy, &self.higher);
+        let inputs = Inputs { tiles: &self.tiles[..=i], running: &self.running, columns, n: columns.close.len() };
+        let (values, may_have_nan) = inputs.number(i);
+        self.retained[i].push(values, may_have_nan);
+    }
+
+    /// Compute operation `i`, which reads `input` on a higher timeframe: the value of that one's last closed bar.
+    fn read_higher(&mut self, i: usize, input: usize, strategy: &Columns<'_>) {
+        let closes_of = |timeframe: usize| CloseTimes {
+            time: columns_of(timeframe, strategy, &self.higher).time,
+            length_ms: if timeframe == 0 { self.strategy_ms } else { self.higher[timeframe - 1].length_ms() },
         };
         let (fine, coarse) = (closes_of(self.timeframe_of[i]), closes_of(self.timeframe_of[input]));
-        let (earlier, later) = self.outputs.split_at_mut(i);
-        let inputs =
-            Inputs { outputs: earlier, running: &self.running, columns: columns_of(self.timeframe_of[input]), n: coarse.time.len() };
+        let (earlier, later) = self.tiles.split_at_mut(i);
+        let columns = columns_of(self.timeframe_of[input], strategy, &self.higher);
+        let inputs = Inputs { tiles: earlier, running: &self.running, columns, n: coarse.time.len() };
         match (&mut self.states[i], &mut later[0]) {
-            (State::LastNumber(seen), Output::Number { values, nan }) => {
+            (State::LastNumber(last_closed), Tile::Number { values, may_have_nan }) => {
                 let coarse_values = inputs.number(input).0;
-                seen.run(fine, coarse, |k| coarse_values[k], |range, value| values.0[range].fill(value));
-                *nan = any_nan(&values.0[..fine.time.len()]);
+                last_closed.run(fine, coarse, |k| coarse_values[k], |range, value| values.0[range].fill(value));
+                *may_have_nan = any_nan(&values.0[..fine.time.len()]);
             }
-            (State::LastCondition(seen), Output::Truth(truth)) => {
-                let coarse_truth = inputs.truth(input);
-                (truth.value, truth.known) = ([0; WORDS], [0; WORDS]);
-                seen.run(
+            (State::LastCondition(last_closed), Tile::Condition(condition)) => {
+                let coarse_condition = inputs.condition(input);
+                (condition.value, condition.known) = ([0; WORDS], [0; WORDS]);
+                last_closed.run(
                     fine,
                     coarse,
-                    |k| (bitmask::get(&coarse_truth.value, k), bitmask::get(&coarse_truth.known, k)),
+                    |k| (bitmask::get(&coarse_condition.value, k), bitmask::get(&coarse_condition.known, k)),
                     |range, (value, known)| {
-                        for (mask, set) in [(&mut truth.value, value), (&mut truth.known, known)] {
+                        for (mask, set) in [(&mut condition.value, value), (&mut condition.known, known)] {
                             if set {
                                 bitmask::set_range(mask, &range);
                             }
@@ -125,36 +134,36 @@ impl Evaluator {
             }
             _ => {}
         }
-        if !self.kept[i].is_none() {
-            let inputs = Inputs { outputs: &self.outputs[..=i], running: &self.running, columns: *strategy, n: fine.time.len() };
-            let (values, nan) = inputs.number(i);
-            self.kept[i].push(values, nan);
-        }
     }
 
-    pub fn truth(&self, i: usize) -> &Truth {
-        match &self.outputs[i] {
-            Output::Truth(truth) => truth,
-            _ => unreachable!("a plan's conditions were checked to be truths"),
+    pub fn condition(&self, i: usize) -> &Condition {
+        match &self.tiles[i] {
+            Tile::Condition(condition) => condition,
+            _ => unreachable!("a plan's conditions were checked"),
         }
     }
 
     pub fn number<'a>(&'a self, i: usize, columns: &Columns<'a>) -> &'a [f64] {
-        Inputs { outputs: &self.outputs, running: &self.running, columns: *columns, n: columns.close.len() }.number(i).0
+        Inputs { tiles: &self.tiles, running: &self.running, columns: *columns, n: columns.close.len() }.number(i).0
     }
 }
 
-/// The running indicators: operations that differ in their output only share one, and the first of them runs it.
-fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<RunningIndicator> {
-    let (mut running, mut seen): (Vec<RunningIndicator>, HashMap<OpKey, usize>) = (Vec::new(), HashMap::new());
+/// The columns of a timeframe, numbered as in `Evaluator::timeframe_of`.
+fn columns_of<'a>(timeframe: usize, strategy: &Columns<'a>, higher: &'a [HigherTimeframe]) -> Columns<'a> {
+    if timeframe == 0 { *strategy } else { higher[timeframe - 1].columns() }
+}
+
+/// The running indicators. Operations that differ only in the output they read share one, and the first of them runs it.
+fn share_indicators(ops: &[Op], states: &mut [State], tiles: &mut [Tile]) -> Vec<RunningIndicator> {
+    let (mut running, mut last_closed): (Vec<RunningIndicator>, HashMap<OpKey, usize>) = (Vec::new(), HashMap::new());
     for (i, op) in ops.iter().enumerate() {
         if let Op::Indicator(indicator) = *op {
-            let r = *seen.entry(Op::Indicator(Indicator { output: 0, ..indicator }).key()).or_insert_with(|| {
+            let r = *last_closed.entry(Op::Indicator(Indicator { output: 0, ..indicator }).key()).or_insert_with(|| {
                 states[i] = State::Indicator(running.len());
                 running.push(RunningIndicator::new(indicator.row, &indicator.arguments));
                 running.len() - 1
             });
-            outputs[i] = Output::Indicator(r, indicator.output);
+            tiles[i] = Tile::Indicator(r, indicator.output);
         }
     }
     running
@@ -162,27 +171,27 @@ fn share(ops: &[Op], states: &mut [State], outputs: &mut [Output]) -> Vec<Runnin
 
 /// Which columns the operations on a higher timeframe read.
 fn columns_read(ops: &[Op], timeframes: &[i64], length_ms: i64) -> [bool; 5] {
-    let mut wanted = [false; 5];
+    let mut read = [false; 5];
     for (op, &frame) in ops.iter().zip(timeframes) {
         if let (Op::Column(column), true) = (op, frame == length_ms) {
-            wanted[*column as usize] = true;
+            read[*column as usize] = true;
         }
     }
-    wanted
+    read
 }
 
-/// The values of the operations `wanted`, which are numbers, on every strategy bar of a market.
-pub fn values(market: Market<'_>, plan: &Plan, wanted: &[usize], timeframe_ms: i64) -> Result<Vec<Vec<f64>>> {
-    if wanted.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes[i] != 0) {
-        return Err(Error::Plan("what is wanted is no operation that gives numbers".into()));
+/// The values of the operations at `positions`, which must give numbers, on every strategy bar.
+pub fn values(market: Market<'_>, plan: &Plan, positions: &[usize], timeframe_ms: i64) -> Result<Vec<Vec<f64>>> {
+    if positions.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes[i] != 0) {
+        return Err(Error::Plan("an operation to be returned does not give numbers on the strategy's bars".into()));
     }
     let mut frame = Frame::new(market, timeframe_ms)?;
     let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
-    let mut values = vec![Vec::new(); wanted.len()];
+    let mut values = vec![Vec::new(); positions.len()];
     while frame.advance() {
         evaluator.run(&frame);
         let columns = frame.columns();
-        for (values, &i) in values.iter_mut().zip(wanted) {
+        for (values, &i) in values.iter_mut().zip(positions) {
             values.extend_from_slice(evaluator.number(i, &columns));
         }
     }

@@ -1,4 +1,4 @@
-//! What each operation computes over a tile, and what it keeps from tile to tile.
+//! The operations over a tile, and what each remembers from tile to tile.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use crate::numerics::rolling::Sma;
 use crate::numerics::smoothed::Smoothed;
 use crate::plan::op::{Op, TimePart};
 use crate::signals::conditions::{self, Crossing, Streak};
-use crate::signals::retained::Kept;
-use crate::signals::tile::{Inputs, Output, Truth, Values};
+use crate::signals::retained::Retained;
+use crate::signals::tile::{Condition, Inputs, Numbers, Tile};
 use crate::simd::bitmask::{self, WORDS};
 
-/// What an operation keeps from tile to tile.
+/// What an operation remembers from tile to tile.
 #[derive(Debug)]
 pub enum State {
     None,
@@ -24,9 +24,9 @@ pub enum State {
     TrueRange(TrueRange),
     Crossing(Box<Crossing>),
     LastNumber(LastClosed<f64>),
-    /// A truth, and whether it is known.
+    /// A condition's value, and whether it is known.
     LastCondition(LastClosed<(bool, bool)>),
-    /// Runs this indicator, for itself and for those that share it.
+    /// The position of the indicator that it runs, also for operations that share it.
     Indicator(usize),
     Streak(Streak),
 }
@@ -47,21 +47,21 @@ impl State {
     }
 }
 
-/// The tile of an operation before the first run; constants keep it.
-pub fn output(op: &Op) -> Output {
+/// The tile of an operation before its first run; that of a constant never changes.
+pub fn tile(op: &Op) -> Tile {
     match *op {
-        Op::Column(column) => Output::Column(column),
-        Op::Const(value) => Output::Number { values: Values::all(value), nan: value.is_nan() },
+        Op::Column(column) => Tile::Column(column),
+        Op::Const(value) => Tile::Number { values: Numbers::all(value), may_have_nan: value.is_nan() },
         Op::ConstCondition(value) => {
-            Output::Truth(Box::new(Truth { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] }))
+            Tile::Condition(Box::new(Condition { value: if value { [!0; WORDS] } else { [0; WORDS] }, known: [!0; WORDS] }))
         }
-        _ if op.is_condition() => Output::Truth(Box::default()),
-        _ => Output::Number { values: Values::all(0.0), nan: false },
+        _ if op.is_condition() => Tile::Condition(Box::default()),
+        _ => Tile::Number { values: Numbers::all(0.0), may_have_nan: false },
     }
 }
 
-/// Let a crossunder take over the comparison of a crossover of the same two series, or the other way round.
-pub fn pair_crossings(ops: &[Op], states: &mut [State]) {
+/// Let a crossunder read the comparison of an earlier crossover of the same two series, or the other way round.
+pub fn share_comparisons(ops: &[Op], states: &mut [State]) {
     let mut seen = HashMap::new();
     for (i, op) in ops.iter().enumerate() {
         let (rising, falling) = match *op {
@@ -75,7 +75,7 @@ pub fn pair_crossings(ops: &[Op], states: &mut [State]) {
                 crossing.below = Some([0; WORDS]);
             }
             if let State::Crossing(crossing) = &mut states[i] {
-                crossing.first = Some(first);
+                crossing.shared_with = Some(first);
             }
         }
         seen.insert((rising, falling), i);
@@ -83,20 +83,20 @@ pub fn pair_crossings(ops: &[Op], states: &mut [State]) {
 }
 
 /// Compute the next tile of an operation.
-pub fn step(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Output, kept: &[Kept]) {
+pub fn compute(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, output: &mut Tile, retained: &[Retained]) {
     match output {
-        Output::Column(_) | Output::Indicator(..) => {}
-        Output::Number { values, nan } => {
-            if let Some(any) = number(op, state, inputs, &mut values.0[..inputs.n], kept) {
-                *nan = any;
+        Tile::Column(_) | Tile::Indicator(..) => {}
+        Tile::Number { values, may_have_nan } => {
+            if let Some(any) = number(op, state, inputs, &mut values.0[..inputs.n], retained) {
+                *may_have_nan = any;
             }
         }
-        Output::Truth(truth) => condition(op, state, earlier, inputs, truth),
+        Tile::Condition(out) => condition(op, state, earlier, inputs, out),
     }
 }
 
-/// Compute a number's tile; says whether it holds NaN, nothing where the tile is constant.
-fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept: &[Kept]) -> Option<bool> {
+/// Compute a tile of numbers; returns whether any is NaN, none where the tile does not change.
+fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], retained: &[Retained]) -> Option<bool> {
     match (op, state) {
         (Op::Time(part), _) => {
             out.iter_mut().zip(inputs.columns.time).for_each(|(out, &time)| *out = part_of_time(part, time));
@@ -123,14 +123,14 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept:
             Some(any_nan(out))
         }
         (Op::Select(condition, a, b), _) => {
-            let (condition, a, b) = (inputs.truth(condition), inputs.number(a).0, inputs.number(b).0);
+            let (condition, a, b) = (inputs.condition(condition), inputs.number(a).0, inputs.number(b).0);
             for (i, out) in out.iter_mut().enumerate() {
                 let chosen = if bitmask::get(&condition.value, i) { a[i] } else { b[i] };
                 *out = if bitmask::get(&condition.known, i) { chosen } else { f64::NAN };
             }
             Some(any_nan(out))
         }
-        (Op::Sma(a, _), State::Sma(sma)) => kept[a].prefix.as_ref().map(|prefix| sma.run(prefix, out)),
+        (Op::Sma(a, _), State::Sma(sma)) => retained[a].sums.as_ref().map(|sums| sma.run(sums, out)),
         (Op::Smoothed(a, ..), State::Smoothed(smoothed)) => {
             out.iter_mut().zip(inputs.number(a).0).for_each(|(out, &a)| *out = smoothed.next(a));
             Some(any_nan(out))
@@ -147,30 +147,32 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], kept:
             Some(any_nan(out))
         }
         (Op::Shift(a, bars), _) => {
-            out.copy_from_slice(kept[a].history.as_ref()?.delayed(bars));
+            out.copy_from_slice(retained[a].values.as_ref()?.delayed(bars));
             Some(any_nan(out))
         }
         _ => None,
     }
 }
 
-/// Compute a tile of truths; left alone where it is constant.
-fn condition(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, out: &mut Truth) {
+/// Compute a tile of a condition, unless it is constant.
+fn condition(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>, out: &mut Condition) {
     match (op, state) {
         (Op::Compare(kind, a, b), _) => conditions::compare(kind, inputs, a, b, out),
-        (Op::And(a, b), _) => conditions::and(inputs.truth(a), inputs.truth(b), out),
-        (Op::Or(a, b), _) => conditions::or(inputs.truth(a), inputs.truth(b), out),
-        (Op::Not(a), _) => conditions::not(inputs.truth(a), out),
-        (Op::Crossover(a, b), State::Crossing(crossing)) => crossing.run(inputs, a, b, compared(crossing.first, earlier), out),
-        (Op::Crossunder(a, b), State::Crossing(crossing)) => crossing.run(inputs, b, a, compared(crossing.first, earlier), out),
+        (Op::And(a, b), _) => conditions::and(inputs.condition(a), inputs.condition(b), out),
+        (Op::Or(a, b), _) => conditions::or(inputs.condition(a), inputs.condition(b), out),
+        (Op::Not(a), _) => conditions::not(inputs.condition(a), out),
+        (Op::Crossover(a, b), State::Crossing(crossing)) => crossing.run(inputs, a, b, shared_crossing(crossing.shared_with, earlier), out),
+        (Op::Crossunder(a, b), State::Crossing(crossing)) => {
+            crossing.run(inputs, b, a, shared_crossing(crossing.shared_with, earlier), out)
+        }
         (Op::Rising(a, length), State::Streak(streak)) => streak.run(inputs.number(a).0, length, |now, before| now > before, out),
         (Op::Falling(a, length), State::Streak(streak)) => streak.run(inputs.number(a).0, length, |now, before| now < before, out),
         _ => {}
     }
 }
 
-/// The crossing at the operation `first`, which has compared the two series already.
-fn compared(first: Option<usize>, earlier: &[State]) -> Option<&Crossing> {
+/// The crossing at an earlier operation, if there is one.
+fn shared_crossing(first: Option<usize>, earlier: &[State]) -> Option<&Crossing> {
     match &earlier[first?] {
         State::Crossing(crossing) => Some(crossing),
         _ => None,

@@ -1,4 +1,4 @@
-//! From signals of strategy bars to orders: masks over the base bars whose open (or close) fills them.
+//! Turns the signals of strategy bars into orders: masks over the base bars whose open or close fills them.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ pub const EXIT_LONG: usize = 1;
 pub const ENTRY_SHORT: usize = 2;
 pub const EXIT_SHORT: usize = 3;
 
-/// Orders that fill on bars of a tile: masks in the order of the constants above, and the levels frozen for an entry on each bar.
+/// Orders that fill on bars of a tile: masks in the order of the constants above, and for each bar the levels of an entry on it.
 #[derive(Clone, Debug)]
 pub struct Orders {
     pub masks: [Mask; 4],
-    /// Stop-loss, take-profit and trailing series, empty where the rules need none.
+    /// The series of stop-loss, take-profit and trailing stop, empty if there is none.
     pub levels: [Vec<f64>; 3],
 }
 
 impl Orders {
-    fn new(wanted: &[bool; 3]) -> Self {
-        Self { masks: [[0; WORDS]; 4], levels: wanted.map(|wanted| if wanted { vec![f64::NAN; TILE] } else { Vec::new() }) }
+    fn new(has_level: &[bool; 3]) -> Self {
+        Self { masks: [[0; WORDS]; 4], levels: has_level.map(|has| if has { vec![f64::NAN; TILE] } else { Vec::new() }) }
     }
 
     pub fn level(&self, which: usize, bar: usize) -> f64 {
@@ -31,19 +31,19 @@ impl Orders {
     }
 }
 
-/// Everything the simulator needs for base bars `start..end`.
+/// The orders of base bars `start..end`, all that the simulator needs besides the bars.
 #[derive(Debug)]
 pub struct OrderTile {
     pub start: usize,
     pub end: usize,
     pub at_open: Orders,
-    /// Only for orders that fill at a close.
+    /// Only with orders that fill at a close.
     pub at_close: Orders,
-    /// Bars at whose open a strategy bar has closed; only for time stops.
-    pub due: Mask,
+    /// Bars at whose open a strategy bar has closed; only with a limit on the bars of a position.
+    pub strategy_closes: Mask,
 }
 
-/// Where signals come from.
+/// Where signals come from: a plan's conditions, or the caller.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     Plan,
@@ -51,15 +51,15 @@ pub enum Source<'a> {
     Given([Option<&'a [u8]>; 4]),
 }
 
-/// Which orders and dues the rules need.
+/// What the rules need of an `OrderTile` besides orders at the open.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct OrderNeeds {
     pub at_close: bool,
-    pub due: bool,
+    pub strategy_closes: bool,
 }
 
-/// Signals and levels of a frame's strategy bars, after the contract's rules for signals on one bar.
-struct Settled<'a> {
+/// The signals of a frame's strategy bars, without those that rule each other out, and their levels.
+struct FrameSignals<'a> {
     signals: [Mask; 4],
     levels: [Option<&'a [f64]>; 3],
     n: usize,
@@ -81,11 +81,11 @@ impl Default for Carry {
 impl OrderTile {
     pub fn new(outputs: &Outputs) -> Self {
         let levels = outputs.levels.map(|level| level.is_some());
-        Self { start: 0, end: 0, at_open: Orders::new(&levels), at_close: Orders::new(&levels), due: [0; WORDS] }
+        Self { start: 0, end: 0, at_open: Orders::new(&levels), at_close: Orders::new(&levels), strategy_closes: [0; WORDS] }
     }
 
-    /// Fill in the orders of base bars `part` of a frame whose operations have been evaluated. The parts of a frame, each at most one tile
-    /// long, come in order; `carry` goes from frame to frame.
+    /// Set the orders of base bars `part` of a frame whose operations have been evaluated. Call it for the parts of a frame in order, each at
+    /// most a tile long, and pass `carry` on from frame to frame.
     #[allow(clippy::too_many_arguments)]
     pub fn assemble(
         &mut self,
@@ -94,7 +94,7 @@ impl OrderTile {
         evaluator: &Evaluator,
         outputs: &Outputs,
         source: Source<'_>,
-        wanted: Wanted,
+        needs: OrderNeeds,
         carry: &mut Carry,
     ) {
         (self.start, self.end) = (part.start, part.end);
@@ -106,7 +106,7 @@ impl OrderTile {
             Source::Plan => {
                 for (signal, condition) in signals.iter_mut().zip(outputs.conditions) {
                     if let Some(i) = condition {
-                        *signal = &evaluator.truth(i).value;
+                        *signal = &evaluator.condition(i).value;
                     }
                 }
             }
@@ -120,19 +120,19 @@ impl OrderTile {
             }
         }
         let levels = outputs.levels.map(|level| level.map(|i| evaluator.number(i, &columns)));
-        let mut settled = Settled { signals: [[0; WORDS]; 4], levels, n };
+        let mut from_frame = FrameSignals { signals: [[0; WORDS]; 4], levels, n };
         let known = known(&levels);
-        settle(&signals, &known, n, &mut settled.signals);
+        resolve_conflicts(&signals, &known, n, &mut from_frame.signals);
         if frame.is_base() {
-            self.shift(frame, &settled, wanted, carry);
+            self.shift_by_one_bar(frame, &from_frame, needs, carry);
         } else {
-            self.spread(frame, &settled, wanted, carry);
+            self.spread_to_base_bars(frame, &from_frame, needs, carry);
         }
     }
 
-    /// Strategy bars are base bars: the orders of one bar fill on the next.
-    fn shift(&mut self, frame: &Frame<'_>, settled: &Settled<'_>, wanted: Wanted, carry: &mut Carry) {
-        let Settled { signals, levels, n } = settled;
+    /// If strategy bars are base bars, the orders of each bar fill on the next.
+    fn shift_by_one_bar(&mut self, frame: &Frame<'_>, from_frame: &FrameSignals<'_>, needs: OrderNeeds, carry: &mut Carry) {
+        let FrameSignals { signals, levels, n } = from_frame;
         let n = *n;
         for ((signal, carried), out) in signals.iter().zip(&mut carry.signals).zip(&mut self.at_open.masks) {
             shift(signal, carried, n, out);
@@ -143,35 +143,35 @@ impl OrderTile {
                 shifted[0] = carry.levels[which];
                 shifted[1..n].copy_from_slice(&level[..n - 1]);
                 carry.levels[which] = level[n - 1];
-                if wanted.at_close {
+                if needs.at_close {
                     self.at_close.levels[which][..n].copy_from_slice(level);
                 }
             }
         }
-        if wanted.at_close {
+        if needs.at_close {
             self.at_open.masks = [[0; WORDS]; 4];
             self.at_close.masks = *signals;
             if frame.is_last() {
                 self.at_close.masks.iter_mut().for_each(|mask| mask[(n - 1) / 64] &= !(1 << ((n - 1) % 64)));
             }
         }
-        if wanted.due {
-            self.due = [!0; WORDS];
-            self.due[0] &= if self.start == 0 { !1 } else { !0 };
+        if needs.strategy_closes {
+            self.strategy_closes = [!0; WORDS];
+            self.strategy_closes[0] &= if self.start == 0 { !1 } else { !0 };
         }
     }
 
-    /// Strategy bars span base bars: each order goes to the one base bar that fills it.
-    fn spread(&mut self, frame: &Frame<'_>, settled: &Settled<'_>, wanted: Wanted, carry: &mut Carry) {
-        let Settled { signals, levels, n } = settled;
+    /// If strategy bars span several base bars, each order goes to the one base bar that fills it.
+    fn spread_to_base_bars(&mut self, frame: &Frame<'_>, from_frame: &FrameSignals<'_>, needs: OrderNeeds, carry: &mut Carry) {
+        let FrameSignals { signals, levels, n } = from_frame;
         let n = *n;
         self.at_open.masks = [[0; WORDS]; 4];
         self.at_close.masks = [[0; WORDS]; 4];
-        self.due = [0; WORDS];
+        self.strategy_closes = [0; WORDS];
         let bars = self.start..self.end;
         if self.start == frame.start && self.start > 0 {
-            // The strategy bar before this frame ended with the base bar before it.
-            bitmask::set(&mut self.due, 0);
+            // The last strategy bar of the frame before ended just before this frame.
+            bitmask::set(&mut self.strategy_closes, 0);
             for (mask, carried) in self.at_open.masks.iter_mut().zip(carry.signals) {
                 mask[0] |= carried;
             }
@@ -183,10 +183,10 @@ impl OrderTile {
         }
         for k in 0..n {
             let fills_at = frame.fills_at[k];
-            let at_close = wanted.at_close && frame.closes_on_time[k];
+            let at_close = needs.at_close && frame.closes_on_time[k];
             let bar = if at_close { fills_at - 1 } else { fills_at };
             if bars.contains(&fills_at) {
-                bitmask::set(&mut self.due, fills_at - self.start);
+                bitmask::set(&mut self.strategy_closes, fills_at - self.start);
             }
             if !bars.contains(&bar) || (fills_at == frame.end && frame.is_last()) {
                 continue;
@@ -203,7 +203,7 @@ impl OrderTile {
         }
         if self.end == frame.end {
             *carry = Carry::default();
-            if n > 0 && !(wanted.at_close && frame.closes_on_time[n - 1]) {
+            if n > 0 && !(needs.at_close && frame.closes_on_time[n - 1]) {
                 for (carried, signal) in carry.signals.iter_mut().zip(signals) {
                     *carried = u64::from(bitmask::get(signal, n - 1));
                 }
@@ -215,7 +215,7 @@ impl OrderTile {
     }
 }
 
-/// Bars on which all levels are known.
+/// Bars on which all levels are known. A trailing distance must not be negative, either.
 fn known(levels: &[Option<&[f64]>; 3]) -> Mask {
     let mut known = [!0; WORDS];
     for (which, level) in levels.iter().enumerate() {
@@ -233,11 +233,11 @@ fn known(levels: &[Option<&[f64]>; 3]) -> Mask {
 }
 
 multiversion! {
-    /// Bits past the end of a tile are cleared; an entry and an opposite entry cancel; an entry whose level is not known is none.
-    fn settle(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) = settle_in;
+    /// Clear bits past the end of a tile, entries in both directions on one bar, and entries whose levels are not known.
+    fn resolve_conflicts(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) = resolve_conflicts_in;
 }
 #[inline(always)]
-fn settle_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) {
+fn resolve_conflicts_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) {
     for w in 0..WORDS {
         let inside = bitmask::first_bits(w, n);
         let (long, short) = (signals[ENTRY_LONG][w], signals[ENTRY_SHORT][w]);
@@ -249,7 +249,7 @@ fn settle_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) 
 }
 
 multiversion! {
-    /// `mask` one bar later; `carry` comes in first, and takes the bit of the last of `n` bars along.
+    /// Move `mask` one bar later: the first bar gets `carry`, which takes the bit of the last of `n` bars.
     fn shift(mask: &Mask, carry: &mut u64, n: usize, out: &mut Mask) = shift_in;
 }
 #[inline(always)]

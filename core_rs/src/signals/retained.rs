@@ -1,20 +1,20 @@
-//! What operations keep of earlier values for those that look back.
+//! Earlier values, retained for operations that look back.
 
 use crate::numerics::lookback::Lookback;
 use crate::numerics::rolling::PrefixSums;
 use crate::plan::op::Op;
 use crate::simd::bitmask::TILE;
 
-/// An operation's earlier values, as the operations over it need them.
+/// The earlier values of one operation, in the forms that others need.
 #[derive(Debug, Default)]
-pub struct Kept {
-    pub prefix: Option<PrefixSums>,
-    pub history: Option<Lookback<f64>>,
+pub struct Retained {
+    pub sums: Option<PrefixSums>,
+    pub values: Option<Lookback<f64>>,
 }
 
-impl Kept {
-    /// What each operation must keep.
-    pub fn all(ops: &[Op]) -> Vec<Self> {
+impl Retained {
+    /// For each operation, what others need.
+    pub fn for_ops(ops: &[Op]) -> Vec<Self> {
         let (mut sums, mut shifts) = (vec![0; ops.len()], vec![0; ops.len()]);
         for op in ops {
             match *op {
@@ -23,30 +23,30 @@ impl Kept {
                 _ => {}
             }
         }
-        let kept = sums.into_iter().zip(shifts).map(|(length, bars)| Self {
-            prefix: (length > 0).then(|| PrefixSums::new(length)),
-            history: (bars > 0).then(|| Lookback::new(bars, TILE, f64::NAN)),
+        let retained = sums.into_iter().zip(shifts).map(|(length, bars)| Self {
+            sums: (length > 0).then(|| PrefixSums::new(length)),
+            values: (bars > 0).then(|| Lookback::new(bars, TILE, f64::NAN)),
         });
-        kept.collect()
+        retained.collect()
     }
 
     #[inline(always)]
-    pub fn push(&mut self, values: &[f64], nan: bool) {
-        if let Some(prefix) = &mut self.prefix {
-            prefix.push(values, nan);
+    pub fn push(&mut self, values: &[f64], may_have_nan: bool) {
+        if let Some(sums) = &mut self.sums {
+            sums.push(values, may_have_nan);
         }
-        if let Some(history) = &mut self.history {
-            history.next_tile(values.len()).copy_from_slice(values);
+        if let Some(retained) = &mut self.values {
+            retained.next_tile(values.len()).copy_from_slice(values);
         }
     }
 
-    pub fn is_none(&self) -> bool {
-        self.prefix.is_none() && self.history.is_none()
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_none() && self.values.is_none()
     }
 }
 
-/// An operation that looks back farther than there are bars gives nothing, and need not keep more than them.
-pub fn within(op: Op, bars: usize) -> Op {
+/// The operation with its lookback limited to the number of bars: a longer one gives no value either, and would waste memory.
+pub fn limit_lookback(op: Op, bars: usize) -> Op {
     match op {
         Op::Sma(input, length) => Op::Sma(input, length.min(bars + 1)),
         Op::Shift(input, back) => Op::Shift(input, back.min(bars)),

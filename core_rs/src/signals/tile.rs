@@ -1,63 +1,63 @@
-//! What operations leave for later ones: a tile of numbers or of truths.
+//! Tiles: what operations compute, and later ones read.
 
 use crate::indicators::RunningIndicator;
 use crate::market::columns::{Column, Columns};
 use crate::simd::bitmask::{Mask, TILE};
 
-/// Truths of a tile; a bit of `value` is set only where `known` is.
+/// A condition on the bars of a tile. A bit of `value` is set only where the bit of `known` is.
 #[derive(Clone, Debug, Default)]
-pub struct Truth {
+pub struct Condition {
     pub value: Mask,
     pub known: Mask,
 }
 
 #[derive(Debug)]
-pub enum Output {
+pub enum Tile {
     Column(Column),
-    /// An output of a running indicator.
+    /// An output of a running indicator: the positions of both.
     Indicator(usize, usize),
     Number {
-        values: Box<Values>,
-        nan: bool,
+        values: Box<Numbers>,
+        may_have_nan: bool,
     },
-    Truth(Box<Truth>),
+    Condition(Box<Condition>),
 }
 
-/// A tile of numbers that begins with a cache line, so that no vector straddles two.
+/// A tile of numbers, aligned to cache lines so that no vector lies across two.
 #[derive(Debug)]
 #[repr(align(64))]
-pub struct Values(pub [f64; TILE]);
+pub struct Numbers(pub [f64; TILE]);
 
-impl Values {
+impl Numbers {
     pub fn all(value: f64) -> Box<Self> {
         Box::new(Self([value; TILE]))
     }
 }
 
-/// The tiles of earlier operations.
+/// What an operation can read: the tiles of earlier operations, `n` bars long.
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
-    pub outputs: &'a [Output],
+    pub tiles: &'a [Tile],
     pub running: &'a [RunningIndicator],
     pub columns: Columns<'a>,
     pub n: usize,
 }
 
 impl<'a> Inputs<'a> {
-    /// Values, and whether one may be NaN.
+    /// The numbers of operation `i`, and whether any may be NaN.
     pub fn number(&self, i: usize) -> (&'a [f64], bool) {
-        match &self.outputs[i] {
-            Output::Indicator(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
-            Output::Column(column) => (self.columns.get(*column), false),
-            Output::Number { values, nan } => (&values.0[..self.n], *nan),
-            Output::Truth(_) => unreachable!("a plan's inputs were checked to be numbers"),
+        match &self.tiles[i] {
+            Tile::Indicator(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
+            Tile::Column(column) => (self.columns.get(*column), false),
+            Tile::Number { values, may_have_nan } => (&values.0[..self.n], *may_have_nan),
+            Tile::Condition(_) => unreachable!("a plan's inputs were checked to be numbers"),
         }
     }
 
-    pub fn truth(&self, i: usize) -> &'a Truth {
-        match &self.outputs[i] {
-            Output::Truth(truth) => truth,
-            _ => unreachable!("a plan's inputs were checked to be truths"),
+    pub fn condition(&self, i: usize) -> &'a Condition {
+        match &self.tiles[i] {
+            Tile::Condition(condition) => condition,
+            _ => unreachable!("a plan's inputs were checked to be conditions"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The execution rules, as `python_core.Execution` has checked them.
 
+use crate::signals::orders::OrderNeeds;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sizing {
     EquityFraction,
@@ -54,6 +56,10 @@ pub struct Rules {
 }
 
 impl Rules {
+    pub fn order_needs(&self) -> OrderNeeds {
+        OrderNeeds { at_close: self.fill_at_close, strategy_closes: self.max_bars.is_some() }
+    }
+
     /// Whether a position's levels stay as they are from its entry to its exit, so that bars can be skipped between events.
     pub fn levels_are_constant(&self) -> bool {
         self.pyramiding == 1

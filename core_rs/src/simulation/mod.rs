@@ -81,10 +81,10 @@ impl<'a> Simulator<'a> {
         for i in orders.start..orders.end {
             let at = i - orders.start;
             trader.pay_funding(i);
-            if bitmask::get(&orders.due, at) {
+            if bitmask::get(&orders.strategy_closes, at) {
                 trader.account.strategy_bars += 1;
             }
-            let time_is_up = trader.time_is_up(&orders.due, at);
+            let time_is_up = trader.time_is_up(&orders.strategy_closes, at);
             if time_is_up || any(&orders.at_open.masks, at) {
                 let strategy_bar = trader.account.strategy_bars;
                 trader.fill(ledger, i, at, &orders.at_open, trader.market.open[i], time_is_up, strategy_bar);
