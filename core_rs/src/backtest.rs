@@ -3,14 +3,14 @@
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::frame::Frame;
-use crate::metrics::{self, MetricsInput, Periods, TradeTally};
+use crate::metrics::{self, MetricsInput, Periods, TradeSums};
 use crate::plan::Plan;
 use crate::signals::evaluate::Evaluator;
 use crate::signals::orders::{Carry, OrderTile, Source};
 use crate::simulation::Simulator;
-use crate::simulation::account::Tally;
-use crate::simulation::drawdown::Drawdown;
-use crate::simulation::equity_curve::Kept;
+use crate::simulation::account::Totals;
+use crate::simulation::drawdown::DrawdownTracker;
+use crate::simulation::equity_curve::StoredCurve;
 use crate::simulation::execution::Rules;
 use crate::simulation::trade::Trade;
 
@@ -18,9 +18,9 @@ use crate::simulation::trade::Trade;
 #[derive(Debug)]
 pub struct Outcome {
     pub trades: Vec<Trade>,
-    /// Whether `mae` and `mfe` of the trades are still to be filled in by `simulate::excursions`.
+    /// Whether `mae` and `mfe` of the trades are still to be filled in by `simulation::fill_excursions`.
     pub excursions_pending: bool,
-    pub tally: Tally,
+    pub totals: Totals,
     /// The metrics in their flat form.
     pub metrics: Vec<f64>,
 }
@@ -43,35 +43,24 @@ pub fn backtest(
     let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, rules);
-    let (mut trades, mut sums): (Vec<Trade>, _) = (Vec::new(), TradeTally::default());
-    let mut curve = Kept { equity, drawdown: Drawdown::new(rules.capital, market.time) };
+    let (mut trades, mut trade_sums): (Vec<Trade>, _) = (Vec::new(), TradeSums::default());
+    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(rules.capital, market.time) };
     while frame.advance() {
         evaluator.run(&frame);
         for bars in frame.base_tiles() {
             poll(bars.start as f64 / market.len() as f64)?;
             tile.assemble(&frame, bars, &evaluator, &plan.outputs, source, needs, &mut carry);
-            simulator.fetch(&tile);
+            simulator.prefetch(&tile);
             let known = trades.len();
             simulator.run(&tile, &mut trades, &mut curve);
-            trades[known..].iter().for_each(|trade| sums.push(trade));
+            trades[known..].iter().for_each(|trade| trade_sums.push(trade));
         }
     }
-    let (tally, excursions_pending) = (simulator.trader.account.tally, !simulator.trader.sees_every_bar);
+    let (totals, excursions_pending) = (simulator.trader.account.totals, !simulator.trader.follows_every_bar);
     let metrics = metrics::compute(&MetricsInput {
-        final_equity: simulator.trader.account.balance,
-        bars: market.len(),
-        span_ms: market.time[market.len() - 1] - market.time[0] + market.timeframe_ms,
-        timeframe_ms: market.timeframe_ms,
-        periods: &Periods::new(market.time, market.timeframe_ms).of(curve.equity),
         trades: Some(&trades),
-        tally: &sums,
-        drawdown: Some(curve.drawdown.deepest()),
-        capital: rules.capital,
-        exchange_calendar: rules.exchange_calendar,
-        exposed_bars: tally.exposed_bars,
-        traded_notional: tally.traded_notional,
-        first_open: market.open[0],
-        last_close: market.close[market.len() - 1],
+        drawdown: Some(curve.drawdown.maximum()),
+        ..MetricsInput::new(&simulator.trader, &trade_sums, &Periods::new(market.time, market.timeframe_ms).of(curve.equity))
     });
-    Ok(Outcome { trades, excursions_pending, tally, metrics })
+    Ok(Outcome { trades, excursions_pending, totals, metrics })
 }

@@ -10,15 +10,15 @@ use std::thread::Builder;
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::frame::Frame;
-use crate::metrics::{self, MetricsInput, Periods, TradeTally};
+use crate::metrics::{self, MetricsInput, Periods, TradeSums};
 use crate::plan::Outputs;
 use crate::plan::template::{JoinedPlan, Template};
 use crate::signals::evaluate::Evaluator;
 use crate::signals::orders::{Carry, OrderTile, Source};
 use crate::simulation::Simulator;
 use crate::simulation::account::Ledger;
-use crate::simulation::drawdown::Drawdown;
-use crate::simulation::equity_curve::{Followed, Ignored};
+use crate::simulation::drawdown::DrawdownTracker;
+use crate::simulation::equity_curve::{DrawdownCurve, IgnoredCurve};
 use crate::simulation::execution::Rules;
 use crate::simulation::trade::Trade;
 
@@ -41,7 +41,7 @@ const CHUNK: usize = 512;
 /// Numbers of equity at period ends that a chunk may keep.
 const PERIOD_VALUES: usize = 1 << 22;
 
-impl Ledger for TradeTally {
+impl Ledger for TradeSums {
     #[inline(always)]
     fn record(&mut self, trade: &Trade) {
         self.push(trade);
@@ -130,8 +130,8 @@ struct Run<'a> {
     outputs: Outputs,
     carry: Carry,
     simulator: Simulator<'a>,
-    tally: TradeTally,
-    curve: Followed<'a>,
+    trade_sums: TradeSums,
+    curve: DrawdownCurve<'a>,
 }
 
 /// The metrics of each combination.
@@ -145,9 +145,9 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
             outputs: job.template.instantiate(params, &mut joined)?,
             carry: Carry::default(),
             simulator: simulator.clone(),
-            tally: TradeTally::default(),
-            curve: Followed {
-                drawdown: Drawdown::new(rules.capital, market.time),
+            trade_sums: TradeSums::default(),
+            curve: DrawdownCurve {
+                drawdown: DrawdownTracker::new(rules.capital, market.time),
                 periods: Vec::with_capacity(if job.risk { period_ends.len() } else { 0 }),
                 ends: if job.risk { period_ends } else { &[] },
             },
@@ -165,31 +165,17 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
             for run in &mut runs {
                 tile.assemble(&frame, bars.clone(), &evaluator, &run.outputs, Source::Plan, needs, &mut run.carry);
                 if ignores_equity {
-                    run.simulator.run(&tile, &mut run.tally, &mut Ignored);
+                    run.simulator.run(&tile, &mut run.trade_sums, &mut IgnoredCurve);
                 } else {
-                    run.simulator.run(&tile, &mut run.tally, &mut run.curve);
+                    run.simulator.run(&tile, &mut run.trade_sums, &mut run.curve);
                 }
             }
         }
     }
     let values = runs.iter().map(|run| {
-        let account = &run.simulator.trader.account;
-        let tally = account.tally;
         metrics::compute(&MetricsInput {
-            final_equity: account.balance,
-            bars: market.len(),
-            span_ms: market.time[market.len() - 1] - market.time[0] + market.timeframe_ms,
-            timeframe_ms: market.timeframe_ms,
-            periods: &run.curve.periods,
-            trades: None,
-            tally: &run.tally,
-            drawdown: job.risk.then(|| run.curve.drawdown.deepest()),
-            capital: rules.capital,
-            exchange_calendar: rules.exchange_calendar,
-            exposed_bars: tally.exposed_bars,
-            traded_notional: tally.traded_notional,
-            first_open: market.open[0],
-            last_close: market.close[market.len() - 1],
+            drawdown: job.risk.then(|| run.curve.drawdown.maximum()),
+            ..MetricsInput::new(&run.simulator.trader, &run.trade_sums, &run.curve.periods)
         })
     });
     Ok(values.collect())

@@ -1,7 +1,6 @@
-//! Metrics of a run, with the bits of the Python twin, which says what each one means.
+//! Metrics of a run, with the bits of the Python twin, which documents each of them.
 //!
-//! What needs every bar or every trade in turn is gathered while the run goes on, by `Drawdown` and `TradeTally`; the report then costs
-//! O(days + trades).
+//! `DrawdownTracker` and `TradeSums` collect during the run what needs every bar or every trade; after that the report takes O(days + trades).
 
 mod periods;
 mod ratio;
@@ -13,13 +12,14 @@ use crate::metrics::ratio::ratio;
 use crate::metrics::returns::period_values;
 use crate::metrics::trades::{SIDE_VALUES, trade_values};
 use crate::numerics::elementary::power;
-use crate::simulation::drawdown::DeepestDrawdown;
+use crate::simulation::account::Trader;
+use crate::simulation::drawdown::MaxDrawdown;
 use crate::simulation::trade::Trade;
 
 pub use periods::Periods;
-pub use trades::TradeTally;
+pub use trades::TradeSums;
 
-/// Values of a run, followed by those of its long and of its short trades; `NAMES` in Python gives the order.
+/// The number of metrics: those of the run, of its long and of its short trades, in the order of `NAMES` in Python.
 pub const VALUES: usize = 43 + 2 * SIDE_VALUES;
 
 const YEAR_MS: i64 = 365 * DAY_MS;
@@ -31,32 +31,56 @@ pub struct MetricsInput<'a> {
     /// From the open of the first bar to the close of the last one.
     pub span_ms: i64,
     pub timeframe_ms: i64,
-    /// Equity at the ends of `Periods`; empty where it was not followed, which leaves the metrics of returns undefined.
+    /// Equity at the ends of `Periods`. If it was not tracked, it is empty, and metrics of returns are undefined.
     pub periods: &'a [f64],
-    /// In the order of exits, as `tally` has seen them; without them `sqn` is undefined.
+    /// The trades behind `trade_sums`, in the order of exits; without them `sqn` is undefined.
     pub trades: Option<&'a [Trade]>,
-    pub tally: &'a TradeTally,
-    pub drawdown: Option<DeepestDrawdown>,
+    pub trade_sums: &'a TradeSums,
+    pub drawdown: Option<MaxDrawdown>,
     pub capital: f64,
     pub exchange_calendar: bool,
     pub exposed_bars: i64,
-    /// Money, over all fills.
+    /// Sum over all fills, in money.
     pub traded_notional: f64,
     pub first_open: f64,
     pub last_close: f64,
 }
 
-/// The metrics in their flat form: counts as floats, NaN where undefined.
+impl<'a> MetricsInput<'a> {
+    /// Of a run that has ended; trades and drawdown are for the caller to add.
+    pub fn new(trader: &Trader<'_>, trade_sums: &'a TradeSums, periods: &'a [f64]) -> Self {
+        let Trader { market, rules, account, .. } = trader;
+        let last = market.len() - 1;
+        Self {
+            final_equity: account.balance,
+            bars: market.len(),
+            span_ms: market.time[last] - market.time[0] + market.timeframe_ms,
+            timeframe_ms: market.timeframe_ms,
+            periods,
+            trades: None,
+            trade_sums,
+            drawdown: None,
+            capital: rules.capital,
+            exchange_calendar: rules.exchange_calendar,
+            exposed_bars: account.totals.exposed_bars,
+            traded_notional: account.totals.traded_notional,
+            first_open: market.open[0],
+            last_close: market.close[last],
+        }
+    }
+}
+
+/// All metrics as floats; NaN where undefined.
 pub fn compute(input: &MetricsInput) -> Vec<f64> {
     let last = input.final_equity;
     let years = input.span_ms as f64 / YEAR_MS as f64;
-    let drawdown = |part: fn(DeepestDrawdown) -> f64| input.drawdown.map_or(f64::NAN, part);
+    let drawdown = |part: fn(MaxDrawdown) -> f64| input.drawdown.map_or(f64::NAN, part);
     let net_profit = last - input.capital;
     let total_return = ratio(net_profit, input.capital);
     let cagr = if last <= 0.0 { -1.0 } else { power(last / input.capital, 1.0 / years) - 1.0 };
-    let held = ratio(input.last_close, input.first_open) - 1.0;
+    let buy_and_hold = ratio(input.last_close, input.first_open) - 1.0;
     let risk = period_values(input.periods, input.capital, input.timeframe_ms, input.exchange_calendar);
-    let [all, long, short] = trade_values(input.trades, input.tally);
+    let [all, long, short] = trade_values(input.trades, input.trade_sums);
     let mut values = Vec::with_capacity(VALUES);
     values.extend([
         last,
@@ -66,29 +90,29 @@ pub fn compute(input: &MetricsInput) -> Vec<f64> {
         risk.volatility,
         risk.sharpe,
         risk.sortino,
-        ratio(cagr, drawdown(|deepest| deepest.fraction)),
+        ratio(cagr, drawdown(|max| max.fraction)),
         risk.omega,
-        drawdown(|deepest| deepest.fraction),
-        drawdown(|deepest| deepest.duration_ms as f64 / DAY_MS as f64),
+        drawdown(|max| max.fraction),
+        drawdown(|max| max.duration_ms as f64 / DAY_MS as f64),
         risk.average_drawdown,
         risk.ulcer_index,
-        ratio(net_profit, drawdown(|deepest| deepest.money)),
+        ratio(net_profit, drawdown(|max| max.money)),
         risk.value_at_risk,
         risk.conditional_value_at_risk,
         risk.tail_ratio,
         risk.skew,
         risk.kurtosis,
     ]);
-    // The same metrics as of a side, without net_profit and with two more after average_bars_held.
+    // The metrics of a side without net_profit, and with two more after average_bars_held.
     values.extend(&all[..4]);
     values.extend(&all[5..16]);
     values.extend([ratio(input.exposed_bars as f64, input.bars as f64), ratio(input.traded_notional, input.capital)]);
     values.extend(&all[16..]);
-    values.extend([held, total_return - held]);
+    values.extend([buy_and_hold, total_return - buy_and_hold]);
     values.extend(long);
     values.extend(short);
     for value in &mut values {
-        // Adding 0 makes -0 a 0; one NaN stands for all.
+        // Adding 0 turns -0 into 0, and every NaN gets the same bits.
         *value = if value.is_finite() { *value + 0.0 } else { f64::from_bits(0x7ff8_0000_0000_0000) };
     }
     values
@@ -97,7 +121,7 @@ pub fn compute(input: &MetricsInput) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::drawdown::Drawdown;
+    use crate::simulation::drawdown::DrawdownTracker;
     use crate::simulation::trade::Reason;
 
     fn trade(side: i64, net: f64, reason: Reason) -> Trade {
@@ -121,9 +145,9 @@ mod tests {
     }
 
     fn values(equity: &[f64], time: &[i64], timeframe_ms: i64, trades: &[Trade]) -> Vec<f64> {
-        let (mut drawdown, mut tally) = (Drawdown::new(100.0, time), TradeTally::default());
+        let (mut drawdown, mut sums) = (DrawdownTracker::new(100.0, time), TradeSums::default());
         drawdown.push(equity);
-        trades.iter().for_each(|trade| tally.push(trade));
+        trades.iter().for_each(|trade| sums.push(trade));
         compute(&MetricsInput {
             final_equity: equity[equity.len() - 1],
             bars: equity.len(),
@@ -131,8 +155,8 @@ mod tests {
             timeframe_ms,
             periods: &Periods::new(time, timeframe_ms).of(equity),
             trades: Some(trades),
-            tally: &tally,
-            drawdown: Some(drawdown.deepest()),
+            trade_sums: &sums,
+            drawdown: Some(drawdown.maximum()),
             capital: 100.0,
             exchange_calendar: false,
             exposed_bars: 1,
@@ -153,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_short_trades_are_counted_apart() {
+    fn long_and_short_trades_are_counted_separately() {
         let trades = [trade(1, 8.0, Reason::Signal), trade(-1, -3.0, Reason::Liquidation), trade(1, 4.0, Reason::Signal)];
         let found = values(&[108.0, 105.0, 109.0], &[0, DAY_MS, 2 * DAY_MS], DAY_MS, &trades);
         let (run, sides) = found.split_at(VALUES - 2 * SIDE_VALUES);

@@ -2,7 +2,7 @@
 
 use crate::market::DAY_MS;
 
-/// The last bars of periods: of UTC days that have bars, or every bar where bars last a day or longer.
+/// The last bars of periods: of UTC days with bars, or every bar if bars last a day or longer.
 #[derive(Clone, Debug)]
 pub enum Periods {
     Bars(usize),
@@ -10,7 +10,7 @@ pub enum Periods {
 }
 
 impl Periods {
-    /// `time` are the bars' open times, at least one.
+    /// `time` are the open times of all bars, at least one.
     pub fn new(time: &[i64], timeframe_ms: i64) -> Self {
         if timeframe_ms >= DAY_MS {
             return Self::Bars(time.len());
@@ -27,7 +27,7 @@ impl Periods {
         Self::Days(ends)
     }
 
-    /// Positions of all last bars.
+    /// The last bars of all periods.
     pub fn ends(self) -> Vec<usize> {
         match self {
             Self::Bars(n) => (0..n).collect(),
@@ -44,10 +44,10 @@ impl Periods {
     }
 }
 
-/// The first bar at or after `moment`, which is later than bar `from`; `step` bars on is a good guess of the last one before it.
+/// The first bar at or after `moment`, which is later than bar `from`. `step` bars after that is a guess of the last bar before `moment`.
 fn first_at_or_after(moment: i64, time: &[i64], from: usize, step: usize) -> usize {
     let (mut before, mut step) = (from, step);
-    // Bar `before` is earlier than the moment. Without gaps the guess is right; with them, the bar is nearer.
+    // Bar `before` is always earlier than `moment`. The guess is right without gaps, and too far with them.
     if before + step < time.len() && time[before + step] < moment {
         before += step;
         step = 1;
@@ -69,7 +69,7 @@ mod tests {
     const HOUR_MS: i64 = 3_600_000;
 
     #[test]
-    fn a_day_ends_at_its_last_bar_whatever_the_gaps() {
+    fn a_day_ends_at_its_last_bar_with_any_gaps() {
         let mut random = Random(8);
         for _ in 0..2_000 {
             let timeframe_ms = [60_000, 15 * 60_000, HOUR_MS, 12 * HOUR_MS][random.below(4)];

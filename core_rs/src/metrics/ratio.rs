@@ -1,4 +1,4 @@
-//! Division as metrics need it.
+//! Division with an undefined result where it makes no sense.
 
 /// A quotient, NaN where it is undefined.
 #[inline]

@@ -3,7 +3,7 @@
 use crate::market::WEEK_MS;
 use crate::metrics::ratio::ratio;
 
-/// Metrics of periods: UTC days, or bars of a day or longer.
+/// Metrics of the returns of periods, which are UTC days, or bars of a day or longer.
 pub struct PeriodValues {
     pub volatility: f64,
     pub sharpe: f64,
@@ -18,7 +18,7 @@ pub struct PeriodValues {
     pub kurtosis: f64,
 }
 
-/// `equity` is that at the ends of the periods.
+/// `equity` is taken at the ends of periods.
 pub fn period_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchange_calendar: bool) -> PeriodValues {
     if equity.iter().any(|value| !value.is_finite()) {
         equity = &[];
@@ -125,7 +125,7 @@ fn period_drawdowns(equity: &[f64], capital: f64) -> (f64, f64) {
     (ratio(sum, count), ratio(squares, equity.len() as f64).sqrt())
 }
 
-/// The 5 % and 95 % quantiles, and the mean of what is at or below the former.
+/// The 5 % and 95 % quantiles, and the mean of all values at or below the first.
 struct Tails {
     low: f64,
     high: f64,
@@ -138,7 +138,7 @@ fn tails(returns: &mut [f64]) -> Tails {
         let only = returns.first().copied().unwrap_or(f64::NAN);
         return Tails { low: only, high: only, mean_below_low: only };
     }
-    let (i, part) = position(n, 0.05);
+    let (i, part) = quantile_position(n, 0.05);
     let (below, &mut above, _) = returns.select_nth_unstable_by(i + 1, f64::total_cmp);
     below.sort_unstable_by(f64::total_cmp);
     let low = below[i] + (above - below[i]) * part;
@@ -158,15 +158,15 @@ fn tails(returns: &mut [f64]) -> Tails {
     for &r in &returns[..tail] {
         sum += r;
     }
-    let (i, part) = position(n, 0.95);
+    let (i, part) = quantile_position(n, 0.95);
     let (_, &mut at, above) = returns.select_nth_unstable_by(i, f64::total_cmp);
     let next = above.iter().fold(f64::INFINITY, |least, &r| if r < least { r } else { least });
     Tails { low, high: at + (next - at) * part, mean_below_low: ratio(sum, tail as f64) }
 }
 
-/// Where a quantile of `n` >= 2 values lies: an order statistic before the last, and the part of the way to the next.
-fn position(n: usize, share: f64) -> (usize, f64) {
-    let position = (n - 1) as f64 * share;
+/// Where a quantile of `n` >= 2 sorted values lies: the position of the value before it, and the fraction of the way to the next.
+fn quantile_position(n: usize, level: f64) -> (usize, f64) {
+    let position = (n - 1) as f64 * level;
     (position as usize, position - (position as usize) as f64)
 }
 
@@ -176,7 +176,7 @@ mod tests {
     use crate::random::Random;
 
     #[test]
-    fn tails_are_those_of_the_sorted_returns() {
+    fn tails_match_those_of_sorted_returns() {
         let mut random = Random(9);
         for case in 0..2_000 {
             let n = 1 + random.below(120);

@@ -115,14 +115,14 @@ fn run<'py>(
         backtest::backtest(market, &plan.0, source, strategy_ms, &rules.0, equity, &mut poll)
     });
     let outcome = outcome.map_err(|error| raised.unwrap_or_else(|| raise(error)))?;
-    let tally = outcome.tally;
+    let totals = outcome.totals;
     Ok((
         bytemuck::cast_vec::<Trade, i64>(outcome.trades).into_pyarray(py),
         outcome.excursions_pending,
         known(py, &outcome.metrics)?,
-        tally.rejected_orders,
-        tally.ambiguous_bars,
-        tally.ruined,
+        totals.rejected_orders,
+        totals.ambiguous_bars,
+        totals.ruined,
     ))
 }
 
@@ -217,7 +217,7 @@ fn excursions(mut words: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floa
     check_apart(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
     let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(words.as_slice_mut()?)
         .map_err(|error| PyValueError::new_err(format!("trades: not whole records ({error})")))?;
-    if !simulation::excursions(trades, low, high) {
+    if !simulation::fill_excursions(trades, low, high) {
         return Err(PyValueError::new_err("trades: a record lies outside the bars"));
     }
     Ok(())

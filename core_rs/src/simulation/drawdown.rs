@@ -1,44 +1,46 @@
-//! Drawdowns of an equity curve, followed while the run goes on.
+//! The maximum drawdown of an equity curve, tracked during the run.
 
 use crate::simd;
 use crate::simd::held::Held;
 use crate::simd::portable::LANES;
 
-/// The worst of the drawdowns, over bars.
+/// The maximum drawdown over bars. Each field is a maximum by itself; they may come from different drawdowns.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DeepestDrawdown {
-    /// Greatest (peak - equity) / peak.
+pub struct MaxDrawdown {
+    /// Maximum of (peak - equity) / peak.
     pub fraction: f64,
-    /// Greatest peak - equity.
+    /// Maximum of peak - equity, in money.
     pub money: f64,
-    /// Longest time from a bar at its peak, or the first one, to a later bar below that peak.
+    /// Longest time from a bar at the peak, or the first bar, to a later bar below that peak.
     pub duration_ms: i64,
 }
 
-/// Follows the equity curve, which is pushed in order and without gaps, to its deepest drawdown.
+/// Tracks an equity curve, which is pushed in the order of bars and without gaps.
 ///
-/// Below one peak, rounding is monotone in equity, so that only the lowest value counts; and most bars reach no new peak.
+/// Between one peak and the next only the lowest equity matters: the lower the value, the larger the drawdown, even after rounding. Few bars
+/// reach a new peak, so a vector loop looks for the minimum, and for the next group of values with a peak.
 #[derive(Clone, Copy, Debug)]
-pub struct Drawdown<'a> {
+pub struct DrawdownTracker<'a> {
     time: &'a [i64],
     peak: f64,
-    /// Lowest equity since the peak, lane by lane; infinity before it falls.
+    /// Lowest equity since the peak, lane by lane; infinity at first.
     troughs: [f64; LANES],
-    fallen: bool,
-    /// Last bar at its peak, or the first one.
+    /// Whether there was equity below the peak since.
+    below_peak: bool,
+    /// The last bar at the peak, or the first bar.
     peak_bar: usize,
     bars: usize,
-    deepest: DeepestDrawdown,
+    maximum: MaxDrawdown,
 }
 
-impl<'a> Drawdown<'a> {
+impl<'a> DrawdownTracker<'a> {
     /// `time` are the open times of all bars of the run.
     pub fn new(capital: f64, time: &'a [i64]) -> Self {
-        let deepest = DeepestDrawdown { fraction: 0.0, money: 0.0, duration_ms: 0 };
-        Self { time, peak: capital, troughs: [f64::INFINITY; LANES], fallen: false, peak_bar: 0, bars: 0, deepest }
+        let maximum = MaxDrawdown { fraction: 0.0, money: 0.0, duration_ms: 0 };
+        Self { time, peak: capital, troughs: [f64::INFINITY; LANES], below_peak: false, peak_bar: 0, bars: 0, maximum }
     }
 
-    /// Equity that stays at `value` for the next `bars` bars.
+    /// Equity stays at `value` for the next `bars` bars.
     #[inline(always)]
     pub fn push_flat(&mut self, value: f64, bars: usize) {
         if bars == 0 {
@@ -54,24 +56,24 @@ impl<'a> Drawdown<'a> {
     /// Equity of the next bars.
     #[inline(always)]
     pub fn push(&mut self, equity: &[f64]) {
-        self.lower_troughs::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
+        self.push_all::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
     }
 
-    /// Equity of a position at the next closes. Gives the place of the first at which it is 0 or less, if there is one: that close and those
-    /// after it are not taken in.
+    /// Equity of a position at the next closes. Returns the position of the first close where it is 0 or less, if there is one; that close and
+    /// those after it do not count as pushed.
     #[inline(always)]
     pub fn push_held(&mut self, close: &[f64], held: Held) -> Option<usize> {
-        self.lower_troughs::<true>(close, held)
+        self.push_all::<true>(close, held)
     }
 
     #[inline(always)]
-    fn lower_troughs<const FROM_CLOSE: bool>(&mut self, values: &[f64], held: Held) -> Option<usize> {
+    fn push_all<const FROM_CLOSE: bool>(&mut self, values: &[f64], held: Held) -> Option<usize> {
         let mut done = 0;
         loop {
-            let sunk = simd::lower_troughs::<FROM_CLOSE>(&values[done..], held, self.peak, &mut self.troughs);
-            self.bars += sunk;
-            self.fallen |= sunk > 0;
-            done += sunk;
+            let passed = simd::lower_troughs::<FROM_CLOSE>(&values[done..], held, self.peak, &mut self.troughs);
+            self.bars += passed;
+            self.below_peak |= passed > 0;
+            done += passed;
             let group = &values[done..values.len().min(done + LANES)];
             if group.is_empty() {
                 return None;
@@ -90,76 +92,76 @@ impl<'a> Drawdown<'a> {
     #[inline(always)]
     fn push_one(&mut self, value: f64) {
         if value >= self.peak {
-            self.rise(value, self.bars);
+            self.new_peak(value, self.bars);
         } else if value < self.troughs[0] {
             self.troughs[0] = value;
-            self.fallen = true;
+            self.below_peak = true;
         }
         self.bars += 1;
     }
 
-    /// The peak is reached or passed at `bar`.
+    /// `bar` is at the peak or above it.
     #[inline]
-    fn rise(&mut self, value: f64, bar: usize) {
+    fn new_peak(&mut self, value: f64, bar: usize) {
         if bar > self.peak_bar + 1 {
-            self.note_duration(bar - 1);
+            self.record_duration(bar - 1);
         }
-        if self.fallen {
-            self.note_depth();
+        if self.below_peak {
+            self.record_depth();
             self.troughs = [f64::INFINITY; LANES];
-            self.fallen = false;
+            self.below_peak = false;
         }
         self.peak = value;
         self.peak_bar = bar;
     }
 
-    fn note_depth(&mut self) {
-        let trough = self.troughs.iter().fold(self.peak, |least, &trough| if trough < least { trough } else { least });
+    fn record_depth(&mut self) {
+        let trough = self.troughs.iter().fold(self.peak, |lowest, &trough| if trough < lowest { trough } else { lowest });
         let money = self.peak - trough;
         let fraction = money / self.peak;
-        self.deepest.money = if money > self.deepest.money { money } else { self.deepest.money };
-        self.deepest.fraction = if fraction > self.deepest.fraction { fraction } else { self.deepest.fraction };
+        self.maximum.money = if money > self.maximum.money { money } else { self.maximum.money };
+        self.maximum.fraction = if fraction > self.maximum.fraction { fraction } else { self.maximum.fraction };
     }
 
-    fn note_duration(&mut self, bar: usize) {
-        self.deepest.duration_ms = self.deepest.duration_ms.max(self.time[bar] - self.time[self.peak_bar]);
+    fn record_duration(&mut self, bar: usize) {
+        self.maximum.duration_ms = self.maximum.duration_ms.max(self.time[bar] - self.time[self.peak_bar]);
     }
 
-    /// What the bars pushed so far amount to.
-    pub fn deepest(mut self) -> DeepestDrawdown {
+    /// The maximum over the bars pushed so far.
+    pub fn maximum(mut self) -> MaxDrawdown {
         if self.bars > self.peak_bar {
-            self.note_duration(self.bars - 1);
+            self.record_duration(self.bars - 1);
         }
-        self.note_depth();
-        self.deepest
+        self.record_depth();
+        self.maximum
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DeepestDrawdown, Drawdown};
+    use super::{DrawdownTracker, MaxDrawdown};
     use crate::random::Random;
 
     const HOUR_MS: i64 = 3_600_000;
 
     /// The definition, bar by bar.
-    fn deepest(equity: &[f64], capital: f64, time: &[i64]) -> DeepestDrawdown {
+    fn by_definition(equity: &[f64], capital: f64, time: &[i64]) -> MaxDrawdown {
         let (mut peak, mut peak_bar) = (capital, 0);
-        let mut worst = DeepestDrawdown { fraction: 0.0, money: 0.0, duration_ms: 0 };
+        let mut maximum = MaxDrawdown { fraction: 0.0, money: 0.0, duration_ms: 0 };
         for (bar, &value) in equity.iter().enumerate() {
             if value >= peak {
                 (peak, peak_bar) = (value, bar);
             } else {
-                worst.duration_ms = worst.duration_ms.max(time[bar] - time[peak_bar]);
+                maximum.duration_ms = maximum.duration_ms.max(time[bar] - time[peak_bar]);
             }
-            worst.money = worst.money.max(peak - value);
-            worst.fraction = worst.fraction.max((peak - value) / peak);
+            maximum.money = maximum.money.max(peak - value);
+            maximum.fraction = maximum.fraction.max((peak - value) / peak);
         }
-        worst
+        maximum
     }
 
     #[test]
-    fn a_drawdown_found_by_blocks_is_that_found_bar_by_bar() {
+    fn tracking_in_pieces_gives_the_maximum_by_definition() {
         let mut random = Random(7);
         for case in 0..3_000 {
             let n = 1 + random.below(700);
@@ -176,7 +178,7 @@ mod tests {
             if case % 11 == 0 {
                 equity[random.below(n)] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0][random.below(4)];
             }
-            let mut drawdown = Drawdown::new(capital, &time);
+            let mut drawdown = DrawdownTracker::new(capital, &time);
             let mut start = 0;
             while start < n {
                 let end = (start + 1 + random.below(400)).min(n);
@@ -189,7 +191,7 @@ mod tests {
                 }
                 start = end;
             }
-            assert_eq!(drawdown.deepest(), deepest(&equity, capital, &time), "case {case}");
+            assert_eq!(drawdown.maximum(), by_definition(&equity, capital, &time), "case {case}");
         }
     }
 }

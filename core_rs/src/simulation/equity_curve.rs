@@ -1,40 +1,40 @@
-//! What becomes of equity from bar to bar: kept, boiled down to drawdowns and period ends, or not looked at.
+//! What a run does with equity at each bar: store it, reduce it to drawdowns and period ends, or ignore it.
 
 use std::ops::Range;
 
 use crate::simd::held::Held;
 use crate::simd::{fill, mark_to_market};
-use crate::simulation::drawdown::Drawdown;
+use crate::simulation::drawdown::DrawdownTracker;
 
-/// Takes in equity in the order of bars, without gaps.
-pub trait Curve {
+/// Receives equity in the order of bars, without gaps.
+pub trait EquityCurve {
     /// Equity stays at `value` over `bars`.
-    fn flat(&mut self, bars: Range<usize>, value: f64);
+    fn push_flat(&mut self, bars: Range<usize>, value: f64);
 
-    /// Equity follows `close`, the closes of all bars, over `bars`. Gives the first bar at which it is 0 or less, if there is one: that bar and
-    /// those after it are not taken in.
-    fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize>;
+    /// Equity is that of the position `held` over `bars`; `close` are the closes of all bars. Returns the first bar with equity of 0 or less, if
+    /// there is one; that bar and those after it do not count as received.
+    fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize>;
 
-    /// All of the bars of a tile have been taken in.
+    /// Equity of all `_bars`, which are a tile, has been received.
     #[inline(always)]
     fn end_tile(&mut self, _bars: Range<usize>) {}
 }
 
-/// Keeps equity, and follows its drawdown.
+/// Stores equity at every bar and tracks its drawdown.
 #[derive(Debug)]
-pub struct Kept<'a> {
+pub struct StoredCurve<'a> {
     pub equity: &'a mut [f64],
-    pub drawdown: Drawdown<'a>,
+    pub drawdown: DrawdownTracker<'a>,
 }
 
-impl Curve for Kept<'_> {
+impl EquityCurve for StoredCurve<'_> {
     #[inline(always)]
-    fn flat(&mut self, bars: Range<usize>, value: f64) {
+    fn push_flat(&mut self, bars: Range<usize>, value: f64) {
         fill(&mut self.equity[bars], value);
     }
 
     #[inline(always)]
-    fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
+    fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
         let ruined = mark_to_market(&close[bars.clone()], held, &mut self.equity[bars.clone()]);
         if ruined { held.ruin(bars, close) } else { None }
     }
@@ -45,18 +45,18 @@ impl Curve for Kept<'_> {
     }
 }
 
-/// Follows drawdown, and keeps equity at period ends only.
+/// Tracks drawdown, and stores equity at period ends only.
 #[derive(Clone, Debug)]
-pub struct Followed<'a> {
-    pub drawdown: Drawdown<'a>,
+pub struct DrawdownCurve<'a> {
+    pub drawdown: DrawdownTracker<'a>,
     pub periods: Vec<f64>,
-    /// Last bars of the periods that are not over yet.
+    /// The last bars of periods that have not ended yet.
     pub ends: &'a [usize],
 }
 
-impl Followed<'_> {
+impl DrawdownCurve<'_> {
     #[inline(always)]
-    fn keep(&mut self, until: usize, equity: impl Fn(usize) -> f64) {
+    fn store_period_ends(&mut self, until: usize, equity: impl Fn(usize) -> f64) {
         while let Some((&end, later)) = self.ends.split_first()
             && end < until
         {
@@ -66,31 +66,31 @@ impl Followed<'_> {
     }
 }
 
-impl Curve for Followed<'_> {
+impl EquityCurve for DrawdownCurve<'_> {
     #[inline(always)]
-    fn flat(&mut self, bars: Range<usize>, value: f64) {
+    fn push_flat(&mut self, bars: Range<usize>, value: f64) {
         self.drawdown.push_flat(value, bars.len());
-        self.keep(bars.end, |_| value);
+        self.store_period_ends(bars.end, |_| value);
     }
 
     #[inline(always)]
-    fn held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
-        let ruin = self.drawdown.push_held(&close[bars.clone()], held).map(|place| bars.start + place);
-        self.keep(ruin.unwrap_or(bars.end), |bar| held.equity(close[bar]));
+    fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
+        let ruin = self.drawdown.push_held(&close[bars.clone()], held).map(|i| bars.start + i);
+        self.store_period_ends(ruin.unwrap_or(bars.end), |bar| held.equity(close[bar]));
         ruin
     }
 }
 
-/// For runs of which nobody asks how equity went, and in which an open position is never worth 0 or less.
+/// For runs whose equity is not needed, and in which an open position is never worth 0 or less.
 #[derive(Clone, Copy, Debug)]
-pub struct Ignored;
+pub struct IgnoredCurve;
 
-impl Curve for Ignored {
+impl EquityCurve for IgnoredCurve {
     #[inline(always)]
-    fn flat(&mut self, _bars: Range<usize>, _value: f64) {}
+    fn push_flat(&mut self, _bars: Range<usize>, _value: f64) {}
 
     #[inline(always)]
-    fn held(&mut self, _bars: Range<usize>, _close: &[f64], _held: Held) -> Option<usize> {
+    fn push_held(&mut self, _bars: Range<usize>, _close: &[f64], _held: Held) -> Option<usize> {
         None
     }
 }

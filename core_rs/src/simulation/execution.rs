@@ -1,4 +1,4 @@
-//! The execution rules, as `python_core.Execution` has checked them.
+//! The execution rules, checked before by `python_core.Execution`.
 
 use crate::signals::orders::OrderNeeds;
 
@@ -49,9 +49,9 @@ pub struct Rules {
     pub trailing_activation: Option<f64>,
     pub break_even_at: Option<f64>,
     pub max_bars: Option<i64>,
-    /// Profit fraction and share of the quantity of each rung.
+    /// Profit as a fraction of the entry price, and share of the quantity, of each partial exit.
     pub partial_exits: Vec<(f64, f64)>,
-    /// Days in a year of risk metrics.
+    /// Whether risk metrics count the trading days of an exchange in a year, not all days.
     pub exchange_calendar: bool,
 }
 
@@ -60,7 +60,7 @@ impl Rules {
         OrderNeeds { at_close: self.fill_at_close, strategy_closes: self.max_bars.is_some() }
     }
 
-    /// Whether a position's levels stay as they are from its entry to its exit, so that bars can be skipped between events.
+    /// Whether a position's levels do not move between its entry and its exit, so that bars between events can be skipped.
     pub fn levels_are_constant(&self) -> bool {
         self.pyramiding == 1
             && !self.fill_at_close

@@ -1,4 +1,7 @@
-//! What happens to a position within one bar: liquidation, stops and targets.
+//! What happens to a position within one bar: liquidation, stops, take-profit and partial exits.
+//!
+//! A bar does not tell in which order its high and low came. Levels beyond the open fill first, at the open; after that, if the bar reaches
+//! both a loss and a profit, `Rules::intrabar` decides which came first.
 
 use crate::simulation::account::{Ledger, Trader};
 use crate::simulation::execution::{Intrabar, Level};
@@ -7,13 +10,13 @@ use crate::simulation::sizing::whole_steps;
 use crate::simulation::trade::Reason;
 
 impl Trader<'_> {
-    /// Liquidation, stops and targets within bar `i`.
-    pub fn inside(&mut self, ledger: &mut impl Ledger, i: usize) {
+    /// Apply all levels within bar `i`.
+    pub fn trade_within_bar(&mut self, ledger: &mut impl Ledger, i: usize) {
         let Some(p) = self.account.position else { return };
         let open = self.market.open[i];
         let (worst, best) = if p.long { (self.market.low[i], self.market.high[i]) } else { (self.market.high[i], self.market.low[i]) };
         let liquidation = self.liquidation_level(p.long, p.entry);
-        let marked = match self.market.mark {
+        let liquidation_price = match self.market.mark {
             None => worst,
             Some((low, high)) => {
                 if p.long {
@@ -23,34 +26,34 @@ impl Trader<'_> {
                 }
             }
         };
-        let liquidates = liquidation.is_some_and(|level| p.beyond(marked, level));
+        let hits_liquidation = liquidation.is_some_and(|level| p.at_or_worse(liquidation_price, level));
         let (stop, reason) = self.stop_level(&p);
-        // At the open: what the gap has jumped over.
-        if liquidates && liquidation.is_some_and(|level| p.beyond(open, level)) {
+        // At the open: levels that the gap jumped over.
+        if hits_liquidation && liquidation.is_some_and(|level| p.at_or_worse(open, level)) {
             return self.liquidate(ledger, i, &p);
         }
-        if stop.is_some_and(|level| p.beyond(open, level)) {
-            return self.leave(ledger, i, open, reason);
+        if stop.is_some_and(|level| p.at_or_worse(open, level)) {
+            return self.close_position(ledger, i, open, reason);
         }
         self.take_profits(ledger, i, open, true);
         let Some(p) = self.account.position else { return };
         // From the open to the close.
-        let stops = stop.is_some_and(|level| p.beyond(worst, level));
-        let profits = self.next_profit(&p).is_some_and(|level| p.reached(best, level));
-        if profits && (stops || liquidates) {
-            self.account.tally.ambiguous_bars += 1;
-            let nearer = (best - open).abs() < (open - worst).abs();
-            if self.rules.intrabar == Intrabar::Optimistic || (self.rules.intrabar == Intrabar::Path && nearer) {
+        let hits_stop = stop.is_some_and(|level| p.at_or_worse(worst, level));
+        let hits_profit = self.next_profit(&p).is_some_and(|level| p.at_or_better(best, level));
+        if hits_profit && (hits_stop || hits_liquidation) {
+            self.account.totals.ambiguous_bars += 1;
+            let best_is_nearer = (best - open).abs() < (open - worst).abs();
+            if self.rules.intrabar == Intrabar::Optimistic || (self.rules.intrabar == Intrabar::Path && best_is_nearer) {
                 self.take_profits(ledger, i, best, false);
             }
         }
         let Some(p) = self.account.position else { return };
         match stop {
-            Some(stop) if stops && !(liquidates && liquidation.is_some_and(|level| !p.reached(stop, level))) => {
-                self.leave(ledger, i, stop, reason)
+            Some(stop) if hits_stop && !(hits_liquidation && liquidation.is_some_and(|level| !p.at_or_better(stop, level))) => {
+                self.close_position(ledger, i, stop, reason)
             }
-            _ if liquidates => self.liquidate(ledger, i, &p),
-            _ if profits => self.take_profits(ledger, i, best, false),
+            _ if hits_liquidation => self.liquidate(ledger, i, &p),
+            _ if hits_profit => self.take_profits(ledger, i, best, false),
             _ => {}
         }
     }
@@ -69,16 +72,17 @@ impl Trader<'_> {
         self.exit(ledger, i, p, p.quantity, p.entry * (1.0 - p.side / self.rules.leverage), Reason::Liquidation);
     }
 
-    /// The nearest of stop-loss, trailing stop and break-even stop; the best price is that of earlier bars.
+    /// The nearest of stop-loss, trailing stop and break-even stop, from the best price of earlier bars.
     fn stop_level(&self, p: &Position) -> (Option<f64>, Reason) {
-        let (mut level, mut reason) = (p.stop, Reason::StopLoss);
-        let nearer = |candidate: f64, level: Option<f64>| level.is_none_or(|level| candidate != level && p.reached(candidate, level));
-        if let Some(trail) = p.trail {
-            let active = self.rules.trailing_activation.is_none_or(|start| p.reached(p.best(), p.entry * (1.0 + p.side * start)));
+        let (mut level, mut reason) = (p.stop_loss, Reason::StopLoss);
+        let nearer = |candidate: f64, level: Option<f64>| level.is_none_or(|level| candidate != level && p.at_or_better(candidate, level));
+        if let Some(trail) = p.trailing {
+            let active =
+                self.rules.trailing_activation.is_none_or(|start| p.at_or_better(p.best_price(), p.entry * (1.0 + p.side * start)));
             if active {
                 let trailing = match self.rules.trailing_stop {
-                    Level::Fraction(_) => p.best() * (1.0 - p.side * trail),
-                    _ => p.best() - p.side * trail,
+                    Level::Fraction(_) => p.best_price() * (1.0 - p.side * trail),
+                    _ => p.best_price() - p.side * trail,
                 };
                 if nearer(trailing, level) {
                     (level, reason) = (Some(trailing), Reason::TrailingStop);
@@ -86,7 +90,7 @@ impl Trader<'_> {
             }
         }
         if let Some(start) = self.rules.break_even_at
-            && p.reached(p.best(), p.entry * (1.0 + p.side * start))
+            && p.at_or_better(p.best_price(), p.entry * (1.0 + p.side * start))
             && nearer(p.entry, level)
         {
             (level, reason) = (Some(p.entry), Reason::BreakEven);
@@ -94,34 +98,34 @@ impl Trader<'_> {
         (level, reason)
     }
 
-    /// The nearest level of the ladder and the take-profit.
+    /// The nearer of the next partial exit and the take-profit.
     fn next_profit(&self, p: &Position) -> Option<f64> {
-        match (self.rung_level(p), p.target) {
-            (None, target) => target,
-            (Some(rung), Some(target)) if !p.beyond(rung, target) => Some(target),
-            (rung, _) => rung,
+        match (self.partial_exit_level(p), p.take_profit) {
+            (None, take_profit) => take_profit,
+            (Some(partial), Some(take_profit)) if !p.at_or_worse(partial, take_profit) => Some(take_profit),
+            (partial, _) => partial,
         }
     }
 
-    fn rung_level(&self, p: &Position) -> Option<f64> {
-        self.rules.partial_exits.get(p.rungs).map(|(profit, _)| p.entry * (1.0 + p.side * profit))
+    fn partial_exit_level(&self, p: &Position) -> Option<f64> {
+        self.rules.partial_exits.get(p.partial_exits_done).map(|(profit, _)| p.entry * (1.0 + p.side * profit))
     }
 
-    /// Fill every profit level up to the price `reached`, the nearest first: at the level, or at the open where that is better.
+    /// Fill every profit level up to the price `reached`, the nearest first: at the level itself, or `at_open` at the better price `reached`.
     pub fn take_profits(&mut self, ledger: &mut impl Ledger, i: usize, reached: f64, at_open: bool) {
         while let Some(p) = self.account.position {
             let Some(level) = self.next_profit(&p) else { return };
-            if !p.reached(reached, level) {
+            if !p.at_or_better(reached, level) {
                 return;
             }
             let price = if at_open { reached } else { level };
-            if self.rung_level(&p) != Some(level) {
+            if self.partial_exit_level(&p) != Some(level) {
                 self.exit(ledger, i, &p, p.quantity, price, Reason::TakeProfit);
                 continue;
             }
-            let quantity = self.rung_quantity(&p);
+            let quantity = self.partial_exit_quantity(&p);
             if let Some(p) = &mut self.account.position {
-                p.rungs += 1;
+                p.partial_exits_done += 1;
             }
             if quantity > 0.0 {
                 let quantity = if quantity < p.quantity { quantity } else { p.quantity };
@@ -130,13 +134,13 @@ impl Trader<'_> {
         }
     }
 
-    /// Quantity of the next rung; a ladder whose shares add up to 1 closes what is left.
-    fn rung_quantity(&self, p: &Position) -> f64 {
-        let total = self.rules.partial_exits[..=p.rungs].iter().fold(0.0, |total, (_, share)| total + share);
+    /// Quantity of the next partial exit; shares that add up to 1 close what is left.
+    fn partial_exit_quantity(&self, p: &Position) -> f64 {
+        let total = self.rules.partial_exits[..=p.partial_exits_done].iter().fold(0.0, |total, (_, share)| total + share);
         if total >= 1.0 - 1e-9 {
             return p.quantity;
         }
-        let quantity = p.largest * self.rules.partial_exits[p.rungs].1;
+        let quantity = p.max_quantity * self.rules.partial_exits[p.partial_exits_done].1;
         if self.rules.step > 0.0 { whole_steps(quantity, self.rules.step) } else { quantity }
     }
 }

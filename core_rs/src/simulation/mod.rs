@@ -1,5 +1,5 @@
-//! The simulator: drives an account over tiles of bars, bar by bar where levels move or are paid for, and from event to event (`events`)
-//! where they stay as they are while a position is open.
+//! The simulator: runs an account over tiles of orders, bar by bar if levels move or positions pay funding, and otherwise from event to event
+//! (`skip`).
 
 pub mod account;
 pub mod drawdown;
@@ -18,17 +18,17 @@ use crate::signals::orders::OrderTile;
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
 use crate::simulation::account::{Ledger, Trader};
-use crate::simulation::equity_curve::Curve;
+use crate::simulation::equity_curve::EquityCurve;
 use crate::simulation::execution::Rules;
-use crate::simulation::skip::{Open, walk};
+use crate::simulation::skip::{OpenPosition, skip_to_events};
 use crate::simulation::trade::{Reason, Trade};
 
-/// Runs tiles of orders; what is left between tiles is the trader's account, and the caller's ledger and curve.
+/// Runs tiles of orders. Between tiles everything is in the trader's account and in the caller's ledger and equity curve.
 #[derive(Clone, Debug)]
 pub struct Simulator<'a> {
     pub trader: Trader<'a>,
-    /// The position, where the simulator goes from event to event.
-    open: Option<Open>,
+    /// The position, if the simulator skips from event to event.
+    open: Option<OpenPosition>,
 }
 
 impl Ledger for Vec<Trade> {
@@ -43,13 +43,13 @@ impl<'a> Simulator<'a> {
         Self { trader: Trader::new(market, rules), open: None }
     }
 
-    /// Whether ruin shows in the balance alone: at leverage 1 an open position is never worth 0 or less, so equity may be `Ignored`.
+    /// Whether the balance alone shows ruin, so that the caller may use an `IgnoredCurve`: at leverage 1 an open position is never worth 0 or less.
     pub fn may_ignore_equity(&self) -> bool {
-        !self.trader.sees_every_bar && self.trader.rules.leverage == 1.0 && self.trader.rules.maintenance_margin > 1e-6
+        !self.trader.follows_every_bar && self.trader.rules.leverage == 1.0 && self.trader.rules.maintenance_margin > 1e-6
     }
 
-    /// Ask for what the orders of a tile are filled with: bars so far apart that the processor can't guess them. It can where they are many.
-    pub fn fetch(&self, orders: &OrderTile) {
+    /// Load the bars that fill the orders of a tile into the cache. They are too far apart for the processor to foresee, unless there are many.
+    pub fn prefetch(&self, orders: &OrderTile) {
         for w in 0..WORDS {
             let mut events = orders.at_open.masks.iter().fold(0, |events, mask| events | mask[w]);
             if events.count_ones() > 8 {
@@ -65,18 +65,18 @@ impl<'a> Simulator<'a> {
     }
 
     /// Run the bars of a tile.
-    pub fn run(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
-        if self.trader.account.tally.ruined {
-            curve.flat(orders.start..orders.end, self.trader.account.balance);
-        } else if self.trader.sees_every_bar {
-            self.run_bars(orders, ledger, curve);
+    pub fn run(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl EquityCurve) {
+        if self.trader.account.totals.ruined {
+            curve.push_flat(orders.start..orders.end, self.trader.account.balance);
+        } else if self.trader.follows_every_bar {
+            self.run_every_bar(orders, ledger, curve);
         } else {
-            walk(&mut self.trader, &mut self.open, orders, ledger, curve);
+            skip_to_events(&mut self.trader, &mut self.open, orders, ledger, curve);
         }
         end_tile(curve, orders.start..orders.end);
     }
 
-    fn run_bars(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
+    fn run_every_bar(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl EquityCurve) {
         let trader = &mut self.trader;
         for i in orders.start..orders.end {
             let at = i - orders.start;
@@ -84,51 +84,51 @@ impl<'a> Simulator<'a> {
             if bitmask::get(&orders.strategy_closes, at) {
                 trader.account.strategy_bars += 1;
             }
-            let time_is_up = trader.time_is_up(&orders.strategy_closes, at);
-            if time_is_up || any(&orders.at_open.masks, at) {
+            let max_bars_reached = trader.max_bars_reached(&orders.strategy_closes, at);
+            if max_bars_reached || any_order(&orders.at_open.masks, at) {
                 let strategy_bar = trader.account.strategy_bars;
-                trader.fill(ledger, i, at, &orders.at_open, trader.market.open[i], time_is_up, strategy_bar);
+                trader.fill_orders(ledger, i, at, &orders.at_open, trader.market.open[i], max_bars_reached, strategy_bar);
             }
             if trader.account.position.is_some() {
-                trader.inside(ledger, i);
+                trader.trade_within_bar(ledger, i);
             }
             if let Some(p) = &mut trader.account.position {
-                p.see(trader.market.high[i], trader.market.low[i]);
+                p.observe_bar(trader.market.high[i], trader.market.low[i]);
             }
             let close = trader.market.close[i];
-            if any(&orders.at_close.masks, at) {
+            if any_order(&orders.at_close.masks, at) {
                 let strategy_bar = trader.account.strategy_bars + 1;
-                trader.fill(ledger, i, at, &orders.at_close, close, false, strategy_bar);
+                trader.fill_orders(ledger, i, at, &orders.at_close, close, false, strategy_bar);
             }
-            if i + 1 == trader.market.len() && trader.account.position.is_some() && trader.marked(close) > 0.0 {
-                trader.leave(ledger, i, close, Reason::End);
+            if i + 1 == trader.market.len() && trader.account.position.is_some() && trader.equity_at(close) > 0.0 {
+                trader.close_position(ledger, i, close, Reason::End);
             }
-            if trader.marked(close) <= 0.0 {
+            if trader.equity_at(close) <= 0.0 {
                 trader.ruin(ledger, i);
-                curve.flat(i..orders.end, trader.account.balance);
+                curve.push_flat(i..orders.end, trader.account.balance);
                 return;
             }
-            curve.flat(i..i + 1, trader.marked(close));
+            curve.push_flat(i..i + 1, trader.equity_at(close));
         }
     }
 }
 
 multiversion! {
-    fn end_tile<C: Curve>(curve: &mut C, bars: Range<usize>) = Curve::end_tile;
+    fn end_tile<C: EquityCurve>(curve: &mut C, bars: Range<usize>) = EquityCurve::end_tile;
 }
 
 #[inline(always)]
-fn any(masks: &[Mask; 4], at: usize) -> bool {
+fn any_order(masks: &[Mask; 4], at: usize) -> bool {
     masks.iter().any(|mask| bitmask::get(mask, at))
 }
 
 multiversion! {
-    /// Fill in `mae` and `mfe` of trades whose bars were skipped: of positions with one entry, at an open, and exits that are at a close only
-    /// at the end. False where a trade lies outside the bars; those after it are left as they are.
-    pub fn excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool = excursions_in;
+    /// Fill in `mae` and `mfe` of trades whose bars were skipped: they have one entry, at an open, and only the exits at the end of a run are at a
+    /// close. Returns false at a trade outside the bars, and leaves those after it unchanged.
+    pub fn fill_excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool = fill_excursions_in;
 }
 #[inline(always)]
-fn excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool {
+fn fill_excursions_in(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool {
     for trade in trades {
         let to_close = trade.reason == Reason::End as i64 || trade.reason == Reason::Ruin as i64;
         let bars = trade.entry_index as usize..(trade.exit_index as usize).wrapping_add(usize::from(to_close));

@@ -1,24 +1,29 @@
-//! A position: what was bought or sold, and the levels that end it.
+//! A position: what was bought or sold, and the levels that close it.
 
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
     pub long: bool,
+    /// 1 for a long position, -1 for a short one.
     pub side: f64,
-    pub opened: usize,
+    pub entry_index: usize,
     /// Strategy bars that had closed when the first entry filled.
-    pub strategy_bar: i64,
+    pub entry_strategy_bar: i64,
+    /// Average entry price.
     pub entry: f64,
     pub quantity: f64,
-    pub largest: f64,
+    /// The largest quantity so far, of which partial exits are shares.
+    pub max_quantity: f64,
     pub entries: u32,
     pub fees: f64,
     pub funding: f64,
+    /// Highest and lowest price since the entry.
     pub highest: f64,
     pub lowest: f64,
-    pub stop: Option<f64>,
-    pub target: Option<f64>,
-    pub trail: Option<f64>,
-    pub rungs: usize,
+    pub stop_loss: Option<f64>,
+    pub take_profit: Option<f64>,
+    /// Distance of the trailing stop: a fraction of the price or an amount, as the rules say.
+    pub trailing: Option<f64>,
+    pub partial_exits_done: usize,
 }
 
 /// 1 for a long position, -1 for a short one.
@@ -28,8 +33,8 @@ pub fn side(long: bool) -> f64 {
 }
 
 impl Position {
-    /// Take in the range of a bar that the position has outlasted.
-    pub fn see(&mut self, high: f64, low: f64) {
+    /// Extend the price range by that of a bar at whose end the position is still open.
+    pub fn observe_bar(&mut self, high: f64, low: f64) {
         self.highest = if high > self.highest { high } else { self.highest };
         self.lowest = if low < self.lowest { low } else { self.lowest };
     }
@@ -43,19 +48,19 @@ impl Position {
         (self.side * (adverse - self.entry) / self.entry, self.side * (favourable - self.entry) / self.entry)
     }
 
-    pub fn best(&self) -> f64 {
+    pub fn best_price(&self) -> f64 {
         if self.long { self.highest } else { self.lowest }
     }
 
     /// Whether `price` is at `level` or worse for the position.
     #[inline(always)]
-    pub fn beyond(&self, price: f64, level: f64) -> bool {
+    pub fn at_or_worse(&self, price: f64, level: f64) -> bool {
         if self.long { price <= level } else { price >= level }
     }
 
     /// Whether `price` is at `level` or better for the position.
     #[inline(always)]
-    pub fn reached(&self, price: f64, level: f64) -> bool {
+    pub fn at_or_better(&self, price: f64, level: f64) -> bool {
         if self.long { price >= level } else { price <= level }
     }
 }

@@ -1,8 +1,8 @@
-//! How much an entry buys or sells, and whether the account can bear it.
+//! The size of an entry, and whether the account can afford it.
 
 use crate::simulation::execution::{Rules, Sizing};
 
-/// An entry that is accepted: at which price, slippage included, and for which fee.
+/// An accepted entry; the price includes slippage.
 #[derive(Clone, Copy, Debug)]
 pub struct Fill {
     pub price: f64,
@@ -10,15 +10,23 @@ pub struct Fill {
     pub fee: f64,
 }
 
-/// The fill of an entry order at `price`, in an account worth `equity` of which `free` is not used as margin; none where it is rejected.
-/// `power` is the buying power of one unit of equity, `stop` the stop price of an entry at a price.
+/// The fill of an entry order at `price`, none if it is rejected. `equity` is the value of the account, `free` the part of it not used as
+/// margin, `buying_power` what one unit of it can buy; `stop` gives the stop price of an entry at a price.
 #[inline(always)]
-pub fn size_entry(rules: &Rules, power: f64, side: f64, price: f64, equity: f64, free: f64, stop: impl Fn(f64) -> f64) -> Option<Fill> {
+pub fn size_entry(
+    rules: &Rules,
+    buying_power: f64,
+    side: f64,
+    price: f64,
+    equity: f64,
+    free: f64,
+    stop: impl Fn(f64) -> f64,
+) -> Option<Fill> {
     let fill_price = price * (1.0 + side * rules.slippage);
-    let limit = free * power;
+    let limit = free * buying_power;
     let (notional, quantity) = match rules.sizing {
         Sizing::EquityFraction => {
-            let notional = equity * rules.size * power;
+            let notional = equity * rules.size * buying_power;
             (notional, notional / fill_price)
         }
         Sizing::FixedNotional => (rules.size, rules.size / fill_price),
@@ -46,7 +54,7 @@ pub fn size_entry(rules: &Rules, power: f64, side: f64, price: f64, equity: f64,
     accepted.then_some(Fill { price: fill_price, quantity, fee: quantity * fill_price * rules.commission })
 }
 
-/// `quantity` rounded down to whole steps; within a billionth of a step count it is that count, so that 0.3 is three steps of 0.1.
+/// `quantity` rounded down to whole steps. A step count within a billionth of a whole number is that number, so that 0.3 is three steps of 0.1.
 pub fn whole_steps(quantity: f64, step: f64) -> f64 {
     let ratio = quantity / step;
     if ratio.is_nan() || ratio >= 2f64.powi(52) {

@@ -1,34 +1,38 @@
-//! The walk from event to event: where nothing but orders and levels that stay can change a position, the bars between are skipped.
+//! Simulation from event to event.
+//!
+//! If a position has one entry, one exit and levels that do not move, only an order or the first price beyond a level can end it. The next
+//! order is found in the bit masks and the first such price by a vector loop; the bars between them need nothing but their equity. Results
+//! are the same as bar by bar.
 
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
 use crate::simd::bitmask::{self, Mask};
 use crate::simd::held::Held;
 use crate::simd::{first_outside, multiversion};
-use crate::simulation::account::{Closed, Ledger, Trader};
-use crate::simulation::equity_curve::Curve;
+use crate::simulation::account::{ClosedPart, Ledger, Trader};
+use crate::simulation::equity_curve::EquityCurve;
 use crate::simulation::position::{Position, side};
 use crate::simulation::trade::Reason;
 
-/// A position with one entry, held to its one exit.
+/// A position with one entry and one exit.
 #[derive(Clone, Copy, Debug)]
-pub struct Open {
+pub struct OpenPosition {
     long: bool,
-    opened: usize,
+    entry_index: usize,
     entry: f64,
     quantity: f64,
     fee: f64,
-    /// NaN where there is none.
-    stop: f64,
-    target: f64,
+    /// NaN if there is none.
+    stop_loss: f64,
+    take_profit: f64,
 }
 
-impl Open {
-    /// As an exit at an order closes it. The bars on the way were skipped, so excursions are filled in later.
+impl OpenPosition {
+    /// For an exit by an order. Its bars were skipped, so excursions are filled in later.
     #[inline(always)]
-    fn closed(&self) -> Closed {
-        Closed {
+    fn closed(&self) -> ClosedPart {
+        ClosedPart {
             long: self.long,
-            opened: self.opened,
+            entry_index: self.entry_index,
             entry: self.entry,
             quantity: self.quantity,
             entry_fees: self.fee,
@@ -38,53 +42,60 @@ impl Open {
         }
     }
 
+    /// For the trader, which closes it at a level.
     #[inline(always)]
     fn position(self) -> Position {
         Position {
             long: self.long,
             side: side(self.long),
-            opened: self.opened,
-            strategy_bar: 0,
+            entry_index: self.entry_index,
+            entry_strategy_bar: 0,
             entry: self.entry,
             quantity: self.quantity,
-            largest: self.quantity,
+            max_quantity: self.quantity,
             entries: 1,
             fees: self.fee,
             funding: 0.0,
             highest: self.entry,
             lowest: self.entry,
-            stop: (!self.stop.is_nan()).then_some(self.stop),
-            target: (!self.target.is_nan()).then_some(self.target),
-            trail: None,
-            rungs: 0,
+            stop_loss: (!self.stop_loss.is_nan()).then_some(self.stop_loss),
+            take_profit: (!self.take_profit.is_nan()).then_some(self.take_profit),
+            trailing: None,
+            partial_exits_done: 0,
         }
     }
 }
 
 multiversion! {
-    /// Run the bars of a tile. The trader has no position but `open`.
-    pub fn walk<L: Ledger, C: Curve>(trader: &mut Trader<'_>, open: &mut Option<Open>, orders: &OrderTile, ledger: &mut L, curve: &mut C) =
-        walk_in;
+    /// Run the bars of a tile. The position is `open`; the trader itself has none.
+    pub fn skip_to_events<L: Ledger, C: EquityCurve>(trader: &mut Trader<'_>, open: &mut Option<OpenPosition>, orders: &OrderTile, ledger: &mut L, curve: &mut C) =
+        skip_to_events_in;
 }
 #[inline(always)]
-fn walk_in(trader: &mut Trader<'_>, last: &mut Option<Open>, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl Curve) {
+fn skip_to_events_in(
+    trader: &mut Trader<'_>,
+    open_between_tiles: &mut Option<OpenPosition>,
+    orders: &OrderTile,
+    ledger: &mut impl Ledger,
+    curve: &mut impl EquityCurve,
+) {
     let (market, start, n) = (trader.market, orders.start, orders.end - orders.start);
     let (low, high) = (&market.low[start..orders.end], &market.high[start..orders.end]);
     let masks = &orders.at_open.masks;
     let is_last = orders.end == market.len();
-    // Bars before `at` are done, and their orders and those of bars before `from` are filled.
+    // Bars before `at` are simulated; orders of bars before `from` are filled.
     let (mut at, mut from) = (0, 0);
-    // Nothing points to this copy, so that it lives in registers.
-    let mut open = last.take();
+    // A local copy without references to it, so that it stays in registers.
+    let mut open = open_between_tiles.take();
     while at < n {
         let Some(p) = open else {
             let balance = trader.account.balance;
             if balance <= 0.0 {
-                trader.account.tally.ruined = true;
-                return curve.flat(start + at..orders.end, balance);
+                trader.account.totals.ruined = true;
+                return curve.push_flat(start + at..orders.end, balance);
             }
-            let entry = next_of(masks, ENTRY_LONG, ENTRY_SHORT, from, n);
-            curve.flat(start + at..start + entry, balance);
+            let entry = next_order(masks, ENTRY_LONG, ENTRY_SHORT, from, n);
+            curve.push_flat(start + at..start + entry, balance);
             if entry < n {
                 open = enter(trader, orders, entry);
             }
@@ -92,41 +103,41 @@ fn walk_in(trader: &mut Trader<'_>, last: &mut Option<Open>, orders: &OrderTile,
             continue;
         };
         let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
-        let order = next_of(masks, exit, reversal, from, n);
-        let hit = at + first_hit(&low[at..order], &high[at..order], bounds(trader, &p));
+        let order = next_order(masks, exit, reversal, from, n);
+        let hit = at + first_hit(&low[at..order], &high[at..order], exit_bounds(trader, &p));
         let held = Held { balance: trader.account.balance, quantity: side(p.long) * p.quantity, entry: p.entry };
-        // The last bar's equity is known once the position is closed.
+        // Equity of the run's last bar follows from closing the position there.
         let until = if hit == n && is_last { n - 1 } else { hit };
-        if let Some(bar) = curve.held(start + at..start + until, market.close, held) {
-            by_the_bar(trader, p.position(), |trader| trader.ruin(ledger, bar));
-            return curve.flat(bar..orders.end, trader.account.balance);
+        if let Some(bar) = curve.push_held(start + at..start + until, market.close, held) {
+            close_by_trader(trader, p.position(), |trader| trader.ruin(ledger, bar));
+            return curve.push_flat(bar..orders.end, trader.account.balance);
         }
         (at, from) = (until, until + 1);
         if hit < order {
-            by_the_bar(trader, p.position(), |trader| trader.inside(ledger, start + hit));
+            close_by_trader(trader, p.position(), |trader| trader.trade_within_bar(ledger, start + hit));
             open = None;
         } else if order < n {
             let reason = if bitmask::get(&masks[exit], at) { Reason::Signal } else { Reason::Reversal };
-            leave(trader, &p, ledger, start + at, reason);
+            close_by_order(trader, &p, ledger, start + at, reason);
             let enters = bitmask::get(&masks[ENTRY_LONG], at) || bitmask::get(&masks[ENTRY_SHORT], at);
             open = if enters { enter(trader, orders, at) } else { None };
         } else if is_last {
             let bar = orders.end - 1;
             let close = market.close[bar];
             if held.equity(close) > 0.0 {
-                by_the_bar(trader, p.position(), |trader| trader.leave(ledger, bar, close, Reason::End));
-                trader.account.tally.ruined = trader.account.balance <= 0.0;
+                close_by_trader(trader, p.position(), |trader| trader.close_position(ledger, bar, close, Reason::End));
+                trader.account.totals.ruined = trader.account.balance <= 0.0;
             } else {
-                by_the_bar(trader, p.position(), |trader| trader.ruin(ledger, bar));
+                close_by_trader(trader, p.position(), |trader| trader.ruin(ledger, bar));
             }
-            return curve.flat(bar..bar + 1, trader.account.balance);
+            return curve.push_flat(bar..bar + 1, trader.account.balance);
         }
     }
-    *last = open;
+    *open_between_tiles = open;
 }
 
-/// Hand the position over to the trader, who closes it.
-fn by_the_bar(trader: &mut Trader<'_>, position: Position, act: impl FnOnce(&mut Trader<'_>)) {
+/// Give the position to the trader, and let `act` close it.
+fn close_by_trader(trader: &mut Trader<'_>, position: Position, act: impl FnOnce(&mut Trader<'_>)) {
     trader.account.position = Some(position);
     act(trader);
     debug_assert!(trader.account.position.is_none());
@@ -134,39 +145,47 @@ fn by_the_bar(trader: &mut Trader<'_>, position: Position, act: impl FnOnce(&mut
 
 /// Fill the entry order of bar `at` of the tile, at its open.
 #[inline(always)]
-fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<Open> {
+fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<OpenPosition> {
     let (bar, balance) = (orders.start + at, trader.account.balance);
     let long = bitmask::get(&orders.at_open.masks[ENTRY_LONG], at);
     let side = side(long);
-    let fill = trader.pay_entry(&orders.at_open, at, side, trader.market.open[bar], balance, balance)?;
+    let fill = trader.settle_entry(&orders.at_open, at, side, trader.market.open[bar], balance, balance)?;
     let level = |which: usize| trader.level(which, &orders.at_open, at, side, fill.price).unwrap_or(f64::NAN);
-    Some(Open { long, opened: bar, entry: fill.price, quantity: fill.quantity, fee: fill.fee, stop: level(0), target: level(1) })
+    Some(OpenPosition {
+        long,
+        entry_index: bar,
+        entry: fill.price,
+        quantity: fill.quantity,
+        fee: fill.fee,
+        stop_loss: level(0),
+        take_profit: level(1),
+    })
 }
 
 /// Close the position at the open of bar `i`.
 #[inline(always)]
-fn leave(trader: &mut Trader<'_>, p: &Open, ledger: &mut impl Ledger, i: usize, reason: Reason) {
+fn close_by_order(trader: &mut Trader<'_>, p: &OpenPosition, ledger: &mut impl Ledger, i: usize, reason: Reason) {
     let price = trader.exit_price(side(p.long), trader.market.open[i]);
-    trader.settle(ledger, i, &p.closed(), price, reason);
+    trader.settle_exit(ledger, i, &p.closed(), price, reason);
 }
 
-/// Prices at or below the first, or at or above the second, end the position.
+/// The position ends at a price at or below the first bound, or at or above the second.
 #[inline(always)]
-fn bounds(trader: &Trader<'_>, p: &Open) -> (f64, f64) {
+fn exit_bounds(trader: &Trader<'_>, p: &OpenPosition) -> (f64, f64) {
     let liquidation = trader.liquidation_level(p.long, p.entry);
     let or = |level: f64, none: f64| if level.is_nan() { none } else { level };
     if p.long {
-        let (stop, liquidation) = (or(p.stop, f64::NEG_INFINITY), liquidation.unwrap_or(f64::NEG_INFINITY));
-        (if stop > liquidation { stop } else { liquidation }, or(p.target, f64::INFINITY))
+        let (stop, liquidation) = (or(p.stop_loss, f64::NEG_INFINITY), liquidation.unwrap_or(f64::NEG_INFINITY));
+        (if stop > liquidation { stop } else { liquidation }, or(p.take_profit, f64::INFINITY))
     } else {
-        let (stop, liquidation) = (or(p.stop, f64::INFINITY), liquidation.unwrap_or(f64::INFINITY));
-        (or(p.target, f64::NEG_INFINITY), if stop < liquidation { stop } else { liquidation })
+        let (stop, liquidation) = (or(p.stop_loss, f64::INFINITY), liquidation.unwrap_or(f64::INFINITY));
+        (or(p.take_profit, f64::NEG_INFINITY), if stop < liquidation { stop } else { liquidation })
     }
 }
 
 /// The first bar from `from` on with a bit in either mask.
 #[inline(always)]
-fn next_of(masks: &[Mask; 4], a: usize, b: usize, from: usize, end: usize) -> usize {
+fn next_order(masks: &[Mask; 4], a: usize, b: usize, from: usize, end: usize) -> usize {
     let (a, b) = (&masks[a], &masks[b]);
     if from >= end {
         return end;
@@ -183,7 +202,7 @@ fn next_of(masks: &[Mask; 4], a: usize, b: usize, from: usize, end: usize) -> us
     (word * 64 + bits.trailing_zeros() as usize).min(end)
 }
 
-/// First bar whose low is at or below, or whose high is at or above the bounds; the number of bars where there is none.
+/// The first bar whose low or high reaches its bound; the number of bars if there is none.
 #[inline(always)]
 fn first_hit(low: &[f64], high: &[f64], (lower, upper): (f64, f64)) -> usize {
     match (lower > f64::NEG_INFINITY, upper < f64::INFINITY) {

@@ -1,8 +1,8 @@
-//! Trades: every exit of a position, whole or in part.
+//! Trades: one for every exit, which closes a position or a part of it.
 
 use bytemuck::{Pod, Zeroable};
 
-/// Why a trade ended; the numbers are positions in Python's `REASONS`.
+/// Why a trade ended, in the order of Python's `REASONS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i64)]
 pub enum Reason {
@@ -19,7 +19,7 @@ pub enum Reason {
     End,
 }
 
-/// One exit, in the layout of `TRADE_DTYPE`: words of 64 bits.
+/// One exit, in the layout of Python's `TRADE_DTYPE`: words of 64 bits.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Trade {
