@@ -1,8 +1,8 @@
-"""The compiled kernel's boundary. Not for users: `python_core.engine.kernel` checks inputs and wraps every function.
+"""The boundary of the compiled kernel. Not for users: `python_core.kernel` checks inputs and wraps every function.
 
-Arrays are one-dimensional and C-contiguous, and are borrowed for one call, never copied. An array of another dtype or layout is a
-TypeError; any other failure is a ValueError or its subclass `python_core.errors.Cancelled`. The interpreter's lock is off while a call
-runs, and Ctrl-C ends it.
+Arrays are one-dimensional and C-contiguous; they are borrowed for one call and never copied. An array of another dtype or layout raises
+a TypeError, any other failure a ValueError or `python_core.errors.Cancelled`, a subclass of it. The interpreter's lock is released while
+a call runs, and Ctrl-C ends the call.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ __all__ = ["CONTRACT", "INDICATORS", "Flag", "Plan", "Rules", "Template", "__ver
 
 __version__: str
 CONTRACT: int
-# Each indicator with a stream of its own: name, number of inputs, arguments (name, least, most, whether whole), number of outputs.
+# The indicators: name, number of inputs, arguments (name, minimum, maximum, whether whole), number of outputs.
 INDICATORS: list[tuple[str, int, list[tuple[str, float, float, bool]], int]]
 
 _Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ _Node = tuple[str, tuple[int, ...], tuple[float, ...], int]
 
 @final
 class Flag:
-    """Shared between the threads of one call, without locks: `cancelled` ends it within milliseconds, `progress` is a fraction."""
+    """Shared with a running call, without locks: setting `cancelled` ends it within milliseconds, `progress` is the fraction done."""
 
     cancelled: bool
     progress: float
@@ -34,13 +34,13 @@ class Flag:
 
 @final
 class Plan:
-    """A strategy's operations, decoded and checked; positions of -1 stand for none."""
+    """A strategy's operations, decoded and checked; a position of -1 means none."""
 
     def __new__(cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int]) -> Plan: ...
 
 @final
 class Template:
-    """As `Plan`, with the first `params` parameters left open; an indicator's arguments are its last inputs."""
+    """A `Plan` with `params` open parameters; the arguments of an indicator are its last inputs."""
 
     def __new__(
         cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int], params: int
@@ -48,7 +48,7 @@ class Template:
 
 @final
 class Rules:
-    """An `Execution`; each level is a pair of a kind (none, fraction, multiple, series) and a number."""
+    """An `Execution`; a level is a pair of a kind (none, fraction, multiple, series) and a number."""
 
     def __new__(
         cls,
@@ -87,17 +87,17 @@ def run(
     equity: _Floats,
     flag: Flag | None,
 ) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
-    """Run a plan over bars, or `masks` (uint8[n] each, 0 is false; None: never) in place of its conditions; fills `equity` (float64[n]).
+    """Run a plan over bars and fill `equity` (float64[n]); `masks`, if given, replace its conditions (uint8[n] each; 0 is false, None never).
 
-    Returns trades (words to be viewed as `trades.TRADE_DTYPE`), whether their mae and mfe are still to be filled in by `excursions`,
-    the metrics in the order of `metrics.NAMES` (None: undefined; counts are whole), rejected orders, ambiguous bars, and whether the account was ruined.
+    Returns trades (words to view as `TRADE_DTYPE`), whether `excursions` must still fill in their mae and mfe, the metrics in the order of
+    `NAMES` (None if undefined, int if counts), rejected orders, ambiguous bars, and whether the account was ruined.
     """
 
-def values(columns: _Columns, timeframe_ms: int, plan: Plan, wanted: Sequence[int], strategy_ms: int) -> list[_Floats]:
-    """The values of a plan's operations at the positions `wanted`, which give numbers, on every strategy bar (NaN: not known)."""
+def values(columns: _Columns, timeframe_ms: int, plan: Plan, positions: Sequence[int], strategy_ms: int) -> list[_Floats]:
+    """The values of the operations at `positions`, which must give numbers, on every strategy bar (NaN if not known)."""
 
 def excursions(words: _Integers, low: _Floats, high: _Floats) -> None:
-    """Fill in mae and mfe of the trades that `run` gave back as pending."""
+    """Fill in mae and mfe of trades that `run` returned as pending."""
 
 def sweep(
     columns: _Columns,
@@ -113,4 +113,4 @@ def sweep(
     values: _Floats,
     flag: Flag | None,
 ) -> None:
-    """Run every combination (row-major float64[combinations * params]); fills `values` with one row of metrics for each."""
+    """Run every combination (row-major float64[combinations * params]) and fill `values`, one row of metrics for each."""

@@ -1,4 +1,4 @@
-//! One run: order tiles in, equity and trades out, nothing else retained.
+//! One run, tile by tile: bars in, equity and trades out.
 
 use crate::error::{Error, Result};
 use crate::market::Market;
@@ -14,18 +14,18 @@ use crate::simulation::equity_curve::StoredCurve;
 use crate::simulation::execution::Rules;
 use crate::simulation::trade::Trade;
 
-/// What a run leaves beside its equity.
+/// The results of a run besides its equity.
 #[derive(Debug)]
 pub struct Outcome {
     pub trades: Vec<Trade>,
-    /// Whether `mae` and `mfe` of the trades are still to be filled in by `simulation::fill_excursions`.
+    /// Whether `simulation::fill_excursions` must still fill in `mae` and `mfe` of the trades.
     pub excursions_pending: bool,
     pub totals: Totals,
-    /// The metrics in their flat form.
+    /// In the order of `NAMES` in Python.
     pub metrics: Vec<f64>,
 }
 
-/// Run a plan or given signals over a market. `equity` has one value for each bar; `poll` is called for each tile with the fraction done.
+/// Run a plan or given signals over a market, and fill `equity`, one value for each bar. `poll` is called at each tile with the fraction done.
 pub fn backtest(
     market: Market<'_>,
     plan: &Plan,
@@ -36,7 +36,7 @@ pub fn backtest(
     poll: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Outcome> {
     if market.is_empty() || equity.len() != market.len() {
-        return Err(Error::Input("equity needs one place for each bar, and there must be bars".into()));
+        return Err(Error::Input("equity must have one value for each bar, and there must be bars".into()));
     }
     let needs = rules.order_needs();
     let mut frame = Frame::new(market, timeframe_ms)?;

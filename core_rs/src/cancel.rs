@@ -1,4 +1,4 @@
-//! A flag to stop a running call, and how far it is; read and written without locks.
+//! A flag that stops a running call and shows its progress, without locks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 

@@ -1,14 +1,14 @@
-//! What can go wrong in the kernel, each with the code of the Python error it becomes.
+//! Errors of the kernel, with the codes that Python sees.
 
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Error {
-    /// A plan that does not fit together; only a fault in the compiler of expressions can cause it.
+    /// A plan that is not consistent; only a bug in the expression compiler can cause it.
     Plan(String),
-    /// Arrays whose lengths or values break what the caller has to check.
+    /// Lengths or values that the caller should have checked.
     Input(String),
-    /// The caller's own flag, or a signal such as Ctrl-C.
+    /// By the caller's flag, or by a signal such as Ctrl-C.
     Cancelled,
 }
 

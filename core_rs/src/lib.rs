@@ -1,8 +1,8 @@
-//! The compiled kernel: the contract of the Python reference, to the bit, at the speed of the machine.
+//! The compiled kernel. It gives the same bits as the Python engine, which is the reference.
 //!
-//! A run goes through tiles of 1,024 bars: a plan's operations fill buffers that stay in the first-level cache (`signals::evaluate`), conditions
-//! become bit masks (`signals::orders`), and the simulator skips from event to event (`simulation`). Nothing grows with the number of bars but what
-//! the caller gets back. PyO3 is known to one folder, `python`; so `cargo test` needs no Python.
+//! A run works on tiles of 1,024 bars: the operations of a plan fill buffers that stay in the first-level cache (`signals::evaluate`), their
+//! conditions become bit masks of orders (`signals::orders`), and the simulator skips from event to event (`simulation`). Besides the results,
+//! no memory grows with the number of bars. Only `python` uses PyO3, so `cargo test` needs no Python.
 
 pub mod backtest;
 pub mod cancel;
@@ -21,5 +21,5 @@ pub mod simd;
 pub mod simulation;
 pub mod sweep;
 
-/// Raised whenever the same inputs may give other outputs than before; the Python package has the same number.
+/// Increased whenever the same inputs may give other results than before. The Python package has the same number.
 pub const CONTRACT: u32 = 1;

@@ -1,7 +1,8 @@
 //! Many runs of one strategy over one market, each with its own parameters.
 //!
-//! Combinations are taken in chunks, blocks of the grid. A chunk's plans are joined, so that every distinct indicator is computed once; then tile after tile is
-//! evaluated, and every combination simulated over it while it is in the cache. Memory is that of a chunk, whatever the number of bars.
+//! The combinations are cut into chunks, which are blocks of the parameter grid. The plans of a chunk are joined, so that each indicator with
+//! the same parameters is computed once. Then each tile is evaluated, and every combination of the chunk simulated over it while the tile is
+//! in the cache. Memory does not depend on the number of bars.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -31,15 +32,15 @@ pub struct Sweep<'a> {
     pub combinations: &'a [f64],
     pub rules: &'a Rules,
     pub timeframe_ms: i64,
-    /// Whether to follow equity from bar to bar, which drawdowns and the metrics of returns need.
+    /// Whether to track equity at every bar, which drawdowns and the metrics of returns need.
     pub risk: bool,
     pub threads: usize,
 }
 
-/// Combinations in a chunk: enough to share indicators, few enough for their state to stay in the second-level cache.
-const CHUNK: usize = 512;
-/// Numbers of equity at period ends that a chunk may keep.
-const PERIOD_VALUES: usize = 1 << 22;
+/// Combinations in a chunk: enough to share indicators, and few enough that their state stays in the second-level cache.
+const MAX_CHUNK: usize = 512;
+/// The most equity values at period ends that a chunk may store.
+const MAX_PERIOD_VALUES: usize = 1 << 22;
 
 impl Ledger for TradeSums {
     #[inline(always)]
@@ -48,27 +49,27 @@ impl Ledger for TradeSums {
     }
 }
 
-/// Run every combination; `values` has a row of `metrics::VALUES` for each. `poll` is called on every thread with the fraction done.
+/// Run every combination, and fill `values`, a row of `metrics::VALUES` for each. `poll` is called on every thread with the fraction done.
 pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<()> + Sync)) -> Result<()> {
-    let width = job.template.params;
+    let params = job.template.params;
     let count = values.len() / metrics::VALUES;
-    if job.market.is_empty() || job.combinations.len() != count * width {
-        return Err(Error::Input("values needs one row for each combination, and there must be bars".into()));
+    if job.market.is_empty() || job.combinations.len() != count * params {
+        return Err(Error::Input("values must have one row for each combination, and there must be bars".into()));
     }
     let period_ends = Periods::new(job.market.time, job.market.timeframe_ms).ends();
     let threads = job.threads.clamp(1, count.max(1));
-    let retained = if job.risk { period_ends.len().max(1) } else { 1 };
-    let chunk = count.div_ceil(2 * threads).clamp(1, CHUNK).min((PERIOD_VALUES / retained).max(1));
-    let order = blocks(job.combinations, width, count, chunk);
+    let period_values = if job.risk { period_ends.len().max(1) } else { 1 };
+    let chunk = count.div_ceil(2 * threads).clamp(1, MAX_CHUNK).min((MAX_PERIOD_VALUES / period_values).max(1));
+    let order = order_by_blocks(job.combinations, params, count, chunk);
     let done = AtomicUsize::new(0);
     let total = (count * job.market.len()) as f64;
     let chunks = Mutex::new(order.chunks(chunk));
     let values = Mutex::new(values);
-    let fault = Mutex::new(None);
+    let first_error = Mutex::new(None);
     let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some(rows) = next() {
-            let combinations: Vec<&[f64]> = rows.iter().map(|&row| &job.combinations[row * width..(row + 1) * width]).collect();
+            let combinations: Vec<&[f64]> = rows.iter().map(|&row| &job.combinations[row * params..(row + 1) * params]).collect();
             let poll = |bars: usize| {
                 let bars = bars * rows.len();
                 poll((done.fetch_add(bars, Relaxed) + bars) as f64 / total)
@@ -81,7 +82,7 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
                     }
                 }
                 Err(error) => {
-                    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     return;
                 }
             }
@@ -89,26 +90,26 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // Where the system has no more threads, fewer do the work.
+            // If the system has no more threads, fewer do the work.
             if Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }
         }
         work();
     });
-    fault.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// The combinations in an order in which neighbours share values of every parameter, so that a chunk has few distinct indicators: those of one
-/// block of a grid after the other.
-fn blocks(combinations: &[f64], width: usize, count: usize, chunk: usize) -> Vec<usize> {
+/// The order of combinations, block of the grid by block, in which neighbours share parameter values, so that a chunk has few different
+/// indicators.
+fn order_by_blocks(combinations: &[f64], params: usize, count: usize, chunk: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     if count <= chunk {
         return order;
     }
-    let axes: Vec<Vec<f64>> = (0..width)
+    let axes: Vec<Vec<f64>> = (0..params)
         .map(|param| {
-            let mut axis: Vec<f64> = combinations.iter().skip(param).step_by(width).copied().collect();
+            let mut axis: Vec<f64> = combinations.iter().skip(param).step_by(params).copied().collect();
             axis.sort_unstable_by(f64::total_cmp);
             axis.dedup();
             axis
@@ -117,8 +118,8 @@ fn blocks(combinations: &[f64], width: usize, count: usize, chunk: usize) -> Vec
     let sides = |side: usize| axes.iter().map(move |axis| axis.len().min(side));
     let side = (1..=chunk).take_while(|&side| sides(side).product::<usize>() <= chunk).last().unwrap_or(1);
     order.sort_by_cached_key(|&row| {
-        axes.iter().zip(&combinations[row * width..(row + 1) * width]).fold(0, |key: u64, (axis, value)| {
-            let place = axis.partition_point(|known| known.total_cmp(value).is_lt());
+        axes.iter().zip(&combinations[row * params..(row + 1) * params]).fold(0, |key: u64, (axis, value)| {
+            let place = axis.partition_point(|other| other.total_cmp(value).is_lt());
             key.wrapping_mul(axis.len().div_ceil(side) as u64).wrapping_add((place / side) as u64)
         })
     });
@@ -134,7 +135,7 @@ struct Run<'a> {
     curve: DrawdownCurve<'a>,
 }
 
-/// The metrics of each combination.
+/// The metrics of each combination of a chunk.
 fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], poll: &dyn Fn(usize) -> Result<()>) -> Result<Vec<Vec<f64>>> {
     let (market, rules) = (job.market, job.rules);
     let simulator = Simulator::new(market, rules);
@@ -183,12 +184,12 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
 
 #[cfg(test)]
 mod tests {
-    use super::blocks;
+    use super::order_by_blocks;
 
     #[test]
-    fn neighbours_share_values_of_every_parameter() {
+    fn a_chunk_has_few_values_of_every_parameter() {
         let grid: Vec<f64> = (0..60).flat_map(|a| (0..90).flat_map(move |b| [f64::from(a), f64::from(b) / 2.0])).collect();
-        let order = blocks(&grid, 2, 60 * 90, 512);
+        let order = order_by_blocks(&grid, 2, 60 * 90, 512);
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..60 * 90).collect::<Vec<_>>());
@@ -205,8 +206,8 @@ mod tests {
     }
 
     #[test]
-    fn one_chunk_keeps_its_order() {
-        assert_eq!(blocks(&[3.0, 1.0, 2.0], 1, 3, 512), [0, 1, 2]);
-        assert_eq!(blocks(&[3.0, 1.0, 2.0, 1.0], 1, 4, 2), [1, 2, 3, 0]);
+    fn order_changes_only_if_there_are_several_chunks() {
+        assert_eq!(order_by_blocks(&[3.0, 1.0, 2.0], 1, 3, 512), [0, 1, 2]);
+        assert_eq!(order_by_blocks(&[3.0, 1.0, 2.0, 1.0], 1, 4, 2), [1, 2, 3, 0]);
     }
 }

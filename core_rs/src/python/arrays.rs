@@ -1,4 +1,4 @@
-//! NumPy's arrays, borrowed for one call.
+//! NumPy arrays, borrowed for one call.
 
 use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
@@ -8,7 +8,7 @@ use crate::market::Market;
 
 pub type Floats<'py> = PyReadonlyArray1<'py, f64>;
 pub type Integers<'py> = PyReadonlyArray1<'py, i64>;
-/// Booleans as bytes: another byte than 0 and 1 would be no `bool`.
+/// Booleans as bytes, because a byte other than 0 and 1 is not a valid `bool`.
 pub type Mask<'py> = Option<PyReadonlyArray1<'py, u8>>;
 
 /// The columns of `Bars`, borrowed for one call.
@@ -32,24 +32,24 @@ pub fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a 
         timeframe_ms,
     };
     let n = market.len();
-    let even = [market.open, market.high, market.low, market.close, market.volume].iter().all(|column| column.len() == n)
+    let same_length = [market.open, market.high, market.low, market.close, market.volume].iter().all(|column| column.len() == n)
         && market.mark.is_none_or(|(low, high)| low.len() == n && high.len() == n)
         && market.funding.is_none_or(|(time, rate)| time.len() == rate.len());
-    if n == 0 || !even || timeframe_ms <= 0 {
-        return Err(PyValueError::new_err("bars: the columns differ in length, or there are no bars"));
+    if n == 0 || !same_length || timeframe_ms <= 0 {
+        return Err(PyValueError::new_err("bars: the columns differ in length or are empty"));
     }
     Ok(market)
 }
 
 /// The memory of all columns.
-pub fn memory<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
+pub fn buffers<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
     let (mark, funding) = (market.mark.unwrap_or_default(), market.funding.unwrap_or_default());
     let floats = [market.open, market.high, market.low, market.close, market.volume, mark.0, mark.1, funding.1];
     floats.into_iter().map(bytemuck::cast_slice).chain([market.time, funding.0].map(bytemuck::cast_slice)).collect()
 }
 
-/// NumPy's borrows go by the objects that own memory, and the same memory may have several owners.
-pub fn check_apart(written: &[u8], read: &[&[u8]]) -> PyResult<()> {
+/// Borrow checks of NumPy arrays look at the objects that own the memory, and the same memory may have several owners.
+pub fn check_no_overlap(written: &[u8], read: &[&[u8]]) -> PyResult<()> {
     let written = written.as_ptr_range();
     if read.iter().map(|read| read.as_ptr_range()).any(|read| written.start < read.end && read.start < written.end) {
         return Err(PyValueError::new_err("an array that is filled shares its memory with one that is read"));

@@ -1,4 +1,4 @@
-//! What Python prepares before a run: flags, plans, templates and rules.
+//! The classes that Python creates before a run.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -148,5 +148,5 @@ fn level((kind, value): &(String, f64)) -> PyResult<execution::Level> {
 }
 
 fn unknown(what: &str, value: &str) -> PyErr {
-    PyValueError::new_err(format!("{what}: unknown {value:?}"))
+    PyValueError::new_err(format!("{what}: unknown value {value:?}"))
 }

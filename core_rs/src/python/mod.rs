@@ -1,4 +1,4 @@
-//! The boundary to Python: arrays in, the interpreter's lock off, arrays out. The only folder that knows PyO3.
+//! The boundary to Python: borrows arrays, releases the interpreter's lock and returns arrays. Only this folder uses PyO3.
 
 mod arrays;
 mod classes;
@@ -21,7 +21,7 @@ use crate::cancel;
 use crate::error::{Error, Result};
 use crate::indicators;
 use crate::metrics;
-use crate::python::arrays::{Columns, Floats, Funding, Mark, Mask, check_apart, market, memory};
+use crate::python::arrays::{Columns, Floats, Funding, Mark, Mask, buffers, check_no_overlap, market};
 use crate::python::classes::{Flag, Plan, Rules, Template};
 use crate::python::errors::raise;
 use crate::signals::evaluate;
@@ -30,33 +30,33 @@ use crate::simulation;
 use crate::simulation::trade::Trade;
 use crate::sweep::{Sweep, sweep as run_sweep};
 
-/// How often a running call looks at the flag's neighbours: the interpreter's signals, such as Ctrl-C.
-const SIGNALS_EVERY: Duration = Duration::from_millis(10);
+/// How often a running call checks for signals, such as Ctrl-C.
+const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Watches the caller's flag at every tile, and the interpreter's signals now and then.
-fn poll(flag: Option<&cancel::Flag>, raised: &mut Option<PyErr>) -> impl FnMut(f64) -> Result<()> {
-    let mut looked = Instant::now();
+/// Checks the caller's flag at every call, and signals at intervals.
+fn poll(flag: Option<&cancel::Flag>, interrupt: &mut Option<PyErr>) -> impl FnMut(f64) -> Result<()> {
+    let mut last_check = Instant::now();
     move |progress| {
         if let Some(flag) = flag {
             flag.set_progress(progress);
             flag.check()?;
         }
-        if looked.elapsed() >= SIGNALS_EVERY {
+        if last_check.elapsed() >= SIGNAL_CHECK_INTERVAL {
             if let Err(error) = Python::attach(|py| py.check_signals()) {
-                *raised = Some(error);
+                *interrupt = Some(error);
                 return Err(Error::Cancelled);
             }
-            looked = Instant::now();
+            last_check = Instant::now();
         }
         Ok(())
     }
 }
 
-/// Positions of the metrics that count something.
+/// Positions of the metrics that are counts.
 const COUNTS: [usize; 18] = [19, 20, 21, 31, 32, 38, 43, 44, 45, 56, 57, 61, 64, 65, 66, 77, 78, 82];
 
-/// Metrics as Python has them: none where undefined, and whole numbers where they count.
-fn known<'py>(py: Python<'py>, values: &[f64]) -> PyResult<Bound<'py, PyList>> {
+/// Metrics as Python objects: None if undefined, integers if they are counts.
+fn metric_values<'py>(py: Python<'py>, values: &[f64]) -> PyResult<Bound<'py, PyList>> {
     let mut counts = [false; metrics::VALUES];
     COUNTS.iter().for_each(|&i| counts[i] = true);
     PyList::new(
@@ -71,7 +71,7 @@ fn known<'py>(py: Python<'py>, values: &[f64]) -> PyResult<Bound<'py, PyList>> {
 
 type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, i64, i64, bool);
 
-/// Run a plan, or signals where `masks` are given; fills `equity`. See `_core_rs.pyi`.
+/// Run a plan, or signals if `masks` are given; fills `equity`. See `_core_rs.pyi`.
 #[pyfunction]
 #[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, rules, equity, flag))]
 #[allow(clippy::too_many_arguments)]
@@ -97,7 +97,7 @@ fn run<'py>(
                 if let Some(mask) = mask {
                     let mask = mask.as_slice()?;
                     if mask.len() != market.len() {
-                        return Err(PyValueError::new_err("signals: one value for each bar is needed"));
+                        return Err(PyValueError::new_err("signals: give one value for each bar"));
                     }
                     *given = Some(mask);
                 }
@@ -105,21 +105,21 @@ fn run<'py>(
             Source::Given(given)
         }
     };
-    let mut read = memory(&market);
+    let mut read = buffers(&market);
     read.extend(given.iter().flatten());
-    check_apart(bytemuck::cast_slice(equity.as_slice()?), &read)?;
+    check_no_overlap(bytemuck::cast_slice(equity.as_slice()?), &read)?;
     let equity = equity.as_slice_mut()?;
-    let mut raised = None;
+    let mut interrupt = None;
     let outcome = py.detach(|| {
-        let mut poll = poll(flag.map(|flag| &flag.0), &mut raised);
+        let mut poll = poll(flag.map(|flag| &flag.0), &mut interrupt);
         backtest::backtest(market, &plan.0, source, strategy_ms, &rules.0, equity, &mut poll)
     });
-    let outcome = outcome.map_err(|error| raised.unwrap_or_else(|| raise(error)))?;
+    let outcome = outcome.map_err(|error| interrupt.unwrap_or_else(|| raise(error)))?;
     let totals = outcome.totals;
     Ok((
         bytemuck::cast_vec::<Trade, i64>(outcome.trades).into_pyarray(py),
         outcome.excursions_pending,
-        known(py, &outcome.metrics)?,
+        metric_values(py, &outcome.metrics)?,
         totals.rejected_orders,
         totals.ambiguous_bars,
         totals.ruined,
@@ -133,11 +133,11 @@ fn values<'py>(
     columns: Columns<'py>,
     timeframe_ms: i64,
     plan: &Plan,
-    wanted: Vec<usize>,
+    positions: Vec<usize>,
     strategy_ms: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray1<f64>>>> {
     let market = market(&columns, &None, &None, timeframe_ms)?;
-    let values = py.detach(|| evaluate::values(market, &plan.0, &wanted, strategy_ms)).map_err(raise)?;
+    let values = py.detach(|| evaluate::values(market, &plan.0, &positions, strategy_ms)).map_err(raise)?;
     Ok(values.into_iter().map(|values| values.into_pyarray(py)).collect())
 }
 
@@ -169,13 +169,13 @@ fn sweep<'py>(
         risk,
         threads,
     };
-    let mut read = memory(&job.market);
+    let mut read = buffers(&job.market);
     read.push(bytemuck::cast_slice(job.combinations));
-    check_apart(bytemuck::cast_slice(values.as_slice()?), &read)?;
+    check_no_overlap(bytemuck::cast_slice(values.as_slice()?), &read)?;
     let values = values.as_slice_mut()?;
     let unused = cancel::Flag::default();
     let flag = flag.map_or(&unused, |flag| &flag.0);
-    let mut raised = None;
+    let mut interrupt = None;
     let done = AtomicBool::new(false);
     let outcome = py.detach(|| {
         let poll = |progress| {
@@ -183,7 +183,7 @@ fn sweep<'py>(
             flag.check()
         };
         std::thread::scope(|scope| {
-            // This thread alone can see the interpreter's signals, such as Ctrl-C, so another one leads the work.
+            // Only this thread can check for signals, such as Ctrl-C, so another one leads the work.
             let (here, done) = (std::thread::current(), &done);
             let work = std::thread::Builder::new().spawn_scoped(scope, move || {
                 let outcome = catch_unwind(AssertUnwindSafe(|| run_sweep(job, values, &poll)));
@@ -191,34 +191,34 @@ fn sweep<'py>(
                 here.unpark();
                 outcome.unwrap_or_else(|panic| resume_unwind(panic))
             });
-            let work = work.map_err(|error| Error::Input(format!("no thread can be started: {error}")))?;
+            let work = work.map_err(|error| Error::Input(format!("cannot start a thread: {error}")))?;
             while !done.load(Acquire) {
-                std::thread::park_timeout(SIGNALS_EVERY);
+                std::thread::park_timeout(SIGNAL_CHECK_INTERVAL);
                 if done.load(Acquire) {
                     break;
                 }
-                if raised.is_none()
+                if interrupt.is_none()
                     && let Err(error) = Python::attach(|py| py.check_signals())
                 {
-                    raised = Some(error);
+                    interrupt = Some(error);
                     flag.cancel(true);
                 }
             }
             work.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     });
-    outcome.map_err(|error| raised.unwrap_or_else(|| raise(error)))
+    outcome.map_err(|error| interrupt.unwrap_or_else(|| raise(error)))
 }
 
-/// Fill in `mae` and `mfe` of trade records that `run` left pending.
+/// Fill in `mae` and `mfe` of trades that `run` returned as pending.
 #[pyfunction]
 fn excursions(mut words: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floats<'_>) -> PyResult<()> {
     let (low, high) = (low.as_slice()?, high.as_slice()?);
-    check_apart(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
+    check_no_overlap(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
     let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(words.as_slice_mut()?)
-        .map_err(|error| PyValueError::new_err(format!("trades: not whole records ({error})")))?;
+        .map_err(|error| PyValueError::new_err(format!("trades: the array is not a whole number of records ({error})")))?;
     if !simulation::fill_excursions(trades, low, high) {
-        return Err(PyValueError::new_err("trades: a record lies outside the bars"));
+        return Err(PyValueError::new_err("trades: a trade is outside the bars"));
     }
     Ok(())
 }
