@@ -84,6 +84,11 @@ impl HigherTimeframe {
         Columns { time: &self.open_time, open, high, low, close, volume }
     }
 
+    /// Whether no bar was completed in the current tile.
+    pub fn is_empty(&self) -> bool {
+        self.open_time.is_empty()
+    }
+
     pub fn length_ms(&self) -> i64 {
         self.length_ms
     }

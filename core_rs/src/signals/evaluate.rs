@@ -59,25 +59,26 @@ impl Evaluator {
         }
         let strategy = frame.columns();
         for i in 0..self.ops.len() {
-            let columns = columns_of(self.timeframe_of[i], &strategy, &self.higher);
-            if columns.close.is_empty() && self.timeframe_of[i] > 0 {
+            if self.timeframe_of[i] > 0 && self.higher[self.timeframe_of[i] - 1].is_empty() {
                 continue;
             }
-            if let Op::At(input) | Op::AtCondition(input) = self.ops[i] {
-                self.read_higher(i, input, &strategy);
-            } else {
-                self.run_one(i, &strategy);
+            match self.ops[i] {
+                Op::At(input) | Op::AtCondition(input) => self.read_higher(i, input, &strategy),
+                op => self.run_one(i, op, &strategy),
             }
-            self.retain(i, &strategy);
+            if !self.retained[i].is_empty() {
+                self.retain(i, &strategy);
+            }
         }
     }
 
-    fn run_one(&mut self, i: usize, strategy: &Columns<'_>) {
+    #[inline(always)]
+    fn run_one(&mut self, i: usize, op: Op, strategy: &Columns<'_>) {
         let columns = columns_of(self.timeframe_of[i], strategy, &self.higher);
         let n = columns.close.len();
         let (earlier, later) = self.tiles.split_at_mut(i);
         let (earlier_states, states) = self.states.split_at_mut(i);
-        if let (Op::Indicator(indicator), State::Indicator(r)) = (self.ops[i], &states[0]) {
+        if let (Op::Indicator(indicator), State::Indicator(r)) = (op, &states[0]) {
             let (before, this) = self.running.split_at_mut(*r);
             let inputs = Inputs { tiles: earlier, running: before, columns, n };
             let mut series = [&[][..]; MAX_INPUTS];
@@ -85,15 +86,12 @@ impl Evaluator {
             this[0].run(&series[..indicator.series().len()], n);
         } else {
             let inputs = Inputs { tiles: earlier, running: &self.running, columns, n };
-            compute(self.ops[i], &mut states[0], earlier_states, &inputs, &mut later[0], &self.retained);
+            compute(op, &mut states[0], earlier_states, &inputs, &mut later[0], &self.retained);
         }
     }
 
-    /// Retain the values of operation `i` that later operations look back to.
+    /// Retain the values of operation `i` for operations that look back to them.
     fn retain(&mut self, i: usize, strategy: &Columns<'_>) {
-        if self.retained[i].is_empty() {
-            return;
-        }
         let columns = columns_of(self.timeframe_of[i], strategy, &self.higher);
         let inputs = Inputs { tiles: &self.tiles[..=i], running: &self.running, columns, n: columns.close.len() };
         let (values, may_have_nan) = inputs.number(i);

@@ -45,6 +45,7 @@ pub struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     /// The numbers of operation `i`, and whether any may be NaN.
+    #[inline(always)]
     pub fn number(&self, i: usize) -> (&'a [f64], bool) {
         match &self.tiles[i] {
             Tile::Indicator(r, output) => (&self.running[*r].outputs[*output][..self.n], true),
@@ -54,6 +55,7 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    #[inline(always)]
     pub fn condition(&self, i: usize) -> &'a Condition {
         match &self.tiles[i] {
             Tile::Condition(condition) => condition,
