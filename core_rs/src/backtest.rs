@@ -25,7 +25,8 @@ pub struct Outcome {
     pub metrics: Vec<f64>,
 }
 
-/// Run a plan or given signals over a market, and fill `equity`, one value for each bar. `poll` is called at each tile with the fraction done.
+/// Run a plan or given signals over a market, and fill `equity`, one value for each bar. `poll` is called at each tile with the fraction
+/// done.
 pub fn backtest(
     market: Market<'_>,
     plan: &Plan,

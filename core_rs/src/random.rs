@@ -15,7 +15,7 @@ impl Random {
         (self.next() * n as f64) as usize
     }
 
-    /// Open times with few or many gaps of up to days, or none.
+    /// Open times with many gaps, few or none.
     pub fn times(&mut self, n: usize, timeframe_ms: i64) -> Vec<i64> {
         let (often, far) = ([0.0, 0.01, 0.5][self.below(3)], [2, 3_000][self.below(2)]);
         let mut time = self.below(100_000) as i64 * timeframe_ms;

@@ -1,8 +1,8 @@
 //! Many runs of one strategy over one market, each with its own parameters.
 //!
-//! The combinations are cut into chunks, which are blocks of the parameter grid. The plans of a chunk are joined, so that each indicator with
-//! the same parameters is computed once. Then each tile is evaluated, and every combination of the chunk simulated over it while the tile is
-//! in the cache. Memory does not depend on the number of bars.
+//! The combinations are cut into chunks, which are blocks of the parameter grid. The plans of a chunk are joined, so that each indicator
+//! with the same parameters is computed once. Then each tile is evaluated, and every combination of the chunk simulated over it while the
+//! tile is in the cache. Memory does not depend on the number of bars.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};

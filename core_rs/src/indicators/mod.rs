@@ -1,7 +1,7 @@
 //! Indicators over tiles. Their Python twins, in `python_core.indicators`, document what each one computes.
 //!
-//! An indicator is a `Stream` and a row of the table below. Where an input is not finite, every indicator is NaN and starts again on the next
-//! bar; that rule is applied here, so streams see finite values only.
+//! An indicator is a `Stream` and a row of the table below. Where an input is not finite, every indicator is NaN and starts again on the
+//! next bar; that rule is applied here, so streams see finite values only.
 
 pub mod averages;
 pub mod conditions;

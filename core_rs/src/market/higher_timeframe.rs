@@ -11,7 +11,7 @@ use crate::market::frame::bar_close_ms;
 #[derive(Debug)]
 pub struct HigherTimeframe {
     length_ms: i64,
-    wanted: [bool; 5],
+    needed: [bool; 5],
     unfinished: Option<Bar>,
     open_time: Vec<i64>,
     columns: [Vec<f64>; 5],
@@ -28,20 +28,20 @@ struct Bar {
 }
 
 impl HigherTimeframe {
-    /// `wanted`: which of open, high, low, close and volume will be read; the others may hold anything.
-    pub fn new(length_ms: i64, market: &Market<'_>, wanted: [bool; 5]) -> Result<Self> {
+    /// `needed`: which of open, high, low, close and volume will be read; the others may hold anything.
+    pub fn new(length_ms: i64, market: &Market<'_>, needed: [bool; 5]) -> Result<Self> {
         if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
             return Err(Error::Input("a higher timeframe is no whole multiple of the bars'".into()));
         }
-        Ok(Self { length_ms, wanted, unfinished: None, open_time: Vec::new(), columns: Default::default() })
+        Ok(Self { length_ms, needed, unfinished: None, open_time: Vec::new(), columns: Default::default() })
     }
 
-    /// Add the next base bars. The time of the next base bar shows whether a bar is complete, so its values are ready in the tile of its last
-    /// base bar and can be seen from its close on.
+    /// Add the next base bars. The time of the next base bar shows whether a bar is complete, so its values are ready in the tile of its
+    /// last base bar and can be seen from its close on.
     pub fn advance(&mut self, market: &Market<'_>, bars: Range<usize>) {
         self.open_time.clear();
         self.columns.iter_mut().for_each(Vec::clear);
-        let [_, wants_high, wants_low, _, wants_volume] = self.wanted;
+        let [_, needs_high, needs_low, _, needs_volume] = self.needed;
         let mut first = bars.start;
         while first < bars.end {
             let mut bar = self.unfinished.take().unwrap_or(Bar {
@@ -54,13 +54,13 @@ impl HigherTimeframe {
             });
             // At least one bar a round, so that the loop ends even if the caller changed the times after they were checked.
             let end = first + market.time[first..bars.end].partition_point(|&time| time < bar.end_ms).max(1);
-            if wants_high {
+            if needs_high {
                 bar.high = fold_lanes(&market.high[first..end], bar.high, |a, b| if a > b { a } else { b });
             }
-            if wants_low {
+            if needs_low {
                 bar.low = fold_lanes(&market.low[first..end], bar.low, |a, b| if a < b { a } else { b });
             }
-            if wants_volume {
+            if needs_volume {
                 bar.volume = market.volume[first..end].iter().fold(bar.volume, |sum, volume| sum + volume);
             }
             bar.close = market.close[end - 1];

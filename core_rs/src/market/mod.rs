@@ -16,7 +16,7 @@ pub struct Market<'a> {
     pub low: &'a [f64],
     pub close: &'a [f64],
     pub volume: &'a [f64],
-    /// Low and high of the mark price, which decides about liquidations.
+    /// Low and high of the mark price, which triggers liquidations.
     pub mark: Option<(&'a [f64], &'a [f64])>,
     /// Funding times and rates.
     pub funding: Option<(&'a [i64], &'a [f64])>,

@@ -1,6 +1,7 @@
 //! Metrics of a run, with the bits of the Python twin, which documents each of them.
 //!
-//! `DrawdownTracker` and `TradeSums` collect during the run what needs every bar or every trade; after that the report takes O(days + trades).
+//! `DrawdownTracker` and `TradeSums` collect during the run what needs every bar or every trade; after that the report takes O(days +
+//! trades).
 
 mod periods;
 mod ratio;

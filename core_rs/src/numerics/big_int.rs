@@ -1,7 +1,7 @@
 //! Integers of any size, fast while they fit 128 bits.
 //!
-//! Sums of values, squares and products are exact as integers in a common unit, so that they neither drift nor lose small terms, whatever is
-//! added and taken away again; they are rounded once, at the end.
+//! Sums of values, squares and products are exact as integers in a common unit, so that they neither drift nor lose small terms, whatever
+//! is added and taken away again; they are rounded once, at the end.
 
 use num_bigint::BigInt;
 

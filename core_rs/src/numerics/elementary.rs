@@ -1,7 +1,7 @@
 //! Logarithm and exponential with the same bits on every machine; the C library's differ from one system to the next.
 //!
-//! Only + - * / and the exponent field are used, in the order written, so that the Python twin gives the same bits. Each result is within
-//! 1 ulp of the true value. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (<https://www.netlib.org/fdlibm/>),
+//! Only + - * / and the exponent field are used, in the order written, so that the Python twin gives the same bits. Each result is within 1
+//! ulp of the true value. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (<https://www.netlib.org/fdlibm/>),
 //! whose notice says:
 //!
 //! > Copyright (C) 1993 by Sun Microsystems, Inc. All rights reserved.

@@ -2,8 +2,8 @@
 
 /// A fixed-point number that covers the whole range of float64.
 ///
-/// It is cut into limbs of 32 bits, each in an `i64`, so that adding a value touches three limbs and propagates no carry. Carries pile up in
-/// the upper halves of the limbs and are propagated before they could overflow, and when the sum is rounded.
+/// It is cut into limbs of 32 bits, each in an `i64`, so that adding a value touches three limbs and propagates no carry. Carries pile up
+/// in the upper halves of the limbs and are propagated before they could overflow, and when the sum is rounded.
 #[derive(Clone, Debug)]
 pub struct Accumulator {
     /// Limb `j` counts multiples of 2^(32 j - 1074).
@@ -102,7 +102,8 @@ impl Accumulator {
     }
 }
 
-/// `window * 2^exponent`, rounded to nearest, ties to even. `window` has at most 127 bits; `sticky` says that the number has bits below them.
+/// `window * 2^exponent`, rounded to nearest, ties to even. `window` has at most 127 bits; `sticky` says that the number has bits below
+/// them.
 pub fn round_to_float(window: u128, sticky: bool, exponent: i32) -> f64 {
     let length = 128 - window.leading_zeros() as i32;
     if window == 0 || length + exponent < -1074 {

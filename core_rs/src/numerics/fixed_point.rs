@@ -1,9 +1,9 @@
 //! Prefix sums of floats, held as integers on a fixed grid.
 //!
 //! A value is split in two: `coarse`, the nearest multiple of a unit, and `fine`, the rest as a multiple of a much smaller unit. Both are
-//! integers, so their sums are exact, and a window is the difference of two prefix sums. `Grid::fitting` chooses the units such that no bit of
-//! a value is lost and each part of a window's sum stays below 2^51: then both convert to floats exactly, and the sum is rounded once, when
-//! they are added. Prefix sums themselves may wrap around; the difference of two is right all the same.
+//! integers, so their sums are exact, and a window is the difference of two prefix sums. `Grid::fitting` chooses the units such that no bit
+//! of a value is lost and each part of a window's sum stays below 2^51: then both convert to floats exactly, and the sum is rounded once,
+//! when they are added. The prefix sums may wrap around; the difference of two is still right.
 
 use crate::numerics::float_bits::{exponent, power_of_two};
 use crate::numerics::lookback::Lookback;
@@ -28,7 +28,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// A grid for values whose magnitudes are 0 or from `smallest` to `largest`, and windows of up to `longest`; none if they span too much.
+    /// A grid for values whose magnitudes are 0 or from `smallest` to `largest`, and windows of up to `longest`; none if they span too
+    /// much.
     pub fn fitting(smallest: f64, largest: f64, longest: usize) -> Option<Self> {
         let length_bits = (usize::BITS - longest.leading_zeros()) as i32;
         // All values are 0, which any grid holds: expect prices to follow.
@@ -113,7 +114,7 @@ fn to_integer(x: f64) -> i64 {
     (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i64
 }
 
-/// The inverse of `integer`.
+/// The inverse of `to_integer`.
 #[inline(always)]
 fn to_float(x: i64) -> f64 {
     f64::from_bits(ROUNDER.to_bits().wrapping_add(x as u64)) - ROUNDER

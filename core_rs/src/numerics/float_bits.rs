@@ -6,7 +6,7 @@ pub fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
-/// The exponent e with 2^e <= x < 2^(e + 1) for a normal x > 0; at most that for a subnormal one.
+/// The exponent e with 2^e <= x < 2^(e + 1) for a normal x > 0; less than that for a subnormal one.
 pub fn exponent(x: f64) -> i32 {
     let field = (x.to_bits() >> 52 & 0x7ff) as i32;
     if field == 0 { -1075 } else { field - 1023 }

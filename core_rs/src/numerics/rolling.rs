@@ -1,7 +1,7 @@
 //! Rolling averages over tiles.
 //!
-//! A window's sum is exact and rounded once, so that it cannot drift. Values whose magnitudes span less than about 2^(51 - 2 log2 length), as
-//! prices do, go through the prefix sums of a `Grid`, which windows of any length share; all others go through an `Accumulator`.
+//! A window's sum is exact and rounded once, so that it cannot drift. Values whose magnitudes span less than about 2^(51 - 2 log2 length),
+//! as prices do, go through the prefix sums of a `Grid`, which windows of any length share; all others go through an `Accumulator`.
 
 use crate::numerics::exact_sum::Accumulator;
 use crate::numerics::fixed_point::Grid;

@@ -2,8 +2,8 @@
 
 use crate::numerics::exact_sum::Accumulator;
 
-/// `alpha * x + (1 - alpha) * previous`, which starts with the simple average of the first `length` values, and again so after a value that is
-/// not finite.
+/// `alpha * x + (1 - alpha) * previous`, which starts with the simple average of the first `length` values, and again so after a value that
+/// is not finite.
 #[derive(Debug)]
 pub struct Smoothed {
     length: usize,

@@ -16,7 +16,7 @@ pub struct Streak {
 /// Two series that may cross. A crossover and a crossunder of the same two share one comparison, made by the first of them.
 #[derive(Debug, Default)]
 pub struct Crossing {
-    /// Of the last bar of the previous tile: whether known and not above, and whether known.
+    /// Of the last bar of the previous tile: whether it was known and not above, and whether it was known.
     carry: u64,
     carry_known: u64,
     above: Mask,

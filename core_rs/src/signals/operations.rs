@@ -26,7 +26,7 @@ pub enum State {
     LastNumber(LastClosed<f64>),
     /// A condition's value, and whether it is known.
     LastCondition(LastClosed<(bool, bool)>),
-    /// The position of the indicator that it runs, also for operations that share it.
+    /// The position of the indicator that it runs, for itself and for operations that share it.
     Indicator(usize),
     Streak(Streak),
 }
@@ -95,7 +95,7 @@ pub fn compute(op: Op, state: &mut State, earlier: &[State], inputs: &Inputs<'_>
     }
 }
 
-/// Compute a tile of numbers; returns whether any is NaN, none where the tile does not change.
+/// Compute a tile of numbers; returns whether any is NaN, or none if the tile does not change.
 fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], retained: &[Retained]) -> Option<bool> {
     match (op, state) {
         (Op::Time(part), _) => {

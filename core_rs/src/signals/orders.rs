@@ -84,8 +84,8 @@ impl OrderTile {
         Self { start: 0, end: 0, at_open: Orders::new(&levels), at_close: Orders::new(&levels), strategy_closes: [0; WORDS] }
     }
 
-    /// Set the orders of base bars `part` of a frame whose operations have been evaluated. Call it for the parts of a frame in order, each at
-    /// most a tile long, and pass `carry` on from frame to frame.
+    /// Set the orders of base bars `part` of a frame whose operations have been evaluated. Call it for the parts of a frame in order, each
+    /// at most a tile long, and pass `carry` on from frame to frame.
     #[allow(clippy::too_many_arguments)]
     pub fn assemble(
         &mut self,

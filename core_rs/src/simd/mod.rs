@@ -1,8 +1,8 @@
 //! Loops over many values, in the best instructions that the machine has.
 //!
-//! Most loops are written once, in plain Rust that the compiler vectorises: `multiversion!` compiles them for the baseline, for AVX2 and for
-//! AVX-512 and picks one at run time. A few are written by hand in x86 instructions. No version fuses or reorders float operations, so all
-//! give the same bits.
+//! Most loops are written once, in plain Rust that the compiler vectorises: `multiversion!` compiles them for the baseline, for AVX2 and
+//! for AVX-512 and picks one at run time. A few are written by hand in x86 instructions. No version fuses or reorders float operations, so
+//! all give the same bits.
 
 pub mod bitmask;
 pub mod held;

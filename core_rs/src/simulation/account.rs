@@ -1,7 +1,7 @@
 //! The account: money and position, and what orders do to them.
 //!
-//! Together with `intrabar` this is the contract of the simulation, written like its Python twin, operation by operation: the order of float
-//! operations decides about the last bit of every result.
+//! Together with `intrabar` this is the contract of the simulation, written like its Python twin, operation by operation: the order of
+//! float operations determines the last bit of every result.
 
 use crate::market::Market;
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
@@ -34,7 +34,7 @@ pub struct Account {
     pub totals: Totals,
     /// Strategy bars closed so far.
     pub strategy_bars: i64,
-    /// The next funding event, as a position in the market's.
+    /// Position of the next funding event.
     pub next_funding: usize,
 }
 
@@ -181,8 +181,8 @@ impl<'a> Trader<'a> {
         self.account.position = Some(p);
     }
 
-    /// Fill an entry order at `price` and pay its fee, or reject the order. `equity` is the value of the account, `free` the part of it not used
-    /// as margin. Every entry passes through here.
+    /// Fill an entry order at `price` and pay its fee, or reject the order. `equity` is the value of the account, `free` the part of it not
+    /// used as margin. Every entry passes through here.
     #[inline(always)]
     pub fn settle_entry(&mut self, orders: &Orders, at: usize, side: f64, price: f64, equity: f64, free: f64) -> Option<Fill> {
         let stop = |entry| self.level(0, orders, at, side, entry).unwrap_or(f64::NAN);
@@ -246,8 +246,9 @@ impl<'a> Trader<'a> {
         }
     }
 
-    /// Book an exit at `price`: its trade, its effect on the balance and on the totals. Every exit passes through here. It takes plain values, not
-    /// a `Position`, and is inlined, so that for `skip`, where funding and excursions are constants, it costs no more than a special case would.
+    /// Book an exit at `price`: its trade, its effect on the balance and on the totals. Every exit passes through here. It takes plain
+    /// values, not a `Position`, and is inlined, so that for `skip`, where funding and excursions are constants, it costs no more than a
+    /// special case would.
     #[inline(always)]
     pub fn settle_exit(&mut self, ledger: &mut impl Ledger, i: usize, closed: &ClosedPart, price: f64, reason: Reason) {
         let &ClosedPart { long, entry_index, entry, quantity, entry_fees, funding, excursions: (mae, mfe), whole } = closed;

@@ -17,8 +17,8 @@ pub struct MaxDrawdown {
 
 /// Tracks an equity curve, which is pushed in the order of bars and without gaps.
 ///
-/// Between one peak and the next only the lowest equity matters: the lower the value, the larger the drawdown, even after rounding. Few bars
-/// reach a new peak, so a vector loop looks for the minimum, and for the next group of values with a peak.
+/// Between one peak and the next only the lowest equity matters: the lower the value, the larger the drawdown, even after rounding. Few
+/// bars reach a new peak, so a vector loop looks for the minimum, and for the next group of values with a peak.
 #[derive(Clone, Copy, Debug)]
 pub struct DrawdownTracker<'a> {
     time: &'a [i64],
@@ -59,8 +59,8 @@ impl<'a> DrawdownTracker<'a> {
         self.push_all::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
     }
 
-    /// Equity of a position at the next closes. Returns the position of the first close where it is 0 or less, if there is one; that close and
-    /// those after it do not count as pushed.
+    /// Equity of a position at the next closes. Returns the position of the first close where it is 0 or less, if there is one; that close
+    /// and those after it do not count as pushed.
     #[inline(always)]
     pub fn push_held(&mut self, close: &[f64], held: Held) -> Option<usize> {
         self.push_all::<true>(close, held)

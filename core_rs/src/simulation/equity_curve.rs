@@ -11,8 +11,8 @@ pub trait EquityCurve {
     /// Equity stays at `value` over `bars`.
     fn push_flat(&mut self, bars: Range<usize>, value: f64);
 
-    /// Equity is that of the position `held` over `bars`; `close` are the closes of all bars. Returns the first bar with equity of 0 or less, if
-    /// there is one; that bar and those after it do not count as received.
+    /// Equity is that of the position `held` over `bars`; `close` are the closes of all bars. Returns the first bar with equity of 0 or
+    /// less, if there is one; that bar and those after it do not count as received.
     fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize>;
 
     /// Equity of all `_bars`, which are a tile, has been received.

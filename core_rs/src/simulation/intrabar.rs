@@ -111,7 +111,8 @@ impl Trader<'_> {
         self.rules.partial_exits.get(p.partial_exits_done).map(|(profit, _)| p.entry * (1.0 + p.side * profit))
     }
 
-    /// Fill every profit level up to the price `reached`, the nearest first: at the level itself, or `at_open` at the better price `reached`.
+    /// Fill every profit level up to the price `reached`, the nearest first: at the level itself, or `at_open` at the better price
+    /// `reached`.
     pub fn take_profits(&mut self, ledger: &mut impl Ledger, i: usize, reached: f64, at_open: bool) {
         while let Some(p) = self.account.position {
             let Some(level) = self.next_profit(&p) else { return };

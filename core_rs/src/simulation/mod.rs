@@ -1,5 +1,5 @@
-//! The simulator: runs an account over tiles of orders, bar by bar if levels move or positions pay funding, and otherwise from event to event
-//! (`skip`).
+//! The simulator: runs an account over tiles of orders, bar by bar if levels move or positions pay funding, and otherwise from event to
+//! event (`skip`).
 
 pub mod account;
 pub mod drawdown;
@@ -43,12 +43,14 @@ impl<'a> Simulator<'a> {
         Self { trader: Trader::new(market, rules), open: None }
     }
 
-    /// Whether the balance alone shows ruin, so that the caller may use an `IgnoredCurve`: at leverage 1 an open position is never worth 0 or less.
+    /// Whether the balance alone shows ruin, so that the caller may use an `IgnoredCurve`: at leverage 1 an open position is never worth 0
+    /// or less.
     pub fn may_ignore_equity(&self) -> bool {
         !self.trader.follows_every_bar && self.trader.rules.leverage == 1.0 && self.trader.rules.maintenance_margin > 1e-6
     }
 
-    /// Load the bars that fill the orders of a tile into the cache. They are too far apart for the processor to foresee, unless there are many.
+    /// Load the bars that fill the orders of a tile into the cache. They are too far apart for the processor to foresee, unless there are
+    /// many.
     pub fn prefetch(&self, orders: &OrderTile) {
         for w in 0..WORDS {
             let mut events = orders.at_open.masks.iter().fold(0, |events, mask| events | mask[w]);
@@ -123,8 +125,8 @@ fn any_order(masks: &[Mask; 4], at: usize) -> bool {
 }
 
 multiversion! {
-    /// Fill in `mae` and `mfe` of trades whose bars were skipped: they have one entry, at an open, and only the exits at the end of a run are at a
-    /// close. Returns false at a trade outside the bars, and leaves those after it unchanged.
+    /// Fill in `mae` and `mfe` of trades whose bars were skipped: they have one entry, at an open, and only the exits at the end of a run
+    /// are at a close. Returns false at a trade outside the bars, and leaves those after it unchanged.
     pub fn fill_excursions(trades: &mut [Trade], low: &[f64], high: &[f64]) -> bool = fill_excursions_in;
 }
 #[inline(always)]

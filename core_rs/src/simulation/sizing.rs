@@ -54,7 +54,8 @@ pub fn size_entry(
     accepted.then_some(Fill { price: fill_price, quantity, fee: quantity * fill_price * rules.commission })
 }
 
-/// `quantity` rounded down to whole steps. A step count within a billionth of a whole number is that number, so that 0.3 is three steps of 0.1.
+/// `quantity` rounded down to whole steps. A step count within a billionth of a whole number is that number, so that 0.3 is three steps of
+/// 0.1.
 pub fn whole_steps(quantity: f64, step: f64) -> f64 {
     let ratio = quantity / step;
     if ratio.is_nan() || ratio >= 2f64.powi(52) {

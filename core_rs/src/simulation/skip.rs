@@ -27,7 +27,7 @@ pub struct OpenPosition {
 }
 
 impl OpenPosition {
-    /// For an exit by an order. Its bars were skipped, so excursions are filled in later.
+    /// What an exit by an order closes. The bars were skipped, so excursions are filled in later.
     #[inline(always)]
     fn closed(&self) -> ClosedPart {
         ClosedPart {
@@ -42,7 +42,7 @@ impl OpenPosition {
         }
     }
 
-    /// For the trader, which closes it at a level.
+    /// The same position for the trader, which closes it at a level.
     #[inline(always)]
     fn position(self) -> Position {
         Position {
@@ -68,8 +68,13 @@ impl OpenPosition {
 
 multiversion! {
     /// Run the bars of a tile. The position is `open`; the trader itself has none.
-    pub fn skip_to_events<L: Ledger, C: EquityCurve>(trader: &mut Trader<'_>, open: &mut Option<OpenPosition>, orders: &OrderTile, ledger: &mut L, curve: &mut C) =
-        skip_to_events_in;
+    pub fn skip_to_events<L: Ledger, C: EquityCurve>(
+        trader: &mut Trader<'_>,
+        open: &mut Option<OpenPosition>,
+        orders: &OrderTile,
+        ledger: &mut L,
+        curve: &mut C,
+    ) = skip_to_events_in;
 }
 #[inline(always)]
 fn skip_to_events_in(
