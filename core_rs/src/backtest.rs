@@ -45,7 +45,7 @@ pub fn backtest(
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, rules);
     let (mut trades, mut trade_sums): (Vec<Trade>, _) = (Vec::new(), TradeSums::default());
-    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(rules.capital, market.time) };
+    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(rules.capital, market.bars.time) };
     while frame.advance() {
         evaluator.run(&frame);
         for bars in frame.base_tiles() {
@@ -61,7 +61,7 @@ pub fn backtest(
     let metrics = metrics::compute(&MetricsInput {
         trades: Some(&trades),
         drawdown: Some(curve.drawdown.maximum()),
-        ..MetricsInput::new(&simulator.trader, &trade_sums, &Periods::new(market.time, market.timeframe_ms).of(curve.equity))
+        ..MetricsInput::new(&simulator.trader, &trade_sums, &Periods::new(market.bars.time, market.timeframe_ms).of(curve.equity))
     });
     Ok(Outcome { trades, excursions_pending, totals, metrics })
 }

@@ -56,7 +56,7 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     if job.market.is_empty() || job.combinations.len() != count * params {
         return Err(Error::Input("values must have one row for each combination, and there must be bars".into()));
     }
-    let period_ends = Periods::new(job.market.time, job.market.timeframe_ms).ends();
+    let period_ends = Periods::new(job.market.bars.time, job.market.timeframe_ms).ends();
     let threads = job.threads.clamp(1, count.max(1));
     let period_values = if job.risk { period_ends.len().max(1) } else { 1 };
     let chunk = count.div_ceil(2 * threads).clamp(1, MAX_CHUNK).min((MAX_PERIOD_VALUES / period_values).max(1));
@@ -148,7 +148,7 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
             simulator: simulator.clone(),
             trade_sums: TradeSums::default(),
             curve: DrawdownCurve {
-                drawdown: DrawdownTracker::new(rules.capital, market.time),
+                drawdown: DrawdownTracker::new(rules.capital, market.bars.time),
                 periods: Vec::with_capacity(if job.risk { period_ends.len() } else { 0 }),
                 ends: if job.risk { period_ends } else { &[] },
             },

@@ -1,4 +1,6 @@
-//! The columns of a tile of bars.
+//! The columns of bars.
+
+use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Column {
@@ -9,7 +11,7 @@ pub enum Column {
     Volume,
 }
 
-/// One tile of the strategy's bars, at most `TILE` long.
+/// Bars, in the base timeframe or another.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     /// Open times.
@@ -22,6 +24,17 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    pub fn slice(&self, bars: Range<usize>) -> Self {
+        Self {
+            time: &self.time[bars.clone()],
+            open: &self.open[bars.clone()],
+            high: &self.high[bars.clone()],
+            low: &self.low[bars.clone()],
+            close: &self.close[bars.clone()],
+            volume: &self.volume[bars],
+        }
+    }
+
     pub fn get(&self, column: Column) -> &'a [f64] {
         match column {
             Column::Open => self.open,

@@ -82,15 +82,7 @@ impl<'a> Frame<'a> {
 
     pub fn columns(&self) -> Columns<'_> {
         if self.is_base() {
-            let (market, bars) = (&self.market, self.start..self.end);
-            return Columns {
-                time: &market.time[bars.clone()],
-                open: &market.open[bars.clone()],
-                high: &market.high[bars.clone()],
-                low: &market.low[bars.clone()],
-                close: &market.close[bars.clone()],
-                volume: &market.volume[bars],
-            };
+            return self.market.bars.slice(self.start..self.end);
         }
         let [open, high, low, close, volume] = &self.columns;
         Columns { time: &self.open_time, open, high, low, close, volume }
@@ -106,21 +98,21 @@ impl<'a> Frame<'a> {
         let stop = (self.start + TILE).min(market.len());
         while self.end < stop {
             let first = self.end;
-            let end_ms = bar_close_ms(market.time[first], self.length_ms);
+            let end_ms = bar_close_ms(market.bars.time[first], self.length_ms);
             let mut last = first;
-            let (mut high, mut low, mut volume) = (market.high[first], market.low[first], market.volume[first]);
-            while last + 1 < market.len() && market.time[last + 1] < end_ms {
+            let (mut high, mut low, mut volume) = (market.bars.high[first], market.bars.low[first], market.bars.volume[first]);
+            while last + 1 < market.len() && market.bars.time[last + 1] < end_ms {
                 last += 1;
-                high = if market.high[last] > high { market.high[last] } else { high };
-                low = if market.low[last] < low { market.low[last] } else { low };
-                volume += market.volume[last];
+                high = if market.bars.high[last] > high { market.bars.high[last] } else { high };
+                low = if market.bars.low[last] < low { market.bars.low[last] } else { low };
+                volume += market.bars.volume[last];
             }
             self.end = last + 1;
-            let closes = market.time[last] + market.timeframe_ms >= end_ms;
+            let closes = market.bars.time[last] + market.timeframe_ms >= end_ms;
             if self.end == market.len() && !closes {
                 break;
             }
-            for (column, value) in self.columns.iter_mut().zip([market.open[first], high, low, market.close[last], volume]) {
+            for (column, value) in self.columns.iter_mut().zip([market.bars.open[first], high, low, market.bars.close[last], volume]) {
                 column.push(value);
             }
             self.fills_at.push(last + 1);

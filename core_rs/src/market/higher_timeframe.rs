@@ -45,28 +45,28 @@ impl HigherTimeframe {
         let mut first = bars.start;
         while first < bars.end {
             let mut bar = self.unfinished.take().unwrap_or(Bar {
-                end_ms: bar_close_ms(market.time[first], self.length_ms),
-                open: market.open[first],
+                end_ms: bar_close_ms(market.bars.time[first], self.length_ms),
+                open: market.bars.open[first],
                 high: f64::NEG_INFINITY,
                 low: f64::INFINITY,
                 close: 0.0,
                 volume: -0.0, // adding the first volume to it changes no bit
             });
             // At least one bar a round, so that the loop ends even if the caller changed the times after they were checked.
-            let end = first + market.time[first..bars.end].partition_point(|&time| time < bar.end_ms).max(1);
+            let end = first + market.bars.time[first..bars.end].partition_point(|&time| time < bar.end_ms).max(1);
             if needs_high {
-                bar.high = fold_lanes(&market.high[first..end], bar.high, |a, b| if a > b { a } else { b });
+                bar.high = fold_lanes(&market.bars.high[first..end], bar.high, |a, b| if a > b { a } else { b });
             }
             if needs_low {
-                bar.low = fold_lanes(&market.low[first..end], bar.low, |a, b| if a < b { a } else { b });
+                bar.low = fold_lanes(&market.bars.low[first..end], bar.low, |a, b| if a < b { a } else { b });
             }
             if needs_volume {
-                bar.volume = market.volume[first..end].iter().fold(bar.volume, |sum, volume| sum + volume);
+                bar.volume = market.bars.volume[first..end].iter().fold(bar.volume, |sum, volume| sum + volume);
             }
-            bar.close = market.close[end - 1];
-            let complete = match market.time.get(end) {
+            bar.close = market.bars.close[end - 1];
+            let complete = match market.bars.time.get(end) {
                 Some(&next) => next >= bar.end_ms,
-                None => market.time[end - 1] + market.timeframe_ms >= bar.end_ms,
+                None => market.bars.time[end - 1] + market.timeframe_ms >= bar.end_ms,
             };
             if complete {
                 self.open_time.push(bar.end_ms - self.length_ms);
@@ -146,6 +146,7 @@ fn fold_lanes(values: &[f64], start: f64, choose: impl Fn(f64, f64) -> f64) -> f
 mod tests {
     use super::{CloseTimes, HigherTimeframe, LastClosed};
     use crate::market::Market;
+    use crate::market::columns::Columns;
 
     const MINUTE: i64 = 60_000;
 
@@ -154,17 +155,8 @@ mod tests {
         let time: Vec<i64> = times.iter().map(|t| t * MINUTE).collect();
         let price: Vec<f64> = (1..=times.len()).map(|k| k as f64).collect();
         let (time, price) = (time.as_slice(), price.as_slice());
-        let market = Market {
-            time,
-            open: price,
-            high: price,
-            low: price,
-            close: price,
-            volume: price,
-            mark: None,
-            funding: None,
-            timeframe_ms: MINUTE,
-        };
+        let bars = Columns { time, open: price, high: price, low: price, close: price, volume: price };
+        let market = Market { bars, mark: None, funding: None, timeframe_ms: MINUTE };
         let mut higher = HigherTimeframe::new(5 * MINUTE, &market, [true; 5]).expect("five minutes are whole minutes");
         let mut last_closed = LastClosed::new(f64::NAN);
         let mut out = vec![0.0; times.len()];

@@ -4,18 +4,15 @@ pub mod columns;
 pub mod frame;
 pub mod higher_timeframe;
 
+use crate::market::columns::Columns;
+
 pub const DAY_MS: i64 = 86_400_000;
 pub const WEEK_MS: i64 = 7 * DAY_MS;
 
 /// Market history in the base timeframe. All slices over bars have the same length; `Bars` in Python has checked every value.
 #[derive(Clone, Copy, Debug)]
 pub struct Market<'a> {
-    pub time: &'a [i64],
-    pub open: &'a [f64],
-    pub high: &'a [f64],
-    pub low: &'a [f64],
-    pub close: &'a [f64],
-    pub volume: &'a [f64],
+    pub bars: Columns<'a>,
     /// Low and high of the mark price, which triggers liquidations.
     pub mark: Option<(&'a [f64], &'a [f64])>,
     /// Funding times and rates.
@@ -25,10 +22,10 @@ pub struct Market<'a> {
 
 impl Market<'_> {
     pub fn len(&self) -> usize {
-        self.time.len()
+        self.bars.time.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.time.is_empty()
+        self.bars.time.is_empty()
     }
 }

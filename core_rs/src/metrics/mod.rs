@@ -55,7 +55,7 @@ impl<'a> MetricsInput<'a> {
         Self {
             final_equity: account.balance,
             bars: market.len(),
-            span_ms: market.time[last] - market.time[0] + market.timeframe_ms,
+            span_ms: market.bars.time[last] - market.bars.time[0] + market.timeframe_ms,
             timeframe_ms: market.timeframe_ms,
             periods,
             trades: None,
@@ -65,8 +65,8 @@ impl<'a> MetricsInput<'a> {
             exchange_calendar: rules.exchange_calendar,
             exposed_bars: account.totals.exposed_bars,
             traded_notional: account.totals.traded_notional,
-            first_open: market.open[0],
-            last_close: market.close[last],
+            first_open: market.bars.open[0],
+            last_close: market.bars.close[last],
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_trades_has_counts_of_zero_and_no_undefined_ratio() {
+    fn a_run_without_trades_has_counts_of_zero_and_undefined_ratios() {
         let found = values(&[100.0, 100.0], &[0, DAY_MS], DAY_MS, &[]);
         assert_eq!(found.len(), VALUES);
         assert_eq!(found[..5], [100.0, 0.0, 0.0, 0.0, 0.0]);

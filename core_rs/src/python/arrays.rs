@@ -4,7 +4,7 @@ use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::market::Market;
+use crate::market::{Market, columns};
 
 pub type Floats<'py> = PyReadonlyArray1<'py, f64>;
 pub type Integers<'py> = PyReadonlyArray1<'py, i64>;
@@ -20,21 +20,25 @@ pub type Mark<'py> = Option<(Floats<'py>, Floats<'py>)>;
 
 pub fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a Mark<'_>, timeframe_ms: i64) -> PyResult<Market<'a>> {
     let Columns(time, open, high, low, close, volume) = columns;
-    let market = Market {
+    let bars = columns::Columns {
         time: time.as_slice()?,
         open: open.as_slice()?,
         high: high.as_slice()?,
         low: low.as_slice()?,
         close: close.as_slice()?,
         volume: volume.as_slice()?,
+    };
+    let market = Market {
+        bars,
         mark: mark.as_ref().map(|(low, high)| Ok::<_, PyErr>((low.as_slice()?, high.as_slice()?))).transpose()?,
         funding: funding.as_ref().map(|(time, rate)| Ok::<_, PyErr>((time.as_slice()?, rate.as_slice()?))).transpose()?,
         timeframe_ms,
     };
     let n = market.len();
-    let same_length = [market.open, market.high, market.low, market.close, market.volume].iter().all(|column| column.len() == n)
-        && market.mark.is_none_or(|(low, high)| low.len() == n && high.len() == n)
-        && market.funding.is_none_or(|(time, rate)| time.len() == rate.len());
+    let same_length =
+        [market.bars.open, market.bars.high, market.bars.low, market.bars.close, market.bars.volume].iter().all(|column| column.len() == n)
+            && market.mark.is_none_or(|(low, high)| low.len() == n && high.len() == n)
+            && market.funding.is_none_or(|(time, rate)| time.len() == rate.len());
     if n == 0 || !same_length || timeframe_ms <= 0 {
         return Err(PyValueError::new_err("bars: the columns differ in length or are empty"));
     }
@@ -44,8 +48,8 @@ pub fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a 
 /// The memory of all columns.
 pub fn buffers<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
     let (mark, funding) = (market.mark.unwrap_or_default(), market.funding.unwrap_or_default());
-    let floats = [market.open, market.high, market.low, market.close, market.volume, mark.0, mark.1, funding.1];
-    floats.into_iter().map(bytemuck::cast_slice).chain([market.time, funding.0].map(bytemuck::cast_slice)).collect()
+    let floats = [market.bars.open, market.bars.high, market.bars.low, market.bars.close, market.bars.volume, mark.0, mark.1, funding.1];
+    floats.into_iter().map(bytemuck::cast_slice).chain([market.bars.time, funding.0].map(bytemuck::cast_slice)).collect()
 }
 
 /// Borrow checks of NumPy arrays look at the objects that own the memory, and the same memory may have several owners.

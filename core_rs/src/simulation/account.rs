@@ -84,9 +84,9 @@ impl<'a> Trader<'a> {
 
     pub fn pay_funding(&mut self, i: usize) {
         let Some((times, rates)) = self.market.funding else { return };
-        while self.account.next_funding < times.len() && times[self.account.next_funding] <= self.market.time[i] {
+        while self.account.next_funding < times.len() && times[self.account.next_funding] <= self.market.bars.time[i] {
             if let Some(p) = &mut self.account.position {
-                let cost = p.quantity * p.side * self.market.open[i] * rates[self.account.next_funding];
+                let cost = p.quantity * p.side * self.market.bars.open[i] * rates[self.account.next_funding];
                 self.account.balance -= cost;
                 p.funding += cost;
             }
@@ -223,7 +223,7 @@ impl<'a> Trader<'a> {
 
     /// End the run at the close of bar `i`, where equity is 0 or less.
     pub fn ruin(&mut self, ledger: &mut impl Ledger, i: usize) {
-        self.close_position(ledger, i, self.market.close[i], Reason::Ruin);
+        self.close_position(ledger, i, self.market.bars.close[i], Reason::Ruin);
         self.account.totals.ruined = true;
     }
 
@@ -256,8 +256,8 @@ impl<'a> Trader<'a> {
         let gross = side(long) * quantity * (price - entry);
         let fees = entry_fees + fee;
         ledger.record(&Trade {
-            entry_time: self.market.time[entry_index],
-            exit_time: self.market.time[i],
+            entry_time: self.market.bars.time[entry_index],
+            exit_time: self.market.bars.time[i],
             entry_index: entry_index as i64,
             exit_index: i as i64,
             side: if long { 1 } else { -1 },

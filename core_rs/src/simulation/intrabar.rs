@@ -13,8 +13,9 @@ impl Trader<'_> {
     /// Apply all levels within bar `i`.
     pub fn trade_within_bar(&mut self, ledger: &mut impl Ledger, i: usize) {
         let Some(p) = self.account.position else { return };
-        let open = self.market.open[i];
-        let (worst, best) = if p.long { (self.market.low[i], self.market.high[i]) } else { (self.market.high[i], self.market.low[i]) };
+        let open = self.market.bars.open[i];
+        let (worst, best) =
+            if p.long { (self.market.bars.low[i], self.market.bars.high[i]) } else { (self.market.bars.high[i], self.market.bars.low[i]) };
         let liquidation = self.liquidation_level(p.long, p.entry);
         let liquidation_price = match self.market.mark {
             None => worst,

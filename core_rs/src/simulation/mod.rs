@@ -59,8 +59,8 @@ impl<'a> Simulator<'a> {
             }
             while events != 0 {
                 let bar = orders.start + 64 * w + events.trailing_zeros() as usize;
-                simd::prefetch(self.trader.market.open, bar);
-                simd::prefetch(self.trader.market.time, bar);
+                simd::prefetch(self.trader.market.bars.open, bar);
+                simd::prefetch(self.trader.market.bars.time, bar);
                 events &= events - 1;
             }
         }
@@ -89,15 +89,15 @@ impl<'a> Simulator<'a> {
             let max_bars_reached = trader.max_bars_reached(&orders.strategy_closes, at);
             if max_bars_reached || any_order(&orders.at_open.masks, at) {
                 let strategy_bar = trader.account.strategy_bars;
-                trader.fill_orders(ledger, i, at, &orders.at_open, trader.market.open[i], max_bars_reached, strategy_bar);
+                trader.fill_orders(ledger, i, at, &orders.at_open, trader.market.bars.open[i], max_bars_reached, strategy_bar);
             }
             if trader.account.position.is_some() {
                 trader.trade_within_bar(ledger, i);
             }
             if let Some(p) = &mut trader.account.position {
-                p.observe_bar(trader.market.high[i], trader.market.low[i]);
+                p.observe_bar(trader.market.bars.high[i], trader.market.bars.low[i]);
             }
-            let close = trader.market.close[i];
+            let close = trader.market.bars.close[i];
             if any_order(&orders.at_close.masks, at) {
                 let strategy_bar = trader.account.strategy_bars + 1;
                 trader.fill_orders(ledger, i, at, &orders.at_close, close, false, strategy_bar);

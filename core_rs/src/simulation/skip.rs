@@ -85,7 +85,7 @@ fn skip_to_events_in(
     curve: &mut impl EquityCurve,
 ) {
     let (market, start, n) = (trader.market, orders.start, orders.end - orders.start);
-    let (low, high) = (&market.low[start..orders.end], &market.high[start..orders.end]);
+    let (low, high) = (&market.bars.low[start..orders.end], &market.bars.high[start..orders.end]);
     let masks = &orders.at_open.masks;
     let is_last = orders.end == market.len();
     // Bars before `at` are simulated; orders of bars before `from` are filled.
@@ -113,7 +113,7 @@ fn skip_to_events_in(
         let held = Held { balance: trader.account.balance, quantity: side(p.long) * p.quantity, entry: p.entry };
         // Equity of the run's last bar follows from closing the position there.
         let until = if hit == n && is_last { n - 1 } else { hit };
-        if let Some(bar) = curve.push_held(start + at..start + until, market.close, held) {
+        if let Some(bar) = curve.push_held(start + at..start + until, market.bars.close, held) {
             close_by_trader(trader, p.position(), |trader| trader.ruin(ledger, bar));
             return curve.push_flat(bar..orders.end, trader.account.balance);
         }
@@ -128,7 +128,7 @@ fn skip_to_events_in(
             open = if enters { enter(trader, orders, at) } else { None };
         } else if is_last {
             let bar = orders.end - 1;
-            let close = market.close[bar];
+            let close = market.bars.close[bar];
             if held.equity(close) > 0.0 {
                 close_by_trader(trader, p.position(), |trader| trader.close_position(ledger, bar, close, Reason::End));
                 trader.account.totals.ruined = trader.account.balance <= 0.0;
@@ -154,7 +154,7 @@ fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<OpenP
     let (bar, balance) = (orders.start + at, trader.account.balance);
     let long = bitmask::get(&orders.at_open.masks[ENTRY_LONG], at);
     let side = side(long);
-    let fill = trader.settle_entry(&orders.at_open, at, side, trader.market.open[bar], balance, balance)?;
+    let fill = trader.settle_entry(&orders.at_open, at, side, trader.market.bars.open[bar], balance, balance)?;
     let level = |which: usize| trader.level(which, &orders.at_open, at, side, fill.price).unwrap_or(f64::NAN);
     Some(OpenPosition {
         long,
@@ -170,7 +170,7 @@ fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<OpenP
 /// Close the position at the open of bar `i`.
 #[inline(always)]
 fn close_by_order(trader: &mut Trader<'_>, p: &OpenPosition, ledger: &mut impl Ledger, i: usize, reason: Reason) {
-    let price = trader.exit_price(side(p.long), trader.market.open[i]);
+    let price = trader.exit_price(side(p.long), trader.market.bars.open[i]);
     trader.settle_exit(ledger, i, &p.closed(), price, reason);
 }
 
