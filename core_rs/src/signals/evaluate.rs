@@ -153,10 +153,10 @@ fn columns_of<'a>(timeframe: usize, strategy: &Columns<'a>, higher: &'a [HigherT
 
 /// The running indicators. Operations that differ only in the output they read share one, and the first of them runs it.
 fn share_indicators(ops: &[Op], states: &mut [State], tiles: &mut [Tile]) -> Vec<RunningIndicator> {
-    let (mut running, mut last_closed): (Vec<RunningIndicator>, HashMap<OpKey, usize>) = (Vec::new(), HashMap::new());
+    let (mut running, mut positions): (Vec<RunningIndicator>, HashMap<OpKey, usize>) = (Vec::new(), HashMap::new());
     for (i, op) in ops.iter().enumerate() {
         if let Op::Indicator(indicator) = *op {
-            let r = *last_closed.entry(Op::Indicator(Indicator { output: 0, ..indicator }).key()).or_insert_with(|| {
+            let r = *positions.entry(Op::Indicator(Indicator { output: 0, ..indicator }).key()).or_insert_with(|| {
                 states[i] = State::Indicator(running.len());
                 running.push(RunningIndicator::new(indicator.row, &indicator.arguments));
                 running.len() - 1
