@@ -1,7 +1,7 @@
-"""Build with maturin where Rust can be had, with hatchling where it cannot.
+"""Build with maturin if Rust is available, otherwise with hatchling.
 
-`BARSTORM_KERNEL` chooses: `rust` insists on the compiled kernel, `python` leaves it out,
-`auto` (the default) compiles it when cargo is there and can get its crates.
+`BARSTORM_KERNEL` chooses: `rust` requires the compiled kernel, `python` leaves it out,
+`auto` (the default) compiles it if cargo is installed and can fetch the crates.
 """
 
 import functools
@@ -25,10 +25,10 @@ def _why_no_rust() -> str | None:
     if shutil.which("cargo") is None:
         return "cargo was not found"
     needed = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
-    said = subprocess.run(["cargo", "--version"], cwd=ROOT, capture_output=True, text=True).stdout
-    if (found := re.match(r"cargo (\d+)\.(\d+)", said)) and tuple(map(int, found.groups())) < tuple(map(int, needed.split("."))):
+    version = subprocess.run(["cargo", "--version"], cwd=ROOT, capture_output=True, text=True).stdout
+    if (found := re.match(r"cargo (\d+)\.(\d+)", version)) and tuple(map(int, found.groups())) < tuple(map(int, needed.split("."))):
         return f"cargo {found[1]}.{found[2]} is older than {needed}"
-    # Left alone, cargo tries for minutes where its registry does not answer.
+    # By default cargo retries for minutes if its registry does not answer.
     # Not --locked: a stale lock must fail the build, not look like a missing network.
     fetch = subprocess.run(
         ["cargo", "fetch", "--manifest-path", str(ROOT / "Cargo.toml")],
@@ -56,7 +56,7 @@ def _compiled() -> bool:
     if reason:
         print(f"warning: {reason}: installing the slower pure-Python kernel", file=sys.stderr)
         return False
-    # maturin runs itself by name, which fails without build isolation in an environment that isn't activated.
+    # maturin runs itself by name, which without build isolation fails in an environment that is not activated.
     os.environ["PATH"] += os.pathsep + sysconfig.get_path("scripts")
     return True
 

@@ -28,23 +28,23 @@ pub struct Argument {
     pub name: &'static str,
     pub min: f64,
     pub max: f64,
-    pub whole: bool,
+    pub is_whole: bool,
 }
 
 impl Argument {
     pub fn allows(&self, x: f64) -> bool {
-        (self.min..=self.max).contains(&x) && !(self.whole && x.fract() != 0.0)
+        (self.min..=self.max).contains(&x) && !(self.is_whole && x.fract() != 0.0)
     }
 }
 
 const LENGTH: Argument = length("length");
 
 const fn length(name: &'static str) -> Argument {
-    Argument { name, min: 1.0, max: MAX_LOOKBACK, whole: true }
+    Argument { name, min: 1.0, max: MAX_LOOKBACK, is_whole: true }
 }
 
 const fn number(name: &'static str) -> Argument {
-    Argument { name, min: 0.0, max: 1e6, whole: false }
+    Argument { name, min: 0.0, max: 1e6, is_whole: false }
 }
 
 /// An indicator of the table.

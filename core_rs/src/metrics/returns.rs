@@ -160,7 +160,7 @@ fn tails(returns: &mut [f64]) -> Tails {
     }
     let (i, part) = quantile_position(n, 0.95);
     let (_, &mut at, above) = returns.select_nth_unstable_by(i, f64::total_cmp);
-    let next = above.iter().fold(f64::INFINITY, |least, &r| if r < least { r } else { least });
+    let next = above.iter().fold(f64::INFINITY, |lowest, &r| if r < lowest { r } else { lowest });
     Tails { low, high: at + (next - at) * part, mean_below_low: ratio(sum, tail as f64) }
 }
 

@@ -199,7 +199,7 @@ fn length_from(number: f64) -> std::result::Result<usize, String> {
 fn indicator(row: usize, inputs: &[usize; MAX_INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
     for (argument, &x) in TABLE[row].arguments.iter().zip(arguments) {
         if !argument.allows(x) {
-            let kind = if argument.whole { "whole number" } else { "number" };
+            let kind = if argument.is_whole { "whole number" } else { "number" };
             let (min, max) = (argument.min, argument.max);
             return Err(format!("{} {x} is not a {kind} from {min} to {max}", argument.name));
         }

@@ -231,7 +231,7 @@ fn _core_rs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Plan>()?;
     module.add_class::<Rules>()?;
     module.add_class::<Template>()?;
-    let arguments = |row: &indicators::Row| row.arguments.iter().map(|a| (a.name, a.min, a.max, a.whole)).collect::<Vec<_>>();
+    let arguments = |row: &indicators::Row| row.arguments.iter().map(|a| (a.name, a.min, a.max, a.is_whole)).collect::<Vec<_>>();
     let table: Vec<_> = indicators::TABLE.iter().map(|row| (row.name, row.inputs, arguments(row), row.outputs)).collect();
     module.add("INDICATORS", table)?;
     module.add_function(wrap_pyfunction!(run, module)?)?;

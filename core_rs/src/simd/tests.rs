@@ -32,13 +32,13 @@ fn comparisons_are_ordered_and_cover_every_length() {
     let a: Vec<f64> = (0..200).map(|i| if i % 7 == 0 { f64::NAN } else { f64::from(i % 5) }).collect();
     let b: Vec<f64> = (0..200).map(|i| if i % 11 == 0 { f64::NAN } else { f64::from(i % 3) }).collect();
     for n in [0, 1, 63, 64, 65, 128, 200] {
-        for (test, wanted) in
+        for (test, expected) in
             [(Predicate::Gt, (|x, y| x > y) as fn(f64, f64) -> bool), (Predicate::Ge, |x, y| x >= y), (Predicate::Eq, |x, y| x == y)]
         {
             let mut words = [u64::MAX; 4];
             compare(test, &a[..n], &b[..n], &mut words);
             for i in 0..256 {
-                assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && wanted(a[i], b[i]), "{n} {i}");
+                assert_eq!(words[i / 64] >> (i % 64) & 1 != 0, i < n && expected(a[i], b[i]), "{n} {i}");
             }
         }
     }
@@ -68,9 +68,9 @@ fn extremes_and_first_outside_see_every_value_at_every_length() {
             assert_eq!(first(&flat, &values, 4.0, 7.0), at, "{n}");
             assert_eq!(first_outside::<false, true>(&flat, &values, f64::NEG_INFINITY, 7.0), at, "{n}");
             values[at] = f64::NAN;
-            let wanted = if n == 1 { (f64::INFINITY, f64::NEG_INFINITY) } else { (5.0, 5.0) };
-            assert_eq!(extremes(&values, &values), wanted, "{n} {at}");
-            assert_eq!(portable::extremes(&values, &values), wanted, "{n} {at}");
+            let expected = if n == 1 { (f64::INFINITY, f64::NEG_INFINITY) } else { (5.0, 5.0) };
+            assert_eq!(extremes(&values, &values), expected, "{n} {at}");
+            assert_eq!(portable::extremes(&values, &values), expected, "{n} {at}");
         }
     }
 }

@@ -49,8 +49,8 @@ pub struct ClosedPart {
     pub funding: f64,
     /// MAE and MFE.
     pub excursions: (f64, f64),
-    /// Whether the position is closed completely.
-    pub whole: bool,
+    /// Whether nothing of the position is left.
+    pub closes_position: bool,
 }
 
 /// An account that trades by the rules over a market.
@@ -230,14 +230,22 @@ impl<'a> Trader<'a> {
     /// Close `quantity` of the position `p` at `price`.
     #[inline(always)]
     pub fn exit(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position, quantity: f64, price: f64, reason: Reason) {
-        let whole = quantity >= p.quantity;
-        let share = if whole { 1.0 } else { quantity / p.quantity };
+        let closes_position = quantity >= p.quantity;
+        let share = if closes_position { 1.0 } else { quantity / p.quantity };
         let (entry_fees, funding) = (p.fees * share, p.funding * share);
         let excursions = if self.follows_every_bar { p.excursions(price) } else { (f64::NAN, f64::NAN) };
-        let closed =
-            ClosedPart { long: p.long, entry_index: p.entry_index, entry: p.entry, quantity, entry_fees, funding, excursions, whole };
+        let closed = ClosedPart {
+            long: p.long,
+            entry_index: p.entry_index,
+            entry: p.entry,
+            quantity,
+            entry_fees,
+            funding,
+            excursions,
+            closes_position,
+        };
         self.settle_exit(ledger, i, &closed, price, reason);
-        if whole {
+        if closes_position {
             self.account.position = None;
         } else if let Some(p) = &mut self.account.position {
             p.quantity -= quantity;
@@ -251,7 +259,7 @@ impl<'a> Trader<'a> {
     /// special case would.
     #[inline(always)]
     pub fn settle_exit(&mut self, ledger: &mut impl Ledger, i: usize, closed: &ClosedPart, price: f64, reason: Reason) {
-        let &ClosedPart { long, entry_index, entry, quantity, entry_fees, funding, excursions: (mae, mfe), whole } = closed;
+        let &ClosedPart { long, entry_index, entry, quantity, entry_fees, funding, excursions: (mae, mfe), closes_position } = closed;
         let fee = if reason == Reason::Liquidation { 0.0 } else { quantity * price * self.rules.commission };
         let gross = side(long) * quantity * (price - entry);
         let fees = entry_fees + fee;
@@ -275,7 +283,7 @@ impl<'a> Trader<'a> {
         let account = &mut self.account;
         account.balance = account.balance + gross - fee;
         account.totals.traded_notional += quantity * price;
-        if whole {
+        if closes_position {
             account.totals.exposed_bars += (i - entry_index) as i64;
         }
     }

@@ -38,7 +38,7 @@ impl OpenPosition {
             entry_fees: self.fee,
             funding: 0.0,
             excursions: (f64::NAN, f64::NAN),
-            whole: true,
+            closes_position: true,
         }
     }
 
