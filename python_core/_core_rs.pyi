@@ -1,4 +1,4 @@
-"""The boundary of the compiled kernel. Not for users: `python_core.kernel` checks inputs and wraps every function.
+"""The boundary of the compiled kernel. Not for users: `python_core.engine.kernel` checks inputs and wraps every function.
 
 Arrays are one-dimensional and C-contiguous; they are borrowed for one call and never copied. An array of another dtype or layout raises
 a TypeError, any other failure a ValueError or `python_core.errors.Cancelled`, a subclass of it. The interpreter's lock is released while
