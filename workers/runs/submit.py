@@ -180,7 +180,7 @@ async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
     if row is None:
         run = store.to_run(await _row(database, run_id))
         raise Conflict(
-            f"the run has finished: it is {run.state}", where="run", hint="only unfinished runs can be cancelled", code="finished"
+            f"the run has already finished ({run.state})", where="run", hint="only unfinished runs can be cancelled", code="finished"
         )
     return store.to_run(row)
 
