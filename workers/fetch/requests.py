@@ -180,7 +180,10 @@ async def cancel(database: Database, queue: Queue, fetch_id: str) -> Fetch:
     row = await cancel_run(database, queue, fetch_id)
     if row is None:
         raise Conflict(
-            f"the fetch has already finished ({fetch.state})", where="fetch", hint="only unfinished fetches can be cancelled", code="finished"
+            f"the fetch has already finished ({fetch.state})",
+            where="fetch",
+            hint="only unfinished fetches can be cancelled",
+            code="finished",
         )
     return to_fetch(row)
 
