@@ -84,7 +84,7 @@ class TradeMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Metrics of a run; None where undefined.
+    """Metrics of a run; None (null in JSON) where undefined.
 
     Money is in the quote currency. Returns r are those of periods: UTC days, or bars of a day or longer. A is the number of periods in
     a year (365 for the calendar `crypto`, 252 for `exchange`), sd the sample standard deviation.

@@ -7,7 +7,7 @@ from typing import Final
 
 
 class RunState(StrEnum):
-    """The state of a run; `TRANSITIONS` lists the permitted changes."""
+    """The state of a run. `succeeded`, `failed`, `cancelled` and `dead` are final, unless a dead run is redriven."""
 
     QUEUED = "queued"
     RUNNING = "running"
