@@ -22,7 +22,7 @@ from workers.cli import data as data_commands
 from workers.cli import dead_letters, demo, fetch
 from workers.data import samples
 from workers.db.database import open_database
-from workers.errors import Unavailable, WorkersError
+from workers.errors import Invalid, Unavailable, WorkersError
 from workers.model.states import Priority
 from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
@@ -97,7 +97,7 @@ def worker(settings: Settings, options: argparse.Namespace) -> int:
     max_workers = max(count, min_workers) if options.max is None else options.max
     if not 0 <= min_workers <= max_workers <= MAX_WORKERS or max_workers == 0:
         hint = f"use numbers from 0 to {MAX_WORKERS}, --min not above --max, and --max at least 1"
-        raise Unavailable(f"can't run {min_workers} to {max_workers} worker processes", where="--min, --max", hint=hint)
+        raise Invalid(f"can't run {min_workers} to {max_workers} worker processes", where="--min, --max", hint=hint)
     initial = min(max(count, min_workers), max_workers)
     if min_workers == max_workers:
         asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", command) for i in range(initial)]))
@@ -206,7 +206,7 @@ def _settings_help() -> Iterator[str]:
 def _worker_count(settings: Settings, options: argparse.Namespace) -> int:
     count: int = settings.workers or os.cpu_count() or 1 if options.workers is None else options.workers
     if not 1 <= count <= MAX_WORKERS:
-        raise Unavailable(f"can't run {count} worker processes", where="--workers", hint=f"use 1 to {MAX_WORKERS}")
+        raise Invalid(f"can't run {count} worker processes", where="--workers", hint=f"use 1 to {MAX_WORKERS}")
     return count
 
 
@@ -214,7 +214,7 @@ def _priorities(text: str) -> str:
     """Priorities as the queue encodes them."""
     names = [name.strip() for name in text.split(",")]
     if unknown := [name for name in names if name not in PRIORITY_CODES]:
-        raise Unavailable(f"unknown priority {unknown[0]!r:.40}", where="--priorities", hint=f"use some of {', '.join(PRIORITY_CODES)}")
+        raise Invalid(f"unknown priority {unknown[0]!r:.40}", where="--priorities", hint=f"use some of {', '.join(PRIORITY_CODES)}")
     return "".join(sorted({PRIORITY_CODES[name] for name in names}))
 
 
