@@ -119,9 +119,11 @@ async def submit_due(database: Database) -> int:
 
 
 async def _submit(database: Database, row: ScheduleRow, now: int) -> bool:
+    # Spread by the hash of the id, so that the offset of a schedule never changes.
     offset = SETTLE_MS + zlib.crc32(row.id.encode()) % SPREAD_MS
     next_at = (max(now - offset, 0) // row.every_ms + 1) * row.every_ms + offset
     async with database.write() as session:
+        # Of several processes that read the same due time, one changes it; the others find it changed.
         claimed = await session.scalar(
             sa.update(ScheduleRow)
             .where(ScheduleRow.id == row.id, ScheduleRow.next_at == row.next_at)

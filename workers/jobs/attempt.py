@@ -153,6 +153,7 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
             _log.info("job skipped: it is out of date", run=run_id, job=number)
             return True
         await events.publish_state(executor.queue, run_id, RunState.RUNNING)
+        # From here on the attempt is on record, so every exception must end it there, too.
         try:
             _check_startable(started, limits)
             await kind.work(executor, started, job)
@@ -196,6 +197,7 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
     row, limits = started.row, kind.limits(executor.settings)
     transient = _is_transient(error) or kind.is_transient(error)
     reason = Stop.CANCELLED if isinstance(error, bt.Cancelled) and job.reason is None else job.reason
+    # The takeover has already ended this attempt in the database, as lost.
     if isinstance(error, bt.Cancelled) and reason == Stop.TAKEN_OVER:
         _log.warning("attempt ended: another worker has taken over the run", run=row.id, attempt=started.attempt)
         return True
@@ -207,6 +209,7 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
             state, outcome = RunState.CANCELLED, "cancelled"
             await store.finish(session, started, state)
         elif transient and row.failures + 1 < limits.max_failures:
+            # The whole wait is random, so that runs that failed together are not retried together.
             max_wait_s = min(limits.retry_s * 2**row.failures, MAX_RETRY_WAIT_S)
             delay_ms = int(random.uniform(0, max_wait_s) * 1000)
             state, outcome = RunState.RETRYING, "failed; it will be retried"
@@ -217,7 +220,7 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
             await store.finish(session, started, state, error=_run_error(error, reason, limits))
     await events.publish_state(executor.queue, row.id, state, ends=state in DONE)
     with suppress(RedisError, OSError):
-        await outbox.send(executor.database, executor.queue)  # else the relay will
+        await outbox.send(executor.database, executor.queue)  # at once; if it fails, the relay sends later
     expected = isinstance(error, bt.BarstormError | WorkersError | _WorkersLost)
     level = logging.INFO if expected else logging.WARNING if transient else logging.ERROR
     _log.log(

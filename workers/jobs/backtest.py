@@ -23,6 +23,7 @@ _log = structlog.stdlib.get_logger(__name__)
 async def run(executor: Executor, started: StartedRun, job: Job) -> None:
     row = started.row
     request = decode_request(row.request)
+    # An equal run may have finished while this one was queued.
     if result := await executor.results.reusable(row.fingerprint, request.engine):
         async with executor.database.write() as session:
             await store.finish(session, started, RunState.SUCCEEDED, engine=result.engine, cached=True)
@@ -34,7 +35,7 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
     if executor.settings.isolate_python and (bt.engine if request.engine == "auto" else request.engine) == "python":
         computed = await compute_isolated(executor.settings, job, dataset, tuple(parts), request)
     else:
-
+        # In a thread: the Rust kernel releases the interpreter while it computes.
         def work() -> Computed:
             return compute(executor.artifacts, executor.bars, dataset, parts, request, job.control)
 
@@ -46,6 +47,7 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
         kernel_ms=computed.kernel_ms,
         save_ms=computed.save_ms,
     )
+    # One transaction: a run is never succeeded without its result, nor a result stored by an attempt that was taken over.
     async with executor.database.write() as session:
         is_current = await store.finish(
             session, started, RunState.SUCCEEDED, stages=stages, engine=values["engine"], fingerprint=values["fingerprint"]

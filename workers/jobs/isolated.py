@@ -94,6 +94,7 @@ def main() -> None:
     threading.Thread(target=_send_progress, args=(output, lock, control), daemon=True).start()
     threading.Thread(target=_end_with_worker, daemon=True).start()
     message = _execute(task, control)
+    # The lock keeps the result from being mixed with a progress message.
     with lock:
         _write(output, message)
 

@@ -38,6 +38,7 @@ def target_workers(running: int, stats: QueueStats, scaling: Scaling, *, concurr
     """The number of workers that should run: up to twice as many while jobs wait, one fewer when some have been idle for long."""
     needed = -(-(stats.ready + stats.held) // concurrency)
     waiting = has_claimable_jobs(stats, scaling)
+    # At most twice as many at a time: starting a process takes a second, and the jobs may be done by then.
     if waiting and (running == 0 or stats.age_ms >= MAX_WAIT_MS):
         target = max(running, min(needed, 2 * running or 1))
     elif not waiting and idle:

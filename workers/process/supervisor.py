@@ -132,7 +132,7 @@ class Supervisor:
                 env={**os.environ, **self._settings.to_env(), PARENT_FD: str(parent)},
                 pass_fds=(parent,),
                 stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C reaches only the supervisor, which then stops its children in order
             )
             if self._stopping.is_set() or child.name in self._retired:
                 process.terminate()

@@ -44,6 +44,7 @@ async def move_followers(session: AsyncSession, leader: RunRow) -> None:
     if not leader.has_followers:
         return
     state = RunState(leader.state)
+    # A cancellation is meant for one run only.
     if state == RunState.CANCELLED:
         await _promote_follower(session, leader.id)
         return

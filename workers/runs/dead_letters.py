@@ -99,6 +99,7 @@ def require_affected(affected: AffectedRuns, run_id: str) -> None:
 async def _move_all(database: Database, selection: DeadLetterSelection, state: RunState) -> AffectedRuns:
     moved: list[str] = []
     ids = sorted(filter(is_reference, selection.ids))
+    # In batches, so that no transaction locks thousands of rows.
     while True:
         query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(predecessors(state)))
         if not selection.all:
@@ -118,6 +119,7 @@ def _move(row: RunRow, state: RunState) -> None:
     row.state, row.updated_at = state, now_ms()
     row.leader_id, row.has_followers = None, False
     if state == RunState.QUEUED:
+        # A new job number, so that a leftover job of the dead run can't start it.
         row.job, row.failures, row.due_at = row.attempt + 1, 0, row.updated_at
         row.error = row.started_at = row.finished_at = None
         row.cancel_requested = False

@@ -118,6 +118,7 @@ class Results:
     async def _complete(self, stored: StoredResult | None, engine: str) -> RunResult | None:
         if stored is None or engine not in ("auto", stored.result.engine):
             return None
+        # The row alone is not enough: files can be lost, and then the run is computed again.
         complete = await asyncio.to_thread(lambda: all(name and self._artifacts.exists(name) for name in (stored.trades, stored.equity)))
         return stored.result if complete else None
 
@@ -190,6 +191,7 @@ def _equity(frame: polars.DataFrame, points: int | None) -> EquityCurve:
 def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:
     """Positions of the first and the last value, and of the lowest and the highest in each of equally long stretches."""
     ends = np.array([0, len(values) - 1])
+    # Lows and highs, because a thinned curve must not hide a drawdown.
     stretches = (points - 2) // 2
     if stretches == 0:
         return ends

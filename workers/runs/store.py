@@ -80,6 +80,7 @@ async def start(session: AsyncSession, run_id: str, job: int, *, worker: str) ->
     )
     if row is None:
         return None
+    # The attempt of the worker that lost its lease has no end yet.
     await session.execute(
         sa.update(AttemptRow)
         .where(AttemptRow.run_id == run_id, AttemptRow.finished_at.is_(None))
@@ -146,6 +147,7 @@ async def _end_attempt(
     session: AsyncSession, started: StartedRun, values: Mapping[str, Any], *, now: int, outcome: AttemptOutcome, error: RunError | None
 ) -> bool:
     run_id, attempt = started.row.id, started.attempt
+    # The number of the attempt is the fence: a worker whose lease has expired may still be running, and must not overwrite its successor.
     changed = await session.scalar(
         sa.update(RunRow)
         .where(RunRow.id == run_id, RunRow.attempt == attempt, RunRow.state.in_(predecessors(RunState(values["state"]))))
@@ -175,6 +177,7 @@ async def cancel(session: AsyncSession, run_id: str) -> RunRow | None:
         .returning(RunRow)
     )
     if cancelled is not None:
+        # A job already sent is harmless: `start` finds the run cancelled.
         await session.execute(sa.delete(OutboxRow).where(OutboxRow.run_id == run_id))
         await coalesce.move_followers(session, cancelled)
         return cancelled
@@ -222,6 +225,7 @@ async def files_of_results(session: AsyncSession, names: Collection[str]) -> set
 
 async def save_result(session: AsyncSession, values: Mapping[str, Any]) -> str:
     """Store a result and return the stored digest. If it was stored before with an equal digest, only the names of its files are replaced."""
+    # Equal digests may come with other file names: another version of the Parquet writer gives other bytes.
     new = insert(session, RESULTS).values(**values)
     files = {name: new.excluded[name] for name in ("trades_hash", "equity_hash")}
     same = RESULTS.c.digest == new.excluded.digest
