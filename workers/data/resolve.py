@@ -20,7 +20,7 @@ from workers.db.database import Database
 from workers.db.tables import DatasetRow
 from workers.errors import Conflict, Invalid, NotFound
 from workers.model.datasets import Dataset
-from workers.model.selection import MARKET, Selection
+from workers.model.selection import MARKET_FIELDS, Selection
 
 # Datasets listed in an error.
 _MAX_LISTED: Final = 5
@@ -75,7 +75,7 @@ async def _find_market(session: AsyncSession, selection: Selection) -> str:
     markets = [row for row in same_symbol if exchange in ("", row.exchange.casefold()) and selection.kind in (None, row.kind)]
     matches = [row for row in markets if row.timeframe == selection.timeframe]
     what = " ".join(
-        filter(None, [selection.symbol, selection.timeframe, selection.kind, selection.exchange and f"of {selection.exchange}"])
+        filter(None, [selection.symbol, selection.timeframe, selection.kind, selection.exchange and f"on {selection.exchange}"])
     )
     if len(matches) > 1:
         raise Conflict(
@@ -124,4 +124,4 @@ def _normalize(symbol: str) -> str:
 
 def pinned_to(dataset: Dataset) -> dict[str, str | None]:
     """The fields that make a selection name this version of a dataset."""
-    return dict.fromkeys(MARKET) | {"dataset": dataset.reference}
+    return dict.fromkeys(MARKET_FIELDS) | {"dataset": dataset.reference}

@@ -15,7 +15,7 @@ Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 
 _Label = Annotated[str, Meta(min_length=1, max_length=60)]
 _Time = Annotated[int, Meta(ge=0, le=2**53)]
-MARKET: Final = ("symbol", "timeframe", "exchange", "kind")
+MARKET_FIELDS: Final = ("symbol", "timeframe", "exchange", "kind")
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         else:
             if not isinstance(self.dataset, str) or not 0 < len(self.dataset) <= 120:
                 raise ValueError(f"dataset: expected an id or name, got {self.dataset!r:.60}; use 1 to 120 characters")
-            if given := [name for name in MARKET if getattr(self, name) is not None]:
+            if given := [name for name in MARKET_FIELDS if getattr(self, name) is not None]:
                 raise ValueError(f"{given[0]}: dataset already determines it; leave out {given[0]} or dataset")
         for name in ("start", "end"):
             value = getattr(self, name)

@@ -21,7 +21,7 @@ class Bucket:
         try:
             from obstore.store import S3Store
         except ImportError:
-            raise Unavailable("obstore is not installed", where="artifacts_url", hint="run pip install '.[s3]' in the checkout") from None
+            raise Unavailable("obstore is not installed", where="artifacts_url", hint="run `pip install '.[s3]'` in the checkout") from None
         with _store_errors():
             self._store = S3Store.from_url(url)
         self._drafts = drafts
