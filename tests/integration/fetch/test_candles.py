@@ -278,7 +278,7 @@ async def test_a_cancelled_fetch_keeps_what_it_has_stored(
     assert done.state == RunState.CANCELLED
     rows = await stored(service, "bybit-btcusdt-1m")
     assert np.array_equal(rows, market.rows[: len(rows)])
-    with pytest.raises(workers.Conflict, match="has finished"):
+    with pytest.raises(workers.Conflict, match="has already finished"):
         await service.fetches.cancel(accepted.id)
 
 
