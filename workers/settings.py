@@ -33,9 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Invalid: a value has the wrong type or is out of range.
     """
 
-    data_dir: str = "var"
-    database_url: str = ""
-    redis_url: str = ""
+    data_dir: Annotated[str, Meta(description="Folder for what is not stored elsewhere: database, queue, bars and results.")] = "var"
+    database_url: Annotated[str, Meta(description="postgresql://user@host/name or sqlite:///file; empty: SQLite in data_dir.")] = ""
+    redis_url: Annotated[str, Meta(description="redis://host:6379/0 or unix:///socket; empty: an embedded Valkey in data_dir.")] = ""
     artifacts_url: Annotated[str, Meta(description="Bucket for bars and results, as s3://bucket/folder; empty: data_dir.")] = ""
     workers: Annotated[int, Meta(ge=0, le=1024, description="Worker processes of `serve`; 0: one per core.")] = 0
     concurrency: Annotated[int, Meta(ge=1, le=256, description="Jobs that a worker process runs at the same time.")] = 2
@@ -67,8 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     cache_entries: Annotated[int, Meta(ge=0, description="Results cached in Redis.")] = 10_000
     cache_ttl_s: Annotated[int, Meta(ge=1, description="How long a result stays cached in Redis.")] = 86_400
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Annotated[Literal["console", "json"], Meta(description="console for people, json for programs.")] = "console"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error.")] = "info"
 
     def __post_init__(self) -> None:
         try:
