@@ -15,7 +15,7 @@ from tests.support.cases import CASES
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(bt.engine != "rust", reason=f"there is no compiled engine: {bt.engine_reason}")
+@pytest.mark.skipif(bt.engine != "rust", reason=f"no compiled engine: {bt.engine_reason}")
 @pytest.mark.parametrize("instructions", ["baseline", "avx2"])
 def test_engines_agree_with_fewer_instructions(instructions: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_engines.py", "test_indicators.py"]

@@ -1,6 +1,6 @@
 """The kinds of job.
 
-To add one, write its work as `attempt.JobKind` describes, in a file of its own beside `backtest.py`, and list it below, with a timeout and a
+To add one, write its work as `attempt.JobKind` describes, in a file of its own next to `backtest.py`, and list it below, with a timeout and a
 retry policy if those of the settings don't suit. Accept its runs with `store.insert_run`, which puts the job into the outbox in the same
 transaction. Queueing, leases, retries, cancellation, takeover and dead letters then work as for every other job.
 """

@@ -55,7 +55,7 @@ local function claim(limit, priorities, worker, lease_ms)
     return ready[key]
   end
 
-  -- The owner whose turn it is, his first job, and the time since which it waits.
+  -- The next owner, their first job, and the time since which it has waited.
   local function head(priority)
     local round = rounds[priority]
     local owner = next_owner(round)

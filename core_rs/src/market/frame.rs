@@ -35,7 +35,7 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     pub fn new(market: Market<'a>, length_ms: i64) -> Result<Self> {
         if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
-            return Err(Error::Input("the strategy's timeframe is no whole multiple of the bars'".into()));
+            return Err(Error::Input("the strategy's timeframe is not a whole multiple of the bars'".into()));
         }
         Ok(Self {
             market,

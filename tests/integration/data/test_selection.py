@@ -125,13 +125,13 @@ async def test_a_range_without_bars_is_refused_with_the_available_range(
 async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_event_loop(
     service: workers.Service, request_: workers.BacktestRequest, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reckon, hashed = bt.Bars.__dict__["fingerprint"].func, []
+    fingerprint, hashed = bt.Bars.__dict__["fingerprint"].func, []
 
-    def noted(bars: bt.Bars) -> str:
+    def recorded(bars: bt.Bars) -> str:
         hashed.append(threading.current_thread())
-        return str(reckon(bars))
+        return str(fingerprint(bars))
 
-    counting = cached_property(noted)
+    counting = cached_property(recorded)
     counting.__set_name__(bt.Bars, "fingerprint")
     monkeypatch.setattr(bt.Bars, "fingerprint", counting)
     ranged = msgspec.structs.replace(request_, start=int(bars.time[10]))

@@ -251,7 +251,7 @@ def test_the_demo_labels_its_bars_as_synthetic(command: Command) -> None:
 
 
 def test_the_demo_reports_what_is_wrong_with_a_file(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text("this is no market\n1\n")
+    (tmp_path / "bad.csv").write_text("not a market\n1\n")
     for path, says in ((tmp_path / "none.csv", "not found"), (tmp_path / "bad.csv", "/api/v1/datasets")):
         shown = command("demo", "--data", str(path))
         _, errors = shown.communicate(timeout=60)

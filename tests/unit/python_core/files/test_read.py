@@ -277,7 +277,7 @@ def test_a_file_without_bars_is_rejected_with_the_reason(data: bytes, words: str
 
 def test_a_wrong_argument_is_rejected_with_the_right_one(tmp_path: Path) -> None:
     good = text(table())
-    assert "reject, drop or repair" in str(rejection(good, policy="mend"))
+    assert "reject, drop or repair" in str(rejection(good, policy="fix"))
     assert "no such file" in str(rejection(tmp_path / "absent.csv"))
     assert "directory" in str(rejection(tmp_path))
     assert "no such file" in str(rejection("https://example.org/bars.parquet"))

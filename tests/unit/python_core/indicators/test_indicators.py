@@ -40,7 +40,7 @@ BY_HAND = {
     "close[3]": [nan, nan, nan, 1, 2, 4, 3, 3],
     "sma(sma(close, 2), 2)": [nan, nan, 9 / 4, 13 / 4, 13 / 4, 7 / 2, 7 / 2, 4],
     "sma(close[2], 2)": [nan, nan, nan, 3 / 2, 6 / 2, 7 / 2, 6 / 2, 8 / 2],
-    # an average that meets 0 / 0 starts anew after it
+    # an average restarts after 0 / 0
     "sma((close - 1) / (close - 1), 2)": [nan, nan, 1, 1, 1, 1, nan, nan],
     "ema((close - 1) / (close - 1), 2)": [nan, nan, 1, 1, 1, 1, nan, nan],
 }
@@ -72,7 +72,7 @@ def test_true_range_and_atr_have_the_values_worked_out_by_hand(engine: str, make
     assert true_range(bars.high, bars.low, bars.close).tolist() == pytest.approx([nan, 3, 4, 7, 1], nan_ok=True)
     signals = bt.Signals(entry_long=np.array([False, False, False, True, False]))
     (trade,) = bt.simulate(bars, signals, bt.Execution(stop_loss=bt.Atr(multiple=0.01, period=2), commission=0), engine=engine).trades
-    # averages of two: 3.5, then half of 3.5 and 7; the entry fills at 9, and its bar's low is no lower
+    # averages of two: 3.5, then half of 3.5 and 7; the entry fills at 9, also its bar's low
     assert trade.exit_price == 10
     short = bt.Signals(entry_short=signals.masks[0])
     (trade,) = bt.simulate(bars, short, bt.Execution(stop_loss=bt.Atr(multiple=0.1, period=2), commission=0), engine=engine).trades

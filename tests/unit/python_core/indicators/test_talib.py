@@ -1,7 +1,7 @@
 """Indicators against TA-Lib on real data, to 1e-9 of the value (or of the scale that it is a small difference of).
 
-Where the two begin in another way (the seeds of averages that remember all history) they are compared when the difference has died out:
-`settle` bars after the first value. What else differs is said beside the row.
+Averages with infinite memory may be seeded differently, so they are compared once the difference has decayed: `settle` bars after the
+first value. Other differences are described at the row.
 """
 
 from __future__ import annotations

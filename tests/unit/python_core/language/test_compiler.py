@@ -85,7 +85,7 @@ BAD = {
     "1or 2": "1: '1or' is not a number; write it as 10, 0.5 or 1e3",
     "close > 0x10": "9: '0x10' is not a number; write it as 10, 0.5 or 1e3",
     "close > 1j": "9: '1j' is not a number; write it as 10, 0.5 or 1e3",
-    # Python that is no part of it
+    # Python outside the language
     "close ** 2 > 1": "1: the operator ** is not supported; use + - * /",
     "close % 2 > 1": "1: the operator % is not supported; use + - * /",
     "close @ 2 > 1": "1: the operator @ is not supported; use + - * /",
