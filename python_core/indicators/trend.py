@@ -13,15 +13,15 @@ from python_core.indicators.volatility import true_range
 
 
 @restart_after_gaps(outputs=2)
-def psar(high: Series, low: Series, step: float, most: float) -> tuple[Series, Series]:
+def psar(high: Series, low: Series, step: float, maximum: float) -> tuple[Series, Series]:
     """Parabolic stop and reverse; `direction`: 1 below a rising price, -1 above a falling one. As in TA-Lib's SAR. (Wilder 1978)
 
     stop += factor * (extreme - stop) each bar, never beyond the range of this bar and the one before; the factor grows by `step` with each
-    new extreme, up to `most`. A bar that reaches the stop reverses it. It starts long unless the second bar moves down more than up.
+    new extreme, up to `maximum`. A bar that reaches the stop reverses it. It starts long unless the second bar moves down more than up.
     """
     value, direction = np.full(len(high), np.nan), np.full(len(high), np.nan)
     bars = list(zip(high.tolist(), low.tolist(), strict=True))
-    long, stop, extreme, factor = True, 0.0, 0.0, min(step, most)
+    long, stop, extreme, factor = True, 0.0, 0.0, min(step, maximum)
     for i in range(1, len(bars)):
         (high_before, low_before), (new_high, new_low) = bars[i - 1], bars[i]
         top, bottom = max(high_before, new_high), min(low_before, new_low)
@@ -33,9 +33,9 @@ def psar(high: Series, low: Series, step: float, most: float) -> tuple[Series, S
         if new_low <= stop if long else new_high >= stop:
             long = not long
             stop = min(extreme, bottom) if long else max(extreme, top)
-            extreme, factor = new_high if long else new_low, min(step, most)
+            extreme, factor = new_high if long else new_low, min(step, maximum)
         elif new_high > extreme if long else new_low < extreme:
-            extreme, factor = new_high if long else new_low, min(factor + step, most)
+            extreme, factor = new_high if long else new_low, min(factor + step, maximum)
         value[i], direction[i] = stop, 1.0 if long else -1.0
         moved = stop + factor * (extreme - stop)
         stop = min(moved, bottom) if long else max(moved, top)
@@ -117,11 +117,11 @@ ROWS: Final[dict[str, Indicator]] = {
     "psar": primitive(
         psar,
         number("step", 0.02),
-        number("most", 0.2),
+        number("maximum", 0.2),
         series=(),
         implied=("high", "low"),
         outputs=("value", "direction"),
-        warm_up=lambda step, most: 1,
+        warm_up=lambda step, maximum: 1,
     ),
     "supertrend": primitive(
         supertrend,

@@ -69,7 +69,7 @@ pub static TABLE: &[Row] = &[
     row!("hma", 1, [LENGTH], 1, |a| Box::new(averages::Hma::new(a[0] as usize))),
     row!("kama", 1, [LENGTH, length("fast"), length("slow")], 1, |a| Box::new(averages::Kama::new(a[0] as usize, a[1], a[2]))),
     row!("mean_deviation", 1, [Argument { max: 10_000.0, ..LENGTH }], 1, |a| Box::new(oscillators::MeanDeviation::new(a[0] as usize))),
-    row!("psar", 2, [number("step"), number("most")], 2, |a| Box::new(trend::Psar::new(a[0], a[1]))),
+    row!("psar", 2, [number("step"), number("maximum")], 2, |a| Box::new(trend::Psar::new(a[0], a[1]))),
     row!("supertrend", 3, [LENGTH, number("multiple")], 2, |a| Box::new(trend::Supertrend::new(a[0] as usize, a[1]))),
     row!("cum", 1, [], 1, |_| Box::new(volume::Cum::default())),
     row!("session_cum", 2, [], 1, |_| Box::new(volume::Cum::default())),

@@ -1,4 +1,4 @@
-//! Trend followers: lines that stay on one side of the price until it crosses them.
+//! Trend: lines that stay on one side of the price until it crosses them.
 
 use crate::indicators::stream::Stream;
 use crate::indicators::volatility::TrueRange;
@@ -7,7 +7,7 @@ use crate::numerics::smoothed::Smoothed;
 #[derive(Debug)]
 pub struct Psar {
     step: f64,
-    max_factor: f64,
+    maximum: f64,
     /// High and low of the previous bar.
     before: Option<(f64, f64)>,
     state: Option<SarState>,
@@ -22,13 +22,13 @@ struct SarState {
 }
 
 impl Psar {
-    pub fn new(step: f64, max_factor: f64) -> Self {
-        Self { step, max_factor, before: None, state: None }
+    pub fn new(step: f64, maximum: f64) -> Self {
+        Self { step, maximum, before: None, state: None }
     }
 
     fn next(&mut self, high: f64, low: f64) -> (f64, f64) {
         let Some((high_before, low_before)) = self.before.replace((high, low)) else { return (f64::NAN, f64::NAN) };
-        let factor = if self.step < self.max_factor { self.step } else { self.max_factor };
+        let factor = if self.step < self.maximum { self.step } else { self.maximum };
         let first = self.state.is_none();
         let mut state = self.state.unwrap_or_else(|| {
             let (up, down) = (high - high_before, low_before - low);
@@ -46,7 +46,7 @@ impl Psar {
             state.extreme = if state.long { high } else { low };
         } else if if state.long { high > state.extreme } else { low < state.extreme } {
             state.extreme = if state.long { high } else { low };
-            state.factor = lesser(state.factor + self.step, self.max_factor);
+            state.factor = lesser(state.factor + self.step, self.maximum);
         }
         let stop = state.stop;
         let next = stop + state.factor * (state.extreme - stop);
@@ -73,7 +73,7 @@ impl Stream for Psar {
     }
 
     fn reset(&mut self) {
-        *self = Self::new(self.step, self.max_factor);
+        *self = Self::new(self.step, self.maximum);
     }
 }
 
