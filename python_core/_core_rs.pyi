@@ -11,11 +11,11 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTRACT", "INDICATORS", "Flag", "Plan", "Rules", "Template", "__version__", "excursions", "run", "sweep", "values"]
+__all__ = ["CONTRACT", "INDICATORS", "Execution", "Flag", "Plan", "Template", "__version__", "excursions", "run", "sweep", "values"]
 
 __version__: str
 CONTRACT: int
-# The indicators: name, number of inputs, arguments (name, minimum, maximum, whether whole), number of outputs.
+# The indicators: name, number of inputs, arguments (name, minimum, maximum, integer), number of outputs.
 INDICATORS: list[tuple[str, int, list[tuple[str, float, float, bool]], int]]
 
 _Floats = NDArray[np.float64]
@@ -47,8 +47,8 @@ class Template:
     ) -> Template: ...
 
 @final
-class Rules:
-    """An `Execution`; a level is a pair of a kind (none, fraction, multiple, series) and a number."""
+class Execution:
+    """`python_core.Execution`, with each level as a pair of a kind (none, fraction, multiple, series) and a number."""
 
     def __new__(
         cls,
@@ -73,7 +73,7 @@ class Rules:
         max_bars: int | None,
         partial_exits: Sequence[tuple[float, float]],
         calendar: str,
-    ) -> Rules: ...
+    ) -> Execution: ...
 
 def run(
     columns: _Columns,
@@ -83,7 +83,7 @@ def run(
     plan: Plan,
     masks: _Masks | None,
     strategy_ms: int,
-    rules: Rules,
+    execution: Execution,
     equity: _Floats,
     flag: Flag | None,
 ) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
@@ -107,7 +107,7 @@ def sweep(
     template: Template,
     combinations: _Floats,
     strategy_ms: int,
-    rules: Rules,
+    execution: Execution,
     risk: bool,
     threads: int,
     values: _Floats,

@@ -32,7 +32,7 @@ class Atr(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def __post_init__(self) -> None:
         _check_number("atr.multiple", self.multiple, above=0)
-        _check_integer("atr.period", self.period, least=1, most=10_000)
+        _check_integer("atr.period", self.period, minimum=1, maximum=10_000)
 
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
@@ -99,14 +99,14 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if isinstance(value := getattr(self, name), float) and type(value) is not float:
                 msgspec.structs.force_setattr(self, name, float(value))
         _check_number("capital", self.capital, above=0)
-        _check_number("commission", self.commission, least=0, below=1)
-        _check_number("slippage", self.slippage, least=0, below=1)
+        _check_number("commission", self.commission, minimum=0, below=1)
+        _check_number("slippage", self.slippage, minimum=0, below=1)
         _check_number("size", self.size, above=0)
-        _check_number("step", self.step, least=0)
-        _check_number("min_notional", self.min_notional, least=0)
-        _check_number("leverage", self.leverage, least=1, most=1000)
-        _check_number("maintenance_margin", self.maintenance_margin, least=0, below=1)
-        _check_integer("pyramiding", self.pyramiding, least=1, most=1000)
+        _check_number("step", self.step, minimum=0)
+        _check_number("min_notional", self.min_notional, minimum=0)
+        _check_number("leverage", self.leverage, minimum=1, maximum=1000)
+        _check_number("maintenance_margin", self.maintenance_margin, minimum=0, below=1)
+        _check_integer("pyramiding", self.pyramiding, minimum=1, maximum=1000)
         for name, value, choices in (
             ("sizing", self.sizing, SIZINGS),
             ("fill", self.fill, FILLS),
@@ -131,7 +131,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if (value := getattr(self, name)) is not None:
                 _check_number(name, value, above=0)
         if self.max_bars is not None:
-            _check_integer("max_bars", self.max_bars, least=1, most=2**31 - 1)
+            _check_integer("max_bars", self.max_bars, minimum=1, maximum=2**31 - 1)
         if self.sizing == "risk" and self.stop_loss is None:
             raise ExecutionError("risk sizing needs a stop loss", where="sizing", hint="set stop_loss")
         if self.trailing_activation is not None and self.trailing_stop is None:
@@ -162,7 +162,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise ExecutionError(f"expected a pair, got {pair!r:.60}", where=where, hint=hint)
             _check_number(where, pair[0], above=0)
-            _check_number(where, pair[1], above=0, most=1)
+            _check_number(where, pair[1], above=0, maximum=1)
             if pair[0] <= before:
                 raise ExecutionError(f"profit {pair[0]} is not above the one before, {before}", where=where, hint="sort by profit")
             before, total = pair[0], total + pair[1]
@@ -176,19 +176,19 @@ def _check_number(
     value: object,
     *,
     above: float | None = None,
-    least: float | None = None,
+    minimum: float | None = None,
     below: float | None = None,
-    most: float | None = None,
+    maximum: float | None = None,
 ) -> None:
     bounds = []
     if above is not None:
         bounds.append(f"greater than {above:g}")
-    if least is not None:
-        bounds.append(f"at least {least:g}")
+    if minimum is not None:
+        bounds.append(f"at least {minimum:g}")
     if below is not None:
         bounds.append(f"below {below:g}")
-    if most is not None:
-        bounds.append(f"at most {most:g}")
+    if maximum is not None:
+        bounds.append(f"at most {maximum:g}")
     hint = f"use a finite number {' and '.join(bounds)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ExecutionError(f"expected a number, got {_format(value)}", where=where, hint=hint)
@@ -196,16 +196,16 @@ def _check_number(
         abs(value) > MAX_FLOAT
         or not math.isfinite(value)
         or (above is not None and value <= above)
-        or (least is not None and value < least)
+        or (minimum is not None and value < minimum)
         or (below is not None and value >= below)
-        or (most is not None and value > most)
+        or (maximum is not None and value > maximum)
     ):
         raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=hint)
 
 
-def _check_integer(where: str, value: object, *, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=f"use a whole number from {least} to {most}")
+def _check_integer(where: str, value: object, *, minimum: int, maximum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=f"use a whole number from {minimum} to {maximum}")
 
 
 def _format(value: object) -> str:

@@ -1,4 +1,4 @@
-//! One run, tile by tile: bars in, equity and trades out.
+//! One run, tile by tile: bars in, equity and trades out. The twin of `python_core.engine.kernel`'s Python engine.
 
 use crate::error::{Error, Result};
 use crate::market::Market;
@@ -11,7 +11,7 @@ use crate::simulation::Simulator;
 use crate::simulation::account::Totals;
 use crate::simulation::drawdown::DrawdownTracker;
 use crate::simulation::equity_curve::StoredCurve;
-use crate::simulation::execution::Rules;
+use crate::simulation::execution::Execution;
 use crate::simulation::trade::Trade;
 
 /// The results of a run besides its equity.
@@ -31,21 +31,21 @@ pub fn backtest(
     market: Market<'_>,
     plan: &Plan,
     source: Source<'_>,
-    timeframe_ms: i64,
-    rules: &Rules,
+    strategy_ms: i64,
+    execution: &Execution,
     equity: &mut [f64],
     poll: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Outcome> {
     if market.is_empty() || equity.len() != market.len() {
         return Err(Error::Input("equity must have one value for each bar, and there must be bars".into()));
     }
-    let needs = rules.order_needs();
-    let mut frame = Frame::new(market, timeframe_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
+    let needs = execution.order_needs();
+    let mut frame = Frame::new(market, strategy_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
-    let mut simulator = Simulator::new(market, rules);
+    let mut simulator = Simulator::new(market, execution);
     let (mut trades, mut trade_sums): (Vec<Trade>, _) = (Vec::new(), TradeSums::default());
-    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(rules.capital, market.bars.time) };
+    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(execution.capital, market.bars.time) };
     while frame.advance() {
         evaluator.run(&frame);
         for bars in frame.base_tiles() {

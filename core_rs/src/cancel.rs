@@ -1,4 +1,4 @@
-//! A flag that stops a running call and shows its progress, without locks.
+//! A flag that stops a running call and shows its progress, without locks; `python_core.engine.control` wraps it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 

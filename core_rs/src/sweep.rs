@@ -1,4 +1,4 @@
-//! Many runs of one strategy over one market, each with its own parameters.
+//! Many runs of one strategy over one market, each with its own parameters: the twin of `python_core.optimize.sweep`.
 //!
 //! The combinations are cut into chunks, which are blocks of the parameter grid. The plans of a chunk are joined, so that each indicator
 //! with the same parameters is computed once. Then each tile is evaluated, and every combination of the chunk simulated over it while the
@@ -20,7 +20,7 @@ use crate::simulation::Simulator;
 use crate::simulation::account::Ledger;
 use crate::simulation::drawdown::DrawdownTracker;
 use crate::simulation::equity_curve::{DrawdownCurve, IgnoredCurve};
-use crate::simulation::execution::Rules;
+use crate::simulation::execution::Execution;
 use crate::simulation::trade::Trade;
 
 /// What to run.
@@ -30,8 +30,8 @@ pub struct Sweep<'a> {
     pub template: &'a Template,
     /// Parameters, one row of `template.params` values for each combination.
     pub combinations: &'a [f64],
-    pub rules: &'a Rules,
-    pub timeframe_ms: i64,
+    pub execution: &'a Execution,
+    pub strategy_ms: i64,
     /// Whether to track equity at every bar, which drawdowns and the metrics of returns need.
     pub risk: bool,
     pub threads: usize,
@@ -137,8 +137,8 @@ struct Run<'a> {
 
 /// The metrics of each combination of a chunk.
 fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], poll: &dyn Fn(usize) -> Result<()>) -> Result<Vec<Vec<f64>>> {
-    let (market, rules) = (job.market, job.rules);
-    let simulator = Simulator::new(market, rules);
+    let (market, execution) = (job.market, job.execution);
+    let simulator = Simulator::new(market, execution);
     let mut joined = JoinedPlan::default();
     let mut runs = Vec::with_capacity(combinations.len());
     for params in combinations {
@@ -148,17 +148,17 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
             simulator: simulator.clone(),
             trade_sums: TradeSums::default(),
             curve: DrawdownCurve {
-                drawdown: DrawdownTracker::new(rules.capital, market.bars.time),
+                drawdown: DrawdownTracker::new(execution.capital, market.bars.time),
                 periods: Vec::with_capacity(if job.risk { period_ends.len() } else { 0 }),
                 ends: if job.risk { period_ends } else { &[] },
             },
         });
     }
     let ignores_equity = !job.risk && simulator.may_ignore_equity();
-    let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes, &market, job.timeframe_ms)?;
+    let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes_ms, &market, job.strategy_ms)?;
     let mut tile = OrderTile::new(&runs.first().map(|run| run.outputs).unwrap_or_default());
-    let needs = rules.order_needs();
-    let mut frame = Frame::new(market, job.timeframe_ms)?;
+    let needs = execution.order_needs();
+    let mut frame = Frame::new(market, job.strategy_ms)?;
     while frame.advance() {
         evaluator.run(&frame);
         for bars in frame.base_tiles() {

@@ -52,7 +52,7 @@ def synthetic(
         timeframe: as in `Bars`; volatility per bar grows with its square root.
         start: time of the first bar, ISO 8601 or datetime, UTC unless it has an offset; rounded down to the start of its bar.
         symbol: a label.
-        tick: prices are whole multiples of it.
+        tick: prices are multiples of it.
         price: prices start near it and stay between an eighth of it and eight times it.
 
     The same arguments give the same bytes on any machine and version of NumPy: random numbers are the raw 64-bit words of PCG64, whose stream

@@ -147,8 +147,8 @@ def strategy_bar_ms(bars: Bars, strategy: Strategy) -> int:
 
 def longest_bar_ms(bars: Bars, strategy: Strategy) -> int:
     """Length of the longest bars that the strategy uses."""
-    frames = (node.frame for node in compile_plan(strategy, (), bars.timeframe).nodes)
-    return max(strategy_bar_ms(bars, strategy), *frames)
+    timeframes_ms = (node.timeframe_ms for node in compile_plan(strategy, (), bars.timeframe).nodes)
+    return max(strategy_bar_ms(bars, strategy), *timeframes_ms)
 
 
 def warm_up_bars(bars: Bars, strategy: Strategy) -> int:

@@ -1,4 +1,4 @@
-"""The series of a plan, one value for each strategy bar."""
+"""The series of a plan, one value for each strategy bar. The twin is `core_rs/src/signals/evaluate.rs`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 Series = npt.NDArray[np.float64]
 
 
-def evaluate(nodes: tuple[Node, ...], bars: StrategyBars, control: Control | None = None) -> list[tuple[np.ndarray, Mask]]:
+def evaluate(nodes: tuple[Node, ...], strategy_bars: StrategyBars, control: Control | None = None) -> list[tuple[np.ndarray, Mask]]:
     """Values of every node, and a mask of the bars on which they are known.
 
     Numbers are NaN where they are not known; conditions are false there, and known where everything they compare is known.
@@ -31,22 +31,23 @@ def evaluate(nodes: tuple[Node, ...], bars: StrategyBars, control: Control | Non
         for node in nodes:
             if control is not None:
                 control.check(0.0)
-            rows = bars.higher_timeframe(node.frame)
-            columns, n = rows.columns, len(rows)
+            bars = strategy_bars.higher_timeframe(node.timeframe_ms)
+            columns, n = bars.columns, len(bars)
             inputs = [values[i] for i in node.inputs]
             series = [value for value, _ in inputs]
             if node.op in (*COLUMNS, "time"):
                 result = columns[node.op]
             elif node.op == "const":
                 result = np.full(n, node.args[0])
-            elif node.op == "truth":
+            elif node.op == "const_condition":
                 values.append((np.full(n, bool(node.args[0])), np.ones(n, dtype=bool)))
                 continue
             elif node.op in AT_OPS:
-                closed = np.searchsorted(bars.higher_timeframe(nodes[node.inputs[0]].frame).closes, rows.closes, side="right") - 1
+                higher = strategy_bars.higher_timeframe(nodes[node.inputs[0]].timeframe_ms)
+                closed = np.searchsorted(higher.closes, bars.closes, side="right") - 1
                 value, known = inputs[0]
                 # -1 means that no bar has closed yet; it picks the value appended at the end.
-                values.append((np.append(value, False if node.op == "at_truth" else np.nan)[closed], np.append(known, False)[closed]))
+                values.append((np.append(value, False if node.op == "at_condition" else np.nan)[closed], np.append(known, False)[closed]))
                 continue
             elif node.op in TIME_PARTS:
                 result = _time_part(node.op, columns["time"])

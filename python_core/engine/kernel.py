@@ -1,4 +1,4 @@
-"""Backtests by the compiled engine or by the Python reference, with the same bits."""
+"""Backtests by the compiled engine or by the Python reference, with the same bits. The twin is `core_rs/src/backtest.rs`."""
 
 from __future__ import annotations
 
@@ -101,15 +101,15 @@ def simulate(
 
 
 def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, engine: Engine, control: Control | None) -> Result:
-    rules = check_inputs(bars, execution, control)
+    execution = check_inputs(bars, execution, control)
     strategy = program if isinstance(program, Strategy) else None
     timeframe = None if strategy is None else strategy.timeframe
     check_timeframe(bars, timeframe)
-    plan = compile_plan(strategy, series_levels(rules))
+    plan = compile_plan(strategy, series_levels(execution))
     if plan.uses_higher_timeframes and timeframe is None:
-        plan = compile_plan(strategy, series_levels(rules), bars.timeframe)
+        plan = compile_plan(strategy, series_levels(execution), bars.timeframe)
     run = _run_python if compiled_module(engine) is None else _run_rust
-    return run(bars, program, plan, timeframe, rules, control)
+    return run(bars, program, plan, timeframe, execution, control)
 
 
 def check_inputs(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:
@@ -146,8 +146,7 @@ def node_values(
 ) -> list[npt.NDArray[np.float64]]:
     """Numeric values of the plan's nodes at `positions`, float64[strategy bars] each, NaN where not known."""
     if compiled_module(engine) is None:
-        rows = StrategyBars(bars, timeframe)
-        evaluated = evaluate(plan.nodes, rows)
+        evaluated = evaluate(plan.nodes, StrategyBars(bars, timeframe))
         return [evaluated[i][0] for i in positions]
     assert _core_rs is not None
     columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
@@ -176,17 +175,17 @@ def compiled_module(engine: Engine) -> ModuleType | None:
 
 
 def _run_python(
-    bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, rules: Execution, control: Control | None
+    bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, execution: Execution, control: Control | None
 ) -> Result:
     orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
-    outcome = reference.simulate(bars, orders, rules, control or Control())
+    outcome = reference.simulate(bars, orders, execution, control or Control())
     metrics = compute(
         equity=outcome.equity,
         time_ms=bars.time,
         timeframe_ms=bars.timeframe_ms,
         trades=outcome.trades,
-        capital=float(rules.capital),
-        calendar=rules.calendar,
+        capital=float(execution.capital),
+        calendar=execution.calendar,
         exposed_bars=outcome.exposed_bars,
         traded_notional=outcome.traded_notional,
         first_open=float(bars.open[0]),
@@ -195,7 +194,7 @@ def _run_python(
     return Result(
         bars,
         program,
-        rules,
+        execution,
         engine="python",
         metrics=nan_to_none(metrics),
         trades=outcome.trades,
@@ -206,7 +205,7 @@ def _run_python(
 
 
 def _run_rust(
-    bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, rules: Execution, control: Control | None
+    bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, execution: Execution, control: Control | None
 ) -> Result:
     assert _core_rs is not None
     equity = np.empty(len(bars))
@@ -218,14 +217,14 @@ def _run_rust(
         _native_plan(plan),
         program.bytes if isinstance(program, Signals) else None,
         bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe],
-        _native_rules(rules),
+        _native_execution(execution),
         equity,
         None if control is None else control.flag,
     )
     return Result(
         bars,
         program,
-        rules,
+        execution,
         engine="rust",
         metrics=metrics,
         trades=trades,
@@ -238,16 +237,16 @@ def _run_rust(
 def run_sweep(
     bars: Bars,
     template: Plan,
-    rows: npt.NDArray[np.float64],
+    combinations: npt.NDArray[np.float64],
     params: int,
     strategy_ms: int,
-    rules: Execution,
+    execution: Execution,
     risk: bool,
     threads: int,
     values: npt.NDArray[np.float64],
     control: Control | None,
 ) -> None:
-    """Run all combinations in `rows` on the compiled engine, and fill `values` with one row of metrics for each."""
+    """Run all combinations (row-major float64[combinations * params]) on the compiled engine, and fill `values` with one row of metrics for each."""
     assert _core_rs is not None
     try:
         _core_rs.sweep(
@@ -256,9 +255,9 @@ def run_sweep(
             bars.mark,
             bars.timeframe_ms,
             _core_rs.Template(template.nodes, template.conditions, template.levels, params),
-            rows,
+            combinations,
             strategy_ms,
-            _native_rules(rules),
+            _native_execution(execution),
             risk,
             threads,
             values,
@@ -277,10 +276,10 @@ def _native_plan(plan: Plan) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _native_rules(rules: Execution) -> Any:
+def _native_execution(execution: Execution) -> Any:
     """The execution for the compiled module, where levels are pairs of a kind and a number."""
     assert _core_rs is not None
-    fields = {name: getattr(rules, name) for name in rules.__struct_fields__}
+    fields = {name: getattr(execution, name) for name in execution.__struct_fields__}
     for name in LEVELS:
         level = fields[name]
         if level is None:
@@ -289,4 +288,4 @@ def _native_rules(rules: Execution) -> Any:
             fields[name] = ("multiple", level.multiple)
         else:
             fields[name] = ("series", 0.0) if isinstance(level, str) else ("fraction", level)
-    return _core_rs.Rules(**fields)
+    return _core_rs.Execution(**fields)

@@ -1,4 +1,4 @@
-"""Orders of every strategy bar, and the base bars on which they fill."""
+"""Orders of every strategy bar, and the base bars on which they fill. The twin is `core_rs/src/signals/orders.rs`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Orders:
         self._masks = tuple(mask.tolist() for mask in (entry_long, exit_long, entry_short, exit_short))
         self._any = np.flatnonzero(entry_long | exit_long | entry_short | exit_short)
         self._levels = {name: values.tolist() for name, values in levels.items()}
-        self.fills_at, self._on_close, self._base_bars = bars.fills_at, bars.on_close, bars.base_bars
+        self.fills_at, self._closes_on_time, self._base_bars = bars.fills_at, bars.closes_on_time, bars.base_bars
 
     def at(self, k: int) -> tuple[bool, bool, bool, bool]:
         """entry_long, exit_long, entry_short, exit_short of strategy bar `k`."""
@@ -53,7 +53,7 @@ class Orders:
             if i == self._base_bars:
                 continue
             # After a gap there is no base bar that closes with the strategy bar, so the order fills at the next open.
-            if fill == "close" and self._on_close[k]:
+            if fill == "close" and self._closes_on_time[k]:
                 at_close[i - 1] = k
             else:
                 at_open[i] = k

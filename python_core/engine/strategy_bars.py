@@ -1,4 +1,4 @@
-"""Bars of the strategy's timeframe, built from base bars."""
+"""Bars of the strategy's timeframe, built from base bars. The twins in `core_rs/src/market` are `frame.rs` and `higher_timeframe.rs`."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class StrategyBars:
         columns: float64[k] each, of open, high, low, close, volume and time (epoch milliseconds).
         closes: int64[k], when each strategy bar closes, epoch milliseconds.
         fills_at: int64[k], the first base bar that opens at or after that; the number of base bars where there is none.
-        on_close: bool[k], whether a base bar closes at the same moment; it does not where the data has a gap.
+        closes_on_time: bool[k], whether its last base bar closes at the same time; not so if the data has a gap there.
     """
 
     def __init__(self, bars: Bars, timeframe: str | None) -> None:
-        length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
+        length_ms = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
         check_timeframe(bars, timeframe)
         self._bars, self._by_timeframe = bars, {0: self}
         self.base_bars = len(bars)
-        if length == bars.timeframe_ms:
+        if length_ms == bars.timeframe_ms:
             self.columns: dict[str, Series] = {name: getattr(bars, name) for name in COLUMNS}
             self.columns["time"] = bars.time.astype(np.float64)
-            self.closes = bars.time + length
+            self.closes = bars.time + length_ms
             self.fills_at = np.arange(1, len(bars) + 1)
-            self.on_close = np.ones(len(bars), dtype=bool)
+            self.closes_on_time = np.ones(len(bars), dtype=bool)
             return
-        bucket = timeframes.bucket_start(bars.time, length)
+        bucket = timeframes.bucket_start(bars.time, length_ms)
         first = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
-        ends = bucket[first] + length
+        ends = bucket[first] + length_ms
         complete = ends <= bars.time[-1] + bars.timeframe_ms
         last = np.append(first[1:], len(bars)) - 1
         first, last, ends = first[complete], last[complete], ends[complete]
@@ -55,16 +55,16 @@ class StrategyBars:
             self.columns["high"][-1] = bars.high[first[-1] : last[-1] + 1].max()
             self.columns["low"][-1] = bars.low[first[-1] : last[-1] + 1].min()
         self.fills_at = last + 1
-        self.on_close = bars.time[last] + bars.timeframe_ms >= ends
+        self.closes_on_time = bars.time[last] + bars.timeframe_ms >= ends
 
     def __len__(self) -> int:
         return len(self.fills_at)
 
-    def higher_timeframe(self, frame: int) -> StrategyBars:
-        """The same history in bars of `frame` milliseconds; 0 means these bars."""
-        if frame not in self._by_timeframe:
-            self._by_timeframe[frame] = StrategyBars(self._bars, timeframes.name(frame))
-        return self._by_timeframe[frame]
+    def higher_timeframe(self, timeframe_ms: int) -> StrategyBars:
+        """The same history in bars of a higher timeframe; 0: these bars."""
+        if timeframe_ms not in self._by_timeframe:
+            self._by_timeframe[timeframe_ms] = StrategyBars(self._bars, timeframes.name(timeframe_ms))
+        return self._by_timeframe[timeframe_ms]
 
 
 def check_timeframe(bars: Bars, timeframe: str | None) -> None:
@@ -73,8 +73,8 @@ def check_timeframe(bars: Bars, timeframe: str | None) -> None:
     Raises:
         StrategyError: it isn't.
     """
-    length = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
-    if length % bars.timeframe_ms:
+    length_ms = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
+    if length_ms % bars.timeframe_ms:
         raise StrategyError(
             f"{timeframe} is not a multiple of the bars' {bars.timeframe}",
             where="timeframe",

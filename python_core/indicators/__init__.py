@@ -1,4 +1,4 @@
-"""Indicators, each defined once; the compiled engine computes the same bits.
+"""Indicators, each defined once. The twin is `core_rs/src/indicators`, with modules of the same names.
 
 A series is float64[n]; NaN means unknown. Where an input is not finite (NaN, the warm-up of the input, or infinity) an indicator is
 unknown, and on the next finite value it restarts as if the data started there. `x[1]`, momentum and roc only read single bars.

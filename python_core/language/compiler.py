@@ -80,7 +80,7 @@ class Compiler(ast.NodeVisitor):
 
     def definition(self, name: str, text: str) -> int:
         """Position of the node of a named expression on the current timeframe, compiled once for each timeframe."""
-        key = (name, self.builder.frame)
+        key = (name, self.builder.timeframe_ms)
         if key not in self._defined:
             self._compiling.append(name)
             self._defined[key] = self._compile(f"define.{name}", text)[0]
@@ -120,7 +120,7 @@ class Compiler(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> int:
         value = node.value
         if isinstance(value, bool):
-            return self.builder.add("truth", (), (float(value),))
+            return self.builder.add("const_condition", (), (float(value),))
         if not isinstance(value, int | float):
             raise self._error(node, f"expected a number, got {value!r:.40}", hint="use numbers, names and functions")
         return self._number(node, value)
@@ -151,7 +151,7 @@ class Compiler(ast.NodeVisitor):
         if name in self.params:
             value = self.params[name]
             if isinstance(value, bool):
-                return self.builder.add("truth", (), (float(value),))
+                return self.builder.add("const_condition", (), (float(value),))
             if isinstance(value, str):
                 raise self._error(node, f"parameter {name!r} is text", hint=f"text can only be a timeframe, as in at({name}, close)")
             return self._number(node, value)
@@ -248,18 +248,18 @@ class Compiler(ast.NodeVisitor):
         if len(node.args) != 2:
             raise self._error(node, f"at takes 2 arguments, not {len(node.args)}", hint="as in at('4h', close > open)")
         builder, name = self.builder, self._timeframe(node.args[0])
-        coarse_ms, fine_ms = timeframes.MILLISECONDS[name], builder.frame or builder.strategy_ms
+        coarse_ms, fine_ms = timeframes.MILLISECONDS[name], builder.timeframe_ms or builder.strategy_ms
         if fine_ms is not None and coarse_ms % fine_ms:
             finer = timeframes.name(fine_ms)
             raise self._error(node, f"{name} is not a multiple of {finer}", hint=f"use {finer} or a multiple of it")
         if coarse_ms == fine_ms:
             return self.visit(node.args[1])
-        outer, builder.frame = builder.frame, coarse_ms
+        outer, builder.timeframe_ms = builder.timeframe_ms, coarse_ms
         try:
             value = self.visit(node.args[1])
         finally:
-            builder.frame = outer
-        return builder.add("at_truth" if builder.nodes[value].is_condition else "at", (value,))
+            builder.timeframe_ms = outer
+        return builder.add("at_condition" if builder.nodes[value].is_condition else "at", (value,))
 
     def _timeframe(self, node: ast.expr) -> str:
         value = node.value if isinstance(node, ast.Constant) else self.params.get(node.id) if isinstance(node, ast.Name) else None
@@ -293,8 +293,8 @@ class Compiler(ast.NodeVisitor):
             raise self._error(node, f"{name} has no output {output!r:.60}", hint=hint, code="unknown_name")
         parameters, count = _parameters(name), len(node.args)
         if not indicator.required <= count <= len(parameters):
-            most = len(parameters)
-            expected = most if most == indicator.required else f"{indicator.required} to {most}"
+            maximum = len(parameters)
+            expected = maximum if maximum == indicator.required else f"{indicator.required} to {maximum}"
             raise self._error(node, f"{name} takes {expected} arguments, not {count}", hint=f"write {name}({', '.join(parameters)})")
         bound: dict[str, int] = {}
         first_series, first_argument = len(indicator.conditions), len(indicator.conditions) + len(indicator.series)
@@ -306,7 +306,7 @@ class Compiler(ast.NodeVisitor):
         for row, number in zip(indicator.arguments, given, strict=True):
             bound[row.name] = self._argument(node, name, row, number)
         if indicator.formula:
-            key = (name, output, self.builder.frame, *bound.values())
+            key = (name, output, self.builder.timeframe_ms, *bound.values())
             if key not in self._expanded:
                 self._expanded[key] = self._expand(node, indicator, bound, output)
             return self._expanded[key]

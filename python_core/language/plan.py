@@ -1,4 +1,4 @@
-"""A plan: the distinct operations that a strategy compiles to, each computed once."""
+"""A plan: the distinct operations that a strategy compiles to, each computed once. The twin is `core_rs/src/plan`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAX_WARM_UP: Final = 10_000_000
 CROSSINGS: Final = ("crossover", "crossunder")
 STREAKS: Final = ("rising", "falling")
 # The value on the last closed bar of a higher timeframe, repeated on every bar.
-AT_OPS: Final = ("at", "at_truth")
-CONDITIONS: Final = frozenset({*COMPARISONS, *CROSSINGS, *STREAKS, "and", "or", "not", "truth", "at_truth"})
+AT_OPS: Final = ("at", "at_condition")
+CONDITIONS: Final = frozenset({*COMPARISONS, *CROSSINGS, *STREAKS, "and", "or", "not", "const_condition", "at_condition"})
 # The shortest bars, assumed where a strategy doesn't set its timeframe.
 FINEST_MS: Final = 60_000
 
@@ -27,13 +27,13 @@ FINEST_MS: Final = 60_000
 class Node(NamedTuple):
     """One operation: its name, the positions of its inputs (all earlier in the plan), its numbers, and the bars it runs on.
 
-    `frame` is the bar length of a higher timeframe in milliseconds, 0 for the strategy's own timeframe.
+    `timeframe_ms` is the length of a higher timeframe in milliseconds, or 0 for the strategy's own timeframe.
     """
 
     op: str
     inputs: tuple[int, ...] = ()
     args: tuple[float, ...] = ()
-    frame: int = 0
+    timeframe_ms: int = 0
 
     @property
     def is_condition(self) -> bool:
@@ -46,14 +46,14 @@ class PlanBuilder:
     With `free` parameters, it builds a template for a sweep: those parameters, all numbers that depend on them, and the arguments of
     indicators are nodes, too.
 
-    `strategy_ms` is the bar length of the strategy's timeframe, if known; `frame` that of the higher timeframe for which nodes are
-    being added.
+    `strategy_ms` is the length of the strategy's timeframe, if known; `timeframe_ms` that of the higher timeframe on which nodes are being
+    added, or 0.
     """
 
     def __init__(self, free: tuple[str, ...] = (), strategy_ms: int | None = None) -> None:
         self.free = free
         self.strategy_ms = strategy_ms
-        self.frame = 0
+        self.timeframe_ms = 0
         self.nodes: list[Node] = []
         self.warm_ups: list[int] = []
         self._series = 0
@@ -61,7 +61,7 @@ class PlanBuilder:
         self._seen: dict[Node | tuple[Node, str], int] = {}
 
     def add(self, op: str, inputs: tuple[int, ...] = (), args: tuple[float, ...] = ()) -> int:
-        node = Node(op, inputs, args, self.frame)
+        node = Node(op, inputs, args, self.timeframe_ms)
         key = (node, str(args)) if op == "const" else node  # 0.0 and -0.0 compare equal
         if key not in self._seen:
             if len(self.nodes) >= MAX_NODES:
@@ -71,7 +71,7 @@ class PlanBuilder:
             warm_up = max((self.warm_ups[i] for i in inputs), default=0)
             if op in AT_OPS:
                 # A higher bar is known once the last finer bar that it spans has closed.
-                warm_up = (warm_up + 1) * (self.nodes[inputs[0]].frame // (self.frame or self.strategy_ms or FINEST_MS)) - 1
+                warm_up = (warm_up + 1) * (self.nodes[inputs[0]].timeframe_ms // (self.timeframe_ms or self.strategy_ms or FINEST_MS)) - 1
             own = self._own_warm_up(node)
             self.warm_ups.append(warm_up + own)
             self._check_size(node, own)
@@ -88,7 +88,7 @@ class PlanBuilder:
                 hint=f"use at most {MAX_TOTAL_LOOKBACK:,}: shorten the lengths",
                 code="too_large",
             )
-        if not node.frame and self.strategy_ms and self.warm_ups[-1] > MAX_WARM_UP:
+        if not node.timeframe_ms and self.strategy_ms and self.warm_ups[-1] > MAX_WARM_UP:
             raise StrategyError(
                 f"the first {self.warm_ups[-1]:,} bars would have no signal",
                 hint=f"use at most {MAX_WARM_UP:,}: choose shorter lengths or finer timeframes",

@@ -1,4 +1,4 @@
-"""Metrics as the reference computes them.
+"""Metrics as the reference computes them. The twin is `core_rs/src/metrics`.
 
 Sums run from left to right in float64, as in the compiled engine; `sum`, `math.fsum` and NumPy's reductions give other bits.
 """

@@ -1,6 +1,6 @@
 """Logarithm and exponential with the same bits on every machine; those of C libraries differ between systems.
 
-They only use + - * / and the exponent field, in the order written, so that the compiled engine agrees. Errors are below 1 ulp. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (https://www.netlib.org/fdlibm/), whose notice says:
+The twin is `core_rs/src/numerics/elementary.rs`. Both only use + - * / and the exponent field, in the order written. Errors are below 1 ulp. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (https://www.netlib.org/fdlibm/), whose notice says:
 
     Copyright (C) 1993 by Sun Microsystems, Inc. All rights reserved.
     Developed at SunSoft, a Sun Microsystems, Inc. business. Permission to use, copy, modify, and distribute this

@@ -1,4 +1,4 @@
-"""Elementwise operations on numbers and arrays, as in the compiled engine."""
+"""Elementwise operations on numbers and arrays. The twin is `core_rs/src/numerics/elementwise.rs`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameter sweeps: runs of one strategy over a grid of parameters."""
+"""Parameter sweeps: runs of one strategy over a grid of parameters. The twin is `core_rs/src/sweep.rs`."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def sweep(
             f"{objective} needs equity on every bar", where="objective", hint="use risk=True, or another objective such as final_equity"
         )
     kernel.check_strategy(strategy)
-    rules = kernel.check_inputs(bars, execution, control)
+    execution = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars, strategy.timeframe)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
@@ -147,15 +147,15 @@ def sweep(
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
         raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use an integer from 1 to {MAX_THREADS:,}")
     if kernel.compiled_module(engine) is None:
-        values = _sweep_python(bars, strategy, params, rules, risk, control or Control())
+        values = _sweep_python(bars, strategy, params, execution, risk, control or Control())
     else:
-        template = compile_template(strategy, series_levels(rules), tuple(params), bars.timeframe)
+        template = compile_template(strategy, series_levels(execution), tuple(params), bars.timeframe)
         # If the first combination can't be run, this fails with the expression and the column.
         strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
         values = np.empty(count * len(NAMES))
         strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
-        rows = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
-        kernel.run_sweep(bars, template, rows, len(params), strategy_ms, rules, bool(risk), threads, values, control)
+        combinations = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
+        kernel.run_sweep(bars, template, combinations, len(params), strategy_ms, execution, bool(risk), threads, values, control)
         values = values.reshape(count, len(NAMES))
     return SweepResult(strategy, params, values, objective)
 
@@ -221,13 +221,13 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
 
 
 def _sweep_python(
-    bars: Bars, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], rules: Execution, risk: bool, control: Control
+    bars: Bars, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], execution: Execution, risk: bool, control: Control
 ) -> npt.NDArray[np.float64]:
     values = np.empty((len(next(iter(params.values()))), len(NAMES)))
     undefined = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
     for i in range(len(values)):
         control.check(i / len(values))
         combination = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
-        values[i] = kernel.backtest(bars, combination, rules, engine="python").values
+        values[i] = kernel.backtest(bars, combination, execution, engine="python").values
         values[i, undefined] = np.nan
     return values

@@ -121,7 +121,7 @@ def _build(
     warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
     nodes, place = builder.prune((*conditions, *numbers))
     c, n = ([place[i] for i in (*each, -1, -1, -1, -1)] for each in (conditions, numbers))
-    return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.frame for node in builder.nodes))
+    return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.timeframe_ms for node in builder.nodes))
 
 
 def _in_order_of_use(define: dict[str, str]) -> list[str]:

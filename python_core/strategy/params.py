@@ -202,8 +202,8 @@ def _evaluate_constraint(i: int, text: str, values: Values, columns: Columns) ->
         for node in nodes:
             if node.op == "param":
                 results.append(columns[tuple(columns)[int(node.args[0])]])
-            elif node.op in ("const", "truth"):
-                results.append(np.full(count, bool(node.args[0]) if node.op == "truth" else node.args[0]))
+            elif node.op in ("const", "const_condition"):
+                results.append(np.full(count, bool(node.args[0]) if node.op == "const_condition" else node.args[0]))
             else:
                 results.append(_OPERATIONS[node.op](*(results[k] for k in node.inputs)))
     holds: npt.NDArray[np.bool_] = results[last]
@@ -216,7 +216,7 @@ def _compile(i: int, text: str, open: tuple[str, ...], fixed: tuple[tuple[str, s
     builder = PlanBuilder(open)
     last = Compiler(builder, {name: value for name, _, value in fixed}, {}).condition(where, text)
     for node in builder.nodes:
-        if node.op not in _OPERATIONS and node.op not in ("param", "const", "truth"):
+        if node.op not in _OPERATIONS and node.op not in ("param", "const", "const_condition"):
             raise StrategyError(
                 f"{node.op} is not known before a run", where=where, hint="compare params and numbers only, as in fast < slow"
             )

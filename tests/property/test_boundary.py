@@ -22,8 +22,24 @@ NUMBERS = (0.0, -0.0, 1.0, 2.0, 3.0, 14.0, 200.0, 2.5, -1.0, 1e4, 1e9, 1e300, 5e
 TIMES = (0, 1, -5, MINUTE, 10**13, 2**63 - 1, -(2**63))
 LENGTHS = (1, 2, 3, 63, 64, 65, 500, 1023, 1024, 1025, 2049)
 OPERATIONS = (
-    *("close", "volume", "time", "hour", "const", "truth", "sma", "ema", "rma", "rsi", "true_range", "shift", "rising", "falling", "at"),
-    *("at_truth", "gt", "eq", "and", "or", "not", "crossover", "crossunder", "select", "add", "div", "min", "log", "sqrt", "sign"),
+    *(
+        "close",
+        "volume",
+        "time",
+        "hour",
+        "const",
+        "const_condition",
+        "sma",
+        "ema",
+        "rma",
+        "rsi",
+        "true_range",
+        "shift",
+        "rising",
+        "falling",
+        "at",
+    ),
+    *("at_condition", "gt", "eq", "and", "or", "not", "crossover", "crossunder", "select", "add", "div", "min", "log", "sqrt", "sign"),
 )
 Nodes = list[tuple[str, tuple[int, ...], tuple[float, ...], int]]
 
@@ -75,7 +91,7 @@ class Hostile:
             op = self.random.choice(OPERATIONS if self.random.random() < 0.8 else list(table))
             frame = self.random.choice((0, 0, 0, 0, 3 * MINUTE, 7 * MINUTE, self.random.choice((1, 2**62))))
             inputs, arguments, outputs = table.get(op, (self.random.randrange(4), [("", 1.0, 50.0, True)] * self.random.randrange(2), 1))
-            numbers = [self.random.choice((least, min(most, 50.0), 3.0, self.number())) for _, least, most, _ in arguments]
+            numbers = [self.random.choice((minimum, min(maximum, 50.0), 3.0, self.number())) for _, minimum, maximum, _ in arguments]
             numbers += [float(self.random.randrange(outputs))] * (outputs > 1)
             node = (op, tuple(self.random.randrange(len(nodes)) for _ in range(inputs)), tuple(numbers), frame)
             try:
@@ -88,13 +104,13 @@ class Hostile:
     def outputs(self, nodes: Nodes) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Positions of conditions and levels."""
         ours = [i for i, node in enumerate(nodes) if node[3] == 0]
-        truths, numbers = [i for i in ours if nodes[i][0] in CONDITIONS], [i for i in ours if nodes[i][0] not in CONDITIONS]
-        return tuple(self.random.choice([-1, *truths]) for _ in range(4)), tuple(self.random.choice([-1, *numbers]) for _ in range(3))
+        conditions, numbers = [i for i in ours if nodes[i][0] in CONDITIONS], [i for i in ours if nodes[i][0] not in CONDITIONS]
+        return tuple(self.random.choice([-1, *conditions]) for _ in range(4)), tuple(self.random.choice([-1, *numbers]) for _ in range(3))
 
-    def rules(self, core_rs: Any) -> Any:
+    def execution(self, core_rs: Any) -> Any:
         choice = self.random.choice
         level = [("none", 0.0), ("fraction", 0.02), ("fraction", self.number()), ("multiple", self.number()), ("series", 0.0)]
-        return core_rs.Rules(
+        return core_rs.Execution(
             **{
                 name: choice((0.0, 0.001, self.number()))
                 for name in ("commission", "slippage", "step", "min_notional", "maintenance_margin")
@@ -124,13 +140,13 @@ class Hostile:
 def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
     core_rs, hostile = kernel._core_rs, Hostile(seed)
     assert core_rs is not None
-    nodes, rules, history = hostile.nodes(core_rs), hostile.rules(core_rs), hostile.history()
+    nodes, execution, history = hostile.nodes(core_rs), hostile.execution(core_rs), hostile.history()
     conditions, levels = hostile.outputs(nodes)
     base_ms = hostile.random.choice((*[MINUTE] * 20, 1, 2**63 - 1, 0, -1))
     strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 2**62, 0))
     plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
     with suppress(ValueError):
-        words, pending, known, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, rules, equity, None)
+        words, pending, known, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, execution, equity, None)
         assert (len(words) % 15, len(known)) == (0, len(NAMES))
         if pending:
             core_rs.excursions(words, history[0][3], history[0][2])
@@ -141,5 +157,5 @@ def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
     lengths = hostile.arrays.choice(np.array(NUMBERS if hostile.random.random() < 0.3 else (1.0, 2.0, 50.0, 1e4)), 3)
     with suppress(ValueError):
         core_rs.sweep(
-            *history, base_ms, template, lengths, strategy_ms, rules, hostile.random.random() < 0.5, 2, np.empty(3 * len(NAMES)), None
+            *history, base_ms, template, lengths, strategy_ms, execution, hostile.random.random() < 0.5, 2, np.empty(3 * len(NAMES)), None
         )

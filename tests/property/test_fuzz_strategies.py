@@ -154,7 +154,7 @@ def outcome(made: bt.Strategy) -> str:
     except bt.StrategyError as error:
         if "is not a multiple of" not in str(error):
             raise
-        return "no whole multiple"
+        return "not a multiple"
 
 
 @thorough

@@ -12,7 +12,7 @@ import python_core as bt
 from python_core.data.timeframes import MILLISECONDS
 from tests.support.cases import CASES
 
-# A strategy may be as coarse as its bars, or a whole multiple of them.
+# A strategy may be as coarse as its bars, or a multiple of them.
 PAIRS = [(base, coarse) for base, length in MILLISECONDS.items() for coarse, longer in MILLISECONDS.items() if longer % length == 0]
 
 CONDITIONS = st.sampled_from(

@@ -1,4 +1,4 @@
-//! Looking back to where a condition was last true.
+//! Indicators of when a condition was last true.
 
 use crate::indicators::stream::Stream;
 

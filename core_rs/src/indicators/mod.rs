@@ -1,4 +1,4 @@
-//! Indicators over tiles. Their Python twins, in `python_core.indicators`, document what each one computes.
+//! Indicators over tiles: the twin of `python_core.indicators`, whose modules of the same names document what each one computes.
 //!
 //! An indicator is a `Stream` and a row of the table below. Where an input is not finite, every indicator is NaN and starts again on the
 //! next bar; that rule is applied here, so streams see finite values only.
@@ -26,25 +26,25 @@ pub const MAX_LOOKBACK: f64 = 1e6;
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
     pub name: &'static str,
-    pub min: f64,
-    pub max: f64,
-    pub is_whole: bool,
+    pub minimum: f64,
+    pub maximum: f64,
+    pub integer: bool,
 }
 
 impl Argument {
     pub fn allows(&self, x: f64) -> bool {
-        (self.min..=self.max).contains(&x) && !(self.is_whole && x.fract() != 0.0)
+        (self.minimum..=self.maximum).contains(&x) && !(self.integer && x.fract() != 0.0)
     }
 }
 
 const LENGTH: Argument = length("length");
 
 const fn length(name: &'static str) -> Argument {
-    Argument { name, min: 1.0, max: MAX_LOOKBACK, is_whole: true }
+    Argument { name, minimum: 1.0, maximum: MAX_LOOKBACK, integer: true }
 }
 
 const fn number(name: &'static str) -> Argument {
-    Argument { name, min: 0.0, max: 1e6, is_whole: false }
+    Argument { name, minimum: 0.0, maximum: 1e6, integer: false }
 }
 
 /// An indicator of the table.
@@ -68,7 +68,7 @@ pub static TABLE: &[Row] = &[
     row!("linreg", 1, [LENGTH], 2, |a| Box::new(averages::Linreg(Weighted::new(a[0] as usize)))),
     row!("hma", 1, [LENGTH], 1, |a| Box::new(averages::Hma::new(a[0] as usize))),
     row!("kama", 1, [LENGTH, length("fast"), length("slow")], 1, |a| Box::new(averages::Kama::new(a[0] as usize, a[1], a[2]))),
-    row!("mean_deviation", 1, [Argument { max: 10_000.0, ..LENGTH }], 1, |a| Box::new(oscillators::MeanDeviation::new(a[0] as usize))),
+    row!("mean_deviation", 1, [Argument { maximum: 10_000.0, ..LENGTH }], 1, |a| Box::new(oscillators::MeanDeviation::new(a[0] as usize))),
     row!("psar", 2, [number("step"), number("maximum")], 2, |a| Box::new(trend::Psar::new(a[0], a[1]))),
     row!("supertrend", 3, [LENGTH, number("multiple")], 2, |a| Box::new(trend::Supertrend::new(a[0] as usize, a[1]))),
     row!("cum", 1, [], 1, |_| Box::new(volume::Cum::default())),

@@ -1,4 +1,4 @@
-//! Oscillators: how fast and how far a price has moved.
+//! Oscillators: the speed and size of price moves.
 
 use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Integer, Unit};

@@ -1,4 +1,4 @@
-//! Volatility: how far prices range.
+//! Volatility: the range of prices.
 
 use crate::numerics::elementwise::greatest;
 

@@ -1,4 +1,4 @@
-//! Cumulative sums, as volume indicators use them.
+//! Volume: the cumulative sums that its indicators use.
 
 use crate::indicators::stream::Stream;
 use crate::market::DAY_MS;

@@ -1,4 +1,5 @@
-//! Bars in the strategy's timeframe, built from base bars frame by frame. A last bar that the data does not complete is left out.
+//! Strategy bars, built from base bars frame by frame: the twin of `python_core.engine.strategy_bars`. A last bar that the data does not
+//! complete is left out.
 
 use std::ops::Range;
 
@@ -35,7 +36,7 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     pub fn new(market: Market<'a>, length_ms: i64) -> Result<Self> {
         if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
-            return Err(Error::Input("the strategy's timeframe is not a whole multiple of the bars'".into()));
+            return Err(Error::Input("the strategy's timeframe is not a multiple of the bars'".into()));
         }
         Ok(Self {
             market,

@@ -31,7 +31,7 @@ impl HigherTimeframe {
     /// `needed`: which of open, high, low, close and volume will be read; the others may hold anything.
     pub fn new(length_ms: i64, market: &Market<'_>, needed: [bool; 5]) -> Result<Self> {
         if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
-            return Err(Error::Input("a higher timeframe is not a whole multiple of the bars'".into()));
+            return Err(Error::Input("a higher timeframe is not a multiple of the bars'".into()));
         }
         Ok(Self { length_ms, needed, unfinished: None, open_time: Vec::new(), columns: Default::default() })
     }

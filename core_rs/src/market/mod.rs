@@ -1,4 +1,4 @@
-//! Market history as the caller has checked it, and its bars in other timeframes.
+//! Market history, which `python_core.data.bars` has checked, and its bars in other timeframes.
 
 pub mod columns;
 pub mod frame;
@@ -9,7 +9,7 @@ use crate::market::columns::Columns;
 pub const DAY_MS: i64 = 86_400_000;
 pub const WEEK_MS: i64 = 7 * DAY_MS;
 
-/// Market history in the base timeframe. All slices over bars have the same length; `Bars` in Python has checked every value.
+/// Market history in the base timeframe. All slices over bars have the same length.
 #[derive(Clone, Copy, Debug)]
 pub struct Market<'a> {
     pub bars: Columns<'a>,

@@ -1,4 +1,4 @@
-//! Metrics of a run, with the bits of the Python twin, which documents each of them.
+//! Metrics of a run: the twin of `python_core.metrics.compute`; `python_core.metrics.definitions` documents each of them.
 //!
 //! `DrawdownTracker` and `TradeSums` collect during the run what needs every bar or every trade; after that the report takes O(days +
 //! trades).
@@ -50,7 +50,7 @@ pub struct MetricsInput<'a> {
 impl<'a> MetricsInput<'a> {
     /// Of a run that has ended; trades and drawdown are for the caller to add.
     pub fn new(trader: &Trader<'_>, trade_sums: &'a TradeSums, periods: &'a [f64]) -> Self {
-        let Trader { market, rules, account, .. } = trader;
+        let Trader { market, execution, account, .. } = trader;
         let last = market.len() - 1;
         Self {
             final_equity: account.balance,
@@ -61,8 +61,8 @@ impl<'a> MetricsInput<'a> {
             trades: None,
             trade_sums,
             drawdown: None,
-            capital: rules.capital,
-            exchange_calendar: rules.exchange_calendar,
+            capital: execution.capital,
+            exchange_calendar: execution.exchange_calendar,
             exposed_bars: account.totals.exposed_bars,
             traded_notional: account.totals.traded_notional,
             first_open: market.bars.open[0],

@@ -1,4 +1,5 @@
-//! Logarithm and exponential with the same bits on every machine; the C library's differ from one system to the next.
+//! Logarithm and exponential with the same bits on every machine, unlike those of C libraries: the twin of
+//! `python_core.numerics.elementary`.
 //!
 //! Only + - * / and the exponent field are used, in the order written, so that the Python twin gives the same bits. Each result is within 1
 //! ulp of the true value. The algorithms and constants are those of fdlibm 5.3, `e_log.c` and `e_exp.c` (<https://www.netlib.org/fdlibm/>),

@@ -1,4 +1,4 @@
-//! Arithmetic on tiles, value by value.
+//! Elementwise operations on tiles: the twin of `python_core.numerics.elementwise`.
 
 use crate::numerics::elementary;
 use crate::simd::multiversion;

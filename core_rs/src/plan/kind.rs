@@ -50,7 +50,7 @@ impl Kind {
             "minute" => Self::Time(TimePart::Minute),
             "const" => Self::Const,
             "param" => Self::Param,
-            "truth" => Self::ConstCondition,
+            "const_condition" => Self::ConstCondition,
             "neg" => Self::Unary(Unary::Neg),
             "abs" => Self::Unary(Unary::Abs),
             "log" => Self::Unary(Unary::Log),
@@ -84,7 +84,7 @@ impl Kind {
             "rising" => Self::Rising,
             "falling" => Self::Falling,
             "at" => Self::At,
-            "at_truth" => Self::AtCondition,
+            "at_condition" => Self::AtCondition,
             _ => Self::Indicator(indicators::find(name)?),
         })
     }
@@ -199,9 +199,9 @@ fn length_from(number: f64) -> std::result::Result<usize, String> {
 fn indicator(row: usize, inputs: &[usize; MAX_INPUTS], arguments: &[f64], output: f64) -> std::result::Result<Indicator, String> {
     for (argument, &x) in TABLE[row].arguments.iter().zip(arguments) {
         if !argument.allows(x) {
-            let kind = if argument.is_whole { "whole number" } else { "number" };
-            let (min, max) = (argument.min, argument.max);
-            return Err(format!("{} {x} is not a {kind} from {min} to {max}", argument.name));
+            let kind = if argument.integer { "whole number" } else { "number" };
+            let (minimum, maximum) = (argument.minimum, argument.maximum);
+            return Err(format!("{} {x} is not a {kind} from {minimum} to {maximum}", argument.name));
         }
     }
     if !(0..TABLE[row].outputs).contains(&(output as usize)) {

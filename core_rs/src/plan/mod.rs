@@ -1,4 +1,4 @@
-//! Plans: the operations that a strategy compiles to, decoded and checked once.
+//! Plans, the operations that a strategy compiles to: decoded from the nodes of `python_core.language.plan`, and checked once.
 
 pub mod kind;
 pub mod op;
@@ -22,7 +22,7 @@ pub struct Outputs {
 pub struct Plan {
     pub ops: Vec<Op>,
     /// The timeframe of each operation: a higher one in milliseconds, or 0 for the strategy's.
-    pub timeframes: Vec<i64>,
+    pub timeframes_ms: Vec<i64>,
     pub outputs: Outputs,
 }
 
@@ -50,9 +50,9 @@ impl Plan {
             let constant = constants.first().copied().unwrap_or(0.0);
             ops.push(kind.build(&positions, arguments, constant).map_err(|what| error(&what))?);
         }
-        let timeframes = timeframes(nodes)?;
-        let outputs = Outputs::decode(conditions, levels, |i| Some((ops.get(i)?.is_condition(), timeframes[i])))?;
-        Ok(Self { ops, timeframes, outputs })
+        let timeframes_ms = timeframes(nodes)?;
+        let outputs = Outputs::decode(conditions, levels, |i| Some((ops.get(i)?.is_condition(), timeframes_ms[i])))?;
+        Ok(Self { ops, timeframes_ms, outputs })
     }
 }
 
@@ -73,7 +73,7 @@ impl Outputs {
 /// The timeframes of operations: those of their inputs, except for operations that read a higher timeframe.
 pub fn timeframes(nodes: &[RawNode]) -> Result<Vec<i64>> {
     for (at, (name, inputs, _, timeframe)) in nodes.iter().enumerate() {
-        let reads_higher = name == "at" || name == "at_truth";
+        let reads_higher = name == "at" || name == "at_condition";
         if *timeframe < 0 || inputs.iter().any(|&i| nodes.get(i).is_none_or(|input| (input.3 == *timeframe) == reads_higher)) {
             return Err(Error::Plan(format!("operation {at} ({name}): an input has another timeframe")));
         }

@@ -14,7 +14,7 @@ use crate::plan::{Outputs, RawNode, timeframes};
 pub struct Template {
     /// Kind, inputs and constant of each node.
     nodes: Vec<(Kind, Vec<usize>, f64)>,
-    timeframes: Vec<i64>,
+    timeframes_ms: Vec<i64>,
     outputs: Outputs,
     pub params: usize,
 }
@@ -50,15 +50,15 @@ impl Template {
             }
             decoded.push((kind, inputs.clone(), number));
         }
-        let timeframes = timeframes(nodes)?;
-        let outputs = Outputs::decode(conditions, levels, |i| Some((decoded.get(i)?.0.is_condition(), timeframes[i])))?;
-        Ok(Self { nodes: decoded, timeframes, outputs, params })
+        let timeframes_ms = timeframes(nodes)?;
+        let outputs = Outputs::decode(conditions, levels, |i| Some((decoded.get(i)?.0.is_condition(), timeframes_ms[i])))?;
+        Ok(Self { nodes: decoded, timeframes_ms, outputs, params })
     }
 
     /// Add the operations for one combination of parameters to a joined plan; returns their outputs there.
     pub fn instantiate(&self, params: &[f64], joined: &mut JoinedPlan) -> Result<Outputs> {
         let mut values: Vec<Value> = Vec::with_capacity(self.nodes.len());
-        for ((kind, inputs, number), &timeframe) in self.nodes.iter().zip(&self.timeframes) {
+        for ((kind, inputs, number), &timeframe) in self.nodes.iter().zip(&self.timeframes_ms) {
             let number_of = |k: usize| match values[inputs[k]] {
                 Value::Number(x) => Some(x),
                 Value::Op(_) => None,
@@ -74,7 +74,7 @@ impl Template {
                     let count = kind.inputs();
                     let mut positions = [0; MAX_INPUTS];
                     for (position, &input) in positions.iter_mut().zip(&inputs[..count]) {
-                        *position = joined.operand(values[input], self.timeframes[input]);
+                        *position = joined.operand(values[input], self.timeframes_ms[input]);
                     }
                     let mut arguments = [0.0; MAX_ARGUMENTS];
                     for (k, argument) in arguments.iter_mut().enumerate().take(kind.arguments()) {
@@ -87,7 +87,7 @@ impl Template {
             };
             values.push(value);
         }
-        let mut output = |i: Option<usize>| i.map(|i| joined.operand(values[i], self.timeframes[i]));
+        let mut output = |i: Option<usize>| i.map(|i| joined.operand(values[i], self.timeframes_ms[i]));
         Ok(Outputs { conditions: self.outputs.conditions.map(&mut output), levels: self.outputs.levels.map(&mut output) })
     }
 }
@@ -96,7 +96,7 @@ impl Template {
 #[derive(Debug, Default)]
 pub struct JoinedPlan {
     pub ops: Vec<Op>,
-    pub timeframes: Vec<i64>,
+    pub timeframes_ms: Vec<i64>,
     positions: HashMap<(OpKey, i64), usize>,
 }
 
@@ -111,7 +111,7 @@ impl JoinedPlan {
     fn add(&mut self, op: Op, timeframe: i64) -> usize {
         *self.positions.entry((op.key(), timeframe)).or_insert_with(|| {
             self.ops.push(op);
-            self.timeframes.push(timeframe);
+            self.timeframes_ms.push(timeframe);
             self.ops.len() - 1
         })
     }

@@ -56,7 +56,7 @@ pub fn buffers<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
 pub fn check_no_overlap(written: &[u8], read: &[&[u8]]) -> PyResult<()> {
     let written = written.as_ptr_range();
     if read.iter().map(|read| read.as_ptr_range()).any(|read| written.start < read.end && read.start < written.end) {
-        return Err(PyValueError::new_err("an array that is filled shares its memory with one that is read"));
+        return Err(PyValueError::new_err("an output array shares memory with an input array"));
     }
     Ok(())
 }

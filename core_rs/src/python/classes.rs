@@ -63,10 +63,10 @@ impl Template {
 }
 
 #[pyclass(frozen, module = "python_core._core_rs")]
-pub struct Rules(pub execution::Rules);
+pub struct Execution(pub execution::Execution);
 
 #[pymethods]
-impl Rules {
+impl Execution {
     #[new]
     #[pyo3(signature = (*, capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
         fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar))]
@@ -93,7 +93,7 @@ impl Rules {
         partial_exits: Vec<(f64, f64)>,
         calendar: &str,
     ) -> PyResult<Self> {
-        Ok(Self(execution::Rules {
+        Ok(Self(execution::Execution {
             capital,
             commission,
             slippage,

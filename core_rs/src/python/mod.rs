@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::indicators;
 use crate::metrics;
 use crate::python::arrays::{Columns, Floats, Funding, Mark, Mask, buffers, check_no_overlap, market};
-use crate::python::classes::{Flag, Plan, Rules, Template};
+use crate::python::classes::{Execution, Flag, Plan, Template};
 use crate::python::errors::raise;
 use crate::signals::evaluate;
 use crate::signals::orders::Source;
@@ -73,7 +73,7 @@ type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, i64,
 
 /// Run a plan, or signals if `masks` are given; fills `equity`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, rules, equity, flag))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, execution, equity, flag))]
 #[allow(clippy::too_many_arguments)]
 fn run<'py>(
     py: Python<'py>,
@@ -84,7 +84,7 @@ fn run<'py>(
     plan: &Plan,
     masks: Option<[Mask<'py>; 4]>,
     strategy_ms: i64,
-    rules: &Rules,
+    execution: &Execution,
     mut equity: PyReadwriteArray1<'py, f64>,
     flag: Option<&Flag>,
 ) -> PyResult<RunResult<'py>> {
@@ -112,7 +112,7 @@ fn run<'py>(
     let mut interrupt = None;
     let outcome = py.detach(|| {
         let mut poll = poll(flag.map(|flag| &flag.0), &mut interrupt);
-        backtest::backtest(market, &plan.0, source, strategy_ms, &rules.0, equity, &mut poll)
+        backtest::backtest(market, &plan.0, source, strategy_ms, &execution.0, equity, &mut poll)
     });
     let outcome = outcome.map_err(|error| interrupt.unwrap_or_else(|| raise(error)))?;
     let totals = outcome.totals;
@@ -143,7 +143,7 @@ fn values<'py>(
 
 /// Run every combination of a template's parameters; fills `values`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, rules, risk, threads, values, flag))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, risk, threads, values, flag))]
 #[allow(clippy::too_many_arguments)]
 fn sweep<'py>(
     py: Python<'py>,
@@ -154,7 +154,7 @@ fn sweep<'py>(
     template: &Template,
     combinations: Floats<'py>,
     strategy_ms: i64,
-    rules: &Rules,
+    execution: &Execution,
     risk: bool,
     threads: usize,
     mut values: PyReadwriteArray1<'py, f64>,
@@ -164,8 +164,8 @@ fn sweep<'py>(
         market: market(&columns, &funding, &mark, timeframe_ms)?,
         template: &template.0,
         combinations: combinations.as_slice()?,
-        rules: &rules.0,
-        timeframe_ms: strategy_ms,
+        execution: &execution.0,
+        strategy_ms,
         risk,
         threads,
     };
@@ -229,9 +229,9 @@ fn _core_rs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CONTRACT", crate::CONTRACT)?;
     module.add_class::<Flag>()?;
     module.add_class::<Plan>()?;
-    module.add_class::<Rules>()?;
+    module.add_class::<Execution>()?;
     module.add_class::<Template>()?;
-    let arguments = |row: &indicators::Row| row.arguments.iter().map(|a| (a.name, a.min, a.max, a.is_whole)).collect::<Vec<_>>();
+    let arguments = |row: &indicators::Row| row.arguments.iter().map(|a| (a.name, a.minimum, a.maximum, a.integer)).collect::<Vec<_>>();
     let table: Vec<_> = indicators::TABLE.iter().map(|row| (row.name, row.inputs, arguments(row), row.outputs)).collect();
     module.add("INDICATORS", table)?;
     module.add_function(wrap_pyfunction!(run, module)?)?;

@@ -1,4 +1,4 @@
-//! Conditions over tiles: comparisons, logic, crossings and streaks, 64 bars in a word.
+//! Conditions over tiles: comparisons, logic, crossings and streaks, with 64 bars in one word.
 
 use crate::plan::op::Comparison;
 use crate::signals::tile::{Condition, Inputs};

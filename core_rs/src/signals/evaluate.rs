@@ -1,4 +1,4 @@
-//! Evaluates the operations of a plan tile by tile. Their Python twins document what each one computes.
+//! Evaluates the operations of a plan tile by tile: the twin of `python_core.engine.evaluate`.
 
 use std::collections::HashMap;
 
@@ -31,16 +31,16 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// `timeframes` are those of the operations, as in a plan.
-    pub fn new(ops: &[Op], timeframes: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
+    /// `timeframes_ms` are those of the operations, as in a plan.
+    pub fn new(ops: &[Op], timeframes_ms: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
         let (mut higher, mut timeframe_of): (Vec<HigherTimeframe>, Vec<usize>) = (Vec::new(), Vec::new());
-        for &length_ms in timeframes {
+        for &length_ms in timeframes_ms {
             let known = higher.iter().position(|one| one.length_ms() == length_ms);
             if length_ms > 0 && known.is_none() {
                 if strategy_ms <= 0 || length_ms % strategy_ms != 0 {
-                    return Err(Error::Input("a higher timeframe is not a whole multiple of the strategy's timeframe".into()));
+                    return Err(Error::Input("a higher timeframe is not a multiple of the strategy's".into()));
                 }
-                higher.push(HigherTimeframe::new(length_ms, market, columns_read(ops, timeframes, length_ms))?);
+                higher.push(HigherTimeframe::new(length_ms, market, columns_read(ops, timeframes_ms, length_ms))?);
             }
             timeframe_of.push(if length_ms > 0 { known.map_or(higher.len(), |k| k + 1) } else { 0 });
         }
@@ -168,10 +168,10 @@ fn share_indicators(ops: &[Op], states: &mut [State], tiles: &mut [Tile]) -> Vec
 }
 
 /// Which columns the operations on a higher timeframe read.
-fn columns_read(ops: &[Op], timeframes: &[i64], length_ms: i64) -> [bool; 5] {
+fn columns_read(ops: &[Op], timeframes_ms: &[i64], length_ms: i64) -> [bool; 5] {
     let mut read = [false; 5];
-    for (op, &frame) in ops.iter().zip(timeframes) {
-        if let (Op::Column(column), true) = (op, frame == length_ms) {
+    for (op, &timeframe_ms) in ops.iter().zip(timeframes_ms) {
+        if let (Op::Column(column), true) = (op, timeframe_ms == length_ms) {
             read[*column as usize] = true;
         }
     }
@@ -179,12 +179,12 @@ fn columns_read(ops: &[Op], timeframes: &[i64], length_ms: i64) -> [bool; 5] {
 }
 
 /// The values of the operations at `positions`, which must give numbers, on every strategy bar.
-pub fn values(market: Market<'_>, plan: &Plan, positions: &[usize], timeframe_ms: i64) -> Result<Vec<Vec<f64>>> {
-    if positions.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes[i] != 0) {
+pub fn values(market: Market<'_>, plan: &Plan, positions: &[usize], strategy_ms: i64) -> Result<Vec<Vec<f64>>> {
+    if positions.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes_ms[i] != 0) {
         return Err(Error::Plan("an operation to be returned does not give numbers on the strategy's bars".into()));
     }
-    let mut frame = Frame::new(market, timeframe_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes, &market, timeframe_ms)?;
+    let mut frame = Frame::new(market, strategy_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms)?;
     let mut values = vec![Vec::new(); positions.len()];
     while frame.advance() {
         evaluator.run(&frame);

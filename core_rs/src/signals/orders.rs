@@ -1,4 +1,5 @@
-//! Turns the signals of strategy bars into orders: masks over the base bars whose open or close fills them.
+//! Turns the signals of strategy bars into orders, which are masks over the base bars whose open or close fills them: the twin of
+//! `python_core.engine.orders`.
 
 use std::ops::Range;
 
@@ -51,7 +52,7 @@ pub enum Source<'a> {
     Given([Option<&'a [u8]>; 4]),
 }
 
-/// What the rules need of an `OrderTile` besides orders at the open.
+/// What an execution needs of an `OrderTile` besides orders at the open.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderNeeds {
     pub at_close: bool,

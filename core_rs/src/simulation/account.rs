@@ -1,12 +1,12 @@
 //! The account: money and position, and what orders do to them.
 //!
-//! Together with `intrabar` this is the contract of the simulation, written like its Python twin, operation by operation: the order of
-//! float operations determines the last bit of every result.
+//! Together with `intrabar` this is the contract of the simulation. It follows `python_core.engine.simulate` operation by operation, because
+//! the order of float operations determines the last bit of every result.
 
 use crate::market::Market;
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Orders};
 use crate::simd::bitmask::{self, Mask};
-use crate::simulation::execution::{Level, Rules};
+use crate::simulation::execution::{Execution, Level};
 use crate::simulation::position::{Position, side};
 use crate::simulation::sizing::{Fill, size_entry};
 use crate::simulation::trade::{Reason, Trade};
@@ -53,11 +53,11 @@ pub struct ClosedPart {
     pub closes_position: bool,
 }
 
-/// An account that trades by the rules over a market.
+/// An account that trades over a market.
 #[derive(Clone, Debug)]
 pub struct Trader<'a> {
     pub market: Market<'a>,
-    pub rules: &'a Rules,
+    pub execution: &'a Execution,
     /// The notional that one unit of equity can buy, fees included.
     pub buying_power: f64,
     /// Whether every bar of a position must be simulated, because its levels move or it pays funding. If not, `simulation::fill_excursions`
@@ -67,10 +67,10 @@ pub struct Trader<'a> {
 }
 
 impl<'a> Trader<'a> {
-    pub fn new(market: Market<'a>, rules: &'a Rules) -> Self {
-        let account = Account { balance: rules.capital, position: None, totals: Totals::default(), strategy_bars: 0, next_funding: 0 };
-        let follows_every_bar = !rules.levels_are_constant() || market.funding.is_some() || market.mark.is_some();
-        Self { market, rules, buying_power: rules.leverage / (1.0 + rules.commission), follows_every_bar, account }
+    pub fn new(market: Market<'a>, execution: &'a Execution) -> Self {
+        let account = Account { balance: execution.capital, position: None, totals: Totals::default(), strategy_bars: 0, next_funding: 0 };
+        let follows_every_bar = !execution.levels_are_constant() || market.funding.is_some() || market.mark.is_some();
+        Self { market, execution, buying_power: execution.leverage / (1.0 + execution.commission), follows_every_bar, account }
     }
 
     /// Equity with the position valued at `price`.
@@ -95,7 +95,7 @@ impl<'a> Trader<'a> {
     }
 
     pub fn max_bars_reached(&self, strategy_closes: &Mask, at: usize) -> bool {
-        match (self.rules.max_bars, &self.account.position) {
+        match (self.execution.max_bars, &self.account.position) {
             (Some(max_bars), Some(p)) => bitmask::get(strategy_closes, at) && self.account.strategy_bars - p.entry_strategy_bar >= max_bars,
             _ => false,
         }
@@ -127,21 +127,23 @@ impl<'a> Trader<'a> {
             }
         }
         let long = signal(ENTRY_LONG);
-        if (long || signal(ENTRY_SHORT)) && self.account.position.is_none_or(|p| p.entries < self.rules.pyramiding) {
+        if (long || signal(ENTRY_SHORT)) && self.account.position.is_none_or(|p| p.entries < self.execution.pyramiding) {
             self.enter(i, at, orders, long, price, strategy_bar);
         }
     }
 
     #[inline(always)]
     pub fn enter(&mut self, i: usize, at: usize, orders: &Orders, long: bool, price: f64, strategy_bar: i64) {
-        let rules = self.rules;
+        let execution = self.execution;
         let side = side(long);
         let equity = self.equity_at(price);
-        let free = match &self.account.position {
+        let free_balance = match &self.account.position {
             None => self.account.balance,
-            Some(p) => self.account.balance - p.quantity * p.entry / rules.leverage,
+            Some(p) => self.account.balance - p.quantity * p.entry / execution.leverage,
         };
-        let Some(Fill { price: fill_price, quantity, fee }) = self.settle_entry(orders, at, side, price, equity, free) else { return };
+        let Some(Fill { price: fill_price, quantity, fee }) = self.settle_entry(orders, at, side, price, equity, free_balance) else {
+            return;
+        };
         let mut p = match self.account.position {
             None => Position {
                 long,
@@ -158,7 +160,7 @@ impl<'a> Trader<'a> {
                 lowest: fill_price,
                 stop_loss: None,
                 take_profit: None,
-                trailing: None,
+                trailing_distance: None,
                 partial_exits_done: 0,
             },
             Some(mut p) => {
@@ -172,7 +174,7 @@ impl<'a> Trader<'a> {
         p.fees += fee;
         p.stop_loss = self.level(0, orders, at, side, p.entry);
         p.take_profit = self.level(1, orders, at, side, p.entry);
-        p.trailing = match rules.trailing_stop {
+        p.trailing_distance = match execution.trailing_stop {
             Level::None => None,
             Level::Fraction(fraction) => Some(fraction),
             Level::Multiple(multiple) => Some(multiple * orders.level(2, at)),
@@ -181,12 +183,12 @@ impl<'a> Trader<'a> {
         self.account.position = Some(p);
     }
 
-    /// Fill an entry order at `price` and pay its fee, or reject the order. `equity` is the value of the account, `free` the part of it not
-    /// used as margin. Every entry passes through here.
+    /// Fill an entry order at `price` and pay its fee, or reject the order. `equity` is the value of the account, `free_balance` the part
+    /// of the balance not used as margin. Every entry passes through here.
     #[inline(always)]
-    pub fn settle_entry(&mut self, orders: &Orders, at: usize, side: f64, price: f64, equity: f64, free: f64) -> Option<Fill> {
+    pub fn settle_entry(&mut self, orders: &Orders, at: usize, side: f64, price: f64, equity: f64, free_balance: f64) -> Option<Fill> {
         let stop = |entry| self.level(0, orders, at, side, entry).unwrap_or(f64::NAN);
-        let Some(fill) = size_entry(self.rules, self.buying_power, side, price, equity, free, stop) else {
+        let Some(fill) = size_entry(self.execution, self.buying_power, side, price, equity, free_balance, stop) else {
             self.account.totals.rejected_orders += 1;
             return None;
         };
@@ -198,7 +200,7 @@ impl<'a> Trader<'a> {
     /// Price of the stop-loss (0) or the take-profit (1) of an entry at `entry`.
     #[inline(always)]
     pub fn level(&self, which: usize, orders: &Orders, at: usize, side: f64, entry: f64) -> Option<f64> {
-        let (level, toward) = if which == 0 { (self.rules.stop_loss, -side) } else { (self.rules.take_profit, side) };
+        let (level, toward) = if which == 0 { (self.execution.stop_loss, -side) } else { (self.execution.take_profit, side) };
         match level {
             Level::None => None,
             Level::Fraction(fraction) => Some(entry * (1.0 + toward * fraction)),
@@ -210,14 +212,14 @@ impl<'a> Trader<'a> {
     /// Fill price of a market order that closes a position: `price` with slippage.
     #[inline(always)]
     pub fn exit_price(&self, side: f64, price: f64) -> f64 {
-        price * (1.0 - side * self.rules.slippage)
+        price * (1.0 - side * self.execution.slippage)
     }
 
     /// Close the whole position with a market order.
     #[inline(always)]
     pub fn close_position(&mut self, ledger: &mut impl Ledger, i: usize, price: f64, reason: Reason) {
         if let Some(p) = self.account.position {
-            self.exit(ledger, i, &p, p.quantity, self.exit_price(p.side, price), reason);
+            self.close_quantity(ledger, i, &p, p.quantity, self.exit_price(p.side, price), reason);
         }
     }
 
@@ -229,7 +231,7 @@ impl<'a> Trader<'a> {
 
     /// Close `quantity` of the position `p` at `price`.
     #[inline(always)]
-    pub fn exit(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position, quantity: f64, price: f64, reason: Reason) {
+    pub fn close_quantity(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position, quantity: f64, price: f64, reason: Reason) {
         let closes_position = quantity >= p.quantity;
         let share = if closes_position { 1.0 } else { quantity / p.quantity };
         let (entry_fees, funding) = (p.fees * share, p.funding * share);
@@ -260,7 +262,7 @@ impl<'a> Trader<'a> {
     #[inline(always)]
     pub fn settle_exit(&mut self, ledger: &mut impl Ledger, i: usize, closed: &ClosedPart, price: f64, reason: Reason) {
         let &ClosedPart { long, entry_index, entry, quantity, entry_fees, funding, excursions: (mae, mfe), closes_position } = closed;
-        let fee = if reason == Reason::Liquidation { 0.0 } else { quantity * price * self.rules.commission };
+        let fee = if reason == Reason::Liquidation { 0.0 } else { quantity * price * self.execution.commission };
         let gross = side(long) * quantity * (price - entry);
         let fees = entry_fees + fee;
         ledger.record(&Trade {

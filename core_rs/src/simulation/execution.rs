@@ -1,4 +1,4 @@
-//! The execution rules, checked before by `python_core.Execution`.
+//! How orders are executed: the twin of `python_core.execution`, which has checked the values.
 
 use crate::signals::orders::OrderNeeds;
 
@@ -30,7 +30,7 @@ pub enum Level {
 }
 
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Execution {
     pub capital: f64,
     pub commission: f64,
     pub slippage: f64,
@@ -55,7 +55,7 @@ pub struct Rules {
     pub exchange_calendar: bool,
 }
 
-impl Rules {
+impl Execution {
     pub fn order_needs(&self) -> OrderNeeds {
         OrderNeeds { at_close: self.fill_at_close, strategy_closes: self.max_bars.is_some() }
     }

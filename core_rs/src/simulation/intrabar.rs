@@ -1,12 +1,12 @@
 //! What happens to a position within one bar: liquidation, stops, take-profit and partial exits.
 //!
-//! A bar does not tell in which order its high and low came. Levels beyond the open fill first, at the open; after that, if the bar reaches
-//! both a loss and a profit, `Rules::intrabar` decides which came first.
+//! A bar has its high and low but not their order. Levels that the open has already passed fill first, at the open; after that, if the bar
+//! reaches both a stop and a profit level, `Execution::intrabar` decides which came first.
 
 use crate::simulation::account::{Ledger, Trader};
 use crate::simulation::execution::{Intrabar, Level};
 use crate::simulation::position::{Position, side};
-use crate::simulation::sizing::whole_steps;
+use crate::simulation::sizing::round_down_to_step;
 use crate::simulation::trade::Reason;
 
 impl Trader<'_> {
@@ -17,7 +17,7 @@ impl Trader<'_> {
         let (worst, best) =
             if p.long { (self.market.bars.low[i], self.market.bars.high[i]) } else { (self.market.bars.high[i], self.market.bars.low[i]) };
         let liquidation = self.liquidation_level(p.long, p.entry);
-        let liquidation_price = match self.market.mark {
+        let worst_mark = match self.market.mark {
             None => worst,
             Some((low, high)) => {
                 if p.long {
@@ -27,7 +27,7 @@ impl Trader<'_> {
                 }
             }
         };
-        let hits_liquidation = liquidation.is_some_and(|level| p.at_or_worse(liquidation_price, level));
+        let hits_liquidation = liquidation.is_some_and(|level| p.at_or_worse(worst_mark, level));
         let (stop, reason) = self.stop_level(&p);
         // At the open: levels that the gap jumped over.
         if hits_liquidation && liquidation.is_some_and(|level| p.at_or_worse(open, level)) {
@@ -40,11 +40,11 @@ impl Trader<'_> {
         let Some(p) = self.account.position else { return };
         // From the open to the close.
         let hits_stop = stop.is_some_and(|level| p.at_or_worse(worst, level));
-        let hits_profit = self.next_profit(&p).is_some_and(|level| p.at_or_better(best, level));
+        let hits_profit = self.next_profit_level(&p).is_some_and(|level| p.at_or_better(best, level));
         if hits_profit && (hits_stop || hits_liquidation) {
             self.account.totals.ambiguous_bars += 1;
             let best_is_nearer = (best - open).abs() < (open - worst).abs();
-            if self.rules.intrabar == Intrabar::Optimistic || (self.rules.intrabar == Intrabar::Path && best_is_nearer) {
+            if self.execution.intrabar == Intrabar::Optimistic || (self.execution.intrabar == Intrabar::Path && best_is_nearer) {
                 self.take_profits(ledger, i, best, false);
             }
         }
@@ -62,26 +62,26 @@ impl Trader<'_> {
     /// Price at which a position with an entry at `entry` is liquidated.
     #[inline(always)]
     pub fn liquidation_level(&self, long: bool, entry: f64) -> Option<f64> {
-        let rules = self.rules;
-        if rules.leverage == 1.0 && long {
+        let execution = self.execution;
+        if execution.leverage == 1.0 && long {
             return None;
         }
-        Some(entry * (1.0 - side(long) * (1.0 / rules.leverage - rules.maintenance_margin)))
+        Some(entry * (1.0 - side(long) * (1.0 / execution.leverage - execution.maintenance_margin)))
     }
 
     pub fn liquidate(&mut self, ledger: &mut impl Ledger, i: usize, p: &Position) {
-        self.exit(ledger, i, p, p.quantity, p.entry * (1.0 - p.side / self.rules.leverage), Reason::Liquidation);
+        self.close_quantity(ledger, i, p, p.quantity, p.entry * (1.0 - p.side / self.execution.leverage), Reason::Liquidation);
     }
 
     /// The nearest of stop-loss, trailing stop and break-even stop, from the best price of earlier bars.
     fn stop_level(&self, p: &Position) -> (Option<f64>, Reason) {
         let (mut level, mut reason) = (p.stop_loss, Reason::StopLoss);
         let nearer = |candidate: f64, level: Option<f64>| level.is_none_or(|level| candidate != level && p.at_or_better(candidate, level));
-        if let Some(trail) = p.trailing {
+        if let Some(trail) = p.trailing_distance {
             let active =
-                self.rules.trailing_activation.is_none_or(|start| p.at_or_better(p.best_price(), p.entry * (1.0 + p.side * start)));
+                self.execution.trailing_activation.is_none_or(|start| p.at_or_better(p.best_price(), p.entry * (1.0 + p.side * start)));
             if active {
-                let trailing = match self.rules.trailing_stop {
+                let trailing = match self.execution.trailing_stop {
                     Level::Fraction(_) => p.best_price() * (1.0 - p.side * trail),
                     _ => p.best_price() - p.side * trail,
                 };
@@ -90,7 +90,7 @@ impl Trader<'_> {
                 }
             }
         }
-        if let Some(start) = self.rules.break_even_at
+        if let Some(start) = self.execution.break_even_at
             && p.at_or_better(p.best_price(), p.entry * (1.0 + p.side * start))
             && nearer(p.entry, level)
         {
@@ -100,7 +100,7 @@ impl Trader<'_> {
     }
 
     /// The nearer of the next partial exit and the take-profit.
-    fn next_profit(&self, p: &Position) -> Option<f64> {
+    fn next_profit_level(&self, p: &Position) -> Option<f64> {
         match (self.partial_exit_level(p), p.take_profit) {
             (None, take_profit) => take_profit,
             (Some(partial), Some(take_profit)) if !p.at_or_worse(partial, take_profit) => Some(take_profit),
@@ -109,20 +109,19 @@ impl Trader<'_> {
     }
 
     fn partial_exit_level(&self, p: &Position) -> Option<f64> {
-        self.rules.partial_exits.get(p.partial_exits_done).map(|(profit, _)| p.entry * (1.0 + p.side * profit))
+        self.execution.partial_exits.get(p.partial_exits_done).map(|(profit, _)| p.entry * (1.0 + p.side * profit))
     }
 
-    /// Fill every profit level up to the price `reached`, the nearest first: at the level itself, or `at_open` at the better price
-    /// `reached`.
+    /// Fill every profit level up to the price `reached`, the nearest first: at the level itself or, if `at_open`, at `reached`.
     pub fn take_profits(&mut self, ledger: &mut impl Ledger, i: usize, reached: f64, at_open: bool) {
         while let Some(p) = self.account.position {
-            let Some(level) = self.next_profit(&p) else { return };
+            let Some(level) = self.next_profit_level(&p) else { return };
             if !p.at_or_better(reached, level) {
                 return;
             }
             let price = if at_open { reached } else { level };
             if self.partial_exit_level(&p) != Some(level) {
-                self.exit(ledger, i, &p, p.quantity, price, Reason::TakeProfit);
+                self.close_quantity(ledger, i, &p, p.quantity, price, Reason::TakeProfit);
                 continue;
             }
             let quantity = self.partial_exit_quantity(&p);
@@ -131,18 +130,18 @@ impl Trader<'_> {
             }
             if quantity > 0.0 {
                 let quantity = if quantity < p.quantity { quantity } else { p.quantity };
-                self.exit(ledger, i, &p, quantity, price, Reason::PartialExit);
+                self.close_quantity(ledger, i, &p, quantity, price, Reason::PartialExit);
             }
         }
     }
 
     /// Quantity of the next partial exit; shares that add up to 1 close what is left.
     fn partial_exit_quantity(&self, p: &Position) -> f64 {
-        let total = self.rules.partial_exits[..=p.partial_exits_done].iter().fold(0.0, |total, (_, share)| total + share);
+        let total = self.execution.partial_exits[..=p.partial_exits_done].iter().fold(0.0, |total, (_, share)| total + share);
         if total >= 1.0 - 1e-9 {
             return p.quantity;
         }
-        let quantity = p.max_quantity * self.rules.partial_exits[p.partial_exits_done].1;
-        if self.rules.step > 0.0 { whole_steps(quantity, self.rules.step) } else { quantity }
+        let quantity = p.max_quantity * self.execution.partial_exits[p.partial_exits_done].1;
+        if self.execution.step > 0.0 { round_down_to_step(quantity, self.execution.step) } else { quantity }
     }
 }

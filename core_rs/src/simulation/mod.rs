@@ -1,5 +1,5 @@
 //! The simulator: runs an account over tiles of orders, bar by bar if levels move or positions pay funding, and otherwise from event to
-//! event (`skip`).
+//! event (`skip`). The twin of `python_core.engine.simulate`, which runs every bar.
 
 pub mod account;
 pub mod drawdown;
@@ -19,7 +19,7 @@ use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
 use crate::simulation::account::{Ledger, Trader};
 use crate::simulation::equity_curve::EquityCurve;
-use crate::simulation::execution::Rules;
+use crate::simulation::execution::Execution;
 use crate::simulation::skip::{OpenPosition, skip_to_events};
 use crate::simulation::trade::{Reason, Trade};
 
@@ -39,14 +39,14 @@ impl Ledger for Vec<Trade> {
 }
 
 impl<'a> Simulator<'a> {
-    pub fn new(market: Market<'a>, rules: &'a Rules) -> Self {
-        Self { trader: Trader::new(market, rules), open: None }
+    pub fn new(market: Market<'a>, execution: &'a Execution) -> Self {
+        Self { trader: Trader::new(market, execution), open: None }
     }
 
     /// Whether the balance alone shows ruin, so that the caller may use an `IgnoredCurve`: at leverage 1 an open position is never worth 0
     /// or less.
     pub fn may_ignore_equity(&self) -> bool {
-        !self.trader.follows_every_bar && self.trader.rules.leverage == 1.0 && self.trader.rules.maintenance_margin > 1e-6
+        !self.trader.follows_every_bar && self.trader.execution.leverage == 1.0 && self.trader.execution.maintenance_margin > 1e-6
     }
 
     /// Load the bars that fill the orders of a tile into the cache. They are too far apart for the processor to foresee, unless there are

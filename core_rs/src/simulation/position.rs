@@ -1,4 +1,4 @@
-//! A position: what was bought or sold, and the levels that close it.
+//! An open position, its fees and funding, and the levels that close it: the twin of `python_core.engine.position`.
 
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
@@ -6,12 +6,12 @@ pub struct Position {
     /// 1 for a long position, -1 for a short one.
     pub side: f64,
     pub entry_index: usize,
-    /// Strategy bars that had closed when the first entry filled.
+    /// The strategy bar of the first entry's signal, as the number of strategy bars closed by then.
     pub entry_strategy_bar: i64,
     /// Average entry price.
     pub entry: f64,
     pub quantity: f64,
-    /// The largest quantity so far, of which partial exits are shares.
+    /// The largest quantity so far, of which partial exits close shares.
     pub max_quantity: f64,
     pub entries: u32,
     pub fees: f64,
@@ -21,8 +21,8 @@ pub struct Position {
     pub lowest: f64,
     pub stop_loss: Option<f64>,
     pub take_profit: Option<f64>,
-    /// Distance of the trailing stop: a fraction of the price or an amount, as the rules say.
-    pub trailing: Option<f64>,
+    /// Distance of the trailing stop: a fraction of the price if the execution sets one, else an amount.
+    pub trailing_distance: Option<f64>,
     pub partial_exits_done: usize,
 }
 

@@ -60,7 +60,7 @@ impl OpenPosition {
             lowest: self.entry,
             stop_loss: (!self.stop_loss.is_nan()).then_some(self.stop_loss),
             take_profit: (!self.take_profit.is_nan()).then_some(self.take_profit),
-            trailing: None,
+            trailing_distance: None,
             partial_exits_done: 0,
         }
     }

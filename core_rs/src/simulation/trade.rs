@@ -1,4 +1,4 @@
-//! Trades: one for every exit, which closes a position or a part of it.
+//! Trades, one for each exit of a position, in whole or in part: the twin of `python_core.trades`.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -161,11 +161,11 @@ def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) ->
     given = {**columns(), "equity": np.zeros(BARS), "masks": np.ones(BARS, np.uint8)}
     given |= {name: change(given[name]) for name, change in spoil.items()}
     signals, equity = given.pop("masks"), given.pop("equity")
-    rules = kernel._native_rules(bt.Execution(leverage=3, stop_loss=0.01, take_profit=0.02))
+    execution = kernel._native_execution(bt.Execution(leverage=3, stop_loss=0.01, take_profit=0.02))
     plan = core_rs.Plan((), (-1,) * 4, (-1,) * 3)
     refused = False
     try:
-        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, signals], 60_000, rules, equity, None)
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, signals], 60_000, execution, equity, None)
     except (TypeError, ValueError):
         refused = True
     assert refused or set(spoil) <= {"time", "open", "high", "low", "close"}
@@ -176,13 +176,13 @@ def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) ->
     ("nodes", "conditions", "levels"),
     [
         ([("close", (), (), 0)], (0, -1, -1, -1), (-1,) * 3),
-        ([("truth", (), (1.0,), 0)], (0, -1, -1, -1), (0, -1, -1)),
+        ([("const_condition", (), (1.0,), 0)], (0, -1, -1, -1), (0, -1, -1)),
         ([("close", (), (), 0), ("not", (0,), (), 0)], (1, -1, -1, -1), (-1,) * 3),
-        ([("truth", (), (1.0,), 300_000)], (0, -1, -1, -1), (-1,) * 3),
+        ([("const_condition", (), (1.0,), 300_000)], (0, -1, -1, -1), (-1,) * 3),
         ([("close", (), (), 0), ("gt", (0, 1), (), 0)], (1, -1, -1, -1), (-1,) * 3),
         ([], (0, -1, -1, -1), (-1,) * 3),
     ],
-    ids=["a number as condition", "a truth as level", "a number as truth", "on other bars", "itself as input", "none"],
+    ids=["a number as condition", "a condition as level", "a number as input of not", "on other bars", "itself as input", "none"],
 )
 def test_invalid_operations_make_neither_plan_nor_template(nodes: Any, conditions: Any, levels: Any) -> None:
     core_rs = kernel._core_rs
@@ -211,9 +211,9 @@ def test_an_output_that_shares_memory_with_an_input_is_rejected(name: str, owner
     memory = bytearray(8 * BARS)
     equity = np.frombuffer(memory)
     given[name] = (equity if owners == 1 else np.frombuffer(memory)).view(given[name].dtype)[:BARS]
-    signals, plan, rules = given.pop("masks"), core_rs.Plan((), (-1,) * 4, (-1,) * 3), kernel._native_rules(bt.Execution())
-    with pytest.raises((TypeError, ValueError), match="borrowed" if owners == 1 else "shares its memory"):
-        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, None], 60_000, rules, equity, None)
+    signals, plan, execution = given.pop("masks"), core_rs.Plan((), (-1,) * 4, (-1,) * 3), kernel._native_execution(bt.Execution())
+    with pytest.raises((TypeError, ValueError), match="borrowed" if owners == 1 else "shares memory"):
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, None], 60_000, execution, equity, None)
 
 
 @needs_rust
@@ -221,9 +221,9 @@ def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
     template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 3, 1)
-    rules, values = kernel._native_rules(bt.Execution()), np.empty(len(NAMES))
+    execution, values = kernel._native_execution(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
-        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, rules, True, 1, values, None)
+        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, execution, True, 1, values, None)
 
 
 def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:
