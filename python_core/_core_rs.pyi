@@ -3,6 +3,8 @@
 Arrays are one-dimensional and C-contiguous; they are borrowed for one call and never copied. An array of another dtype or layout raises
 a TypeError, any other failure a ValueError or `python_core.errors.Cancelled`, a subclass of it. The interpreter's lock is released while
 a call runs, and Ctrl-C ends the call.
+
+`timeframe_ms` is the length of a bar, `strategy_ms` that of a strategy bar.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,19 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTRACT", "INDICATORS", "Execution", "Flag", "Plan", "Template", "__version__", "excursions", "run", "sweep", "values"]
+__all__ = [
+    "CONTRACT",
+    "INDICATORS",
+    "Execution",
+    "Flag",
+    "Plan",
+    "Template",
+    "__version__",
+    "fill_excursions",
+    "node_values",
+    "run",
+    "sweep",
+]
 
 __version__: str
 CONTRACT: int
@@ -34,7 +48,7 @@ class Flag:
 
 @final
 class Plan:
-    """A strategy's operations, decoded and checked; a position of -1 means none."""
+    """The nodes of a `python_core.strategy.compile.Plan`, decoded and checked; a position of -1 means none."""
 
     def __new__(cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int]) -> Plan: ...
 
@@ -89,15 +103,15 @@ def run(
 ) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
     """Run a plan over bars and fill `equity` (float64[n]); `masks`, if given, replace its conditions (uint8[n] each; 0 is false, None never).
 
-    Returns trades (words to view as `TRADE_DTYPE`), whether `excursions` must still fill in their mae and mfe, the metrics in the order of
+    Returns trades (words to view as `TRADE_DTYPE`), whether `fill_excursions` must still fill in their mae and mfe, the metrics in the order of
     `NAMES` (None if undefined, int if counts), rejected orders, ambiguous bars, and whether the account was ruined.
     """
 
-def values(columns: _Columns, timeframe_ms: int, plan: Plan, positions: Sequence[int], strategy_ms: int) -> list[_Floats]:
-    """The values of the operations at `positions`, which must give numbers, on every strategy bar (NaN if not known)."""
+def node_values(columns: _Columns, timeframe_ms: int, plan: Plan, positions: Sequence[int], strategy_ms: int) -> list[_Floats]:
+    """Values of the operations at `positions`, which must give numbers, on every strategy bar (NaN where not known)."""
 
-def excursions(words: _Integers, low: _Floats, high: _Floats) -> None:
-    """Fill in mae and mfe of trades that `run` returned as pending."""
+def fill_excursions(trades: _Integers, low: _Floats, high: _Floats) -> None:
+    """Fill in mae and mfe of trades whose excursions `run` left pending."""
 
 def sweep(
     columns: _Columns,

@@ -151,7 +151,7 @@ def node_values(
     assert _core_rs is not None
     columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
     strategy_ms = bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe]
-    results: list[npt.NDArray[np.float64]] = _core_rs.values(columns, bars.timeframe_ms, _native_plan(plan), positions, strategy_ms)
+    results: list[npt.NDArray[np.float64]] = _core_rs.node_values(columns, bars.timeframe_ms, _native_plan(plan), positions, strategy_ms)
     return results
 
 
@@ -209,7 +209,7 @@ def _run_rust(
 ) -> Result:
     assert _core_rs is not None
     equity = np.empty(len(bars))
-    trades, pending, metrics, rejected, ambiguous, ruined = _core_rs.run(
+    trades, excursions_pending, metrics, rejected, ambiguous, ruined = _core_rs.run(
         (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
         bars.funding,
         bars.mark,
@@ -228,7 +228,7 @@ def _run_rust(
         engine="rust",
         metrics=metrics,
         trades=trades,
-        complete=partial(_core_rs.excursions, trades, bars.low, bars.high) if pending else None,
+        complete=partial(_core_rs.fill_excursions, trades, bars.low, bars.high) if excursions_pending else None,
         equity=equity,
         counts=(rejected, ambiguous, ruined),
     )

@@ -146,11 +146,11 @@ def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
     strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 2**62, 0))
     plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
     with suppress(ValueError):
-        words, pending, known, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, execution, equity, None)
-        assert (len(words) % 15, len(known)) == (0, len(NAMES))
-        if pending:
-            core_rs.excursions(words, history[0][3], history[0][2])
-        core_rs.values(history[0], base_ms, plan, [0, 1], strategy_ms)
+        trades, excursions_pending, metrics, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, execution, equity, None)
+        assert (len(trades) % 15, len(metrics)) == (0, len(NAMES))
+        if excursions_pending:
+            core_rs.fill_excursions(trades, history[0][3], history[0][2])
+        core_rs.node_values(history[0], base_ms, plan, [0, 1], strategy_ms)
     template = core_rs.Template(
         [*nodes[:5], ("param", (), (0.0,), 0), ("sma", (0, 5), (), 0), ("lt", (0, 6), (), 0)], (4, 7, -1, -1), (6, 6, -1), 1
     )

@@ -128,7 +128,7 @@ fn run<'py>(
 
 /// The values of a plan's operations on every strategy bar. See `_core_rs.pyi`.
 #[pyfunction]
-fn values<'py>(
+fn node_values<'py>(
     py: Python<'py>,
     columns: Columns<'py>,
     timeframe_ms: i64,
@@ -137,7 +137,7 @@ fn values<'py>(
     strategy_ms: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray1<f64>>>> {
     let market = market(&columns, &None, &None, timeframe_ms)?;
-    let values = py.detach(|| evaluate::values(market, &plan.0, &positions, strategy_ms)).map_err(raise)?;
+    let values = py.detach(|| evaluate::node_values(market, &plan.0, &positions, strategy_ms)).map_err(raise)?;
     Ok(values.into_iter().map(|values| values.into_pyarray(py)).collect())
 }
 
@@ -210,12 +210,12 @@ fn sweep<'py>(
     outcome.map_err(|error| interrupt.unwrap_or_else(|| raise(error)))
 }
 
-/// Fill in `mae` and `mfe` of trades that `run` returned as pending.
+/// Fill in `mae` and `mfe` of trades whose excursions `run` left pending.
 #[pyfunction]
-fn excursions(mut words: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floats<'_>) -> PyResult<()> {
+fn fill_excursions(mut trades: PyReadwriteArray1<'_, i64>, low: Floats<'_>, high: Floats<'_>) -> PyResult<()> {
     let (low, high) = (low.as_slice()?, high.as_slice()?);
-    check_no_overlap(bytemuck::cast_slice(words.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
-    let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(words.as_slice_mut()?)
+    check_no_overlap(bytemuck::cast_slice(trades.as_slice()?), &[bytemuck::cast_slice(low), bytemuck::cast_slice(high)])?;
+    let trades: &mut [Trade] = bytemuck::try_cast_slice_mut(trades.as_slice_mut()?)
         .map_err(|error| PyValueError::new_err(format!("trades: the array is not a whole number of records ({error})")))?;
     if !simulation::fill_excursions(trades, low, high) {
         return Err(PyValueError::new_err("trades: a trade is outside the bars"));
@@ -235,8 +235,8 @@ fn _core_rs(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let table: Vec<_> = indicators::TABLE.iter().map(|row| (row.name, row.inputs, arguments(row), row.outputs)).collect();
     module.add("INDICATORS", table)?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
-    module.add_function(wrap_pyfunction!(values, module)?)?;
-    module.add_function(wrap_pyfunction!(excursions, module)?)?;
+    module.add_function(wrap_pyfunction!(node_values, module)?)?;
+    module.add_function(wrap_pyfunction!(fill_excursions, module)?)?;
     module.add_function(wrap_pyfunction!(sweep, module)?)?;
     Ok(())
 }

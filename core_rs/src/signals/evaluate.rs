@@ -178,8 +178,8 @@ fn columns_read(ops: &[Op], timeframes_ms: &[i64], length_ms: i64) -> [bool; 5] 
     read
 }
 
-/// The values of the operations at `positions`, which must give numbers, on every strategy bar.
-pub fn values(market: Market<'_>, plan: &Plan, positions: &[usize], strategy_ms: i64) -> Result<Vec<Vec<f64>>> {
+/// Values of the operations at `positions`, which must give numbers, on every strategy bar.
+pub fn node_values(market: Market<'_>, plan: &Plan, positions: &[usize], strategy_ms: i64) -> Result<Vec<Vec<f64>>> {
     if positions.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes_ms[i] != 0) {
         return Err(Error::Plan("an operation to be returned does not give numbers on the strategy's bars".into()));
     }
