@@ -48,7 +48,7 @@ def compute(
         first_open, last_close: prices of the first and the last bar.
     """
     curve, time = np.asarray(equity, dtype=np.float64), np.asarray(time_ms, dtype=np.int64)
-    final = float(curve[-1])
+    final_equity = float(curve[-1])
     years = float(int(time[-1]) - int(time[0]) + timeframe_ms) / float(_YEAR_MS)
     buy_and_hold = _ratio(last_close, first_open) - 1.0
     deepest, deepest_money, longest_ms = _drawdown(curve, time, capital)
@@ -56,15 +56,15 @@ def compute(
     values = _trade_values(rows)
     for side, sign in (("long", 1), ("short", -1)):
         values |= {f"{side}_{name}": value for name, value in _trade_values([row for row in rows if row[2] == sign]).items()}
-    values |= _risk_values(_period_equity(curve, time, timeframe_ms), capital, _periods_per_year(timeframe_ms, calendar))
+    values |= _return_values(_period_equity(curve, time, timeframe_ms), capital, _periods_per_year(timeframe_ms, calendar))
     values |= {
-        "final_equity": final,
-        "net_profit": final - capital,
-        "total_return": _ratio(final - capital, capital),
-        "cagr": -1.0 if final <= 0.0 else power(final / capital, 1.0 / years) - 1.0,
+        "final_equity": final_equity,
+        "net_profit": final_equity - capital,
+        "total_return": _ratio(final_equity - capital, capital),
+        "cagr": -1.0 if final_equity <= 0.0 else power(final_equity / capital, 1.0 / years) - 1.0,
         "max_drawdown": deepest,
         "max_drawdown_duration": float(longest_ms) / float(DAY_MS),
-        "recovery_factor": _ratio(final - capital, deepest_money),
+        "recovery_factor": _ratio(final_equity - capital, deepest_money),
         "exposure": _ratio(float(exposed_bars), float(len(curve))),
         "turnover": _ratio(traded_notional, capital),
         "buy_and_hold_return": buy_and_hold,
@@ -120,7 +120,7 @@ def _returns(equity: list[float], capital: float) -> list[float]:
     return returns
 
 
-def _risk_values(equity: list[float], capital: float, periods_per_year: float) -> dict[str, float]:
+def _return_values(equity: list[float], capital: float, periods_per_year: float) -> dict[str, float]:
     """Metrics of returns, from the equity of each period."""
     returns = _returns(equity, capital)
     n, annual = float(len(returns)), math.sqrt(periods_per_year)

@@ -10,7 +10,7 @@ mod trades;
 
 use crate::market::DAY_MS;
 use crate::metrics::ratio::ratio;
-use crate::metrics::returns::period_values;
+use crate::metrics::returns::return_values;
 use crate::metrics::trades::{SIDE_VALUES, trade_values};
 use crate::numerics::elementary::power;
 use crate::simulation::account::Trader;
@@ -73,36 +73,36 @@ impl<'a> MetricsInput<'a> {
 
 /// All metrics as floats; NaN where undefined.
 pub fn compute(input: &MetricsInput) -> Vec<f64> {
-    let last = input.final_equity;
+    let final_equity = input.final_equity;
     let years = input.span_ms as f64 / YEAR_MS as f64;
     let drawdown = |part: fn(MaxDrawdown) -> f64| input.drawdown.map_or(f64::NAN, part);
-    let net_profit = last - input.capital;
+    let net_profit = final_equity - input.capital;
     let total_return = ratio(net_profit, input.capital);
-    let cagr = if last <= 0.0 { -1.0 } else { power(last / input.capital, 1.0 / years) - 1.0 };
+    let cagr = if final_equity <= 0.0 { -1.0 } else { power(final_equity / input.capital, 1.0 / years) - 1.0 };
     let buy_and_hold = ratio(input.last_close, input.first_open) - 1.0;
-    let risk = period_values(input.periods, input.capital, input.timeframe_ms, input.exchange_calendar);
+    let returns = return_values(input.periods, input.capital, input.timeframe_ms, input.exchange_calendar);
     let [all, long, short] = trade_values(input.trades, input.trade_sums);
     let mut values = Vec::with_capacity(VALUES);
     values.extend([
-        last,
+        final_equity,
         net_profit,
         total_return,
         cagr,
-        risk.volatility,
-        risk.sharpe,
-        risk.sortino,
+        returns.volatility,
+        returns.sharpe,
+        returns.sortino,
         ratio(cagr, drawdown(|max| max.fraction)),
-        risk.omega,
+        returns.omega,
         drawdown(|max| max.fraction),
         drawdown(|max| max.duration_ms as f64 / DAY_MS as f64),
-        risk.average_drawdown,
-        risk.ulcer_index,
+        returns.average_drawdown,
+        returns.ulcer_index,
         ratio(net_profit, drawdown(|max| max.money)),
-        risk.value_at_risk,
-        risk.conditional_value_at_risk,
-        risk.tail_ratio,
-        risk.skew,
-        risk.kurtosis,
+        returns.value_at_risk_95,
+        returns.conditional_value_at_risk_95,
+        returns.tail_ratio,
+        returns.skew,
+        returns.kurtosis,
     ]);
     // The metrics of a side without net_profit, and with two more after average_bars_held.
     values.extend(&all[..4]);

@@ -4,22 +4,22 @@ use crate::market::WEEK_MS;
 use crate::metrics::ratio::ratio;
 
 /// Metrics of the returns of periods, which are UTC days, or bars of a day or longer.
-pub struct PeriodValues {
+pub struct ReturnValues {
     pub volatility: f64,
     pub sharpe: f64,
     pub sortino: f64,
     pub omega: f64,
     pub average_drawdown: f64,
     pub ulcer_index: f64,
-    pub value_at_risk: f64,
-    pub conditional_value_at_risk: f64,
+    pub value_at_risk_95: f64,
+    pub conditional_value_at_risk_95: f64,
     pub tail_ratio: f64,
     pub skew: f64,
     pub kurtosis: f64,
 }
 
 /// `equity` is taken at the ends of periods.
-pub fn period_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchange_calendar: bool) -> PeriodValues {
+pub fn return_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchange_calendar: bool) -> ReturnValues {
     if equity.iter().any(|value| !value.is_finite()) {
         equity = &[];
     }
@@ -45,15 +45,15 @@ pub fn period_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchan
     };
     let (average_drawdown, ulcer_index) = period_drawdowns(equity, capital);
     let tails = tails(&mut returns);
-    PeriodValues {
+    ReturnValues {
         volatility: sd * annual,
         sharpe: ratio(mean, sd) * annual,
         sortino: ratio(mean, ratio(downside, n).sqrt()) * annual,
         omega: ratio(gains, losses),
         average_drawdown,
         ulcer_index,
-        value_at_risk: -tails.low,
-        conditional_value_at_risk: -tails.mean_below_low,
+        value_at_risk_95: -tails.low,
+        conditional_value_at_risk_95: -tails.mean_below_low,
         tail_ratio: ratio(tails.high.abs(), tails.low.abs()),
         skew,
         kurtosis,
