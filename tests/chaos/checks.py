@@ -1,4 +1,4 @@
-"""Invariants that must hold after the storm, whatever happened."""
+"""Invariants that must hold after any faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.process.garbage import collect_garbage
 from workers.queue import keys
 from workers.queue.queue import ALL_PRIORITIES
 
-# Keys that don't grow in number with the jobs; all others must expire.
+# Keys whose number doesn't grow with the jobs; all others must expire.
 FIXED_KEYS = (keys.WORKERS, keys.RESULTS_BY_AGE, keys.COUNTERS, *map(keys.wake, ALL_PRIORITIES))
 
 
@@ -48,19 +48,19 @@ async def check_runs(service: workers.Service, accepted: Mapping[str, str], pois
 
 
 async def check_files(service: workers.Service) -> None:
-    """After garbage collection the files are those that rows name, all of them and no others."""
+    """After garbage collection, the stored files are exactly those that rows name."""
     await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1)
     async with service.resources.database.read() as session:
         results = await session.execute(sa.select(RESULTS.c.trades_hash, RESULTS.c.equity_hash))
         named = {name for row in results for name in row} | set(await session.scalars(sa.select(PartRow.hash)))
-    assert {kept.hash for kept in service.resources.artifacts.list_all()} == named
-    kept_in = service.resources.settings.folder / "artifacts"
-    leftovers = [path for path in kept_in.rglob("*") if path.is_file() and path.suffix != ".parquet"]
-    assert leftovers == [], f"drafts and half-written files: {leftovers}"
+    assert {file.hash for file in service.resources.artifacts.list_all()} == named
+    folder = service.resources.settings.folder / "artifacts"
+    leftovers = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+    assert leftovers == [], f"drafts and partly written files: {leftovers}"
 
 
 async def check_queue(service: workers.Service) -> None:
-    """While workers are running, no key of a single job stays in Redis."""
+    """While workers are running, the keys of finished jobs leave Redis."""
     redis = service.resources.queue.redis
     deadline = time.monotonic() + 30
     while any((stats := await service.resources.queue.stats())[:3]):
@@ -72,7 +72,7 @@ async def check_queue(service: workers.Service) -> None:
 
 
 def check_executions(log: Path, succeeded: Collection[str], attempts: Mapping[str, int]) -> int:
-    """The kernel executed each success at least once, and nothing more often than there were attempts; returns the number of executions."""
+    """Each successful run was executed at least once, and no run more often than it had attempts; returns the number of executions."""
     begun: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     for line in log.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The stage of the chaos tests."""
+"""Fixtures of the chaos tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def open_stage(tmp_path: Path) -> OpenStage:
-    """`with open_stage(lease_s=2) as stage`: servers of its own; API and workers are started by the test."""
+    """`with open_stage(lease_s=2) as stage`: a stage with its own servers; the test starts API and workers."""
 
     @contextmanager
     def opened(megabytes: int = 256, **changes: Any) -> Iterator[Stage]:
@@ -34,14 +34,14 @@ def open_stage(tmp_path: Path) -> OpenStage:
             valkey = ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey", appendonly="yes", persist=True)
             valkey.start()
             stack.callback(lambda: valkey.stop() if valkey.is_running() else None)
-            small = stack.enter_context(small_disk(tmp_path / "data", megabytes))
+            has_small_disk = stack.enter_context(small_disk(tmp_path / "data", megabytes))
             settings = workers.Settings(
                 data_dir=str(tmp_path / "data"),
                 database_url=postgres.url("postgres"),
                 redis_url=f"redis://{valkey.host}:{valkey.port}",
                 **{"drain_s": 5, "reconcile_s": 1, "log_level": "warning", "log_format": "json", **changes},
             )
-            stage = Stage(tmp_path, settings, postgres, valkey, free_port(), small)
+            stage = Stage(tmp_path, settings, postgres, valkey, free_port(), has_small_disk)
             stack.callback(stage.end)
             yield stage
 

@@ -1,8 +1,8 @@
-"""The commands of the service, in processes that log what they execute and can be made to fail: python process.py COMMAND...
+"""The service's commands, with logged executions and injected failures: python process.py COMMAND...
 
-Every execution of the kernel is written to the file CHAOS_LOG when it begins and when it has ended. A strategy with the param `poison` kills
-the process that executes it. CHAOS_SKEW_S shifts the process's clock. While the file CHAOS_AMBUSH exists, the next submission
-kills the process after its commit, before its job is sent to the queue.
+The beginning and end of each kernel execution are logged to the file CHAOS_LOG. A strategy with the param `poison` kills the process that
+executes it. CHAOS_SKEW_S shifts the process's clock. If the file CHAOS_KILL_AFTER_COMMIT exists, the next submission kills the process after
+its commit, before its job is sent to the queue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import python_core as bt
 
 
 def shift_clock(seconds: float) -> None:
-    """Shift the time of day as Python reports it. The monotonic clock stays, as it is never compared between machines."""
+    """Shift the time of day as Python reports it. The monotonic clock is left alone: it is never compared between machines."""
     real, real_ns = time.time, time.time_ns
     time.time = lambda: real() + seconds
     time.time_ns = lambda: real_ns() + int(seconds * 1e9)
@@ -40,25 +40,25 @@ def log_executions(path: str) -> None:
     bt.backtest = logged
 
 
-def lay_ambush(path: Path) -> None:
+def kill_after_commit(path: Path) -> None:
     from workers.runs import submit
 
     submit_run = submit.submit
 
-    async def submit_and_die(*arguments: Any, **options: Any) -> Any:
+    async def submit_and_kill(*arguments: Any, **options: Any) -> Any:
         run = await submit_run(*arguments, **options)
         if path.exists():
             path.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return run
 
-    submit.submit = submit_and_die
+    submit.submit = submit_and_kill
 
 
 if __name__ == "__main__":
     shift_clock(float(os.environ.get("CHAOS_SKEW_S", "0")))
     log_executions(os.environ["CHAOS_LOG"])
-    lay_ambush(Path(os.environ["CHAOS_AMBUSH"]))
+    kill_after_commit(Path(os.environ["CHAOS_KILL_AFTER_COMMIT"]))
     from workers.cli.main import main
 
     sys.exit(main(sys.argv[1:]))

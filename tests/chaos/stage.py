@@ -1,4 +1,4 @@
-"""The stage of the chaos tests: API and workers as processes, a Valkey and a PostgreSQL of its own, and files on a small disk."""
+"""The system under test: API and workers as processes, their own Valkey and PostgreSQL, and files on a small disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Stage:
         self.has_small_disk = has_small_disk
         self.url = f"http://127.0.0.1:{port}/api/v1"
         self.log = folder / "executions"
-        self.ambush = folder / "ambush"
+        self.kill_after_commit = folder / "kill-after-commit"
         self.workers: list[Worker] = []
         self.killed = 0
         self._api: subprocess.Popen[bytes] | None = None
@@ -67,7 +67,7 @@ class Stage:
 
     @contextmanager
     def paused(self, worker: Worker) -> Iterator[None]:
-        """Pause a worker with SIGSTOP within the block; afterwards it continues as if nothing had happened."""
+        """Pause a worker with SIGSTOP during the block."""
         worker.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -78,17 +78,17 @@ class Stage:
         self._api = self._start("api", "--port", str(self.port))
 
     def wait_for_api(self) -> None:
-        def answers() -> bool:
+        def is_healthy() -> bool:
             self.replace_dead()
             try:
                 return httpx.get(f"{self.url}/queue/health", trust_env=False, timeout=5).status_code == 200
             except httpx.TransportError:
                 return False
 
-        wait(answers, START_S)
+        wait(is_healthy, START_S)
 
-    def kill_api_after_its_next_commit(self) -> None:
-        self.ambush.touch()
+    def kill_api_after_next_commit(self) -> None:
+        self.kill_after_commit.touch()
 
     def kill_valkey(self) -> None:
         self.valkey.terminate()
@@ -103,7 +103,7 @@ class Stage:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Fill the disk of the service's files within the block."""
+        """Fill the disk of the service's files during the block."""
         ballast = self.settings.folder / "ballast"
         with ballast.open("wb", buffering=0) as file:
             size = 1 << 20
@@ -131,7 +131,7 @@ class Stage:
         self.workers, self._api = [], None
 
     def _start(self, *command: str, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
-        environ = {"CHAOS_LOG": str(self.log), "CHAOS_AMBUSH": str(self.ambush), "CHAOS_SKEW_S": str(skew_s)}
+        environ = {"CHAOS_LOG": str(self.log), "CHAOS_KILL_AFTER_COMMIT": str(self.kill_after_commit), "CHAOS_SKEW_S": str(skew_s)}
         with (self.folder / "output").open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, str(PROCESS), *command],
@@ -144,7 +144,7 @@ class Stage:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
-    """Mount a small file system on a folder, if the system permits it; yields whether it did."""
+    """Mount a small file system on a folder; yields False where that isn't permitted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "chaos", str(folder)]
     mounted = shutil.which("mount") is not None and subprocess.run(command, capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""One fault at a time, and the guarantee for it."""
+"""One fault at a time, and what is guaranteed then."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CROSS = bt.Strategy(
 
 
 async def submit_long(service: workers.Service, folder: Path, count: int) -> list[str]:
-    """Runs that take the Python engine seconds."""
+    """Submit runs that take seconds on the Python engine."""
     path = folder / "long.parquet"
     LONG.to_polars().write_parquet(path)
     await service.datasets.create("long", path)
@@ -46,7 +46,7 @@ async def until_attempt(service: workers.Service, run_id: str, attempt: int) -> 
     return run
 
 
-async def ended(service: workers.Service, stage: Stage, ids: list[str]) -> list[workers.Run]:
+async def all_ended(service: workers.Service, stage: Stage, ids: list[str]) -> list[workers.Run]:
     async with asyncio.timeout(150):
         while True:
             stage.replace_dead()
@@ -56,7 +56,7 @@ async def ended(service: workers.Service, stage: Stage, ids: list[str]) -> list[
             await asyncio.sleep(0.1)
 
 
-async def test_a_killed_worker_s_run_begins_on_another_within_twenty_seconds(open_stage: Any, tmp_path: Path) -> None:
+async def test_another_worker_takes_over_a_killed_worker_s_run_within_twenty_seconds(open_stage: Any, tmp_path: Path) -> None:
     with open_stage() as stage:  # with the default lease
         assert stage.settings.lease_s == workers.Settings().lease_s
         async with workers.open_service(stage.settings) as service:
@@ -81,7 +81,7 @@ async def test_a_killed_worker_s_run_begins_on_another_within_twenty_seconds(ope
             await service.backtests.cancel(run_id)
 
 
-async def test_a_job_that_kills_its_workers_harms_no_other(open_stage: Any, tmp_path: Path) -> None:
+async def test_a_job_that_kills_its_workers_ends_dead_and_others_succeed(open_stage: Any, tmp_path: Path) -> None:
     with open_stage(lease_s=1, concurrency=4, max_failures=5) as stage:
         stage.start_worker()
         async with workers.open_service(stage.settings) as service:
@@ -94,7 +94,7 @@ async def test_a_job_that_kills_its_workers_harms_no_other(open_stage: Any, tmp_
                 ).id
                 for i in (1, 2)
             ]
-            runs = await ended(service, stage, innocent + poison)
+            runs = await all_ended(service, stage, innocent + poison)
         assert [run.state for run in runs] == [RunState.SUCCEEDED] * 5 + [RunState.DEAD] * 2
         assert all(run.error is not None and run.error.code == "worker_lost" for run in runs[5:])
-        assert all(run.attempt == stage.settings.max_failures + 1 for run in runs[5:]), "the last attempt only notes the end"
+        assert all(run.attempt == stage.settings.max_failures + 1 for run in runs[5:]), "the last attempt only records the end"

@@ -1,4 +1,4 @@
-"""A minute at half load, and half an hour; BARSTORM_SOAK_S changes the latter."""
+"""Memory, latency and keys at half load, for a minute and for BARSTORM_SOAK_S seconds (default: half an hour)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SOAK_S = float(os.environ.get("BARSTORM_SOAK_S", "1800"))
 WINDOWS = 12
-AT_ONCE = 8
+CLIENTS = 8
 STRATEGY = bt.Strategy(entry_long="crossover(close, sma(close, 20))", exit_long="crossunder(close, sma(close, 20))")
 
 
@@ -33,14 +33,14 @@ class Window(NamedTuple):
 
 
 class Clients:
-    """Clients that each submit a run, all different, and wait for its end."""
+    """Clients that submit distinct runs and wait for them."""
 
     def __init__(self, service: workers.Service) -> None:
         self.service = service
         self.latencies_ms: list[float] = []
         self._count = 0
 
-    async def one(self) -> None:
+    async def run_one(self) -> None:
         self._count += 1
         execution = bt.Execution(slippage=self._count * 1e-8)
         began = time.monotonic()
@@ -50,22 +50,22 @@ class Clients:
         self.latencies_ms.append((time.monotonic() - began) * 1000)
 
     async def rate(self, seconds: float) -> float:
-        """The throughput in runs a second with `AT_ONCE` clients."""
+        """Throughput with `CLIENTS` clients, in runs per second."""
         end, before = time.monotonic() + seconds, len(self.latencies_ms)
 
-        async def busy() -> None:
+        async def client() -> None:
             while time.monotonic() < end:
-                await self.one()
+                await self.run_one()
 
-        await asyncio.gather(*(busy() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
         return (len(self.latencies_ms) - before) / seconds
 
     async def soak(self, rate: float, seconds: float) -> Window:
-        """Submit runs at a steady rate; the memory is that of the largest worker."""
+        """Submit runs at a steady rate. The memory is that of the largest worker."""
         end, due, running = time.monotonic() + seconds, time.monotonic(), set[asyncio.Task[None]]()
         self.latencies_ms.clear()
         while time.monotonic() < end:
-            task = asyncio.create_task(self.one())
+            task = asyncio.create_task(self.run_one())
             running.add(task)
             task.add_done_callback(running.discard)
             due += 1 / rate
@@ -88,10 +88,10 @@ async def test_memory_latency_and_keys_stay_flat(open_stage: Any, tmp_path: Path
             bt.synthetic(2000).to_polars().write_parquet(path)
             await service.datasets.create("soak", path)
             clients = Clients(service)
-            await clients.one()
+            await clients.run_one()
             full = await clients.rate(min(soak_s / 10, 20))
             windows = [await clients.soak(full / 2, soak_s / WINDOWS) for _ in range(WINDOWS)]
-    print(f"full load {full:.0f} runs/s; at half of it:", *windows, sep="\n")
+    print(f"full load {full:.0f} runs/s; at half load:", *windows, sep="\n")
     third = WINDOWS // 3
     early, late = windows[third : 2 * third], windows[-third:]
 

@@ -1,4 +1,4 @@
-"""Jobs are submitted while every component fails; after the storm, each job has ended exactly once."""
+"""Jobs are submitted while every component fails; afterwards, each job has ended exactly once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Submitted(NamedTuple):
 
 
 def requests(count: int) -> list[tuple[bt.Bars, workers.BacktestRequest]]:
-    """Different requests: most are quick, some take the Python engine long, and two kill the worker that runs them."""
+    """Different requests: most are quick, some are slow on the Python engine, and two kill the worker that runs them."""
     made = []
     for i in range(count):
         execution = bt.Execution(commission=0.0005, slippage=i * 1e-7)
@@ -61,7 +61,7 @@ def requests(count: int) -> list[tuple[bt.Bars, workers.BacktestRequest]]:
 
 
 class Storm:
-    """Faults, one after the other."""
+    """Injects faults, one after another."""
 
     def __init__(self, stage: Stage, service: workers.Service, submitted: Submitted, seed: int) -> None:
         self.stage = stage
@@ -70,8 +70,8 @@ class Storm:
         self.random = random.Random(seed)
         self.done: Counter[str] = Counter()
 
-    async def rage(self, until: asyncio.Event) -> None:
-        """Cause every fault at least once, some more often, and continue until the event."""
+    async def run(self, until: asyncio.Event) -> None:
+        """Inject every fault at least once, some more often, and continue until the event."""
         faults = [self.kill_a_worker] * 3 + [self.cut_database, self.deliver_twice, self.cancel_some] * 2
         faults += [self.kill_the_api, self.kill_valkey, self.empty_valkey, self.restart_database, self.pause_a_worker, self.fill_the_disk]
         self.random.shuffle(faults)
@@ -91,8 +91,8 @@ class Storm:
 
     async def kill_the_api(self) -> None:
         """After the commit of a submission and before its job is sent."""
-        self.stage.kill_api_after_its_next_commit()
-        await asyncio.to_thread(wait, lambda: not self.stage.ambush.exists(), 30)
+        self.stage.kill_api_after_next_commit()
+        await asyncio.to_thread(wait, lambda: not self.stage.kill_after_commit.exists(), 30)
         await asyncio.to_thread(self.stage.wait_for_api)
 
     async def kill_valkey(self) -> None:
@@ -138,47 +138,47 @@ class Storm:
 
 
 async def with_retries(action: Callable[[], Awaitable[Any]]) -> Any:
-    """Repeat an action while the service can't be reached, as a patient client would."""
+    """Repeat an action while the service is unavailable, as a client with retries would."""
     deadline = time.monotonic() + 60
     while True:
         try:
             return await action()
-        except (workers.Unavailable, httpx.TransportError, OSError, workers.queue.queue.RedisError, _TryAgain):
+        except (workers.Unavailable, httpx.TransportError, OSError, workers.queue.queue.RedisError, _ServerError):
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.1)
 
 
-class _TryAgain(Exception):
-    """A response that tells the client to try again."""
+class _ServerError(Exception):
+    """A 5xx response; the request may be repeated."""
 
 
 async def submit(stage: Stage, service: workers.Service, client: httpx.AsyncClient, submitted: Submitted, count: int) -> None:
-    """Submit over HTTP and through the library, with idempotency keys, so that repeating a request is harmless."""
+    """Submit over HTTP and through the library; idempotency keys make retries harmless."""
 
     async def over_http(key: str, request: workers.BacktestRequest) -> str:
         content = msgspec.json.encode(request)
         answer = await client.post("/backtests", content=content, headers={"content-type": "application/json", "idempotency-key": key})
         if answer.status_code >= 500:
-            raise _TryAgain(answer.text)
+            raise _ServerError(answer.text)
         assert answer.is_success, answer.text
         return str(answer.json()["id"])
 
-    async def by_library(key: str, request: workers.BacktestRequest) -> str:
+    async def through_library(key: str, request: workers.BacktestRequest) -> str:
         return (await service.backtests.submit(request, RunOptions(key=key, owner=f"owner-{hash(key) % 3}"))).id
 
     waiting = enumerate(requests(count))
 
-    async def client_of(way: Callable[[str, workers.BacktestRequest], Awaitable[str]]) -> None:
+    async def client_of(send: Callable[[str, workers.BacktestRequest], Awaitable[str]]) -> None:
         for i, (bars, request) in waiting:
             assert isinstance(request.strategy, bt.Strategy)
-            run_id = await with_retries(lambda key=f"key-{i}", request=request: way(key, request))
+            run_id = await with_retries(lambda key=f"key-{i}", request=request: send(key, request))
             assert run_id not in submitted.digests
             if request.strategy is POISON:
                 submitted.poison.add(run_id)
             submitted.digests[run_id] = bt.backtest(bars, request.strategy, request.execution).digest
 
-    await asyncio.gather(*(client_of(way) for way in (over_http, by_library) for _ in range(3)))
+    await asyncio.gather(*(client_of(send) for send in (over_http, through_library) for _ in range(3)))
 
 
 async def upload(client: httpx.AsyncClient, name: str, bars: bt.Bars) -> None:
@@ -189,7 +189,7 @@ async def upload(client: httpx.AsyncClient, name: str, bars: bt.Bars) -> None:
 
 
 async def all_ended(service: workers.Service, stage: Stage, within_s: float) -> None:
-    """Wait until all jobs have ended; fails after `within_s` seconds without progress, however fast the machine is."""
+    """Wait until all jobs have ended; fails after `within_s` seconds without progress."""
     deadline, fewest = time.monotonic() + within_s, float("inf")
     while True:
         stage.replace_dead()
@@ -202,7 +202,7 @@ async def all_ended(service: workers.Service, stage: Stage, within_s: float) -> 
                 deadline, fewest = time.monotonic() + within_s, left
         except workers.Unavailable:
             metrics = None
-        assert time.monotonic() < deadline, f"not all ended: {metrics}"
+        assert time.monotonic() < deadline, f"some jobs did not end: {metrics}"
         await asyncio.sleep(0.2)
 
 
@@ -224,13 +224,13 @@ async def test_every_job_ends_once_whatever_fails(open_stage: Any, count: int) -
             await upload(client, "long", LONG_BARS)
             storm = Storm(stage, service, submitted, seed)
             began = time.monotonic()
-            raging = asyncio.create_task(storm.rage(over))
+            storming = asyncio.create_task(storm.run(over))
             try:
                 await submit(stage, service, client, submitted, count)
             finally:
                 over.set()
-                await raging
-            raged_s = time.monotonic() - began
+                await storming
+            storm_s = time.monotonic() - began
             await all_ended(service, stage, within_s=180)
             ended_s = time.monotonic() - began
             await checks.check_queue(service)
@@ -244,7 +244,7 @@ async def test_every_job_ends_once_whatever_fails(open_stage: Any, count: int) -
                 {row.fingerprint for row in rows if row.state == RunState.SUCCEEDED},
                 {row.fingerprint: row.attempt for row in rows},
             )
-        print(f"{count} jobs in {ended_s:.0f} s, {raged_s:.0f} s of them storm: {dict(ends)}, {executions} executions")
+        print(f"{count} jobs in {ended_s:.0f} s, faults for {storm_s:.0f} s: {dict(ends)}, {executions} executions")
         print(f"{stage.killed} processes died; faults: {dict(storm.done)}")
         assert ends[RunState.DEAD] == 2
         assert ends[RunState.SUCCEEDED] > 0.9 * count

@@ -1,4 +1,4 @@
-"""How many cases a property generates; `BARSTORM_CASES` in the environment changes it."""
+"""The number of cases that a property generates, from the environment variable `BARSTORM_CASES`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ _RANDOM = random.SystemRandom()  # Hypothesis seeds the shared generator the sam
 
 
 def free_port() -> int:
-    """A free port below those that the system gives to connections, so that nothing takes it while its server is down."""
+    """A free port below the system's ephemeral range, so that nothing takes it while its server is down."""
     while True:
         port = _RANDOM.randrange(10_000, 32_768)
         with socket.socket() as probe:

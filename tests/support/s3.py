@@ -13,7 +13,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The URL of a server for the time of the block."""
+    """The URL of a server that runs during the block."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -24,7 +24,7 @@ def s3_server() -> Iterator[str]:
 
 
 def create_bucket(server_url: str) -> str:
-    """The name of a new bucket."""
+    """Create a bucket and return its name."""
     import boto3
 
     name = f"b{uuid4().hex}"

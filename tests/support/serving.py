@@ -15,15 +15,15 @@ Serve = Callable[[Any], AbstractContextManager[str]]
 
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
-    """The URL of the application, served by a thread on a free port for the time of the block."""
+    """Serve the application from a thread on a free port during the block; yields its URL."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="on"))
     thread = Thread(target=server.run)
     thread.start()
     try:
         deadline = time.monotonic() + 60
         while not server.started:
-            assert thread.is_alive(), "the application does not start; its log tells why"
-            assert time.monotonic() < deadline, "the application does not start within 60 s"
+            assert thread.is_alive(), "the application did not start; see its log"
+            assert time.monotonic() < deadline, "the application did not start within 60 s"
             time.sleep(0.005)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

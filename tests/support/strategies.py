@@ -11,11 +11,11 @@ SLOW = {"type": "int", "default": 30, "min": 10, "max": 40, "step": 10}
 
 
 def cross(**fields: Any) -> bt.Strategy:
-    """A crossing of two averages with typed params and a constraint, with some fields changed."""
-    usual = {
+    """A crossing of two averages with typed params and a constraint; `fields` override its fields."""
+    defaults = {
         "entry_long": "crossover(sma(close, fast), sma(close, slow))",
         "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
         "params": {"fast": FAST, "slow": SLOW},
         "constraints": ["fast < slow"],
     }
-    return bt.Strategy(**{**usual, **fields})
+    return bt.Strategy(**{**defaults, **fields})

@@ -13,7 +13,7 @@ Until = Callable[..., Awaitable[None]]
 
 
 def eventually(condition: Callable[[], object], within_s: float = 60) -> None:
-    """Wait until the function returns something true; fail when it does not in time."""
+    """Wait until the function returns a true value; fail at the deadline."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
@@ -22,7 +22,7 @@ def eventually(condition: Callable[[], object], within_s: float = 60) -> None:
 
 
 async def until(condition: Callable[[], Awaitable[object]], within_s: float = 60) -> None:
-    """Wait until the coroutine function returns something true; fail when it does not in time."""
+    """Wait until the coroutine function returns a true value; fail at the deadline."""
     deadline = time.monotonic() + within_s
     while not await condition():
         if time.monotonic() > deadline:

@@ -19,7 +19,7 @@ WORK = "import workers.process.run, workers; workers.process.run.run(workers.Set
 
 
 class WorkerProcesses:
-    """Worker processes of one test; `end` kills those that are left, stopped ones too."""
+    """Worker processes of one test; `end` kills the remaining ones, including paused ones."""
 
     def __init__(self, settings: workers.Settings) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class WorkerProcesses:
 
 @contextmanager
 def worker_process(settings: workers.Settings) -> Iterator[None]:
-    """A worker process for the time of the block; it must end cleanly."""
+    """A worker process that runs during the block and must exit cleanly."""
     process = subprocess.Popen([sys.executable, "-c", WORK], env={**os.environ, **settings.to_env()})
     try:
         yield

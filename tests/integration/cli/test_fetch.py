@@ -59,4 +59,4 @@ def test_the_command_creates_a_schedule(tmp_path: Path, market: Market) -> None:
         done = barstorm(tmp_path, server, "BTCUSDT", "5m", "--exchange", "bybit", "--schedule")
         assert done.stdout.startswith("bybit-btcusdt-5m is fetched every 300 s while workers are running (schedule ")
         assert barstorm(tmp_path, server, "BTCUSDT", "5m", "--exchange", "bybit", "--schedule").returncode == 1
-    assert server.asked == {}
+    assert server.requests == {}

@@ -47,7 +47,7 @@ def history(bars: int, *, seed: int = 5) -> Market:
 
 
 def just_after(rows: np.ndarray, *, bars: int | None = None) -> int:
-    """A time at which the first `bars` candles are closed, and the next one may still change."""
+    """A time at which the first `bars` candles are closed and the next is open."""
     return int(rows[-1 if bars is None else bars - 1, 0]) + MINUTE + 20_000
 
 
@@ -57,7 +57,7 @@ def true_gaps(rows: np.ndarray) -> list[TimeRange]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def early_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of the client are short; those that the exchange asks for are not."""
     monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
     monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", 1000)
@@ -105,7 +105,7 @@ async def stored(service: workers.Service, reference: str, series: str = "bars")
     return np.column_stack(list(columns.values()))
 
 
-async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.ndarray, list[TimeRange], np.ndarray, FetchReport]:
+async def read_all(url: str, name: str, kind: str, begin: int) -> tuple[np.ndarray, list[TimeRange], np.ndarray, FetchReport]:
     """All candles and gaps of an exchange and, except for a spot market, its funding rates."""
     exchanges, report = Exchanges(url), FetchReport()
     try:
@@ -118,7 +118,7 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
     finally:
         await exchanges.close()
     assert all(len(chunk.columns["time"]) <= 1000 + candles.MAX_REQUESTS * 1000 for chunk in chunks), (
-        "a chunk, and what one page was asked for"
+        "a chunk, and the requests of one page"
     )
     rows = np.concatenate([np.column_stack([chunk.columns[name] for name in SERIES["bars"]]) for chunk in chunks])
     return rows, [gap for chunk in chunks for gap in chunk.gaps], np.column_stack(list(rates.values()) or [[]]), report
@@ -127,39 +127,41 @@ async def everything(url: str, name: str, kind: str, begin: int) -> tuple[np.nda
 @pytest.mark.parametrize(("name", "kind"), [("bybit", "spot"), ("bybit", "linear"), ("binance", "spot"), ("binance", "linear")])
 async def test_a_misbehaving_exchange_gives_exactly_its_true_series(name: str, kind: str) -> None:
     truth = history(20_000, seed=len(name + kind))
-    faults = Faults.all(seed=len(name + kind), share=0.06, too_many=0)
-    with ExchangeServer({kind: truth}, now_ms=just_after(truth.rows), faults=faults, page=300) as server:
-        rows, gaps, rates, report = await everything(server.url, name, kind, BEGIN)
+    faults = Faults.all(seed=len(name + kind), share=0.06, rate_limited=0)
+    with ExchangeServer({kind: truth}, now_ms=just_after(truth.rows), faults=faults, page_size=300) as server:
+        rows, gaps, rates, report = await read_all(server.url, name, kind, BEGIN)
     assert np.array_equal(rows, truth.rows)
     assert gaps == true_gaps(truth.rows)
     if kind != "spot":
         assert np.array_equal(rates, truth.funding)
-    assert {"server_error", "truncated", "half_json", "reset", "empty", "duplicated", "missing", "disorder", "changing"} <= set(faults.met)
+    assert {"server_error", "truncated", "invalid_json", "reset", "empty", "duplicated", "missing", "unordered", "unfinished"} <= set(
+        faults.injected
+    )
     assert report.duplicates > 0
     assert report.conflicts > 0
-    assert server.impatient == 0
+    assert server.early_requests == 0
 
 
 async def test_retry_after_headers_are_obeyed(market: Market) -> None:
-    faults = Faults(seed=2, too_many=0.1)
+    faults = Faults(seed=2, rate_limited=0.1)
     with ExchangeServer({"spot": market}, now_ms=just_after(market.rows), faults=faults) as server:
-        rows, *_ = await everything(server.url, "binance", "spot", BEGIN)
+        rows, *_ = await read_all(server.url, "binance", "spot", BEGIN)
     assert np.array_equal(rows, market.rows)
-    assert faults.met["too_many"] > 0
-    assert server.impatient == 0
+    assert faults.injected["rate_limited"] > 0
+    assert server.early_requests == 0
 
 
 async def test_years_before_a_market_began_cost_a_few_requests(market: Market, server: ExchangeServer) -> None:
-    rows, gaps, *_ = await everything(server.url, "bybit", "spot", 0)
+    rows, gaps, *_ = await read_all(server.url, "bybit", "spot", 0)
     assert np.array_equal(rows, market.rows[:-100])
     assert gaps[0] == TimeRange(0, BEGIN - MINUTE)
-    assert server.asked["/v5/market/kline"] < 50
+    assert server.requests["/v5/market/kline"] < 50
 
 
 async def test_a_fetch_becomes_a_dataset(
     service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, ended: Ended
 ) -> None:
-    server.faults = Faults.all(3, 0.02, too_many=0)
+    server.faults = Faults.all(3, 0.02, rate_limited=0)
     request = workers.FetchRequest(exchange="bybit", symbol="btc/usdt", timeframe="1m", kind="linear", since=BEGIN, funding=True)
     done = await ended((await service.fetches.create(request)).id)
     assert done.state == RunState.SUCCEEDED, done.error
@@ -183,14 +185,14 @@ async def test_an_update_requests_only_new_candles(
     request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
     await ended((await service.fetches.create(request)).id)
     before = await service.datasets.get("bybit-btcusdt-1m")
-    asked: list[int] = []
-    server.on_candles = lambda minutes, since: asked.append(since)
+    requested: list[int] = []
+    server.on_candles = lambda minutes, since: requested.append(since)
     await ended((await service.fetches.create(request)).id)
-    assert asked == [], "there are no new candles, and the gaps are known"
+    assert requested == [], "no candles are new, and the gaps are known"
     server.now_ms = just_after(market.rows, bars=len(market.rows) - 50)
     await ended((await service.fetches.create(request)).id)
     after = await service.datasets.get("bybit-btcusdt-1m")
-    assert min(asked) > before.end
+    assert min(requested) > before.end
     assert after.version == before.version + 1
     assert np.array_equal(await stored(service, after.id), market.rows[:-50])
     assert np.array_equal(await stored(service, before.reference), market.rows[:-100])
@@ -227,8 +229,8 @@ async def test_missing_bars_before_and_between_are_fetched(
 async def test_a_killed_worker_costs_no_bar(
     service: workers.Service, settings: workers.Settings, server: ExchangeServer, market: Market, ended: Ended
 ) -> None:
-    server.page = 400
-    server.faults = Faults(seed=4, duplicated=0.1, missing=0.1, disorder=0.1)
+    server.page_size = 400
+    server.faults = Faults(seed=4, duplicated=0.1, missing=0.1, unordered=0.1)
     far = asyncio.Event()
     loop, last = asyncio.get_running_loop(), [0, 0]
 
@@ -246,8 +248,8 @@ async def test_a_killed_worker_costs_no_bar(
         killed.kill()
         killed.wait()
         half = await service.datasets.get("bybit-btcusdt-1m")
-        asked: list[int] = []
-        server.on_candles = lambda minutes, since: asked.append(since)
+        requested: list[int] = []
+        server.on_candles = lambda minutes, since: requested.append(since)
         processes.start(WORK)
         done = await ended(accepted.id)
     finally:
@@ -255,7 +257,7 @@ async def test_a_killed_worker_costs_no_bar(
     assert done.state == RunState.SUCCEEDED, done.error
     assert done.attempt == 2
     assert 1000 <= half.rows < len(market.rows) - 100
-    assert min(asked) > half.end, "stored candles are not requested again"
+    assert min(requested) > half.end, "stored candles are not requested again"
     assert np.array_equal(await stored(service, half.id), market.rows[:-100])
     assert done.report is not None
     assert done.report.bars == len(market.rows) - 100
@@ -265,7 +267,7 @@ async def test_a_killed_worker_costs_no_bar(
 async def test_a_cancelled_fetch_keeps_what_it_has_stored(
     service: workers.Service, worker: LeaseWorker, server: ExchangeServer, market: Market, ended: Ended, until: Until
 ) -> None:
-    server.page = 100
+    server.page_size = 100
     accepted = await service.fetches.create(workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN))
 
     async def some() -> bool:
@@ -311,7 +313,7 @@ async def test_a_fetch_from_an_unreachable_exchange_ends_dead(
 ) -> None:
     monkeypatch.setattr(exchange, "MAX_TRIES", 2)
     server.faults = Faults(reset=1.0)
-    monkeypatch.setattr(Faults, "transport", lambda self: "reset")
+    monkeypatch.setattr(Faults, "transport_fault", lambda self: "reset")
     async with start_worker(msgspec.structs.replace(settings, max_failures=2)):
         request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", since=BEGIN)
         done = await ended((await service.fetches.create(request)).id)
@@ -382,7 +384,7 @@ async def test_a_misbehaving_exchange_gives_exactly_its_million_bars(
 ) -> None:
     monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", candles.CHUNK_BARS)
     truth = history(1_000_000)
-    with ExchangeServer({"linear": truth}, now_ms=just_after(truth.rows), faults=Faults.all(7, 0.02, too_many=0.005)) as server:
+    with ExchangeServer({"linear": truth}, now_ms=just_after(truth.rows), faults=Faults.all(7, 0.02, rate_limited=0.005)) as server:
         async with start_worker(msgspec.structs.replace(settings, exchange_proxy_url=server.url)):
             request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="1m", kind="linear", since=BEGIN, funding=True)
             done = await ended((await service.fetches.create(request)).id, 1200)
