@@ -1,4 +1,4 @@
-"""The compiled module stands whatever operations, rules and numbers it is handed: a result or a refusal, never a panic or a hang."""
+"""The compiled module accepts or rejects any operations, rules and numbers; it never panics or hangs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Nodes = list[tuple[str, tuple[int, ...], tuple[float, ...], int]]
 
 
 class Hostile:
-    """Arguments of the right types with values that nobody checked."""
+    """Arguments of the right types with unvalidated values."""
 
     def __init__(self, seed: int) -> None:
         self.random, self.arrays = Random(seed), np.random.default_rng(seed)
@@ -84,7 +84,7 @@ class Hostile:
         return columns, funding, self.random.choice([None, (self.column(n), self.column(n))])
 
     def nodes(self, core_rs: Any) -> Nodes:
-        """Operations that fit together, found by trying."""
+        """Operations that fit together, found by trial and error."""
         table = {name: (inputs, arguments, outputs) for name, inputs, arguments, outputs in core_rs.INDICATORS}
         nodes: Nodes = [(name, (), (), 0) for name in ("close", "open", "high", "low")] + [("gt", (0, 1), (), 0)]
         for _ in range(60):
@@ -137,7 +137,7 @@ class Hostile:
     suppress_health_check=list(HealthCheck),
 )
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_hostile_call_gives_a_result_or_a_refusal(seed: int) -> None:
+def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
     core_rs, hostile = kernel._core_rs, Hostile(seed)
     assert core_rs is not None
     nodes, execution, history = hostile.nodes(core_rs), hostile.execution(core_rs), hostile.history()

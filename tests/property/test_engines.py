@@ -1,4 +1,4 @@
-"""The compiled engine and the Python reference give the same bits, whatever the bars, the signals and the rules."""
+"""The compiled engine and the Python reference give the same bits for any bars, signals and rules."""
 
 from __future__ import annotations
 
@@ -251,12 +251,16 @@ def test_a_sweep_gives_the_metrics_of_single_runs_for_any_rules(
         entry_long=above, exit_long=below, entry_short=below, exit_short=above, params={"length": 2}, timeframe=timeframe
     )
     grid, names = {"length": [1, 2, 7]}, bt.metrics.NAMES
-    followed, blind = (bt.sweep(bars, strategy, grid, rules, objective="final_equity", risk=risk, engine="rust") for risk in (True, False))
+    with_risk, without_risk = (
+        bt.sweep(bars, strategy, grid, rules, objective="final_equity", risk=risk, engine="rust") for risk in (True, False)
+    )
     for i in range(3):
-        single = bt.backtest(bars, followed.strategy(i), rules, engine="rust").values
-        for name, swept, unfollowed, wanted in zip(names, followed.values[i], blind.values[i], single, strict=True):
-            if name.endswith("sqn"):  # needs all trades at hand
+        single = bt.backtest(bars, with_risk.strategy(i), rules, engine="rust").values
+        for name, swept, swept_without_risk, expected in zip(names, with_risk.values[i], without_risk.values[i], single, strict=True):
+            if name.endswith("sqn"):  # needs all trades, which a sweep doesn't store
                 continue
-            assert swept == wanted or (np.isnan(swept) and np.isnan(wanted)), f"{name}: {swept}, not {wanted}"
+            assert swept == expected or (np.isnan(swept) and np.isnan(expected)), f"{name}: {swept}, not {expected}"
             if name in WITHOUT_RISK:
-                assert unfollowed == wanted or (np.isnan(unfollowed) and np.isnan(wanted)), f"{name}: {unfollowed}, not {wanted}"
+                assert swept_without_risk == expected or (np.isnan(swept_without_risk) and np.isnan(expected)), (
+                    f"{name}: {swept_without_risk}, not {expected}"
+                )

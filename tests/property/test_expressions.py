@@ -1,6 +1,6 @@
-"""Any expression of the language, over the whole table of functions: both engines agree to the bit, and nothing looks ahead.
+"""Random expressions of the whole language: both engines agree to the bit, and nothing looks ahead.
 
-The texts are made from the tables that the compiler reads, so a new function is covered as soon as it is there.
+The texts are generated from the compiler's own tables, so new functions are covered automatically.
 """
 
 from __future__ import annotations
@@ -84,16 +84,18 @@ class Writer:
             self.frames.pop()
 
     def call(self, name: str, depth: int, output: str | None = None) -> str:
-        """A call of an indicator with arguments within their bounds, by position or by name, with defaults left out now and then."""
+        """A call of an indicator with arguments within their bounds, by position or by name; defaults are sometimes left out."""
         row = INDICATORS[name]
         inputs = [self.condition(depth - 1) for _ in row.conditions] + [self.number(depth - 1) for _ in row.series]
         numbers = []
         for argument in row.arguments:
             if argument.default is not None and self.random.random() < 0.3:
                 break
-            most = min(argument.maximum, argument.minimum + (12 if argument.integer else 3))
+            maximum = min(argument.maximum, argument.minimum + (12 if argument.integer else 3))
             value = (
-                self.random.randint(int(argument.minimum), int(most)) if argument.integer else self.random.uniform(argument.minimum, most)
+                self.random.randint(int(argument.minimum), int(maximum))
+                if argument.integer
+                else self.random.uniform(argument.minimum, maximum)
             )
             numbers.append((argument.name, value))
         by_name = self.random.random() < 0.2
@@ -103,7 +105,7 @@ class Writer:
 
 
 def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: str) -> list[np.ndarray]:
-    """The values of numbers, and of conditions as 1 and 0 with NaN where they are not known."""
+    """The values of numbers, and of conditions as 1 and 0; NaN where unknown."""
     if len(texts) > 60:  # so that no plan is too large
         return values(bars, texts[:60], timeframe, engine) + values(bars, texts[60:], timeframe, engine)
     builder = PlanBuilder(strategy_ms=MILLISECONDS[timeframe or bars.timeframe])
@@ -131,8 +133,8 @@ def read(path: Path) -> bt.Bars:
     return bt.read_bars(path)
 
 
-def some_bars(random: Random, files: Path) -> bt.Bars:
-    """A stretch of a real market, with its ticks and gaps, or of a made one with bars left out."""
+def random_bars(random: Random, files: Path) -> bt.Bars:
+    """Part of a real market, with its ticks and gaps, or of a synthetic one with bars left out."""
     if random.random() < 0.5:
         bars = read(files / f"{random.choice(FILES)}.parquet")
         start = random.randrange(max(1, len(bars) - 1_200))
@@ -147,9 +149,9 @@ def some_bars(random: Random, files: Path) -> bt.Bars:
 @needs_rust
 @settings(max_examples=max(1, EXPRESSIONS // BLOCK))
 @given(seed=st.integers(0, 2**32 - 1))
-def test_any_expression_gives_the_same_bits_in_both_engines_and_none_looks_ahead(seed: int, market_data: Path) -> None:
+def test_expressions_give_the_same_bits_in_both_engines_and_never_look_ahead(seed: int, market_data: Path) -> None:
     random = Random(seed)
-    bars = some_bars(random, market_data)
+    bars = random_bars(random, market_data)
     coarser = [name for name, length in MILLISECONDS.items() if length % bars.timeframe_ms == 0]
     timeframe = random.choice([None, None, None, *coarser[:4]])
     writer = Writer(random, timeframe or bars.timeframe)
@@ -161,13 +163,13 @@ def test_any_expression_gives_the_same_bits_in_both_engines_and_none_looks_ahead
     early = values(bars[:cut], texts, timeframe, "rust")
     assert_same(texts, early, [column[: len(before)] for column, before in zip(rust, early, strict=True)], f"cut at {cut}")
     for text in texts:
-        spelled = canonical("e", text)
-        assert canonical("e", spelled) == spelled
-    assert_same(texts, rust, values(bars, [canonical("e", text) for text in texts], timeframe, "rust"), "spelling")
+        normalized = canonical("e", text)
+        assert canonical("e", normalized) == normalized
+    assert_same(texts, rust, values(bars, [canonical("e", text) for text in texts], timeframe, "rust"), "normalized")
 
 
 def every_call(timeframes: Iterable[str]) -> list[str]:
-    """Each output of each function over plain series, on the bars and on higher timeframes."""
+    """Each output of each function over plain series, on the bars' timeframe and on higher ones."""
     writer = Writer(Random(1), "1m")
     texts = [*SERIES, "close[3]", "crossover(close, open)", "crossunder(hl2, close[2])", "rising(close, 2)", "falling(volume, 1)"]
     texts += [f"{name}(close, open)" if PARAMETERS.get(name) is None else f"{name}(close - open)" for name in ELEMENTWISE]

@@ -1,4 +1,4 @@
-"""Whatever text comes in, the answer is a strategy or an error that says where, soon and without a warning."""
+"""Any text gives a strategy or an error with its position, quickly and without a warning."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ random_texts = st.one_of(
 
 @st.composite
 def mutations(draw: st.DrawFn) -> str:
-    """A text of the library, with a few pieces taken out, put in, doubled or exchanged."""
+    """A text of the library, with a few pieces removed, inserted, doubled or replaced."""
     text = draw(st.sampled_from(TEXTS))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
@@ -80,7 +80,7 @@ KINDS = (SERIES, ("+", "-", "*", "/"), ("<", "<=", ">", ">=", "==", "!="), ("and
 
 @st.composite
 def variations(draw: st.DrawFn) -> str:
-    """Texts of the library joined, with words exchanged for others of their kind; most of them are strategies."""
+    """Texts of the library, joined, with words replaced by others of their kind; most are valid."""
     words: list[str] = []
     for text in draw(st.lists(st.sampled_from(CONDITIONS), min_size=1, max_size=3)):
         words += [
@@ -108,8 +108,8 @@ params = st.one_of(
 )
 
 
-def answer(fields: dict[str, Any]) -> bt.Strategy | bt.BarstormError:
-    """What a client gets, within the time that it may take; the processor's time, since others may use the machine."""
+def parse(fields: dict[str, Any]) -> bt.Strategy | bt.BarstormError:
+    """The strategy or error, which must be there within `LIMIT_S` of processor time."""
     taken_s = []
     for _ in range(3):
         compile._compile.cache_clear()
@@ -130,8 +130,8 @@ def answer(fields: dict[str, Any]) -> bt.Strategy | bt.BarstormError:
     return result
 
 
-def assert_whole(made: bt.Strategy | bt.BarstormError) -> None:
-    """A strategy that was accepted can be told, stored, read again and spelled in one way."""
+def assert_consistent(made: bt.Strategy | bt.BarstormError) -> None:
+    """An accepted strategy can be explained, stored, read and written in one canonical form."""
     event(type(made).__name__)
     if not isinstance(made, bt.Strategy):
         return
@@ -139,7 +139,7 @@ def assert_whole(made: bt.Strategy | bt.BarstormError) -> None:
     assert made.warm_up_bars >= 0
     assert msgspec.json.decode(msgspec.json.encode(made), type=bt.Strategy) == made
     if max(map(len, (made.canonical()["entry_long"], *made.canonical()["define"].values()))) > MAX_LENGTH:
-        return  # it may be longer than what was written
+        return  # the canonical form may be too long
     again = bt.Strategy(**made.canonical())
     assert again.hash == made.hash
     assert again.canonical() == made.canonical()
@@ -148,7 +148,7 @@ def assert_whole(made: bt.Strategy | bt.BarstormError) -> None:
 
 
 def outcome(made: bt.Strategy) -> str:
-    """The digest of a run; whether a timeframe fits the bars is known when it meets them."""
+    """The digest of a run; whether the timeframe fits the bars is only known here."""
     try:
         return bt.backtest(BARS, made).digest
     except bt.StrategyError as error:
@@ -180,8 +180,8 @@ def outcome(made: bt.Strategy) -> str:
 @example("close > " + "1+" * 990 + "1")
 @example("a" * 1_999)
 @example("f'{close}'")
-def test_any_text_is_answered(text: str) -> None:
-    assert_whole(answer({"entry_long": text}))
+def test_any_text_gives_a_strategy_or_an_error(text: str) -> None:
+    assert_consistent(parse({"entry_long": text}))
 
 
 @whole_strategies
@@ -200,7 +200,7 @@ def test_any_text_is_answered(text: str) -> None:
         st.dictionaries(st.sampled_from(["long", "short", "x"]), st.lists(st.one_of(texts, st.integers()), max_size=2), max_size=2),
     ),
 )
-def test_any_strategy_is_answered(
+def test_any_fields_give_a_strategy_or_an_error(
     entry: str, define: dict[str, str], given: dict[str, Any], constraint: str | None, timeframe: Any, additional: Any, filters: Any
 ) -> None:
     fields = {
@@ -212,14 +212,14 @@ def test_any_strategy_is_answered(
         "additional_timeframes": additional,
         "htf_filters": filters,
     }
-    assert_whole(answer(fields))
+    assert_consistent(parse(fields))
 
 
 @whole_strategies
 @given(text=st.one_of(mutations(), variations()))
 @example("at('4h', '4h') > 1")
-def test_a_mutated_library_strategy_is_answered_as_a_whole(text: str) -> None:
-    assert_whole(answer({"entry_long": text, "define": DEFINE, "params": PARAMS}))
+def test_any_mutated_library_strategy_gives_a_strategy_or_an_error(text: str) -> None:
+    assert_consistent(parse({"entry_long": text, "define": DEFINE, "params": PARAMS}))
 
 
 LIMITS: list[tuple[dict[str, Any], str]] = [

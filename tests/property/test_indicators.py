@@ -1,4 +1,4 @@
-"""What holds for every row of the table of indicators, over random series: a new row is tested without a line here."""
+"""Properties of every indicator in the table, over random series; new indicators are covered automatically."""
 
 from __future__ import annotations
 
@@ -22,8 +22,19 @@ PER_ROW = max(5, CASES // 25)
 thorough = settings(max_examples=PER_ROW, suppress_health_check=list(HealthCheck))
 functions = pytest.mark.parametrize("name", FUNCTIONS)
 
-# Series that are known throughout, and series with gaps, infinities, constants and extremes; most tie often.
-WHOLE = ["close", "open", "hl2", "volume", "close - 50", "close * 1e300", "close * 1e-320", "volume * 1e306", "1", "close * volume * 1e-9"]
+# Series without unknown values, and series with gaps, infinities, constants and extremes; most have many ties.
+COMPLETE = [
+    "close",
+    "open",
+    "hl2",
+    "volume",
+    "close - 50",
+    "close * 1e300",
+    "close * 1e-320",
+    "volume * 1e306",
+    "1",
+    "close * volume * 1e-9",
+]
 BROKEN = [
     "(close - open) / (close - open)",
     "1 / (close - open)",
@@ -36,7 +47,7 @@ CONDITIONS = ["close > open", "close > close[1]", "volume > 3", "close > 1e9", "
 
 
 def random_bars(seed: int, n: int, style: str, base: str) -> bt.Bars:
-    """Bars of whole ticks, of plain floats, or flat; with gaps in time where the seed says so."""
+    """Bars of whole ticks, of plain floats, or flat; with gaps in time for some seeds."""
     rng = np.random.default_rng(seed)
     close = {"ticks": 50.0, "flat": 5.0}.get(style, 7_000.0) * np.exp(np.cumsum(rng.standard_normal(n) * 0.01))
     if style == "jumps":
@@ -69,7 +80,7 @@ def arguments(row: Argument) -> st.SearchStrategy[float]:
 
 @st.composite
 def calls(draw: st.DrawFn, indicator: Indicator, name: str, series: list[str], conditions: list[str] = CONDITIONS) -> str:
-    """A call of a function; one that has several outputs names one of them."""
+    """A call of a function, with one of its outputs if it has several."""
     given: list[Any] = [draw(st.sampled_from(conditions)) for _ in indicator.conditions]
     given += [draw(st.sampled_from(series)) for _ in indicator.series]
     given += [draw(arguments(row)) for row in indicator.arguments]
@@ -78,7 +89,7 @@ def calls(draw: st.DrawFn, indicator: Indicator, name: str, series: list[str], c
 
 
 def compiled(*texts: str) -> tuple[Plan, tuple[int, ...], tuple[int, ...]]:
-    """A plan, and for each text its position and its warm-up."""
+    """A plan, and each text's position and warm-up."""
     compiler = Compiler(PlanBuilder(), {}, {})
     wanted = tuple(compiler.number("text", text) for text in texts)
     warm_ups = tuple(compiler.builder.warm_ups[i] for i in wanted)
@@ -95,7 +106,7 @@ def values(bars: bt.Bars, text: str, engine: kernel.Engine = "python") -> np.nda
 @thorough
 @given(data=st.data(), bars=bars)
 def test_both_engines_give_the_same_bits(name: str, data: st.DataObject, bars: bt.Bars) -> None:
-    texts = [data.draw(calls(INDICATORS[name], name, WHOLE + BROKEN)) for _ in range(3)]
+    texts = [data.draw(calls(INDICATORS[name], name, COMPLETE + BROKEN)) for _ in range(3)]
     coarse = {"1m": "5m", "1h": "1d", "1d": "1w"}[bars.timeframe]
     texts[0] = f"at('{coarse}', {texts[0]})" if data.draw(st.booleans()) else texts[0]
     note(str(texts))
@@ -111,8 +122,8 @@ def test_both_engines_give_the_same_bits(name: str, data: st.DataObject, bars: b
 @functions
 @thorough
 @given(data=st.data(), bars=bars, cut=st.integers(1, 2300))
-def test_what_comes_later_changes_nothing(name: str, data: st.DataObject, bars: bt.Bars, cut: int) -> None:
-    text = data.draw(calls(INDICATORS[name], name, WHOLE + BROKEN))
+def test_later_bars_change_nothing(name: str, data: st.DataObject, bars: bt.Bars, cut: int) -> None:
+    text = data.draw(calls(INDICATORS[name], name, COMPLETE + BROKEN))
     cut = 1 + cut % len(bars)
     np.testing.assert_array_equal(values(bars[:cut], text), values(bars, text)[:cut])
 
@@ -120,7 +131,7 @@ def test_what_comes_later_changes_nothing(name: str, data: st.DataObject, bars: 
 @functions
 @thorough
 @given(data=st.data(), bars=bars)
-def test_nothing_is_known_before_the_warm_up_and_all_after_it(name: str, data: st.DataObject, bars: bt.Bars) -> None:
+def test_values_are_unknown_during_the_warm_up_and_known_after_it(name: str, data: st.DataObject, bars: bt.Bars) -> None:
     text = data.draw(calls(INDICATORS[name], name, ["close", "open", "hl2", "close - 50"]))
     note(text)
     _, _, (warm_up,) = compiled(text)
@@ -133,15 +144,15 @@ def test_nothing_is_known_before_the_warm_up_and_all_after_it(name: str, data: s
 @functions
 @thorough
 @given(data=st.data(), bars=bars, gap=st.integers(0, 2300))
-def test_an_indicator_starts_anew_after_what_is_not_known(name: str, data: st.DataObject, bars: bt.Bars, gap: int) -> None:
-    """A series that is not known up to some bar gives what the bars after it alone give."""
+def test_an_indicator_restarts_after_unknown_values(name: str, data: st.DataObject, bars: bt.Bars, gap: int) -> None:
+    """After unknown values, an indicator gives what it gives over the bars after them alone."""
     indicator = INDICATORS[name]
     gap %= len(bars)
     if not indicator.series or indicator.implied or gap + 1 == len(bars):
         return
     text = data.draw(calls(indicator, name, ["SERIES"], ["volume > 2", "close == close"]))
     if all(node.op == "shift" or node.op not in INDICATORS for node in compiled(text.replace("SERIES", "close"))[0].nodes):
-        return  # it looks at single bars, and doesn't mind what lies between
+        return  # it reads single bars, so gaps between them don't matter
     close = bars.close.copy()
     open_ = close.copy()
     open_[gap] += 1  # 0 / 0 where open is the close: known on this bar only
@@ -152,8 +163,8 @@ def test_an_indicator_starts_anew_after_what_is_not_known(name: str, data: st.Da
 
 
 @needs_rust
-def test_the_compiled_table_is_that_of_python() -> None:
-    """Those that the plan knows by a name of their own are left out."""
+def test_the_compiled_table_equals_python_s() -> None:
+    """Except for the indicators that have operations of their own in plans."""
     own = {"sma", "ema", "rma", "rsi", "true_range", "shift"}
     compiled_table = {row[0]: row[1:] for row in kernel.compiled_module("rust").INDICATORS}  # type: ignore[union-attr]
     table = {
@@ -170,7 +181,7 @@ def test_the_compiled_table_is_that_of_python() -> None:
 
 @needs_rust
 @functions
-def test_a_sweep_computes_an_indicator_as_a_single_run_does(name: str) -> None:
+def test_a_sweep_computes_indicators_as_a_single_run_does(name: str) -> None:
     indicator = INDICATORS[name]
     if not indicator.arguments:
         return

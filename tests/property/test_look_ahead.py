@@ -1,4 +1,4 @@
-"""What comes after a bar has no say in what happened up to it, for any timeframes, rules and manner of filling."""
+"""Later bars never change earlier results, for any timeframes, rules and fills."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
     seed=st.integers(0, 2**32 - 1),
     pair=st.sampled_from(PAIRS),
     between=st.integers(0, len(MILLISECONDS)),
-    after=st.sampled_from(["nothing", "other bars", "a standstill"]),
+    after=st.sampled_from(["nothing", "other bars", "flat bars"]),
     texts=st.tuples(CONDITIONS, CONDITIONS, st.one_of(st.just(""), CONDITIONS), CONDITIONS),
     ready_made=st.booleans(),
     extras=st.booleans(),
     execution=rules(),
 )
-def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
+def test_later_bars_change_nothing_at_or_before_a_bar(
     seed: int,
     pair: tuple[str, str],
     between: int,
@@ -92,13 +92,13 @@ def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
     rng = np.random.default_rng(seed)
     base, coarse = pair
     length, ratio = MILLISECONDS[base], MILLISECONDS[coarse] // MILLISECONDS[base]
-    # The strategy's own timeframe is one of those from the bars' up to the one that it looks at.
+    # The strategy's own timeframe lies between the bars' and the one in its conditions.
     own = [name for name, ms in MILLISECONDS.items() if ms % length == 0 and MILLISECONDS[coarse] % ms == 0]
     timeframe = own[between % len(own)]
     n = int(rng.integers(2, 400))
     cut = int(rng.integers(0, n - 1))
     note(f"cut after bar {cut} of {n}")
-    # Steps now and then as long as the strategy's bars, so that even few bars make many of them.
+    # Some steps are as long as the strategy's bars, so that few bars make many of them.
     steps = np.where(rng.random(n) < (0.02 if ratio < 20 else 0.5), rng.integers(1, 2 + ratio, n), 1)
     time = MILLISECONDS["1w"] * 2_700 + int(rng.integers(0, ratio)) * length + np.cumsum(steps) * length
     times = np.unique(rng.integers(time[0], time[-1] + 1, 1 + n // 5))
@@ -144,14 +144,14 @@ def test_what_comes_after_a_bar_changes_nothing_at_or_before_it(
 
 
 def assert_same_before_the_end(a: bt.Result, b: bt.Result, cut: int, execution: bt.Execution) -> None:
-    """Equal up to bar `cut`, where the data of `b` end, but for what only the end of data does at its close."""
+    """Equal up to bar `cut`, where the data of `b` end, except for exits at the end of data."""
     np.testing.assert_array_equal(a.equity[:cut], b.equity[:cut])
     past_a, past_b = (
         [trade for trade in result.trades.array.tolist() if trade[3] < cut or (trade[3] == cut and not fills_at_close(trade, execution))]
         for result in (a, b)
     )
     assert past_a == past_b
-    # Who holds a position then, in both: its first entry is known by the trades that follow. An entry at the very close may be missing.
+    # Both have the same open positions then; later trades show their first entries. An entry at the last close may be missing.
     open_a, open_b = (
         {(trade[2], trade[4]) for trade in result.trades.array.tolist() if trade[2] <= cut and trade not in past_a} for result in (a, b)
     )

@@ -1,8 +1,8 @@
-"""Runs over real prices agree with backtesting.py, trade by trade, where both mean the same.
+"""Runs over real prices agree with backtesting.py, trade by trade, where both have the same rules.
 
-Both fill at the next open, take a fraction of each fill as commission and put the whole equity into a position, in fractional units. Levels are
-known at the signal's bar, as backtesting.py has them; a stop is met before a target. What is open at the end they treat differently, so
-nothing is.
+Both fill at the next open, charge a fraction of each fill as commission and put the whole equity into a position, in fractional units. Levels
+are set at the signal's bar, as backtesting.py requires; a stop is hit before a target. They treat positions open at the end differently, so all
+are closed before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Levels = tuple[float, float] | None
 
 def closed_at_the_end(masks: Masks) -> Masks:
     for name, mask in masks.items():
-        mask[0] = False  # backtesting.py doesn't ask on the first bar
+        mask[0] = False  # backtesting.py doesn't call the strategy on the first bar
         mask[-2:] = (name.startswith("exit"), False)
     return masks
 
@@ -43,12 +43,12 @@ def crossings(close: np.ndarray) -> Masks:
     return {"entry_long": up, "exit_long": down.copy(), "entry_short": down, "exit_short": up.copy()}
 
 
-def at_random(close: np.ndarray, density: float) -> Masks:
+def random_masks(close: np.ndarray, density: float) -> Masks:
     random = np.random.default_rng(17)
     return {name: random.random(len(close)) < density for name in ("entry_long", "exit_long", "entry_short", "exit_short")}
 
 
-def theirs(frame: Any, masks: Masks, levels: Levels) -> Any:
+def run_backtesting_py(frame: Any, masks: Masks, levels: Levels) -> Any:
     class Given(backtesting.Strategy):  # type: ignore[misc]
         def init(self) -> None:
             pass
@@ -58,14 +58,14 @@ def theirs(frame: Any, masks: Masks, levels: Levels) -> Any:
             buys, sells = bool(masks["entry_long"][i]), bool(masks["entry_short"][i])
             buys, sells = buys and not sells, sells and not buys
             if self.position:
-                leaves = masks["exit_long"][i] or sells if self.position.is_long else masks["exit_short"][i] or buys
-                if not leaves:
+                exits = masks["exit_long"][i] or sells if self.position.is_long else masks["exit_short"][i] or buys
+                if not exits:
                     return
                 self.position.close()
             if buys or sells:
                 order, side = (self.buy, 1) if buys else (self.sell, -1)
                 close = frame["Close"].iloc[i]
-                # FractionalBacktest has prices in its units.
+                # FractionalBacktest scales prices to its unit.
                 unit = self.data.Close[-1] / close
                 prices = (
                     {} if levels is None else {"sl": close * (1 - side * levels[0]) * unit, "tp": close * (1 + side * levels[1]) * unit}
@@ -95,15 +95,15 @@ def test_trades_and_equity_agree_with_backtesting_py(
     monkeypatch.setattr(backtesting.backtesting, "_tqdm", lambda steps, **_options: steps)
     frame, timeframe = MARKETS[market]
     close = frame["Close"].to_numpy()
-    masks = closed_at_the_end(crossings(close) if signals == "crossings" else at_random(close, 0.05 if signals[0] == "5" else 0.4))
+    masks = closed_at_the_end(crossings(close) if signals == "crossings" else random_masks(close, 0.05 if signals[0] == "5" else 0.4))
     toward = 1 if sides == ("long",) else -1
     for name, mask in masks.items():
         mask &= name.endswith(sides)
         if levels is not None and name.startswith("entry"):
-            # An open beyond the target is its fill to us; to them the bar's stop comes before.
+            # An open beyond the target fills at the open here; in backtesting.py the bar's stop goes first.
             gap = toward * (np.append(frame["Open"].to_numpy()[1:], 0) / close - 1)
             mask &= (gap > -levels[0]) & (gap < levels[1])
-    stats = theirs(frame, masks, levels)
+    stats = run_backtesting_py(frame, masks, levels)
 
     columns = [frame[name].to_numpy().astype(float) for name in ("Open", "High", "Low", "Close", "Volume")]
     bars = bt.Bars(frame.index.as_unit("ms").asi8, *columns, timeframe=timeframe)

@@ -57,8 +57,8 @@ def true_gaps(rows: np.ndarray) -> list[TimeRange]:
 
 
 @pytest.fixture(autouse=True)
-def early_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of the client are short; those that the exchange asks for are not."""
+def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own retry delays are short; Retry-After headers are obeyed."""
     monkeypatch.setattr(exchange, "FIRST_WAIT_S", 0.01)
     monkeypatch.setitem(candles.read_candles.__kwdefaults__, "chunk_bars", 1000)
 

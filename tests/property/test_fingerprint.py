@@ -1,0 +1,106 @@
+"""Fingerprints differ exactly when an input differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+
+import python_core as bt
+from tests.property.inputs import MINUTE, MONDAY, all_rules, history, random_masks, seeds, share, walk
+
+
+@share(0.05)
+@given(seed=seeds, rules=all_rules())
+def test_every_input_changes_the_fingerprint_and_no_spelling_does(seed: int, rules: dict[str, Any]) -> None:
+    rng = np.random.default_rng(seed)
+    n = 20
+    prices, masks = walk(rng, n), random_masks(rng, n)
+    bars, signals, execution = history(prices), bt.Signals(*masks), bt.Execution(**rules)
+    known = {bt.fingerprint(bars, signals, execution)}
+
+    def is_new(*inputs: Any) -> None:
+        found = bt.fingerprint(*inputs)
+        assert found not in known
+        known.add(found)
+
+    for name, value in OTHERS.items():
+        if name == "stop_loss" or not (name == "trailing_activation" and execution.trailing_stop is None):
+            is_new(bars, signals, msgspec.structs.replace(execution, **{name: value}))
+    for k in range(4):
+        changed = masks.copy()
+        changed[k, int(rng.integers(0, n))] ^= True
+        is_new(bars, bt.Signals(*changed), execution)
+    for column in ("open", "close"):
+        values = {name: getattr(bars, name).copy() for name in ("time", "open", "high", "low", "close", "volume")}
+        i = int(rng.integers(0, n))
+        values[column][i] = np.nextafter(values[column][i], (values["low"][i] + values["high"][i]) / 2)
+        if values[column][i] != getattr(bars, column)[i]:
+            is_new(bt.Bars(**values), signals, execution)
+    values["volume"] = bars.volume + 1
+    is_new(bt.Bars(**values), signals, execution)
+    is_new(history(prices, funding=([MONDAY], [0.001])), signals, execution)
+    is_new(history(prices, funding=([MONDAY], [0.002])), signals, execution)
+    is_new(history(prices, mark=(bars.low, bars.high)), signals, execution)
+    is_new(history(prices, mark=(bars.low, bars.high + 1)), signals, execution)
+    is_new(history(prices, step=30 * MINUTE), signals, execution)
+    is_new(bars, bt.Strategy(entry_long="close > open"), execution)
+    # Whole numbers and floats, a copy, and another label are the same inputs.
+    whole = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in rules.items()}
+    same = bt.Bars(**{name: getattr(bars, name).copy() for name in values}, timeframe="60", symbol="OTHER")
+    assert bt.fingerprint(same, bt.Signals(*masks.copy()), bt.Execution(**whole)) == bt.fingerprint(bars, signals, execution)
+
+
+OTHERS: dict[str, Any] = {
+    "capital": 12_345,
+    "commission": 0.0123,
+    "slippage": 0.0123,
+    "size": 0.123,
+    "step": 0.0123,
+    "min_notional": 12.3,
+    "leverage": 12.3,
+    "maintenance_margin": 0.0123,
+    "pyramiding": 12,
+    "stop_loss": 0.123,
+    "take_profit": 0.123,
+    "trailing_stop": 0.123,
+    "trailing_activation": 0.123,
+    "break_even_at": 0.123,
+    "max_bars": 123,
+    "partial_exits": ((0.123, 0.123),),
+    "calendar": "exchange",
+}
+
+
+def test_every_field_has_another_value() -> None:
+    assert set(OTHERS) | {"sizing", "fill", "intrabar"} == set(bt.Execution().__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("sizing", ["equity_fraction", "fixed_notional", "fixed_quantity", "risk"]),
+        ("fill", ["next_open", "close"]),
+        ("intrabar", ["pessimistic", "path", "optimistic"]),
+        (
+            "stop_loss",
+            [None, 0.1, 0.2, bt.Atr(multiple=2), bt.Atr(multiple=3), bt.Atr(multiple=2, period=15), "low", "low * 0.9", "low * 0.99"],
+        ),
+        ("take_profit", [None, 0.1, 0.2, bt.Atr(multiple=2), "high", "high * 2"]),
+        ("trailing_stop", [None, 0.1, 0.2, bt.Atr(multiple=2), "high - low", "high - close"]),
+        ("partial_exits", [(), ((0.1, 0.5),), ((0.1, 0.6),), ((0.2, 0.5),), ((0.1, 0.5), (0.2, 0.5))]),
+    ],
+)
+def test_every_choice_has_its_own_fingerprint(name: str, choices: list[Any]) -> None:
+    bars = history(walk(np.random.default_rng(1), 9))
+    signals = bt.Signals(entry_long=bars.close > bars.open)
+    base = {"stop_loss": 0.5} if name == "sizing" else {}
+    found = [bt.fingerprint(bars, signals, bt.Execution(**{**base, name: choice})) for choice in choices]
+    assert len(set(found)) == len(choices)
+    respelled = {"low * 0.9": " low*0.90", "high * 2": "(high) * 2.0", "high - low": "high-low"}
+    for choice, other in respelled.items():
+        if choice in choices:
+            assert bt.fingerprint(bars, signals, bt.Execution(**{name: other})) == found[choices.index(choice)]
