@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
 import workers
+from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
 
 Finished = Callable[..., Awaitable[workers.Run]]
@@ -37,6 +38,15 @@ class WorkerProcesses:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
+
+
+def running(service: workers.Service, run_id: str) -> Callable[[], Awaitable[bool]]:
+    """A condition for `until`: the run is running."""
+
+    async def condition() -> bool:
+        return (await service.backtests.get(run_id)).state == RunState.RUNNING
+
+    return condition
 
 
 @contextmanager
