@@ -1,6 +1,6 @@
-"""How soon the kernel stops when a running backtest is cancelled, from the call to the service.
+"""The time from the call that cancels a running backtest until its kernel has stopped.
 
-As a program it is the worker process it starts, which records when each kernel ended: python cancel.py FILE.
+Run as a program, it is the worker process, which records when each kernel ended: python cancel.py FILE.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import end_to_end
 import msgspec
-import whole_way
 from report import table
 
 import python_core as bt
@@ -33,7 +33,7 @@ STRATEGY = bt.Strategy(
 
 
 class Kernel(NamedTuple):
-    """A kernel, and enough bars to keep it busy for seconds."""
+    """A kernel, and a number of bars that keeps it busy for seconds."""
 
     name: str
     engine: str
@@ -41,7 +41,7 @@ class Kernel(NamedTuple):
     bars: int
 
 
-class Cancels(NamedTuple):
+class CancelTimes(NamedTuple):
     bars: int
     p50_ms: float
     worst_ms: float
@@ -54,12 +54,12 @@ def kernels(rust_bars: int) -> list[Kernel]:
     ]
 
 
-async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> dict[str, Cancels]:
+async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> dict[str, CancelTimes]:
     found = {}
     settings = workers.Settings(
         data_dir=str(folder / "cancel"), database_url=f"sqlite:///{folder / 'cancel.sqlite'}", redis_url=redis_url, log_level="error"
     )
-    await whole_way.empty(redis_url)
+    await end_to_end.empty(redis_url)
     async with workers.open_service(settings) as service:
         for kernel in kernels(rust_bars):
             if kernel.engine == "rust" and bt.engine != "rust":
@@ -72,10 +72,10 @@ async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> d
             log = folder / f"ended-{len(found)}"
             request = workers.BacktestRequest(dataset=f"bars-{kernel.bars}", strategy=STRATEGY, engine=kernel.engine)
             async with _worker(msgspec.structs.replace(settings, isolate_python=kernel.isolated), log):
-                for _ in range(2):  # until the bars are on this machine; loading them is not interrupted
+                for _ in range(2):  # so that the bars are in memory; loading them is not interrupted
                     await _cancel_ms(service, request, log)
-                waits = [await _cancel_ms(service, request, log) for _ in range(count)]
-            found[kernel.name] = Cancels(kernel.bars, statistics.median(waits), max(waits))
+                times_ms = [await _cancel_ms(service, request, log) for _ in range(count)]
+            found[kernel.name] = CancelTimes(kernel.bars, statistics.median(times_ms), max(times_ms))
             print(f"cancel, {kernel.name}: {found[kernel.name]}", file=sys.stderr, flush=True)
     return found
 
@@ -87,15 +87,15 @@ async def _cancel_ms(service: workers.Service, request: workers.BacktestRequest,
             await asyncio.sleep(0.005)
         await asyncio.sleep(random.uniform(0.5, 1))
         before = len(_ends(log))
-        asked = time.monotonic_ns()
+        cancelled_at = time.monotonic_ns()
         await service.backtests.cancel(run.id)
         while len(ends := _ends(log)) == before:
             await asyncio.sleep(0.005)
         while (state := (await service.backtests.get(run.id)).state) not in DONE:
             await asyncio.sleep(0.005)
     if state != RunState.CANCELLED:
-        raise RuntimeError(f"the run has {state}: it was too short to be cancelled")
-    return (ends[-1] - asked) / 1e6
+        raise RuntimeError(f"the run has {state}: it ended before it could be cancelled")
+    return (ends[-1] - cancelled_at) / 1e6
 
 
 def _ends(log: Path) -> list[int]:
@@ -113,7 +113,7 @@ async def _worker(settings: workers.Settings, log: Path) -> AsyncIterator[None]:
         process.communicate()
 
 
-def text(cancels: dict[str, Cancels]) -> str:
+def text(cancels: dict[str, CancelTimes]) -> str:
     head = (
         "A backtest with averages and correlations, on bars already in memory, is cancelled half a second to a second after it started. "
         "Milliseconds from the call to the service, through database and Redis, until the worker's kernel has stopped; for Python in its own "
@@ -123,29 +123,29 @@ def text(cancels: dict[str, Cancels]) -> str:
     return f"{head}\n\n{table(['', 'bars', 'median ms', 'worst ms', ''], rows)}"
 
 
-def note_ends(path: Path) -> None:
+def record_ends(path: Path) -> None:
     from workers.jobs import backtest
 
     compute, compute_isolated = backtest.compute, backtest.compute_isolated
     log = path.open("a", buffering=1)
 
-    def noted(*arguments: Any) -> Any:
+    def recorded(*arguments: Any) -> Any:
         try:
             return compute(*arguments)
         finally:
             log.write(f"{time.monotonic_ns()}\n")
 
-    async def noted_isolated(*arguments: Any) -> Any:
+    async def recorded_isolated(*arguments: Any) -> Any:
         try:
             return await compute_isolated(*arguments)
         finally:
             log.write(f"{time.monotonic_ns()}\n")
 
-    backtest.compute, backtest.compute_isolated = noted, noted_isolated
+    backtest.compute, backtest.compute_isolated = recorded, recorded_isolated
 
 
 if __name__ == "__main__":
     from workers.cli.main import main
 
-    note_ends(Path(sys.argv[1]))
+    record_ends(Path(sys.argv[1]))
     sys.exit(main(["worker-process"]))

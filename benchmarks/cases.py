@@ -1,4 +1,4 @@
-"""The market and the signals given to every contender, the same in every run."""
+"""The markets, signals and jobs of the benchmark, equal for every contender and run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FAST, SLOW = 21, 63
 WIDE: Stops = (0.02, 0.04)
 TIGHT: Stops = (0.003, 0.006)
 
-_VOLATILITY = 1e-3  # of a bar's return
-_TREND = 7.5e-5  # drift of a bar while a trend lasts: about what lets the crossings earn their fees
+_VOLATILITY = 1e-3  # standard deviation of a bar's return
+_TREND = 7.5e-5  # drift per bar in a trend: about enough for the crossings to earn their fees
 _TREND_BARS = 240
 
 
 @dataclass(frozen=True)
 class Market:
-    """Bars of one minute from the beginning of 2020, as contiguous arrays. The last bar has a single price, so that closing at its open or
-    close is the same."""
+    """1-minute bars from the beginning of 2020, as contiguous arrays. The last bar has a single price, so closing at its open or its close is
+    the same."""
 
     time: npt.NDArray[np.int64]
     open: Floats
@@ -41,8 +41,8 @@ class Market:
 
 @dataclass(frozen=True)
 class Signals:
-    """Events, known at the close of their bar. The bar before the last closes every position and opens none, so that how a contender ends a
-    run makes no difference."""
+    """Signals at the close of their bar. The last but one closes every position and opens none, so the contenders' handling of the end of
+    data makes no difference."""
 
     entry_long: Mask
     exit_long: Mask
@@ -51,7 +51,7 @@ class Signals:
 
     @staticmethod
     def of(up: Mask, down: Mask, shorts: bool) -> Signals:
-        """Long from `up` to `down`, and short from there on if `shorts`."""
+        """Long from `up` to `down`; with `shorts`, short from `down` to `up`."""
         entry, exit_ = up.copy(), down.copy()
         entry[-2:], exit_[-2:] = False, (True, False)
         if not shorts:
@@ -65,12 +65,12 @@ class Signals:
 class Job:
     """One run: fees of 0.06 %, the whole equity in every position, orders filled at the next open.
 
-    With `crossing`, the contender computes the averages and their crossings from prices; `stops` are loss and profit as fractions of the
+    With `crossing`, the contender computes averages and their crossings from the prices; `stops` are loss and profit as fractions of the
     entry price; `excursions` adds MAE and MFE of every trade.
     """
 
     market: Market
-    given: Signals
+    signals: Signals
     crossing: bool = False
     shorts: bool = False
     stops: Stops = None
@@ -79,7 +79,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Long-only runs of every pair of average lengths over one market. `stops` come with maximum drawdown and the volatility of days."""
+    """Long-only runs of every pair of average lengths over one market. With `stops`, maximum drawdown and daily volatility are computed, too."""
 
     market: Market
     fast: range
@@ -104,9 +104,9 @@ class Grid:
 def market(bars: int, density: float | None = None, seed: int = 11) -> tuple[Market, Signals, Signals]:
     """A market with signals for it, long-only and long/short.
 
-    Without `density` the market trends now and then, and the signals are the crossings of its averages. With it, that share of the bars has
-    an event, and prices drift with the position of the long signals by about the cost of trading: otherwise fees would use up the account,
-    and some contenders stop trading when less than a millionth of a millionth of it is left.
+    Without `density`, the market has trends, and the signals are crossings of its averages. With it, that share of the bars has a signal, and
+    prices drift in favour of the long positions by about the cost of trading: otherwise fees would consume the account, and some contenders
+    stop trading when less than 1e-12 of it is left.
     """
     random = np.random.default_rng(seed)
     events = None if density is None else random.random(bars) < density

@@ -1,6 +1,6 @@
 """Time imports and loads of market data: `python benchmarks/data.py`; writes data.md.
 
-Each figure is the best of a few tries, each in its own process where memory is measured or caches must be cold. The data is synthetic.
+Each figure is the best of a few tries, each in its own process. The data is synthetic.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def main(arguments: list[str]) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="barstorm-bench-") as folder:
         bt.synthetic(IMPORTED, timeframe="1m").to_polars().write_csv(Path(folder) / "bars.csv")
-        imports = [_apart("import", Path(folder)) for _ in range(TRIES)]
+        imports = [_in_new_process("import", Path(folder)) for _ in range(TRIES)]
         asyncio.run(_prepare(Path(folder)))
-        loads = [_apart("load", Path(folder)) for _ in range(TRIES)]
+        loads = [_in_new_process("load", Path(folder)) for _ in range(TRIES)]
     best = {name: min(found[name] for found in imports) for name in imports[0]} | {
         name: min(found[name] for found in loads) for name in loads[0]
     }
@@ -60,8 +60,8 @@ def import_file(folder: Path) -> dict[str, float]:
     """Seconds of one import through the service's own function, and the peak memory of this process in bytes."""
 
     async def run() -> float:
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            settings = Settings(data_dir=place)
+        with tempfile.TemporaryDirectory(dir=folder) as data_dir:
+            settings = Settings(data_dir=data_dir)
             async with open_database(settings.database_url) as database:
                 await database.migrate()
                 data = MarketData(database, storage.open_artifacts(settings), scratch=settings.folder / "scratch", max_bytes=10**12)
@@ -69,7 +69,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await create(data, "bars", folder / "bars.csv", Instrument(), ImportOptions())
                 return time.perf_counter() - begin
 
-    _ = read.read_bars(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # polars is loaded
+    _ = read.read_bars(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # so that polars is imported
     seconds = asyncio.run(run())
     return {"import": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
 
@@ -94,28 +94,28 @@ def load(folder: Path) -> dict[str, float]:
     def cache() -> BarsCache:
         return BarsCache(storage.open_artifacts(settings), 10**9, folder=settings.folder / "columns", max_file_bytes=10**9)
 
-    dataset, of = asyncio.run(find())
+    dataset, files = asyncio.run(find())
     small = bt.synthetic(1_000, timeframe="1m")
-    strategy = bt.Strategy(entry_long="close < 0")  # the kernel reads all bars, and has nothing to do
+    strategy = bt.Strategy(entry_long="close < 0")  # the kernel reads all bars and never trades
     bt.backtest(small, strategy)
     for path in (settings.folder / "columns").glob("*.columns"):
         path.unlink()
-    seconds, chosen = {}, cache()
+    seconds, loader = {}, cache()
     begin = time.perf_counter()
-    chosen.load(dataset, of)
+    loader.load(dataset, files)
     seconds["store"] = time.perf_counter() - begin
-    chosen.flush()
-    chosen = cache()
+    loader.flush()
+    loader = cache()
     begin = time.perf_counter()
-    bt.backtest(chosen.load(dataset, of), strategy)
+    bt.backtest(loader.load(dataset, files), strategy)
     seconds["disk"] = time.perf_counter() - begin
     begin = time.perf_counter()
-    chosen.load(dataset, of)
+    loader.load(dataset, files)
     seconds["warm"] = time.perf_counter() - begin
     return seconds
 
 
-def _apart(work: str, folder: Path) -> dict[str, float]:
+def _in_new_process(work: str, folder: Path) -> dict[str, float]:
     found: dict[str, float] = json.loads(subprocess.check_output([sys.executable, __file__, work, str(folder)]))
     return found
 

@@ -1,4 +1,4 @@
-"""What this project promises besides speed: linear scaling, prompt cancellation, little memory."""
+"""Limits besides speed: linear scaling, prompt cancellation, little memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import memory
 from cases import Grid, Job, cached_market
 from contenders import Contender
 from contenders.barstorm import Barstorm
-from measure import Pace, in_turns, peak_memory
+from measure import Sampling, interleaved, peak_memory
 from report import OURS, number, table
 
 CANCEL_MS = 50.0
@@ -24,14 +24,14 @@ SLOWS = [range(210, 210 + 500 // part) for part in (8, 4, 2, 1)]
 FASTS = range(5, 205)
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     text: str
-    facts: Any
+    data: Any
     faults: list[str]
 
 
-def scaling(contenders: dict[str, Contender]) -> Found:
-    ours, pace = contenders[OURS], Pace(seconds=2, least=3, most=20)
+def scaling(contenders: dict[str, Contender]) -> Finding:
+    ours, sampling = contenders[OURS], Sampling(seconds=2, min_samples=3, max_samples=20)
     runs = {}
     for bars in BARS:
         market, _, both = cached_market(bars)
@@ -40,7 +40,7 @@ def scaling(contenders: dict[str, Contender]) -> Found:
     grids = {len(FASTS) * len(slow): ours.sweep(Grid(market, FASTS, slow)) for slow in SLOWS}
     rows, facts = [], {}
     for what, calls, per in (("bars", runs, 1), ("combinations of 10,000 bars", grids, 10_000)):
-        times = in_turns({str(size): call for size, call in calls.items()}, pace)
+        times = interleaved({str(size): call for size, call in calls.items()}, sampling)
         before = None
         for size in calls:
             seconds = times[str(size)].median
@@ -49,10 +49,10 @@ def scaling(contenders: dict[str, Contender]) -> Found:
             facts[f"{size} {what}"] = seconds
             before = seconds
     head = "## Scaling\n\nRuns include two averages, long and short; sweeps use one thread, without risk metrics."
-    return Found(f"{head}\n\n{table(['', 'ms', 'ns per bar', 'relative to previous'], rows)}", facts, [])
+    return Finding(f"{head}\n\n{table(['', 'ms', 'ns per bar', 'relative to previous'], rows)}", facts, [])
 
 
-def cancelling(contenders: dict[str, Contender]) -> Found:
+def cancellation(contenders: dict[str, Contender]) -> Finding:
     ours = contenders[OURS]
     assert isinstance(ours, Barstorm)
     bt, strategy = ours.bt, ours.strategy(shorts=False)
@@ -64,51 +64,51 @@ def cancelling(contenders: dict[str, Contender]) -> Found:
             short, strategy, lengths, control=control
         ),
     }
-    ways: dict[str, Callable[[Any], None]] = {
+    stops: dict[str, Callable[[Any], None]] = {
         "cancel()": lambda control: control.cancel(),
         "Ctrl-C": lambda _control: signal.raise_signal(signal.SIGINT),
     }
     rows, facts, faults = [], {}, []
     for what, call in calls.items():
-        for how, stop in ways.items():
+        for how, stop in stops.items():
             name = f"{how} in {what}"
             facts[name] = 1e3 * max(_seconds_to_end(call, bt.Control(), stop) for _ in range(5))
             rows.append([name, number(facts[name])])
             faults += [f"{name} took {facts[name]:.0f} ms"] if facts[name] > CANCEL_MS else []
     head = f"## Cancellation\n\nThe longest of five calls; the limit is {CANCEL_MS:g} ms."
-    return Found(f"{head}\n\n{table(['', 'ms'], rows)}", facts, faults)
+    return Finding(f"{head}\n\n{table(['', 'ms'], rows)}", facts, faults)
 
 
 def _seconds_to_end(call: Callable[[Any], Any], control: Any, stop: Callable[[Any], None]) -> float:
-    """From `stop`, called in another thread during the call, to the end of the call, which may finish by itself."""
-    asked = []
+    """Seconds from `stop`, called in another thread, to the end of the call, which may also finish by itself."""
+    stopped_at = []
 
-    def ask() -> None:
+    def stop_early() -> None:
         while control.progress < 0.05:
             time.sleep(0.0001)
-        asked.append(time.perf_counter())
+        stopped_at.append(time.perf_counter())
         stop(control)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=stop_early)
     thread.start()
     try:
         call(control)
-        thread.join()  # an interrupt that came as the call was over is raised here
+        thread.join()  # an interrupt that arrives after the call is raised here
     except (KeyboardInterrupt, ValueError):
         pass
     ended = time.perf_counter()
     thread.join()
-    return ended - asked[0]
+    return ended - stopped_at[0]
 
 
-def peaks(contenders: dict[str, Contender]) -> Found:
+def peaks(contenders: dict[str, Contender]) -> Finding:
     rows, facts, faults = [], {}, []
     with tempfile.TemporaryDirectory() as folder:
         market, signals, _ = cached_market(1_000_000)
         memory.save(Path(folder), market, signals)
         for kind, what in (("single", "run"), ("sweep", f"sweep of {memory.COMBINATIONS}")):
             for name, contender in contenders.items():
-                if contender.largest < len(market):
+                if contender.max_bars < len(market):
                     continue
                 found = peak_memory(name, Path(folder), kind)
                 facts[f"{kind}: {name}"] = found
@@ -121,7 +121,7 @@ def peaks(contenders: dict[str, Contender]) -> Found:
                     faults.append(f"a {what} over 1M bars took {sizes[2]:,} bytes beyond its outputs")
     head = "## Memory\n\nPeak memory beyond the inputs, over 1M bars with given signals. Barstorm's limit is 1 MiB beyond its outputs."
     header = ["", "", "peak MB", "outputs MB", "difference", ""]
-    return Found(f"{head}\n\n{table(header, rows, left=2)}", facts, faults)
+    return Finding(f"{head}\n\n{table(header, rows, left=2)}", facts, faults)
 
 
-LOOKS: dict[str, Callable[[dict[str, Contender]], Found]] = {"scaling": scaling, "cancelling": cancelling, "memory": peaks}
+CHECKS: dict[str, Callable[[dict[str, Contender]], Finding]] = {"scaling": scaling, "cancellation": cancellation, "memory": peaks}

@@ -1,4 +1,4 @@
-"""Times of several calls, taken in turns, so that a slow spell of the machine affects all of them."""
+"""Interleaved timing of several calls, so that a slow phase of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Times(NamedTuple):
     samples: int
 
 
-class Pace(NamedTuple):
-    """How long to measure one contender, with the least and most samples."""
+class Sampling(NamedTuple):
+    """How long to measure one contender, and the limits of its number of samples."""
 
     seconds: float
-    least: int
-    most: int
+    min_samples: int
+    max_samples: int
 
 
-def in_turns(calls: Mapping[str, Callable[[], Any]], pace: Pace) -> dict[str, Times]:
-    """Rounds over warmed-up calls, each in another order, since a call finds the caches as the one before left them. Short calls are
-    repeated within a sample; long ones get fewer samples, spread evenly over the rounds."""
+def interleaved(calls: Mapping[str, Callable[[], Any]], sampling: Sampling) -> dict[str, Times]:
+    """Time warmed-up calls in rounds, each in another order, since the previous call affects the caches. Short calls are repeated within a
+    sample; long ones get fewer samples, spread evenly over the rounds."""
     repeats, rounds = {}, {}
     for name, call in calls.items():
         took = min(_sample(call, 1), _sample(call, 1))
         repeats[name] = max(1, round(0.003 / took))
-        rounds[name] = min(pace.most, max(pace.least, int(pace.seconds / (took * repeats[name]))))
+        rounds[name] = min(sampling.max_samples, max(sampling.min_samples, int(sampling.seconds / (took * repeats[name]))))
     samples: dict[str, list[float]] = {name: [] for name in calls}
     total, order, shuffle = max(rounds.values()), list(calls), random.Random(7).shuffle
     gc.collect()
@@ -85,12 +85,12 @@ def import_times(packages: Mapping[str, str], repeats: int) -> dict[str, Times]:
 
 
 def peak_memory(contender: str, folder: Path, kind: str) -> dict[str, int] | str:
-    """Bytes that a run takes at its peak beyond what was taken before, in a new process, or why they aren't known; see memory.py."""
-    # A fixed threshold: memory of large arrays goes back at once, and can't hide in what was freed before.
+    """Peak memory of a run in a new process, in bytes beyond the memory before it, or the reason why it is unknown; see memory.py."""
+    # A fixed threshold returns large arrays to the system at once; otherwise, memory freed before could hide the peak.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, str(HERE / "memory.py"), contender, str(folder), kind]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
-        return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return (done.stderr.strip().splitlines() or ["it ended without a message"])[-1]
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,6 +1,6 @@
 """Peak memory of one contender's run: `python memory.py CONTENDER FOLDER single|sweep`. FOLDER holds the market and the signals as .npy files.
 
-The run keeps its outputs. Before it, the contender is imported, has converted its inputs, and has warmed up on a few bars.
+The outputs are retained. The contender is imported, its inputs are converted, and a run on a few bars warms it up before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from cases import Grid, Job, Market, Signals
-from contenders import Cannot, all_contenders
+from contenders import Unsupported, all_contenders
 
 SWEEP = range(10, 20), range(50, 150, 10)
 COMBINATIONS = len(SWEEP[0]) * len(SWEEP[1])
@@ -36,7 +36,7 @@ def _load(folder: Path) -> Job:
 
 def _head(job: Job, bars: int) -> Job:
     market = Market(*(getattr(job.market, name)[:bars].copy() for name in Market.__dataclass_fields__))
-    return Job(market, Signals.of(job.given.entry_long[:bars], job.given.exit_long[:bars], shorts=False))
+    return Job(market, Signals.of(job.signals.entry_long[:bars], job.signals.exit_long[:bars], shorts=False))
 
 
 def _resident(field: str) -> int:
@@ -56,15 +56,15 @@ def main() -> None:
 
     try:
         prepare(_head(job, 2_000))()
-    except Cannot as reason:
+    except Unsupported as reason:
         sys.exit(str(reason))
     call = prepare(job)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident("VmRSS")
-    kept = call()
+    outputs = call()
     peak = _resident("VmHWM") - before
-    arrays = [part for part in kept if isinstance(part, np.ndarray)]
+    arrays = [part for part in outputs if isinstance(part, np.ndarray)]
     print(json.dumps({"peak": peak, "outputs": sum(part.nbytes for part in arrays)}))
 
 

@@ -1,4 +1,4 @@
-"""Expected results: the rules bar by bar, as plainly as possible, in the variants of the contenders."""
+"""Expected results: a plain bar-by-bar loop with each contender's variant of the rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ except ImportError:  # the same loop, slower
 class Rules(NamedTuple):
     """How a bar with an open position and stops is simulated; the defaults are Barstorm's contract."""
 
-    orders_first: bool = True  # orders fill at the open before stops are checked in the bar's range; otherwise such a stop precedes them
+    orders_first: bool = True  # orders at the open precede stops inside the bar; otherwise they follow them
     entry_bar: bool = True  # stops apply on the entry bar
     target_gap: bool = True  # a bar that opens beyond the target fills at its open; otherwise at the target
 
@@ -36,12 +36,12 @@ class Rules(NamedTuple):
 
 def expected(job: Job, rules: Rules) -> tuple[float, int]:
     """Final equity and number of trades of a job."""
-    market, given = job.market, job.given
+    market, signals = job.market, job.signals
     never = np.zeros(len(market), np.bool_)
-    short = (never, never) if given.entry_short is None else (given.entry_short, given.exit_short)
+    short = (never, never) if signals.entry_short is None else (signals.entry_short, signals.exit_short)
     stops = (np.inf, np.inf) if job.stops is None else job.stops
     prices = (market.open, market.high, market.low)
-    equity, trades = _run(*prices, given.entry_long, given.exit_long, *short, *stops, FEE, CAPITAL, *rules)
+    equity, trades = _run(*prices, signals.entry_long, signals.exit_long, *short, *stops, FEE, CAPITAL, *rules)
     return float(equity), int(trades)
 
 

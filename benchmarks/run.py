@@ -16,12 +16,12 @@ from typing import Any
 import limits
 import report
 from cases import TIGHT, WIDE, Grid, Job, Stops, cached_market, real_market
-from contenders import Cannot, Contender, Output, Table, all_contenders
-from measure import HERE, Pace, import_times, in_turns
+from contenders import Contender, Output, Table, Unsupported, all_contenders
+from measure import HERE, Sampling, import_times, interleaved
 from reference import expected
 from report import Row, Section
 
-PACE = Pace(seconds=1.5, least=3, most=40)
+SAMPLING = Sampling(seconds=1.5, min_samples=3, max_samples=40)
 TOLERANCE = 1e-6  # of final equity; some contenders round quantities
 FAST, SLOW = range(5, 55), range(60, 260, 10)
 
@@ -99,7 +99,7 @@ CASES = [
 
 def main() -> int:
     warnings.simplefilter("ignore")
-    chosen = sys.argv[1:]
+    selected = sys.argv[1:]
     contenders, absent = load()
     if report.OURS not in contenders:
         sys.exit(f"nothing to measure: {absent[report.OURS]}")
@@ -107,30 +107,30 @@ def main() -> int:
     for name, reason in absent.items():
         say(f"{name} is {reason}")
 
-    def wanted(name: str) -> bool:
-        return not chosen or any(part in name for part in chosen)
+    def is_selected(name: str) -> bool:
+        return not selected or any(part in name for part in selected)
 
     sections, faults = [], []
     for case in CASES:
-        if wanted(case.name):
-            section, ours_fault = measured(case, contenders)
+        if is_selected(case.name):
+            section, ours_fault = measure(case, contenders)
             faults += [ours_fault] if ours_fault else []
             say(report.section_text(section))
             sections.append(section)
-    if wanted("import"):
+    if is_selected("import"):
         sections.append(imports(contenders))
         say(report.section_text(sections[-1]))
     notes, extra = [], {}
-    for name, look in limits.LOOKS.items():
-        if wanted(name):
-            found = look(contenders)
+    for name, check in limits.CHECKS.items():
+        if is_selected(name):
+            found = check(contenders)
             notes.append(found.text)
-            extra[name] = found.facts
+            extra[name] = found.data
             faults += found.faults
             say(found.text)
     versions = {name: contender.version for name, contender in contenders.items()}
     facts = report.machine(versions)
-    if not chosen:
+    if not selected:
         report.write(
             HERE, document(facts, absent, contenders, sections, notes), facts, sections, extra | {"absent": absent, "faults": faults}
         )
@@ -141,22 +141,22 @@ def main() -> int:
 def load() -> tuple[dict[str, Contender], dict[str, str]]:
     """The installed contenders, and why others are absent."""
     contenders, absent = {}, {}
-    for name, made in all_contenders():
+    for name, create in all_contenders():
         try:
-            contenders[name] = made()
-        except (ImportError, Cannot) as error:
+            contenders[name] = create()
+        except (ImportError, Unsupported) as error:
             absent[name] = f"absent: {error}"
     return contenders, absent
 
 
-def measured(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str]:
-    """Times of the contenders whose results are right, and this project's fault, if any."""
+def measure(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str]:
+    """Times of the contenders with correct results, and this project's fault, if any."""
     work, calls, notes = case.work(), {}, {}
     for name, contender in contenders.items():
         try:
-            call = prepared(case, contender, work)
+            call = prepare(case, contender, work)
             fault = "" if case.report else disagreement(call(), work, contender)
-        except Cannot as reason:
+        except Unsupported as reason:
             notes[name] = f"not measured: {reason}"
             continue
         if fault:
@@ -164,24 +164,24 @@ def measured(case: Case, contenders: dict[str, Contender]) -> tuple[Section, str
         else:
             calls[name] = call
             notes[name] = "" if case.stops is None else str(contender.rules).replace("the same", "")
-    times = in_turns(calls, PACE)
+    times = interleaved(calls, SAMPLING)
     rows = [Row(name, times.get(name), notes[name]) for name in contenders]
     fault = "" if report.OURS in times else f"{case.name}: {notes[report.OURS]}"
     return Section(case.name, case.title, *case.unit, case.goal, rows), fault
 
 
-def prepared(case: Case, contender: Contender, work: Job | Grid) -> Callable[[], Any]:
-    if case.bars > contender.largest:
-        raise Cannot("would take too long")
+def prepare(case: Case, contender: Contender, work: Job | Grid) -> Callable[[], Any]:
+    if case.bars > contender.max_bars:
+        raise Unsupported("would take too long")
     if case.excursions and not contender.excursions:
-        raise Cannot("has no MAE and MFE of trades")
+        raise Unsupported("has no MAE and MFE of trades")
     if isinstance(work, Grid):
         return contender.sweep(work)
     return contender.report(work) if case.report else contender.single(work)
 
 
 def disagreement(made: Output | Table, work: Job | Grid, contender: Contender) -> str:
-    """How final equity and number of trades differ from the expected ones; a sample of a sweep's runs."""
+    """How final equity and number of trades differ from the expected ones, if they do; a sweep is sampled."""
     if isinstance(made, Output):
         assert isinstance(work, Job)
         found = {"": (work, made.equity[-1], made.count)}
@@ -197,9 +197,9 @@ def disagreement(made: Output | Table, work: Job | Grid, contender: Contender) -
             if i % 97 == 0
         }
     for where, (job, equity, trades) in found.items():
-        wanted_equity, wanted_trades = expected(job, contender.rules)
-        if trades != wanted_trades or not math.isclose(equity, wanted_equity, rel_tol=TOLERANCE):
-            return f"{where}{equity:,.6f} after {trades:,.0f} trades, expected {wanted_equity:,.6f} after {wanted_trades:,}"
+        expected_equity, expected_trades = expected(job, contender.rules)
+        if trades != expected_trades or not math.isclose(equity, expected_equity, rel_tol=TOLERANCE):
+            return f"{where}{equity:,.6f} after {trades:,.0f} trades, expected {expected_equity:,.6f} after {expected_trades:,}"
     return ""
 
 
@@ -214,18 +214,18 @@ def document(
     facts: dict[str, Any], absent: dict[str, str], contenders: dict[str, Contender], sections: list[Section], notes: list[str]
 ) -> str:
     machine = f"{facts['processor']}, {facts['processors']} processors, {facts['system']}, Python {facts['python']}"
-    who = [[name, contender.version, str(contender.rules)] for name, contender in contenders.items()]
-    who += [[name, "", reason] for name, reason in absent.items()]
+    packages = [[name, contender.version, str(contender.rules)] for name, contender in contenders.items()]
+    packages += [[name, "", reason] for name, reason in absent.items()]
     return "\n\n".join(
         [
             "# Kernel benchmark",
             f"`make bench` on {machine}.",
-            "Medians, with contenders taking turns; ± is half the interquartile range. Packages whose final equity or number of trades differs "
+            "Medians of interleaved samples; ± is half the interquartile range. Packages whose final equity or number of trades differs "
             "are not timed. The expected values come from a plain loop (`benchmarks/reference.py`) with each package's own rules for stops.",
             "## Goals\n\nThe C limit is a C loop compiled for this machine's vector instructions. The loops in C and numba do not count as packages.",
             report.goals_text(sections),
             *notes,
-            "## Packages\n\n" + report.table(["", "version", "rules that differ"], who, left=2),
+            "## Packages\n\n" + report.table(["", "version", "rules that differ"], packages, left=2),
             "## Cases",
             *map(report.section_text, sections),
         ]

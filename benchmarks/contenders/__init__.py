@@ -1,4 +1,4 @@
-"""The packages and loops compared, each used in the fastest way its authors offer for the whole job."""
+"""The packages and loops compared, each with its fastest documented way to do the whole job."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ class Table(NamedTuple):
     volatility: Floats | None = None
 
 
-class Cannot(Exception):
-    """A contender cannot express a job, or not fairly; the message says why."""
+class Unsupported(Exception):
+    """A contender does not support a job, or not in a comparable way; the message says why."""
 
 
 class Contender:
-    """Prepares jobs as calls without arguments, so that converting inputs is not timed.
+    """Prepares jobs as calls without arguments, so that the conversion of inputs is not timed.
 
-    The constructor imports the package, and raises ImportError or Cannot if it is missing.
+    The constructor imports the package, and raises ImportError or Unsupported if it is missing.
     """
 
     name: ClassVar[str]
     package: ClassVar[str] = ""  # what is timed as `import package`
     rules: ClassVar[Rules] = Rules()  # how it treats stops
     excursions: ClassVar[bool] = False  # whether it computes MAE and MFE of each trade
-    largest: ClassVar[int] = 100_000_000  # beyond this many bars a run takes too long
+    max_bars: ClassVar[int] = 100_000_000  # above this, a run would take too long
     version: str = ""
 
     def single(self, job: Job) -> Callable[[], Output]:
         raise NotImplementedError
 
     def sweep(self, grid: Grid) -> Callable[[], Table]:
-        raise Cannot("runs one combination at a time")
+        raise Unsupported("runs one combination at a time")
 
     def report(self, job: Job) -> Callable[[], Any]:
-        """As `single` from given signals, with all metrics of the contender."""
-        raise Cannot("has no metrics")
+        """As `single` with given signals, and all metrics of the contender."""
+        raise Unsupported("has no metrics")
 
 
 def all_contenders() -> list[tuple[str, type[Contender]]]:

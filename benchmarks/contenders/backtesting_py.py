@@ -19,8 +19,8 @@ _UNIT = 1e-9
 class Backtesting(Contender):
     name = "backtesting.py"
     package = "backtesting"
-    rules = Rules(entry_bar=False)  # levels that depend on the fill can be set once it is known
-    largest = 100_000
+    rules = Rules(entry_bar=False)  # levels that depend on the fill can only be set after it
+    max_bars = 100_000
 
     def __init__(self) -> None:
         with warnings.catch_warnings():
@@ -60,11 +60,11 @@ class Backtesting(Contender):
 
 
 def _strategy(base: Any, job: Job) -> Any:
-    given, never = job.given, np.zeros(len(job.market), np.bool_)
+    never = np.zeros(len(job.market), np.bool_)
 
     class Crossing(base):  # type: ignore[misc]
         def init(self) -> None:
-            signals = given
+            signals = job.signals
             if job.crossing:
                 averages = (moving_average(job.market.close, length) for length in (FAST, SLOW))
                 signals = Signals.of(*crossings(*averages), shorts=True)

@@ -61,7 +61,7 @@ class Barstorm(Contender):
         if job.crossing:
             strategy = self.strategy(job.shorts)
             return lambda: bt.backtest(bars, strategy, execution)
-        given = job.given
+        given = job.signals
         signals = bt.Signals(given.entry_long, given.exit_long, given.entry_short, given.exit_short)
         return lambda: bt.simulate(bars, signals, execution)
 

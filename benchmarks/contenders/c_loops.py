@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from cases import CAPITAL, FAST, FEE, SLOW, Floats, Grid, Job, Market, Signals, Stops
 
-from contenders import Cannot, Contender, Output, Table
+from contenders import Contender, Output, Table, Unsupported
 
 TRADE = np.dtype(
     [(name, np.int64) for name in ("entry", "exit", "side")]
@@ -53,8 +53,8 @@ class Scalar(Contender):
 
     def single(self, job: Job) -> Callable[[], Output]:
         if job.crossing and not job.shorts:
-            raise Cannot("its crossings are long and short only")
-        struct = _struct(job.market, None if job.crossing else job.given, job.stops)
+            raise Unsupported("crossings are implemented for long and short only")
+        struct = _struct(job.market, None if job.crossing else job.signals, job.stops)
         entry = self.library.run_crossing if job.crossing else self.library.run
         pointer, bars = ctypes.addressof(struct), len(job.market)
 
@@ -80,7 +80,7 @@ class Limit(Scalar):
     def sweep(self, grid: Grid) -> Callable[[], Table]:
         lengths = sorted({*grid.fast, *grid.slow})
         if lengths[-1] >= _HISTORY:
-            raise Cannot(f"no averages of {_HISTORY} bars or more")
+            raise Unsupported(f"no averages of {_HISTORY} bars or more")
         struct, entry = _struct(grid.market, None, grid.stops), self.library.sweep
         entry.restype = None
         known = np.array(lengths, np.int64)
@@ -120,14 +120,14 @@ def _struct(market: Market, signals: Signals | None, stops: Stops) -> _Job:
 def _compile(source: str, flags: tuple[str, ...]) -> tuple[ctypes.CDLL, str]:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
-        raise Cannot("there is no C compiler")
+        raise Unsupported("no C compiler was found")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "loops.so"
         done = subprocess.run(
             [compiler, str(Path(__file__).with_name(source)), *_FLAGS, *flags, "-o", str(library)], capture_output=True, text=True
         )
         if done.returncode != 0:
-            raise Cannot(f"{source} does not compile: {done.stderr.strip()[:300]}")
+            raise Unsupported(f"{source} does not compile: {done.stderr.strip()[:300]}")
         version = subprocess.run([compiler, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True).stdout.split()
         return ctypes.CDLL(str(library)), f"{Path(compiler).name} {version[0] if version else ''}".strip()
 

@@ -1,4 +1,4 @@
-"""The loop one would write by hand when no package is fast enough."""
+"""A hand-written loop, compiled by numba."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class NumbaLoop(Contender):
         self.combinations = numba.njit(parallel=True)(combinations)
 
     def single(self, job: Job) -> Callable[[], Output]:
-        market, given, loop = job.market, job.given, self.loop
+        market, signals, loop = job.market, job.signals, self.loop
         prices = (market.open, market.high, market.low, market.close)
         stops = job.stops or (np.inf, np.inf)
         bars = len(market)
         none = np.zeros(0, np.bool_)
-        short = (none, none) if given.entry_short is None else (given.entry_short, given.exit_short)
+        short = (none, none) if signals.entry_short is None else (signals.entry_short, signals.exit_short)
         lengths = np.array([FAST, SLOW])
 
         def call() -> Output:
@@ -67,7 +67,7 @@ class NumbaLoop(Contender):
                 up, down = self.crossings(*self.averages(market.close, lengths))
                 masks = (up, down, down, up)
             else:
-                masks = (given.entry_long, given.exit_long, *short)
+                masks = (signals.entry_long, signals.exit_long, *short)
             equity, trades = np.empty(bars), np.empty(bars, TRADE)
             count = loop(*prices, *masks, job.shorts, *stops, FEE, CAPITAL, equity, trades)
             return Output(equity, trades[:count], count)

@@ -72,14 +72,14 @@ class Phasor(Contender):
         return call
 
     def _run(self, job: Job) -> Callable[[tuple[Mask, Mask] | None], Any]:
-        market, given, options = job.market, job.given, self._options(job.market, job.stops)
-        masks = given.entry_long, given.exit_long
+        market, signals, options = job.market, job.signals, self._options(job.market, job.stops)
+        masks = signals.entry_long, signals.exit_long
         if job.shorts:
             # An entry reverses; a position open at the end must be closed by another mask.
             end = np.zeros(len(market), np.bool_)
             end[-1] = True
             options |= {"direction": "both", "force_exit": end}
-            masks = given.entry_long, given.entry_short
+            masks = signals.entry_long, signals.entry_short
         return lambda crossings: self.phasor.from_signals(market.close, *(crossings or masks), **options)
 
     def _options(self, market: Market, stops: Stops) -> dict[str, Any]:

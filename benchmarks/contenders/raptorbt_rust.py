@@ -10,7 +10,7 @@ import numpy as np
 from cases import CAPITAL, FEE, Grid, Job, Market, Stops
 from reference import Rules
 
-from contenders import Cannot, Contender, Output, Table
+from contenders import Contender, Output, Table, Unsupported
 
 _ITEMS = 100  # of a sweep at a time, since each keeps its curves
 
@@ -49,7 +49,7 @@ class Raptor(Contender):
 
     def sweep(self, grid: Grid) -> Callable[[], Table]:
         if grid.threads != (os.cpu_count() or 1):
-            raise Cannot("a batch always uses all processors")
+            raise Unsupported("a batch always uses all processors")
         signals = [grid.signals(pair) for pair in grid.pairs]
         columns, config = _columns(grid.market), self._config(grid.stops)
         item = self.raptorbt.BatchSingleItem
@@ -67,9 +67,9 @@ class Raptor(Contender):
 
     def _run(self, job: Job) -> Callable[[], Any]:
         if job.shorts:
-            raise Cannot("a run is long-only or short-only")
-        columns, config, given = _columns(job.market), self._config(job.stops), job.given
-        return lambda: self.raptorbt.run_single_backtest(*columns, given.entry_long, given.exit_long, 1, 1.0, "", config)
+            raise Unsupported("a run is long-only or short-only")
+        columns, config, signals = _columns(job.market), self._config(job.stops), job.signals
+        return lambda: self.raptorbt.run_single_backtest(*columns, signals.entry_long, signals.exit_long, 1, 1.0, "", config)
 
     def _config(self, stops: Stops) -> Any:
         config = self.raptorbt.BacktestConfig(initial_capital=CAPITAL, fees=FEE, fill_timing="next_bar_open")

@@ -9,7 +9,7 @@ import numpy as np
 from cases import CAPITAL, FAST, FEE, SLOW, Grid, Job, Market, Mask, Signals, Stops
 from reference import Rules
 
-from contenders import Cannot, Contender, Output, Table
+from contenders import Contender, Output, Table, Unsupported
 
 # Combinations of a sweep at a time: the fastest size without and with equity curves.
 _COLUMNS, _COLUMNS_OF_CURVES = 50, 4
@@ -35,15 +35,15 @@ class Numba(Contender):
 
     def single(self, job: Job) -> Callable[[], Output]:
         if job.crossing and not job.shorts:
-            raise Cannot("measured with long and short positions only")
-        prices, masks, bars = self._prices(job.market, job.stops), _next_bar(job.given), len(job.market)
+            raise Unsupported("measured with long and short positions only")
+        prices, masks, bars = self._prices(job.market, job.stops), _next_bar(job.signals), len(job.market)
 
         def call() -> Output:
-            given = masks
+            signals = masks
             if job.crossing:
                 averages = [self.generic.rolling_mean(prices["close"], length, engine=self.engine) for length in (FAST, SLOW)]
-                given = _crossings(*averages)
-            orders, links = self._orders(prices, given, bars, 1)
+                signals = _crossings(*averages)
+            orders, links = self._orders(prices, signals, bars, 1)
             trades = self.portfolio.get_exit_trades(orders, prices["close"], links, engine=self.engine)
             return Output(self._value(orders, links, prices["close"], 1)[:, 0], trades, len(trades))
 
@@ -51,7 +51,7 @@ class Numba(Contender):
 
     def sweep(self, grid: Grid) -> Callable[[], Table]:
         if grid.threads > 1:
-            raise Cannot("runs on one thread and holds the GIL")
+            raise Unsupported("runs on one thread and holds the GIL")
         prices, bars, count = self._prices(grid.market, grid.stops), len(grid.market), len(grid.pairs)
         risk = grid.stops is not None
         columns = _COLUMNS_OF_CURVES if risk else _COLUMNS
@@ -66,7 +66,7 @@ class Numba(Contender):
         return call
 
     def report(self, job: Job) -> Callable[[], Any]:
-        market, (entries, exits) = job.market, (mask[:, 0] for mask in _next_bar(job.given).values())
+        market, (entries, exits) = job.market, (mask[:, 0] for mask in _next_bar(job.signals).values())
         portfolio = self.vectorbt.Portfolio
 
         def call() -> Any:

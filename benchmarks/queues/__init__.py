@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from queues.tally import Tally
 
-AT_ONCE = 200  # jobs a worker runs at once, unless its default is measured
+CONCURRENCY = 200  # jobs that a worker runs at once, unless its default is measured
 
 
 class Contender:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from queues import AT_ONCE, Contender
+from queues import CONCURRENCY, Contender
 from queues.tally import Tally
 
 
@@ -38,6 +38,6 @@ class Barstorm(Contender):
             tally.count()
 
         async with open_queue(self.redis_url) as queue:
-            worker = LeaseWorker(Settings(concurrency=AT_ONCE), queue, {"nothing": nothing}, worker=f"bench-{os.getpid()}", jobs={})
+            worker = LeaseWorker(Settings(concurrency=CONCURRENCY), queue, {"nothing": nothing}, worker=f"bench-{os.getpid()}", jobs={})
             tally.ready()
             await worker.main()

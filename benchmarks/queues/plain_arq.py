@@ -6,7 +6,7 @@ import time
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from queues import AT_ONCE, Contender
+from queues import CONCURRENCY, Contender
 from queues.tally import Tally
 
 
@@ -52,7 +52,7 @@ class Tuned(Default):
     name = "arq tuned"
     samples = 300
     uvloop = True
-    options: ClassVar[dict[str, Any]] = {"poll_delay": 0.002, "max_jobs": AT_ONCE, "keep_result": 0}
+    options: ClassVar[dict[str, Any]] = {"poll_delay": 0.002, "max_jobs": CONCURRENCY, "keep_result": 0}
 
     async def send(self, count: int) -> None:
         from arq.constants import default_queue_name, job_key_prefix

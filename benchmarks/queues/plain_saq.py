@@ -6,7 +6,7 @@ import asyncio
 from importlib.metadata import version
 from typing import Any
 
-from queues import AT_ONCE, Contender
+from queues import CONCURRENCY, Contender
 from queues.tally import Tally
 
 
@@ -34,6 +34,6 @@ class Saq(Contender):
             tally.count()
 
         await self._queue.connect()
-        worker = Worker(self._queue, functions=[("nothing", nothing)], concurrency=AT_ONCE)
+        worker = Worker(self._queue, functions=[("nothing", nothing)], concurrency=CONCURRENCY)
         tally.ready()
         await worker.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from queues import AT_ONCE, Contender
+from queues import CONCURRENCY, Contender
 from queues.tally import Tally
 
 
@@ -17,7 +17,7 @@ class Streaq(Contender):
 
         super().__init__(redis_url)
         self.version = version("streaq")
-        self._new = lambda: Worker(redis_url=redis_url, concurrency=AT_ONCE, handle_signals=False)
+        self._new = lambda: Worker(redis_url=redis_url, concurrency=CONCURRENCY, handle_signals=False)
 
     async def open(self) -> None:
         self._worker: Any = self._new()

