@@ -47,7 +47,7 @@ class Size(NamedTuple):
 
 
 FULL = Size(seconds=2.0, rounds=3, latencies=300, depths=(1000, 100_000), runs=1000, cancels=20, bars=10_000_000)
-QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, cancels=3, bars=4_000_000)
+QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, cancels=3, bars=8_000_000)
 
 
 class Queues(NamedTuple):
