@@ -130,7 +130,7 @@ def test_metrics_are_none_float_or_int_in_both_engines(engine: Any) -> None:
             assert type(getattr(metrics, name)) is kind, name
 
 
-# What `Bars` and `Signals` never hand over: the compiled module has to stand it all the same.
+# Input that `Bars` and `Signals` never pass on; the compiled module must handle it anyway.
 BOUNDARY: dict[str, dict[str, Any]] = {
     "not contiguous": {"close": spread_out},
     "of another dtype": {"open": lambda array: array.astype(np.float32)},
