@@ -96,12 +96,12 @@ $(VENV)/development: requirements/dev.lock $(VENV)/service
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.lock
 	@touch $@
 
-# Each by itself, and none may move what the service runs on: a peer that will not install is left out.
+# Installed one by one, without changing the service's packages; a package that doesn't install is skipped.
 $(VENV)/bench: $(VENV)/development
 	@echo 'installing the packages to compare with into $(VENV)'
 	@python -m pip freeze --exclude-editable >$(VENV)/installed.txt
 	@for peer in $$(python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])'); do \
-	    $(PIP) install --quiet --constraint $(VENV)/installed.txt "$$peer" || echo "left out: $$peer does not install here"; \
+	    $(PIP) install --quiet --constraint $(VENV)/installed.txt "$$peer" || echo "skipped: $$peer does not install here"; \
 	done
 	@touch $@
 

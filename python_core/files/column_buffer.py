@@ -14,8 +14,8 @@ from python_core.data.columns import COLUMNS
 
 
 class ColumnBuffer:
-    """The six columns of bars while they are being read. With a folder `scratch` they are kept in nameless files there, which vanish with
-    the process and which the system can move out of memory."""
+    """The six columns of bars while they are being read. With a folder `scratch`, they are in unnamed files there, which are deleted when the
+    process ends and which the system can move out of memory."""
 
     def __init__(self, scratch: Path | None = None) -> None:
         self.rows = 0

@@ -10,7 +10,7 @@ from python_core.strategy.compile import CONDITIONS
 
 
 class Signals:
-    """Ready-made signals, bool[bars] each; one that is left out never comes. A signal on bar i becomes an order for bar i + 1.
+    """Ready-made signals, bool[bars] each; omitted ones are always false. A signal on bar i becomes an order for bar i + 1.
 
     Raises:
         StrategyError: no array, arrays of different lengths, or values that are not booleans.

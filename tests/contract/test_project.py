@@ -25,7 +25,7 @@ def test_the_makefile_explains_each_of_its_targets() -> None:
 
 
 def test_no_lock_is_behind_the_project() -> None:
-    """Every direct dependency stands in the lock that should hold it."""
+    """Every direct dependency is in its lock file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     service = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["service"]]
     build_tools = project["dependency-groups"]["build"]

@@ -1,4 +1,4 @@
-"""The compiled module's stub tells the truth: the same names, classes, arguments and defaults."""
+"""The compiled module and its stub have the same names, classes, arguments and defaults."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Exchanges:
 
 
 class Exchange:
-    """One exchange. Failed requests are retried after the wait that the exchange asks for, or a random one that doubles each time.
+    """One exchange. Failed requests are retried after the delay in Retry-After, or else after a random one that doubles each time.
 
     Raises, in every method that sends a request:
         Unavailable: all retries failed.

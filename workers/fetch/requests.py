@@ -95,7 +95,7 @@ class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     dataset: Annotated[str, Meta(description="Name of the dataset.")]
     owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
     attempt: Annotated[int, Meta(description="Number of attempts so far.")]
-    cancel_requested: Annotated[bool, Meta(description="Whether a client has asked to cancel it.")]
+    cancel_requested: Annotated[bool, Meta(description="Whether a client has requested its cancellation.")]
     worker: Annotated[str | None, Meta(description="Id of the worker that is running it or ran it last.")]
     created_at: TimeMs
     started_at: TimeMs | None

@@ -107,7 +107,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     leader_id: Annotated[str | None, Meta(description="Id of an earlier equal run that was in progress; this run gets its result.")]
     attempt: Annotated[int, Meta(description="Number of attempts so far.")]
     cached: Annotated[bool, Meta(description="Whether the result is that of an earlier equal run.")]
-    cancel_requested: Annotated[bool, Meta(description="Whether a client has asked to cancel it.")]
+    cancel_requested: Annotated[bool, Meta(description="Whether a client has requested its cancellation.")]
     worker: Annotated[str | None, Meta(description="Id of the worker that is running it or ran it last.")]
     created_at: TimeMs
     due_at: Annotated[int, Meta(description="Earliest start, UTC epoch milliseconds.")]

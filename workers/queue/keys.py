@@ -34,7 +34,7 @@ def wake(priority: str) -> str:
 
 
 def cancel(run_id: str) -> str:
-    """Exists while a run's worker is asked to stop it."""
+    """The request to a run's worker to stop it."""
     return f"{PREFIX}cancel:{run_id}"
 
 

@@ -3,7 +3,7 @@
 -- with the length of the queue.
 --
 -- QUEUE     sorted set of all job ids by the time (ms) from which they may be claimed; for a claimed job, the end of its lease
--- TIMERS    sorted set of those whose time has not come: delayed and claimed jobs
+-- TIMERS    sorted set of those that are not due yet: delayed and claimed jobs
 -- JOBS      hash of job id to priority (a digit, 0 is the highest) and owner, in one string
 -- LEASES    hash of job id to the worker that holds it
 -- EXPIRED   hash of job id to the number of its expired leases
@@ -81,7 +81,7 @@ local function lease(scored, leases, counts)
   end
 end
 
--- Deletes the leases of jobs; owners who thereby fall below their limit queue again.
+-- Deletes the leases of jobs; owners that fall below their limit queue again.
 local function end_leases(ids, owners, holders)
   local ended = {}
   for i, owner in pairs(owners) do

@@ -199,7 +199,7 @@ class Queue:
         return [job for job, score in zip(jobs, scores, strict=True) if score is None]
 
     async def request_cancel(self, run_ids: Sequence[str]) -> None:
-        """Ask the workers that run these runs to stop them."""
+        """Request the workers of these runs to stop them."""
         async with self.redis.pipeline(transaction=False) as pipe:
             for run_id in run_ids:
                 pipe.set(keys.cancel(run_id), b"1", ex=CANCEL_TTL_S)

@@ -1,1 +1,1 @@
-"""What clients can ask for."""
+"""The operations that clients can call."""

@@ -41,7 +41,7 @@ class Artifacts(Protocol):
     """
 
     def draft(self) -> BinaryIO:
-        """An empty anonymous file, open for writing and reading; it vanishes when it is closed or the process dies."""
+        """An empty anonymous file, open for writing and reading; it is deleted when it is closed or the process dies."""
 
     def save(self, draft: BinaryIO, name: str) -> None:
         """Publish a draft under its hash, complete and durable. An existing file gets a new modification time."""

@@ -78,14 +78,14 @@ async def test_owners_take_turns(queue: Queue) -> None:
     assert shares == {"a": 10, "b": 10, "c": 10}
 
 
-async def test_an_owner_stays_within_his_limit(limited: Queue) -> None:
+async def test_an_owner_stays_within_the_limit(limited: Queue) -> None:
     await limited.enqueue([*jobs(5, "a"), *jobs(2, "a", HIGH, "urgent"), *jobs(1, "b")])
     first = await claimed(limited, 10)
     assert sorted(first) == ["run-b-00000", "urgent-a-00000", "urgent-a-00001"]
     assert await claimed(limited, 10) == []
     assert (await limited.stats())[:3] == (5, 0, 3)
     await limited.finish("worker", "urgent-a-00000:1")
-    assert await limited.wait(1) is not None, "a worker wakes when the owner falls below his limit"
+    assert await limited.wait(1) is not None, "a worker wakes when the owner falls below the limit"
     assert await claimed(limited, 10) == ["run-a-00000"]
     await limited.release("worker", "urgent-a-00001:1", 0)
     assert len(await claimed(limited, 10)) == 1

@@ -193,7 +193,7 @@ async def test_a_worker_stays_within_its_concurrency(queue: Queue, queue_setting
 async def test_a_renewal_does_not_restore_a_job_that_ends_meanwhile(
     queue: Queue, queue_settings: workers.Settings, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
-    renewing, renewed, told, renew = asyncio.Event(), asyncio.Event(), asyncio.Event(), queue.renew
+    renewing, renewed, released, renew = asyncio.Event(), asyncio.Event(), asyncio.Event(), queue.renew
 
     async def waits(ctx: dict[str, object], run_id: str, number: int) -> None:
         await renewing.wait()
@@ -204,24 +204,24 @@ async def test_a_renewal_does_not_restore_a_job_that_ends_meanwhile(
         taken = list(ids)
         renewing.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(told.wait(), 0.3)
+            await asyncio.wait_for(released.wait(), 0.3)
         lost = await renew(worker, lease_ms, taken)
         renewed.set()
         return lost
 
-    async def tells(ended: Awaitable[Any]) -> Any:
-        answer = await ended
-        told.set() if renewing.is_set() else None
+    async def signal_release(call: Awaitable[Any]) -> Any:
+        answer = await call
+        released.set() if renewing.is_set() else None
         return answer
 
     claim, release = queue.claim, queue.release
     monkeypatch.setattr(queue, "renew", renew_late)
-    monkeypatch.setattr(queue, "claim", lambda *args, **options: tells(claim(*args, **options)))
-    monkeypatch.setattr(queue, "release", lambda *args: tells(release(*args)))
+    monkeypatch.setattr(queue, "claim", lambda *args, **options: signal_release(claim(*args, **options)))
+    monkeypatch.setattr(queue, "release", lambda *args: signal_release(release(*args)))
     await queue.enqueue([QueuedJob("waits", "run-0", 1)])
     async with running(queue, msgspec.structs.replace(queue_settings, lease_s=0.5), waits), asyncio.timeout(60):
         await renewed.wait()
-        while not told.is_set():
+        while not released.is_set():
             await asyncio.sleep(0.005)
         assert (await queue.stats())[:3] == (0, int(again), 0)
 

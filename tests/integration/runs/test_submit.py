@@ -39,9 +39,7 @@ async def test_a_key_gives_the_same_run_and_refuses_another_request(service: wor
     with pytest.raises(workers.Conflict, match="different request"):
         await service.backtests.submit(other, options)
     assert (await service.backtests.submit(other, RunOptions(key="tuesday"))).id != first.id
-    assert (await service.backtests.submit(other, RunOptions(key="monday", owner="another"))).id != first.id, (
-        "each owner has keys of his own"
-    )
+    assert (await service.backtests.submit(other, RunOptions(key="monday", owner="another"))).id != first.id, "each owner has separate keys"
 
 
 async def test_one_key_used_by_many_at_once_gives_one_run(service: workers.Service, request_: workers.BacktestRequest) -> None:

@@ -77,7 +77,7 @@ def test_a_week_is_missing_if_any_of_its_days_has_a_session() -> None:
     monday = ms("2024-01-01")
     weeks = monday + WEEK * np.array([0, 1, 4, 5])
     assert find_gaps(weeks, WEEK, "XNYS") == [(1, 2)]
-    # Shanghai rests for a whole week, from 2024-02-12 on.
+    # Shanghai is closed for a whole week, from 2024-02-12 on.
     assert find_gaps(ms("2024-02-05") + WEEK * np.array([0, 2]), WEEK, "XSHG") == []
     assert find_gaps(ms("2024-02-05") + WEEK * np.array([0, 2]), WEEK, "XNYS") == [(0, 1)]
 

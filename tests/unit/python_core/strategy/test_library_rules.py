@@ -1,4 +1,4 @@
-"""Each strategy of the library enters where its idea says, checked with NumPy alone."""
+"""Each strategy of the library enters where its rules say, checked with plain NumPy."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_every_strategy_has_a_rule_in_this_file() -> None:
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_a_strategy_enters_where_its_idea_says(name: str) -> None:
+def test_a_strategy_enters_where_its_rules_say(name: str) -> None:
     strategy = library.load(name).strategy
     bars = SimpleNamespace(**{key: getattr(BARS, key) for key in ("time", "open", "high", "low", "close", "volume")})
     bars.hour = bars.time // 3_600_000 % 24
