@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     """A strategy and the stop levels of an execution, compiled to nodes in the order of evaluation.
 
     Attributes:
-        conditions: positions of the nodes of the four signals; -1 for a signal that never comes.
+        conditions: positions of the nodes of the four signals; -1 for a signal that is not set.
         levels: positions of the nodes of stop-loss, take-profit and trailing distance; -1 for those that need no series.
         warm_up: strategy bars before every signal is known.
         uses_higher_timeframes: whether some nodes are evaluated on higher timeframes.

@@ -1,4 +1,4 @@
-"""The multi-timeframe fields of a strategy, which are short for calls of `at` in its expressions."""
+"""The multi-timeframe fields of a strategy, which are shorthands for calls of `at` in its expressions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Side = Literal["long", "short"]
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A condition on a higher timeframe that must be true for entries of a side: short for `and at(timeframe, condition)`."""
+    """A condition on a higher timeframe that must be true for entries of a side: a shorthand for `and at(timeframe, condition)`."""
 
     timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h.")]
     condition: Condition

@@ -1,4 +1,4 @@
-"""What imports what: one way, and no more than is said."""
+"""Layers import only downwards, and the library needs only NumPy and msgspec."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def import_library() -> tuple[float, set[str]]:
     return took_s, set(loaded)
 
 
-def test_imports_point_one_way() -> None:
+def test_layers_import_only_downwards() -> None:
     done = subprocess.run([Path(sys.executable).with_name("lint-imports"), "--no-logo"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_library_imports_nothing_but_numpy_and_msgspec() -> None:
+def test_the_library_imports_only_numpy_and_msgspec() -> None:
     _, loaded = import_library()
     by_msgspec = {"typing_extensions"}  # where it happens to be installed
     assert {name for name in loaded - by_msgspec if not name.startswith("_")} == {"msgspec", "numpy", "python_core"}

@@ -1,4 +1,4 @@
-"""What is built: one wheel, with the compiled kernel where Rust can be had and without it where it cannot."""
+"""A build gives one wheel: with the compiled kernel if Rust is available, otherwise without it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUILD = "import sys, build_backend; print(getattr(build_backend, 'build_' + sys.
 
 
 def build(kind: str, out: Path, root: Path = ROOT, **environment: str) -> tuple[Path, str]:
-    """Build with our backend; gives the file and what was said on the way."""
+    """Build with our backend; returns the file and the messages."""
     done = subprocess.run(
         [sys.executable, "-c", BUILD, kind, str(out)],
         cwd=root,
@@ -47,7 +47,7 @@ def names(wheel: Path) -> set[str]:
 
 
 def sources() -> set[str]:
-    """Every file of the packages that belongs into a wheel."""
+    """Every file of the packages that belongs in a wheel."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -56,11 +56,11 @@ def sources() -> set[str]:
 
 @pytest.fixture(scope="session")
 def pure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The wheel built where cargo is absent, and what was said."""
+    """The wheel built without cargo, and the messages."""
     return build("wheel", tmp_path_factory.mktemp("pure"), PATH=path_with(tmp_path_factory.mktemp("path")), BARSTORM_KERNEL="auto")
 
 
-def test_a_pure_wheel_is_built_where_cargo_is_absent_and_says_so_in_one_line(pure: tuple[Path, str]) -> None:
+def test_without_cargo_a_pure_wheel_is_built_with_a_one_line_warning(pure: tuple[Path, str]) -> None:
     wheel, said = pure
     assert wheel.name.endswith("-py3-none-any.whl")
     assert said == "warning: cargo was not found: installing the slower pure-Python kernel\n"
@@ -91,7 +91,7 @@ def test_an_unreachable_crate_registry_falls_back_and_gives_cargos_reason(tmp_pa
     ]
 
 
-def test_a_cargo_too_old_falls_back_and_says_so(tmp_path: Path) -> None:
+def test_an_outdated_cargo_falls_back_with_a_warning(tmp_path: Path) -> None:
     wheel, said = build(
         "wheel", tmp_path, PATH=path_with(tmp_path, cargo="echo 'cargo 1.70.0 (ec8a8a0ca 2023-04-25)'"), BARSTORM_KERNEL="auto"
     )
@@ -99,7 +99,7 @@ def test_a_cargo_too_old_falls_back_and_says_so(tmp_path: Path) -> None:
     assert re.fullmatch(r"warning: cargo 1\.70 is older than [\d.]+: installing the slower pure-Python kernel\n", said)
 
 
-def test_asking_for_the_compiled_kernel_fails_where_cargo_is_absent(tmp_path: Path) -> None:
+def test_requiring_the_compiled_kernel_fails_without_cargo(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="BARSTORM_KERNEL=rust, but cargo was not found"):
         build("wheel", tmp_path, PATH=path_with(tmp_path), BARSTORM_KERNEL="rust")
 
@@ -111,7 +111,7 @@ def test_an_unknown_kernel_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The wheel with the compiled kernel, and what was said: the one build that takes minutes, so all tests share it."""
+    """The wheel with the compiled kernel, and the messages. This build takes minutes, so all tests share it."""
     return build("wheel", tmp_path_factory.mktemp("compiled"), BARSTORM_KERNEL="rust")
 
 

@@ -1,4 +1,4 @@
-"""What the README shows is true."""
+"""The README's examples run, and its make targets exist."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def modules() -> dict[Module, str]:
 
 
 def paths(code: str) -> set[Module]:
-    """The paths from the crate's root, groups in braces taken apart; a group within a group does not occur."""
+    """The paths from the crate's root, with groups in braces expanded; nested groups do not occur."""
     found = set()
     for path, group in re.findall(r"\bcrate::(\w+(?:::\w+)*)(?:::\{([^}]*)\})?", code):
         for name in group.split(",") if group else [""]:
@@ -71,7 +71,7 @@ def test_every_module_has_a_floor() -> None:
 
 
 def test_modules_are_named_by_full_paths() -> None:
-    """Otherwise the other tests would miss uses; a module's own children may go by their names."""
+    """Otherwise the other tests would miss uses; a module's own children may be used by name."""
     for module, code in modules().items():
         assert not re.search(r"\bsuper::|\bself::|\bcrate::\{|\bcrate::\w+::\{[^}]*\{", code), module
 

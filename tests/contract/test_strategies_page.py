@@ -1,4 +1,4 @@
-"""docs/strategies.md: its examples compile, its table is the compiler's, its limits are those that hold."""
+"""docs/strategies.md: its examples compile, and its table and limits are the compiler's."""
 
 from __future__ import annotations
 

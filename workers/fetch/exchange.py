@@ -97,7 +97,7 @@ class Exchange:
         self._clock_ms = 0
 
     async def load(self) -> None:
-        """Read its clock, and its markets unless that was done lately."""
+        """Read its clock, and its markets unless they were read recently."""
         async with self._loading:
             if time.monotonic() - self._loaded_at >= MARKETS_FRESH_S:
                 await self._request(self._client.load_markets(reload=True))

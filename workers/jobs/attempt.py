@@ -235,7 +235,7 @@ def _is_transient(error: Exception) -> bool:
 
 
 def _run_error(error: Exception, reason: Stop | None, limits: AttemptLimits) -> RunError:
-    """The error as clients see it. Of an internal error they see only the type; the log has the rest."""
+    """The error as clients see it. For an internal error they see only the type; the log has the details."""
     if isinstance(error, bt.Cancelled) and reason == Stop.TIMEOUT:
         return RunError(
             code="timeout", message=f"the run took longer than {limits.timeout_s:g} s", hint="use fewer bars, or raise the limit"

@@ -38,7 +38,7 @@ async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Cal
             return sent
         lost = set(await queue.missing([(run.id, run.job) for run in runs]))
         if lost:
-            # A run that finished between the two reads has left the queue rightly.
+            # A run that finished between the two reads is rightly missing from the queue.
             async with database.read() as session:
                 unfinished = await store.open_runs(session, unchanged_since=now() - GRACE_MS, after_id=after, limit=BATCH)
             lost &= {(run.id, run.job) for run in unfinished}

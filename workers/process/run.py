@@ -1,4 +1,4 @@
-"""A worker process: the worker with all it needs, the housekeeping beside it, and its signals."""
+"""A worker process: the worker, its resources, its housekeeping and its signals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Scaling: as many worker processes as the queue needs, between a minimum, which may be 0, and a maximum.
 
-With no worker running, nobody would send accepted jobs to the queue. So the supervisor runs the relay and the reconciler itself.
+With no worker running, no process would send accepted jobs to the queue. So the supervisor runs the relay and the reconciler itself.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ async def delete(queue: Queue, *worker_ids: str) -> None:
 
 
 async def live_workers(queue: Queue) -> tuple[WorkerInfo, ...]:
-    """The workers that reported lately, by id; deletes the reports of those long silent."""
+    """The workers that reported recently, by id; deletes old reports."""
     raw = await cast(Awaitable[dict[bytes, bytes]], queue.redis.hgetall(keys.WORKERS))
     live, expired, now = [], [], now_ms()
     for _, report in sorted(raw.items()):

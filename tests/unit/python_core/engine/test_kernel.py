@@ -227,7 +227,7 @@ def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
 
 
 def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:
-    """Bytes at the peak of a run, or of a sweep of a hundred, beyond what was there before, and bytes of its outputs; in a new process."""
+    """Peak bytes of a run or a sweep of 100, beyond the memory before it, and the bytes of its outputs; in a new process."""
     code = (
         "import pathlib, json, measure, memory, cases\n"
         f"folder = pathlib.Path({str(folder)!r})\n"

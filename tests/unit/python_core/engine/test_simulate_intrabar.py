@@ -9,7 +9,7 @@ import pytest
 
 Table = dict[str, dict[str, Any]]
 
-# A long at 100 with its stop at 90 and its target at 120; in bar 2 both are met. The nearer extreme of the open: down, up, neither.
+# A long at 100 with its stop at 90 and its target at 120; bar 2 reaches both. The extreme nearer to its open: low, high, neither.
 DOWN, UP, TIE = (100, 125, 85, 110), (110, 125, 85, 100), (105, 125, 85, 110)
 STOPPED: dict[str, Any] = {"trades": [("long", 1, 100, 2, 90, "stop_loss")], "equity": [1000, 1000, 990, 990]}
 SATISFIED: dict[str, Any] = {"trades": [("long", 1, 100, 2, 120, "take_profit")], "equity": [1000, 1000, 1020, 1020]}

@@ -89,7 +89,7 @@ SIZES: Table = {
         "equity": [1000, 1000, 1000 - 20, 980],
     },
     "risk counts fees and slippage": {
-        # Bought at 125, stopped at 80 and sold at 60: 65, and fees of 12.5 and 6, make 83.5 a piece.
+        # Bought at 125, stopped at 80 and sold at 60: 65, and fees of 12.5 and 6, make 83.5 per unit.
         "bars": [100, 100, (100, 110, 80, 110), 110],
         "orders": "L . . .",
         "rules": {"sizing": "risk", "size": 0.0835, "stop_loss": 0.36, "slippage": 0.25, "commission": 0.1},

@@ -168,7 +168,7 @@ BY_HAND = {
     "roc(close, 1)": [nan, 100, 100, -25, 0, 200 / 3, -80, 800],
     "momentum(close, 2)": [nan, nan, 3, 1, -1, 2, -2, 4],
     "bollinger(close, 2, 1).percent": [nan, 1, 1, 0, 0.5, 1, 0, 1],
-    # from one bar before the first known value; rate 1 squared where the way is straight, fast and slow being 1
+    # starts at the close before the first value; with fast and slow of 1, the smoothing constant is always 1
     "kama(close, 2, 1, 1)": [nan, nan, 4, 3, 3, 5, 1, 9],
     "obv()": [nan, 1, 2, 1, 1, 2, 1, 2],
     "mfi(2)": [nan, nan, 100, 100 * 4 / 7, 0, 100, 100 * 5 / 6, 90],

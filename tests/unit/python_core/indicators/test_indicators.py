@@ -56,7 +56,7 @@ def levels(text: str, engine: str, make_bars: Callable[..., bt.Bars], closes: li
     """The value of `text` on each bar, read from the price of a target that is hit one bar later."""
     found = []
     for k in range(len(closes)):
-        # After the signal's bar one more, whose range holds any level.
+        # One more bar after the signal's, whose range includes any level.
         bars = make_bars([*closes[: k + 1], (1e-9, 1e9, 1e-9, 1e-9)])
         signals = bt.Signals(entry_long=np.arange(k + 2) == k)
         rules = bt.Execution(take_profit=text, sizing="fixed_quantity", size=1, commission=0)

@@ -21,7 +21,7 @@ FILES = [
     *("unittest-btc-1m", "ethbtc-5m", "ltcbtc-5m", "adabtc-5m", "xmrbtc-5m", "xrpusdt-perp-5m", "xrpusdt-perp-1h", "goog-1d", "eurusd-1h"),
 ]
 files = pytest.mark.parametrize("file", FILES)
-# These remember all history, by what they are.
+# These depend on all history by definition.
 ENDLESS = {"ema", "rma", "rsi", "kama", "psar", "supertrend", "cum", "session_cum", "bars_since", "value_when"}
 PLAIN = Plan((), (-1, -1, -1, -1), (-1, -1, -1), 0)
 

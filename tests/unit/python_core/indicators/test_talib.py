@@ -28,8 +28,8 @@ FILES = ["unittest-btc-1m", "ethbtc-5m", "ltcbtc-5m", "adabtc-5m", "xmrbtc-5m", 
 class Twin(NamedTuple):
     """TA-Lib's form of a call; `settle` as above.
 
-    `scale` is what rounding errors are relative to: nothing but the value, a price, or a number. `doubtful` are bars where rounding errors
-    decide in both: they are left out, with the `window` bars after them.
+    `scale` is the size that rounding errors are relative to: the value itself (0), a price, or a number. `doubtful` are bars on which rounding
+    errors decide; they are left out, with the `window` bars after them.
     """
 
     theirs: Callable[[bt.Bars], Any]

@@ -22,7 +22,7 @@ MINUTES = {
     "at('5m', sma(close, 2)) == 7.5": [9, 10, 11, 12, 13],
     "at('5m', volume) == 5": list(range(4, 18)),
     "at('5m', minute) == 5": [9, 10, 11, 12, 13],
-    # a crossing on the minutes happens once, one on the higher bars is seen as long as its bar is the last
+    # a crossing on minutes is true once; one on higher bars stays true while its bar is the latest
     "crossover(at('5m', close), 7)": [9],
     "at('5m', crossover(close, 7))": [9, 10, 11, 12, 13],
     "crossover(close, at('5m', close) + 2)": [7, 12, 17],

@@ -1,4 +1,4 @@
-"""The multi-timeframe fields are short for calls of `at`: the same strategy, to the hash and to the bit."""
+"""The multi-timeframe fields are shorthands for calls of `at`: the same strategy, to the hash and to the bit."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def mtf(b: Any, p: Any) -> Series:
     day = b.time // DAY_MS
     closes = np.array([b.close[day == each][-1] for each in np.unique(day)])
     above = closes > ema(closes, p.days)
-    # What is seen of a day on its last bar and later: the day before, until its own last hour closes.
+    # Until a day's last hour closes, its bars see the value of the day before.
     seen = np.array(
         [above[d - day[0] - (hour != 23)] if d - day[0] - (hour != 23) >= 0 else False for d, hour in zip(day, b.hour, strict=True)]
     )

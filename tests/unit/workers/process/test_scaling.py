@@ -1,4 +1,4 @@
-"""The number of workers that scaling aims at."""
+"""The target number of workers."""
 
 from __future__ import annotations
 
