@@ -86,12 +86,12 @@ def _clean(
         raise _invalid_rows(raw, errors, invalid, total)
     if invalid:
         lines = [line for notice in notices for line in notice.lines]
-        notices = [notice_lines("dropped", raw, invalid, lines, "row", "dropped as invalid")]
+        notices = [notice_lines("dropped", raw, invalid, lines, "row", "dropped as invalid:")]
     rows = np.delete(np.arange(seen), np.concatenate(skipped)) if skipped else None
     columns: dict[str, Any] = buffer.finish()
     if not buffer.rows:
         raise BarsError(
-            f"no bars: none of {total:,} rows is valid", where=raw.file, hint="read with policy='reject' to see why", code="no_bars"
+            f"no bars: none of {total:,} rows is valid", where=raw.file, hint="use the policy 'reject' to see why", code="no_bars"
         )
     columns, rows = _order_by_time(raw, columns, rows, policy, notices)
     try:
@@ -203,10 +203,10 @@ def _order_by_time(
             raise BarsError(
                 f"{what}{_in_total(len(back), 'backward step')}",
                 where=raw.location(int(numbers(np.array([i]))[0]), "time"),
-                hint="sort by time, or read with policy='repair'",
+                hint="sort by time, or use the policy 'repair'",
                 code="not_sorted",
             )
-        notices.append(notice_rows("sorted", raw, numbers(back + 1), "row", "earlier than the row before; all rows were sorted"))
+        notices.append(notice_rows("sorted", raw, numbers(back + 1), "row", "earlier than the row before, so all rows were sorted:"))
         order = np.argsort(columns["time"], kind="stable")
         columns = {name: values[order] for name, values in columns.items()}
         rows = numbers(order)
@@ -222,15 +222,15 @@ def _order_by_time(
         raise BarsError(
             f"{iso(columns['time'][i])} was already in {raw.unit} {before}, with {values}{_in_total(len(repeats), 'repeat')}",
             where=raw.location(here - raw.first, "time"),
-            hint="keep one of them, or read with " + ("policy='drop'" if same.all() else "policy='repair', which keeps the last"),
+            hint="keep one of them, or use the policy " + ("'drop'" if same.all() else "'repair', which keeps the last"),
             code="duplicate_time",
         )
     # Of rows with the same time, `drop` keeps the first (all are equal) and `repair` the last.
     keep = np.ones(len(columns["time"]), bool)
     keep[repeats if policy == "drop" else repeats - 1] = False
     for kind, repeated, text in (
-        ("dropped", repeats[same], "dropped as an exact repeat"),
-        ("replaced", repeats[~same], "used in place of an earlier row of the same time"),
+        ("dropped", repeats[same], "dropped for repeating an earlier row exactly:"),
+        ("replaced", repeats[~same], "used in place of an earlier row of the same time:"),
     ):
         if repeated.size:
             notices.append(notice_rows(kind, raw, numbers(repeated), "row", text))
@@ -244,7 +244,7 @@ def _invalid_rows(raw: RawTable, errors: list[RowError], count: int, total: int)
     more = f" ({also})" if also else ""
     summary = f"{count:,} of {total:,} rows {'are' if count > 1 else 'is'} invalid"
     bar = "use finite prices > 0 with low the lowest and high the highest of the four, and volume >= 0"
-    hint = f"{TIME_HINT if first.column == 'time' else bar}, or drop such rows with policy='drop'"
+    hint = f"{TIME_HINT if first.column == 'time' else bar}, or drop such rows with the policy 'drop'"
     return BarsError(f"{first.text}{more}; {summary}", where=raw.location(first.row, first.column), hint=hint, code="invalid_rows")
 
 

@@ -69,19 +69,20 @@ def notice_rows(kind: Any, raw: RawTable, rows: Integers, noun: str, text: str) 
 
 
 def notice_lines(kind: Any, raw: RawTable, count: int, lines: list[int], noun: str, text: str) -> Notice:
-    """A notice about `count` lines, of which the first are given."""
+    """A notice about `count` lines, of which the first are given. `text` leads to the list of lines."""
     shown = tuple(lines[:MAX_LINES])
-    places = f"{raw.unit} {', '.join(map(str, shown))}{' and more' if count > len(shown) else ''}"
-    return Notice(kind=kind, count=count, lines=shown, text=f"{_plural(count, noun)} {text}: {places}")
+    unit = raw.unit if len(shown) == 1 else f"{raw.unit}s"
+    places = f"{unit} {', '.join(map(str, shown))}{' and more' if count > len(shown) else ''}"
+    return Notice(kind=kind, count=count, lines=shown, text=f"{_plural(count, noun)} {text} {places}")
 
 
 def inspect(bars: Bars, calendar: str, raw: RawTable, rows: Integers | None) -> list[Notice]:
     """Notices about gaps, outliers, missing volume and frozen prices; `rows` are the rows of the bars if not all in order."""
     holes, missing = gaps(bars.time, bars.timeframe_ms, calendar)
     findings = (
-        ("gap", holes, "gap", f"of {_plural(int(missing.sum()), bars.timeframe + ' bar')} in total, after"),
-        ("outlier", find_outliers(bars), "bar", "far beyond both neighbours"),
-        ("zero volume", np.flatnonzero(bars.volume == 0), "bar", "without volume"),
+        ("gap", holes, "gap", f"({_plural(int(missing.sum()), 'bar')} of {bars.timeframe} missing), after"),
+        ("outlier", find_outliers(bars), "bar", "far beyond both neighbours:"),
+        ("zero volume", np.flatnonzero(bars.volume == 0), "bar", "without volume:"),
         ("frozen", find_frozen(bars), "stretch", f"of {FROZEN_BARS} or more bars at one price, from"),
     )
     return [

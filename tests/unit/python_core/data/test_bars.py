@@ -175,7 +175,7 @@ def test_the_timeframe_is_the_smallest_step_unless_given() -> None:
     assert Bars(**columns(1), timeframe="1d").timeframe_ms == 86_400_000
     with pytest.raises(BarsError, match="bar 1 opens 3,600,000 ms after the bar before, less than one 4h bar"):
         Bars(**hourly, timeframe="4h")
-    with pytest.raises(BarstormError, match="timeframe="):
+    with pytest.raises(BarstormError, match="give the timeframe"):
         Bars(**columns(1))
 
 

@@ -153,4 +153,4 @@ def test_the_report_counts_gaps_within_sessions() -> None:
     frame = polars.DataFrame({"time": time, "open": one, "high": one + 1, "low": one, "close": one, "volume": one})
     (notice,) = read.read_with_report(frame.write_csv().encode(), calendar="XNYS")[1].notices
     assert (notice.kind, notice.count, notice.lines) == ("gap", 1, (51,))
-    assert "2 1m bars" in notice.text
+    assert "2 bars of 1m missing" in notice.text

@@ -45,7 +45,7 @@ def test_the_smallest_step_is_the_timeframe() -> None:
     assert timeframes.infer(np.array([0, 3, 4, 10]) * 300_000) == "5m"
     with pytest.raises(BarstormError, match="90,000 ms"):
         timeframes.infer(np.array([0, 90_000, 300_000]))
-    with pytest.raises(BarstormError, match="timeframe="):
+    with pytest.raises(BarstormError, match="give the timeframe"):
         timeframes.infer(np.array([0]))
 
 

@@ -27,16 +27,16 @@ from tests.unit.python_core.files.samples import FEWER, HOURS, WRITERS, rejectio
 Expected = dict[str, int] | list[str]
 
 DIRTY: dict[tuple[str, str], Expected] = {
-    ("duplicate-same.csv", "reject"): ["line 12, time", "2021-11-17T10:00Z", "line 11", "same values", "policy='drop'"],
+    ("duplicate-same.csv", "reject"): ["line 12, time", "2021-11-17T10:00Z", "line 11", "same values", "policy 'drop'"],
     ("duplicate-same.csv", "drop"): {"bars": 60, "dropped": 1},
     ("duplicate-same.csv", "repair"): {"bars": 60, "dropped": 1},
-    ("duplicate-conflict.csv", "reject"): ["line 12, time", "2021-11-17T10:00Z", "line 11", "other values", "policy='repair'"],
-    ("duplicate-conflict.csv", "drop"): ["line 12, time", "line 11", "other values", "policy='repair'"],
+    ("duplicate-conflict.csv", "reject"): ["line 12, time", "2021-11-17T10:00Z", "line 11", "other values", "policy 'repair'"],
+    ("duplicate-conflict.csv", "drop"): ["line 12, time", "line 11", "other values", "policy 'repair'"],
     ("duplicate-conflict.csv", "repair"): {"bars": 60, "replaced": 1},
-    ("unsorted.csv", "reject"): ["line 8, time", "2021-11-17T07:00Z is earlier", "policy='repair'"],
-    ("unsorted.csv", "drop"): ["line 8, time", "policy='repair'"],
+    ("unsorted.csv", "reject"): ["line 8, time", "2021-11-17T07:00Z is earlier", "policy 'repair'"],
+    ("unsorted.csv", "drop"): ["line 8, time", "policy 'repair'"],
     ("unsorted.csv", "repair"): {"bars": 60, "sorted": 2},
-    ("nan.csv", "reject"): ["line 9, close: the cell is empty", "line 10, high: NaN", "2 of 60 rows", "policy='drop'"],
+    ("nan.csv", "reject"): ["line 9, close: the cell is empty", "line 10, high: NaN", "2 of 60 rows", "policy 'drop'"],
     ("nan.csv", "drop"): {"bars": 58, "dropped": 2, "gap": 1},
     ("nan.csv", "repair"): ["line 9, close", "line 10, high"],
     ("high-below-low.csv", "reject"): ["line 5, high: 1.06067 is below low 1.07846"],
