@@ -1,5 +1,5 @@
-/* The limit: signals as bit masks, 64 bars a word, so that a run goes from event to event; everything in tiles that stay in the cache.
-   Compiled for the vector instructions of the machine at hand. The rules are those of scalar.c. */
+/* The limit: signals as bit masks, 64 bars per word, so that a run skips from event to event, in tiles that stay in the cache.
+   Compiled for the vector instructions of this machine. The rules are those of scalar.c. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #endif
 
 enum { WORDS = 16, TILE = 64 * WORDS, HISTORY = 512 };
-static const double GRID = 1099511627776.0; /* 2^40: prices as integers, so that sums over windows come from one running sum */
+static const double GRID = 1099511627776.0; /* 2^40: with prices as integers, sums over windows are differences of one running sum */
 
 typedef struct {
     int64_t entry, exit, side;
@@ -29,7 +29,7 @@ typedef struct {
     int64_t opened, side, trades;
 } Account;
 
-/* Drawdown, and the returns of days. */
+/* Drawdown and daily returns. */
 typedef struct {
     double peak, trough, deepest, day, sum, squares;
     int64_t days;
@@ -38,8 +38,6 @@ typedef struct {
 typedef struct {
     uint64_t entry_long[WORDS], exit_long[WORDS], entry_short[WORDS], exit_short[WORDS];
 } Orders;
-
-/* --- Vectors --- */
 
 /* Bits of a[i] > b[i] over a word. */
 static inline uint64_t greater(const double *a, const double *b) {
@@ -53,15 +51,15 @@ static inline uint64_t greater(const double *a, const double *b) {
     return word;
 }
 
-/* Bits of 64 truths. */
-static inline uint64_t pack(const bool *truths) {
+/* 64 booleans as bits. */
+static inline uint64_t pack(const bool *flags) {
 #ifdef __AVX512DQ__
-    __m512i bytes = _mm512_loadu_si512(truths);
+    __m512i bytes = _mm512_loadu_si512(flags);
     return _mm512_test_epi8_mask(bytes, bytes);
 #else
     uint64_t word = 0, eight;
     for (int k = 0; k < 8; k++) {
-        memcpy(&eight, truths + 8 * k, 8);
+        memcpy(&eight, flags + 8 * k, 8);
         word |= (eight * 0x0102040810204080u >> 56) << (8 * k);
     }
     return word;
@@ -108,8 +106,9 @@ static inline void extremes(const double *values, int64_t n, double *least, doub
     *most = high;
 }
 
-/* Equity of a position, or of none without `close`. */
-static inline void follow(double *equity, const double *close, int64_t from, int64_t to, double balance, double quantity, double entry) {
+/* Equity of an open position, or without one if `close` is NULL. */
+static inline void write_equity(double *equity, const double *close, int64_t from, int64_t to, double balance, double quantity,
+                                double entry) {
 #ifdef __AVX512DQ__
     __m512d money = _mm512_set1_pd(balance), size = _mm512_set1_pd(quantity), paid = _mm512_set1_pd(entry);
     for (; from < to; from += 8) {
@@ -124,8 +123,6 @@ static inline void follow(double *equity, const double *close, int64_t from, int
     for (; from < to; from++) equity[from] = balance;
 #endif
 }
-
-/* --- One account --- */
 
 static inline int64_t next(const uint64_t *a, const uint64_t *b, int64_t from, int64_t n) {
     if (from >= n) return n;
@@ -166,7 +163,7 @@ static inline double stopped_at(const Account *a, const Job *job, int64_t i) {
     return open >= a->stop || open <= a->target ? open : job->high[i] >= a->stop ? a->stop : a->target;
 }
 
-static inline void sink(Risk *risk, double low, double high) {
+static inline void update_drawdown(Risk *risk, double low, double high) {
     if (high >= risk->peak) {
         double fall = (risk->peak - risk->trough) / risk->peak;
         risk->deepest = fall > risk->deepest ? fall : risk->deepest;
@@ -184,29 +181,29 @@ static inline void end_day(Risk *risk, double equity) {
     risk->days++;
 }
 
-/* Equity over bars [from, to): kept, or boiled down, or not looked at. */
-static inline void mark(const Account *a, const Job *job, int64_t from, int64_t to, double *equity, Risk *risk) {
+/* Equity over bars [from, to): stored, or reduced to risk metrics, or skipped. */
+static inline void record_equity(const Account *a, const Job *job, int64_t from, int64_t to, double *equity, Risk *risk) {
     if (from >= to) return;
     const double *close = job->close;
     double balance = a->balance, quantity = a->quantity, entry = a->entry;
     bool held = a->side != 0;
     if (equity) {
-        if (held) follow(equity, close, from, to, balance, quantity, entry);
-        else follow(equity, 0, from, to, balance, 0.0, 0.0);
+        if (held) write_equity(equity, close, from, to, balance, quantity, entry);
+        else write_equity(equity, 0, from, to, balance, 0.0, 0.0);
     }
     if (risk) {
         if (!held) {
-            sink(risk, balance, balance);
+            update_drawdown(risk, balance, balance);
         } else {
             double least, most;
             extremes(close + from, to - from, &least, &most);
             double x = balance + quantity * (least - entry), y = balance + quantity * (most - entry);
             if ((x > y ? x : y) < risk->peak) {
-                sink(risk, x < y ? x : y, x < y ? y : x);
+                update_drawdown(risk, x < y ? x : y, x < y ? y : x);
             } else {
                 for (int64_t i = from; i < to; i++) {
                     double value = balance + quantity * (close[i] - entry);
-                    sink(risk, value, value);
+                    update_drawdown(risk, value, value);
                 }
             }
         }
@@ -215,7 +212,7 @@ static inline void mark(const Account *a, const Job *job, int64_t from, int64_t 
     }
 }
 
-/* Run the bars [start, start + n) from event to event. */
+/* Run the bars [start, start + n), skipping from event to event. */
 static inline void run_tile(Account *a, const Job *job, int64_t start, int64_t n, const Orders *orders, bool stops, double power, double *equity,
                             Risk *risk, Trade *trades) {
     int64_t at = 0, from = 0; /* equity is marked before `at`, orders are filled before `from` */
@@ -223,7 +220,7 @@ static inline void run_tile(Account *a, const Job *job, int64_t start, int64_t n
     while (at < n) {
         if (a->side == 0) {
             int64_t entry = next(in_long, in_short, from, n);
-            mark(a, job, start + at, start + entry, equity, risk);
+            record_equity(a, job, start + at, start + entry, equity, risk);
             at = entry;
             from = entry + 1;
             if (entry == n) return;
@@ -236,7 +233,7 @@ static inline void run_tile(Account *a, const Job *job, int64_t start, int64_t n
             double lower = a->side > 0 ? a->stop : a->target, upper = a->side > 0 ? a->target : a->stop;
             hit = first_outside(job->low + start, job->high + start, lower, upper, at, order);
         }
-        mark(a, job, start + at, start + hit, equity, risk);
+        record_equity(a, job, start + at, start + hit, equity, risk);
         at = hit;
         if (hit < order) {
             leave(a, job, start + hit, stopped_at(a, job, start + hit), trades);
@@ -254,7 +251,7 @@ static inline void finish(Account *a, const Job *job, double *equity, Trade *tra
     if (equity) equity[last] = a->balance;
 }
 
-/* Bits of signals to bits of orders, one bar later. */
+/* Signals as orders, one bar later. */
 static inline void later(uint64_t *words, uint64_t *carry) {
     for (int w = 0; w < WORDS; w++) {
         uint64_t next_carry = words[w] >> 63;
@@ -262,8 +259,6 @@ static inline void later(uint64_t *words, uint64_t *carry) {
         *carry = next_carry;
     }
 }
-
-/* --- Averages --- */
 
 typedef struct {
     int64_t sums[HISTORY + TILE], total;
@@ -294,11 +289,11 @@ static inline void average(const Sums *s, int64_t length, double *out, int64_t n
     for (int64_t i = 0; i < n; i++) out[i] = (double)(now[i] - gone[i]) * scale;
 }
 
-/* Crossings known at the close of bars [start, ...), as orders for the bar after; `carry` holds the last bar's bits: above, rises, falls. */
+/* Crossings known at the close of bars [start, ...), as orders for the next bar; `carry` holds the last bar's bits: above, rises, falls. */
 static inline void cross(uint64_t *rises, uint64_t *falls, const uint64_t *above, int64_t start, int64_t slow, uint64_t carry[3]) {
     uint64_t was = carry[0], rose = carry[1], fell = carry[2];
     for (int w = 0; w < WORDS; w++) {
-        int64_t unknown = slow - (start + 64 * w); /* bars of this word whose bar before isn't known */
+        int64_t unknown = slow - (start + 64 * w); /* bars of this word whose previous bar is unknown */
         uint64_t known = unknown <= 0 ? ~(uint64_t)0 : unknown >= 64 ? 0 : ~(uint64_t)0 << unknown;
         uint64_t before = above[w] << 1 | was, up = above[w] & ~before & known, down = ~above[w] & before & known;
         was = above[w] >> 63;
@@ -310,7 +305,7 @@ static inline void cross(uint64_t *rises, uint64_t *falls, const uint64_t *above
     carry[0] = was, carry[1] = rose, carry[2] = fell;
 }
 
-/* --- Entry points; those of single runs as in scalar.c --- */
+/* Entry points; those of single runs are as in scalar.c. */
 
 static inline int64_t run_given(const Job *job, double *equity, Trade *trades, bool shorts, bool stops) {
     Account a = {.balance = job->capital};
@@ -373,7 +368,7 @@ int64_t run_crossing(const Job *job, double *equity, Trade *trades) {
 }
 
 typedef struct {
-    double equity, trades, drawdown, deviation; /* of the returns of days */
+    double equity, trades, drawdown, deviation; /* standard deviation of daily returns */
 } Outcome;
 
 typedef struct {
@@ -409,7 +404,7 @@ static inline void sweep_all(const Job *job, int64_t lengths_count, const int64_
         double balance = runs[k].account.balance;
         out[k] = (Outcome){balance, (double)runs[k].account.trades, NAN, NAN};
         if (risk) {
-            sink(r, balance, balance);
+            update_drawdown(r, balance, balance);
             double fall = (r->peak - r->trough) / r->peak, days = (double)r->days;
             if (job->bars % 1440 != 0) end_day(r, balance), days++;
             out[k].drawdown = fall > r->deepest ? fall : r->deepest;

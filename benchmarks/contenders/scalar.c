@@ -1,4 +1,4 @@
-/* The plain loop: one bar after the other, compiled for the baseline of the machine. The rules are those of the contract for a position that
+/* The plain loop: bar by bar, compiled for the baseline instruction set. The rules are those of the contract for a position that
    takes the whole equity, at leverage 1. */
 #include <math.h>
 #include <stdbool.h>
@@ -37,7 +37,7 @@ static inline void leave(Account *a, int64_t bar, double price, double fee, Trad
     a->side = 0;
 }
 
-/* Stop and target inside a bar; the open where it is beyond a level, and the stop where both are met. */
+/* Stop and target inside a bar; fills at the open if that is beyond a level, and at the stop if both are reached. */
 static inline void inside(Account *a, const Job *job, int64_t i, Trade *trades) {
     double side = (double)a->side, open = job->open[i];
     double stop = a->entry * (1.0 - side * job->stop_loss), target = a->entry * (1.0 + side * job->take_profit);
@@ -89,7 +89,7 @@ static inline int64_t loop(const Job *job, double *equity, Trade *trades, bool c
     return a.trades;
 }
 
-/* Fills equity, one value for each bar, and trades, of which there may be as many as bars; gives their number. */
+/* Writes equity, one value per bar, and at most as many trades as bars; returns the number of trades. */
 int64_t run(const Job *job, double *equity, Trade *trades) {
     bool shorts = job->entry_short != 0, stops = isfinite(job->stop_loss);
     if (shorts) return stops ? loop(job, equity, trades, false, true, true) : loop(job, equity, trades, false, true, false);
