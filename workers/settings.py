@@ -33,11 +33,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Invalid: a value has the wrong type or is out of range.
     """
 
-    data_dir: Annotated[str, Meta(description="Folder for what is not stored elsewhere: database, queue, bars and results.")] = "var"
-    database_url: Annotated[str, Meta(description="postgresql://user@host/name or sqlite:///file; empty: SQLite in data_dir.")] = ""
-    redis_url: Annotated[str, Meta(description="redis://host:6379/0 or unix:///socket; empty: an embedded Valkey in data_dir.")] = ""
-    artifacts_url: Annotated[str, Meta(description="Bucket for bars and results, as s3://bucket/folder; empty: data_dir.")] = ""
-    workers: Annotated[int, Meta(ge=0, le=1024, description="Worker processes of `serve`; 0: one per core.")] = 0
+    data_dir: Annotated[str, Meta(description="Data folder, for what is not stored elsewhere: database, queue, bars and results.")] = "var"
+    database_url: Annotated[str, Meta(description="postgresql://user@host/name or sqlite:///file; empty: SQLite in the data folder.")] = ""
+    redis_url: Annotated[str, Meta(description="redis://host:6379/0 or unix:///socket; empty: an embedded Valkey.")] = ""
+    artifacts_url: Annotated[str, Meta(description="Bucket for bars and results, as s3://bucket/folder; empty: the data folder.")] = ""
+    workers: Annotated[int, Meta(ge=0, le=1024, description="Worker processes of `serve` and `worker`; 0: one per core.")] = 0
     concurrency: Annotated[int, Meta(ge=1, le=256, description="Jobs that a worker process runs at the same time.")] = 2
     owner_concurrency: Annotated[
         int, Meta(ge=0, description="Jobs of one owner that run at the same time, on all workers; 0: no limit.")
@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_s: Annotated[
         float, Meta(ge=0, description="How long a stopping worker waits for its jobs before it returns them to the queue.")
     ] = 20.0
-    idle_s: Annotated[float, Meta(ge=0, description="How long idle worker processes are kept when their number scales.")] = 30.0
+    idle_s: Annotated[float, Meta(ge=0, description="Idle time after which `worker --min` stops a process.")] = 30.0
     reconcile_s: Annotated[float, Meta(gt=0, description="How often the queue is compared with the database.")] = 10.0
     gc_s: Annotated[
         float, Meta(gt=0, description="Period of garbage collection, and the age from which unreferenced files are deleted.")
@@ -61,10 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     columns_cache_mb: Annotated[int, Meta(ge=0, description="Bars cached on the local disk, for all processes of a machine.")] = 10_000
     upload_mb: Annotated[int, Meta(ge=1, le=1_000_000, description="Largest file accepted in one request.")] = 2_200
     datasets_mb: Annotated[int, Meta(ge=1, description="Limit of all stored market data.")] = 1_000_000
-    owner_datasets_mb: Annotated[int, Meta(ge=0, description="Limit of the market data of one owner; 0: none but datasets_mb.")] = 0
-    exchange_proxy_url: Annotated[
-        str, Meta(description="URL that is put before the URL of each request to an exchange, for prefixing proxies.")
-    ] = ""
+    owner_datasets_mb: Annotated[int, Meta(ge=0, description="Limit of the market data of one owner; 0: no limit per owner.")] = 0
+    exchange_proxy_url: Annotated[str, Meta(description="Proxy whose URL is put before that of each request to an exchange.")] = ""
     cache_entries: Annotated[int, Meta(ge=0, description="Results cached in Redis.")] = 10_000
     cache_ttl_s: Annotated[int, Meta(ge=1, description="How long a result stays cached in Redis.")] = 86_400
     log_format: Annotated[Literal["console", "json"], Meta(description="console for people, json for programs.")] = "console"
@@ -105,9 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         values = {name: source[variable(name)] for name in cls.__struct_fields__ if source.get(variable(name))}
         try:
             return msgspec.convert(values, cls, strict=False)
+        except Invalid as error:
+            raise Invalid(error.message, where=variable(error.where), hint=error.hint) from None
         except msgspec.ValidationError as error:
-            if isinstance(error.__cause__, Invalid):
-                raise error.__cause__ from None
             text, _, path = str(error).partition(" - at `$.")
             raise Invalid(text, where=variable(path.rstrip("`")), hint="see `barstorm --help` for the settings") from None
 
