@@ -64,7 +64,9 @@ def name(length_ms: int) -> str:
 def infer(time: np.ndarray) -> str:
     """The timeframe of bars with these open times (int64, epoch milliseconds, increasing): their smallest step."""
     if len(time) < 2:
-        raise BarstormError("the timeframe of a single bar is unknown", where="timeframe", hint="give the timeframe", code="unknown_timeframe")
+        raise BarstormError(
+            "the timeframe of a single bar is unknown", where="timeframe", hint="give the timeframe", code="unknown_timeframe"
+        )
     step = smallest_step(time)
     if step not in _NAMES:
         raise BarstormError(

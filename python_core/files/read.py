@@ -49,7 +49,7 @@ def read_bars(
         source: a path, the bytes of a file, or an open binary file.
         timeframe: default: the smallest step between bars.
         symbol: a label of the bars.
-        policy: `reject` fails on any invalid, unsorted or repeated row; `drop` drops invalid rows and exact repeats; `repair` sorts, and
+        policy: `reject` fails on any invalid, unsorted or repeated row; `drop` drops invalid rows and exact duplicates; `repair` sorts, and
             keeps the last of several rows of the same time. No policy ever invents a value.
         header: False for a CSV file without a header line, with the columns time, open, high, low, close, volume.
         scratch: a folder for temporary files that hold the bars instead of memory, for files larger than memory.

@@ -222,7 +222,7 @@ class Compiler(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> int:
         if not isinstance(node.func, ast.Name):
-            raise self._error(node, "only functions of the language can be called", hint="as in sma(close, 20)")
+            raise self._error(node, "only functions of the language can be called", hint="write it as in sma(close, 20)")
         name = node.func.id
         if name not in FUNCTIONS:
             raise self._error(node, f"unknown function {name!r:.60}", hint=suggest(name, [*FUNCTIONS]), code="unknown_function")
@@ -246,7 +246,7 @@ class Compiler(ast.NodeVisitor):
     def _at(self, node: ast.Call) -> int:
         """The value on the last closed bar of a higher timeframe."""
         if len(node.args) != 2:
-            raise self._error(node, f"at takes 2 arguments, not {len(node.args)}", hint="as in at('4h', close > open)")
+            raise self._error(node, f"at takes 2 arguments, not {len(node.args)}", hint="write it as in at('4h', close > open)")
         builder, name = self.builder, self._timeframe(node.args[0])
         coarse_ms, fine_ms = timeframes.MILLISECONDS[name], builder.timeframe_ms or builder.strategy_ms
         if fine_ms is not None and coarse_ms % fine_ms:

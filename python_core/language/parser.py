@@ -58,7 +58,7 @@ def describe(node: ast.AST) -> str:
 
 def parse(where: str, text: str) -> ast.expr:
     """The syntax tree of one expression; its columns are those of `text`."""
-    hint = "as in close > sma(close, 20)"
+    hint = "write it as in close > sma(close, 20)"
     if illegal := _ILLEGAL.search(text):
         raise StrategyError(f"{illegal[0]!r} is not allowed", where=f"{where}, column {illegal.start() + 1}", hint=hint)
     for number in _NUMBER.finditer(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), text)):

@@ -23,7 +23,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A condition on a higher timeframe that must be true for entries of a side: a shorthand for `and at(timeframe, condition)`."""
 
     timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h.")]
-    condition: Condition
+    condition: Annotated[str, Meta(max_length=2_000, description="Condition, evaluated on the bars of this timeframe.")]
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))

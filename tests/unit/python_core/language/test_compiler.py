@@ -99,24 +99,24 @@ BAD = {
     "__import__('os')": "1: unknown function '__import__'; ...",
     "close > '1'": "9: expected a number, got '1'; use numbers, names and functions",
     "close > f'{1}'": "9: f'' is not supported; see the list of functions and operators",
-    "close > 'a": "9: not an expression: unterminated string literal (detected at line 1); as in close > sma(close, 20)",
-    "close > 1 # why": "11: '#' is not allowed; as in close > sma(close, 20)",
-    "close > 1; open": "10: ';' is not allowed; as in close > sma(close, 20)",
-    "close \\\n > 1": "7: '\\\\' is not allowed; as in close > sma(close, 20)",
-    "clоse > 1": "3: 'о' is not allowed; as in close > sma(close, 20)",  # noqa: RUF001
-    "close ≥ 1": "7: '≥' is not allowed; as in close > sma(close, 20)",
-    "\0": "1: '\\x00' is not allowed; as in close > sma(close, 20)",
-    "\ud800 > 1": "1: '\\ud800' is not allowed; as in close > sma(close, 20)",
+    "close > 'a": "9: not an expression: unterminated string literal (detected at line 1); write it as in close > sma(close, 20)",
+    "close > 1 # why": "11: '#' is not allowed; write it as in close > sma(close, 20)",
+    "close > 1; open": "10: ';' is not allowed; write it as in close > sma(close, 20)",
+    "close \\\n > 1": "7: '\\\\' is not allowed; write it as in close > sma(close, 20)",
+    "clоse > 1": "3: 'о' is not allowed; write it as in close > sma(close, 20)",  # noqa: RUF001
+    "close ≥ 1": "7: '≥' is not allowed; write it as in close > sma(close, 20)",
+    "\0": "1: '\\x00' is not allowed; write it as in close > sma(close, 20)",
+    "\ud800 > 1": "1: '\\ud800' is not allowed; write it as in close > sma(close, 20)",
     # syntax errors
-    "close >": "8: not an expression: invalid syntax; as in close > sma(close, 20)",
-    "  close > (1": "11: not an expression: '(' was never closed; as in close > sma(close, 20)",
-    "close) > (1": "6: not an expression: unmatched ')'; as in close > sma(close, 20)",
+    "close >": "8: not an expression: invalid syntax; write it as in close > sma(close, 20)",
+    "  close > (1": "11: not an expression: '(' was never closed; write it as in close > sma(close, 20)",
+    "close) > (1": "6: not an expression: unmatched ')'; write it as in close > sma(close, 20)",
     "close = 1": "7: not an expression: invalid syntax...",
-    "import os": "1: not an expression: invalid syntax; as in close > sma(close, 20)",
+    "import os": "1: not an expression: invalid syntax; write it as in close > sma(close, 20)",
     # size
     "-" * 50 + "close > 1": f"{MAX_DEPTH}: the expression is nested too deeply; use at most {MAX_DEPTH} levels",
     "close" + " + 1" * 50 + " > 1": f"1: the expression is nested too deeply; use at most {MAX_DEPTH} levels",
-    "(" * 250 + "close" + ")" * 250: "201: not an expression: too many nested parentheses; as in close > sma(close, 20)",
+    "(" * 250 + "close" + ")" * 250: "201: not an expression: too many nested parentheses; write it as in close > sma(close, 20)",
 }
 
 

@@ -139,7 +139,7 @@ def test_without_a_timeframe_the_warm_up_is_counted_in_minutes() -> None:
 BAD = {
     "at('30m', close) > 1": "1: 30m is not a multiple of 1h; use 1h or a multiple of it",
     "at('4h', at('2h', close)) > 1": "10: 2h is not a multiple of 4h; use 4h or a multiple of it",
-    "at('4h') > 1": "1: at takes 2 arguments, not 1; as in at('4h', close > open)",
+    "at('4h') > 1": "1: at takes 2 arguments, not 1; write it as in at('4h', close > open)",
     "at('4x', close) > 1": "4: unknown timeframe '4x'; use one of 1m 3m ...",
     "at(close, close) > 1": "4: expected a timeframe; write it in quotes, as in at('4h', close), or use a text parameter",
     "at(length, close) > 1": "4: unknown timeframe 7; use one of 1m 3m ...",
