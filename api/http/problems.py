@@ -215,7 +215,7 @@ _DESCRIPTIONS = {
     409: "Conflict with the current state; `code` says which.",
     412: "Changed since it was read: `If-Match` doesn't match the current entity tag.",
     413: "The request body is too large.",
-    415: "Unsupported content type; the `Accept` header lists the supported ones.",
+    415: "Unsupported content type; the `Accept` header of the response lists the supported ones.",
     503: "A service that is needed, such as the database, is unavailable; `detail` names it.",
 }
 

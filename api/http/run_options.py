@@ -14,7 +14,7 @@ IdempotencyKey = Annotated[
         name="Idempotency-Key",
         max_length=200,
         description="Unique text chosen by the client. A request that repeats an earlier one with the same key within a day starts nothing "
-        "new and returns the earlier run; a different request with that key is refused (409).",
+        "new and returns the earlier run; a different request with that key is rejected (409). Owners don't share keys.",
     ),
 ]
 Owner = Annotated[
@@ -22,7 +22,7 @@ Owner = Annotated[
     HeaderParameter(
         name="Barstorm-Owner",
         max_length=120,
-        description="Name of the owner. Owners share the workers in turn, and the server may limit how many jobs an owner runs at a time.",
+        description="Name of the owner. Owners share the workers in turn, and the server may limit the jobs and the market data of each.",
     ),
 ]
 RunPriority = Annotated[

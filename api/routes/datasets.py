@@ -27,12 +27,12 @@ from workers.model.selection import MarketKind
 
 DatasetReference = Annotated[
     str,
-    PathParameter(description="Id or name of the dataset, in its newest version; `@` and a number select another: `btcusdt-1h@3`."),
+    PathParameter(description="Id or name of the dataset, for its newest version, or with a version: `btcusdt-1h@3`."),
 ]
 RowPolicy = Annotated[
     Policy,
     QueryParameter(
-        description="What to do about faulty rows. `reject`: refuse the file. `drop`: skip invalid bars and exact duplicates. "
+        description="What to do about faulty rows. `reject`: reject the file. `drop`: skip invalid bars and exact duplicates. "
         "`repair`: sort the rows by time and keep the last of several with the same time."
     ),
 ]

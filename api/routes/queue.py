@@ -77,7 +77,7 @@ class Queue(Controller):
     @post(
         "/dead/{run_id:str}/redrive",
         status_code=200,
-        **described("queue.redrive", "Only this run; 409 if it is not dead.", summary="Redrive a dead letter"),
+        **described("queue.redrive", "This path selects one run; 409 if it is not dead.", summary="Redrive a dead letter"),
         responses=problem_responses(409, 503),
     )
     async def redrive_dead_letter(self, service: NamedDependency[Service], run_id: RunId) -> AffectedRuns:
@@ -88,7 +88,7 @@ class Queue(Controller):
     @post(
         "/dead/{run_id:str}/discard",
         status_code=200,
-        **described("queue.discard", "Only this run; 409 if it is not dead.", summary="Discard a dead letter"),
+        **described("queue.discard", "This path selects one run; 409 if it is not dead.", summary="Discard a dead letter"),
         responses=problem_responses(409, 503),
     )
     async def discard_dead_letter(self, service: NamedDependency[Service], run_id: RunId) -> AffectedRuns:

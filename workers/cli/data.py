@@ -135,7 +135,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     importing.add_argument(
         "--exchange",
         default="",
-        help="exchange of the instrument; for equities a calendar code such as XNYS, so that gaps are sought in its sessions only",
+        help="exchange of the instrument; for an equity a calendar code such as XNYS, so that only bars missing within its sessions are gaps",
     )
     importing.add_argument("--kind", default="spot", choices=get_args(MarketKind), help="kind of market (default: %(default)s)")
     importing.add_argument("--tick-size", type=float, metavar="PRICE", help="smallest step of the price")
@@ -166,7 +166,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
 
 def _line(dataset: Dataset) -> str:
     label, span = f"{dataset.name}@{dataset.version}", f"{iso(dataset.start)} .. {iso(dataset.end)}"
-    return f"{label:32} {dataset.timeframe:>4} {dataset.rows:>12,} bars  {span}  {dataset.gaps:,} gaps  {dataset.symbol}".rstrip()
+    return f"{label:32} {dataset.timeframe:>4} {dataset.rows:>12,} bars  {span}  {dataset.gaps:,} {'gap' if dataset.gaps == 1 else 'gaps'}  {dataset.symbol}".rstrip()
 
 
 async def _print_report(data: MarketData, dataset: Dataset) -> None:
@@ -174,6 +174,6 @@ async def _print_report(data: MarketData, dataset: Dataset) -> None:
     file_format = f"{report.format} {report.compression}".strip()
     print(f"  read as {file_format}; times: {report.time_format}, {report.time_zone}")
     if report.calendar:
-        print(f"  gaps are sought within the sessions of {report.calendar}")
+        print(f"  gaps are bars missing within the sessions of {report.calendar}")
     for notice in report.notices:
         print(f"  {notice.text}", file=sys.stderr)

@@ -49,9 +49,10 @@ async def run_action(queue: QueueAdministration, action: str, ids: Sequence[str]
     try:
         selection = DeadLetterSelection(ids=tuple(ids), all=select_all)
     except ValueError:
-        raise Invalid("which runs?", where=f"dead {action}", hint="give ids of runs or --all, not both") from None
+        raise Invalid("select runs by their ids or with --all, not both", where=f"dead {action}") from None
     affected = await (queue.redrive if action == "redrive" else queue.discard)(selection)
-    return [*affected.ids, f"{len(affected.ids)} {'queued again' if action == 'redrive' else 'discarded'}"]
+    count, what = len(affected.ids), "queued again" if action == "redrive" else "discarded"
+    return [*affected.ids, f"{count} {'run' if count == 1 else 'runs'} {what}"]
 
 
 async def _list(queue: QueueAdministration) -> Sequence[str]:

@@ -157,7 +157,7 @@ async def require_succeeded(database: Database, run_id: str) -> Run:
     if run.state in (RunState.QUEUED, RunState.RUNNING, RunState.RETRYING):
         raise Conflict(f"the run is {run.state}", where="run", hint="wait until it has finished", code="not_finished")
     if run.state != RunState.SUCCEEDED:
-        raise Conflict(f"the run is {run.state} and has no result", where="run", hint="see its error", code="no_result")
+        raise Conflict(f"a {run.state} run has no result", where="run", hint="see its state and error", code="no_result")
     return run
 
 

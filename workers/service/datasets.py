@@ -52,8 +52,8 @@ class Datasets(Part):
     async def append(self, reference: str, source: Source, series: Series = "bars", options: ImportOptions = imports.DEFAULT) -> Dataset:
         """Append to a dataset.
 
-        Creates a new version; earlier versions don't change. Rows may follow the last bar or fill gaps. Rows that exist already are skipped
-        if they are equal and refused if they differ.
+        Creates a new version; earlier versions don't change. Rows may follow the last bar or fill gaps. Rows that exist already are ignored
+        if they are equal and rejected if they differ.
 
         Raises:
             Invalid: the rows break a rule; says which.
@@ -65,7 +65,7 @@ class Datasets(Part):
     async def get(self, reference: str) -> Dataset:
         """Get a dataset.
 
-        By id or name, in its newest version; `name@version` selects an older one.
+        Returns its newest version, or with `name@version` that one.
         """
         async with self._resources.database.read() as session:
             return await catalog.get(session, reference)
@@ -74,7 +74,7 @@ class Datasets(Part):
     async def list(self, offset: int = 0, limit: int = 100) -> DatasetPage:
         """List datasets.
 
-        In their newest versions, sorted by name.
+        Returns the newest version of each, sorted by name.
         """
         async with self._resources.database.read() as session:
             return page_of(DatasetPage, await catalog.list_datasets(session), offset, limit)
@@ -100,8 +100,8 @@ class Datasets(Part):
     async def delete(self, reference: str) -> None:
         """Delete a dataset.
 
-        By id or name with all its versions; `name@version` deletes one version other than the newest. A version that a run refers to
-        can't be deleted.
+        Deletes all its versions, or with `name@version` only that one, which can't be the newest. A version that a run refers to can't be
+        deleted.
 
         Raises:
             Conflict: a run refers to it.

@@ -92,7 +92,7 @@ class Fetches(Part):
     async def get_schedule(self, schedule_id: str) -> Schedule:
         """Get a schedule.
 
-        With the time when it is next due and the id of its last fetch.
+        Returns it with the time of its next fetch and the id of the last one.
         """
         return await schedules.get(self._resources.database, schedule_id)
 

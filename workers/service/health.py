@@ -25,7 +25,7 @@ TIMEOUT_S: Final = 3.0
 class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
     """The response of a component to a query."""
 
-    kind: Annotated[str, Meta(description="Product.", examples=["sqlite", "postgresql", "valkey", "redis"])]
+    kind: Annotated[str, Meta(description="Which product it is.", examples=["sqlite", "postgresql", "valkey", "redis"])]
     ok: Annotated[bool, Meta(description="Whether it responded within 3 seconds.")]
     latency_ms: Annotated[float, Meta(description="Time until the response or the failure.")]
     error: Annotated[str | None, Meta(description="Why it failed.")] = None

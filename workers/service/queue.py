@@ -84,7 +84,7 @@ class QueueAdministration(Part):
     async def redrive(self, selection: DeadLetterSelection) -> AffectedRuns:
         """Redrive dead letters.
 
-        Queues the runs again as if they had never failed; their attempts stay on record. Returns the ids of the runs that were dead.
+        Queues each run again as if it had never failed; its attempts stay on record. Returns the ids of the runs that were dead.
         """
         affected = await dead_letters.redrive(self._resources.database, selection)
         self._resources.relay.wake()
@@ -94,6 +94,6 @@ class QueueAdministration(Part):
     async def discard(self, selection: DeadLetterSelection) -> AffectedRuns:
         """Discard dead letters.
 
-        Cancels the runs; they keep their last error. Returns the ids of the runs that were dead.
+        Cancels each run; its last error stays on record. Returns the ids of the runs that were dead.
         """
         return await dead_letters.discard(self._resources.database, selection)

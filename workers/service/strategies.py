@@ -60,7 +60,7 @@ class Strategies(Part):
     async def get(self, reference: str) -> StoredStrategy:
         """Get a strategy.
 
-        By id or name, with its version.
+        Returns the strategy and its version.
         """
         async with self._resources.database.read() as session:
             return await strategies.get(session, reference)

@@ -125,8 +125,8 @@ async def test_the_command_lists_shows_and_redrives(
     assert any("attempt 2" in line for line in await lines("show", one))
     with pytest.raises(workers.Invalid, match="--all"):
         await lines("discard")
-    assert await lines("redrive", one) == [one, "1 queued again"]
-    assert await lines("discard", select_all=True) == [other, "1 discarded"]
+    assert await lines("redrive", one) == [one, "1 run queued again"]
+    assert await lines("discard", select_all=True) == [other, "1 run discarded"]
 
 
 async def received(service: workers.Service, run_id: str, after: str = "") -> list[workers.RunUpdate]:
