@@ -28,6 +28,8 @@ _log = structlog.stdlib.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 1_000
 _PATH_SUFFIX = re.compile(r" - at `(?P<path>[^`]+)`$")
+# What Litestar raises, without naming the field in `extra`.
+_MISSING = re.compile(r"Missing required (?P<source>\w+) parameter '(?P<name>[^']+)'")
 # What our structs raise: "field: message; hint".
 _FIELD_MESSAGE = re.compile(r"(?P<field>[\w.]+): (?P<message>.*?)(; (?P<hint>.*))?", re.DOTALL)
 _CODES = {
@@ -157,6 +159,8 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
     if isinstance(error, workers.Unavailable):
         return _from_known_error(503, error)
     if isinstance(error, ValidationException):
+        if missing := _MISSING.match(error.detail):
+            return _invalid_fields(FieldError(path=f"{missing['source']}.{missing['name']}", message="the parameter is missing"))
         errors = tuple(_field_error(request, extra) for extra in error.extra or () if isinstance(extra, dict))
         return _invalid_fields(*errors) if errors else ProblemError(400, error.detail)
     if isinstance(error, InternalServerException) and error.detail == "client disconnected prematurely":

@@ -122,3 +122,14 @@ def test_an_error_in_a_parameter_has_its_location_and_the_permitted_values(query
         response = client.get(f"/?{query}")
     assert response.status_code == 400
     assert {error["path"]: error.get("hint", "") for error in response.json()["errors"]} == hints
+
+
+def test_a_missing_parameter_has_its_location() -> None:
+    @get("/")
+    async def handler(file_format: Annotated[str, QueryParameter(name="format")]) -> None:
+        pass
+
+    with TestClient(Litestar([handler], exception_handlers=EXCEPTION_HANDLERS, request_class=ApiRequest, logging_config=None)) as client:
+        response = client.get("/")
+    assert response.status_code == 400
+    assert response.json()["errors"] == [{"path": "query.format", "message": "the parameter is missing"}]
