@@ -62,7 +62,7 @@ async def _list(queue: QueueAdministration) -> Sequence[str]:
         lines += [f"{letter.id}  {letter.kind}  {_time(letter.died_at)}  {_error(letter.error)}" for letter in page.items]
         cursor = page.next_cursor
         if cursor is None:
-            return [*lines, f"{len(lines)} dead letters"]
+            return [*lines, f"{len(lines)} {'dead letter' if len(lines) == 1 else 'dead letters'}"]
 
 
 async def _show(queue: QueueAdministration, run_id: str) -> Sequence[str]:

@@ -189,7 +189,7 @@ def _check_startable(started: StartedRun, limits: AttemptLimits) -> None:
     if started.row.cancel_requested:
         raise bt.Cancelled("cancelled before it started")
     if started.row.failures >= limits.max_failures:
-        raise _WorkersLost
+        raise _WorkersLost(f"the last worker died or stopped responding; failed attempts: {started.row.failures}")
 
 
 async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, job: Job, error: Exception) -> bool:
@@ -243,7 +243,7 @@ def _run_error(error: Exception, reason: Stop | None, limits: AttemptLimits) -> 
     if isinstance(error, bt.BarstormError | WorkersError):
         return RunError(code=error.code, message=error.message, where=error.where, hint=error.hint)
     if isinstance(error, _WorkersLost):
-        return RunError(code="worker_lost", message=f"{limits.max_failures} workers died or stopped responding during this run")
+        return RunError(code="worker_lost", message=str(error))
     if _is_transient(error):
         return RunError(code="machine", message=f"the worker's machine failed: {type(error).__name__}", hint="see the worker's log")
     return RunError(code="internal", message=f"the worker failed with {type(error).__name__}", hint="see the worker's log")
