@@ -24,7 +24,7 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True):
     """An expression whose past values changed when later bars were cut off."""
 
     expression: str
-    cut: Annotated[int, Meta(description="Number of bars that were left.")]
+    cut: Annotated[int, Meta(description="Number of bars that remained.")]
     time: Annotated[int, Meta(description="Open time of the first strategy bar that changed, UTC epoch milliseconds.")]
 
 

@@ -45,7 +45,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     separator: Annotated[str, Meta(description="Character between the values of a CSV file.")]
     decimal_mark: Annotated[str, Meta(description="Decimal mark of a CSV file.")]
     header: Annotated[bool, Meta(description="Whether the first line names the columns.")]
-    columns: Annotated[dict[str, str], Meta(description="The file's name of each column.")]
+    columns: Annotated[dict[str, str], Meta(description="Name of each column in the file.")]
     time_format: Annotated[
         str, Meta(description="`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the pattern of a text.")
     ]

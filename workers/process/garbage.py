@@ -1,4 +1,4 @@
-"""Garbage collection: deletes files that no row names, such as those of an attempt that ended before its commit."""
+"""Garbage collection: deletes files that no row refers to, such as those of an attempt that ended before its commit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 async def collect_garbage(database: Database, artifacts: Artifacts, *, older_than_s: float) -> int:
-    """Delete files that no row names; returns their number.
+    """Delete files that no row refers to; returns their number.
 
-    A file is written before the row that names it is committed, so young files are left alone. Their age is measured by the storage's clock:
+    A file is written before the row that refers to it is committed, so young files are left alone. Their age is measured by the storage's clock:
     a machine whose own clock is ahead would take new files for old ones.
     """
     before_ms = await asyncio.to_thread(artifacts.now_ms) - int(older_than_s * 1000)
@@ -38,10 +38,10 @@ async def collect_garbage(database: Database, artifacts: Artifacts, *, older_tha
 
 
 async def collect_garbage_forever(database: Database, artifacts: Artifacts, queue: Queue, *, every_s: float) -> None:
-    """Delete unnamed files older than a period, once a period until cancelled."""
+    """Delete unreferenced files older than a period, once a period until cancelled."""
 
     async def work() -> None:
         if deleted := await collect_garbage(database, artifacts, older_than_s=every_s):
-            _log.info("unnamed files deleted", files=deleted)
+            _log.info("unreferenced files deleted", files=deleted)
 
     await periodic(queue, "garbage-collection", every_s, work)

@@ -33,7 +33,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     error: RunError | None
     created_at: TimeMs
     died_at: Annotated[int | None, Meta(description="When its last attempt failed, UTC epoch milliseconds.")]
-    request: Annotated[Any, Meta(description="The request, as for submitting the run.")] = None
+    request: Annotated[Any, Meta(description="The request that was submitted.")] = None
     attempts: Annotated[tuple[Attempt, ...] | None, Meta(description="Its attempts, in order.")] = None
 
 

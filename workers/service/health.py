@@ -32,7 +32,7 @@ class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Health of the service: `ok` if both the database and Redis respond."""
+    """The state of the service and of its components."""
 
     status: Annotated[Literal["ok", "down"], Meta(description="`ok` if both the database and Redis respond.")]
     database: ComponentCheck

@@ -26,7 +26,7 @@ class LibraryStrategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """A strategy to start from. It shows how an idea is written down; it doesn't claim to make money."""
 
     name: Annotated[str, Meta(description="Name in the library.", examples=["bollinger-reversion"])]
-    title: Annotated[str, Meta(description="Name for people.")]
+    title: Annotated[str, Meta(description="Title to display.")]
     idea: Annotated[str, Meta(description="Why it might work, and how it trades.")]
     source: Annotated[str, Meta(description="Who described it, and where.")]
     strategy: Strategy
