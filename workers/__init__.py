@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         RunOptions,
         RunPage,
         RunResult,
-        Stages,
+        StageDurations,
         TradePage,
     )
     from workers.model.states import AttemptOutcome, Priority, RunState
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from workers.runs.follow import RunUpdate
     from workers.service.datasets import DatasetPage
     from workers.service.fetches import SchedulePage
-    from workers.service.health import ComponentCheck, Health, QueueMetrics
+    from workers.service.health import ComponentHealth, Health, QueueMetrics
     from workers.service.queue import WorkerList
     from workers.service.service import Service, open_service
     from workers.service.strategies import StrategyCheck, StrategyLibrary, StrategyPage
@@ -75,7 +75,7 @@ _NAMES: Final = {
         "RunOptions",
         "RunPage",
         "RunResult",
-        "Stages",
+        "StageDurations",
         "TradePage",
     ),
     "workers.model.states": (
@@ -99,7 +99,7 @@ _NAMES: Final = {
     "workers.service.datasets": ("DatasetPage",),
     "workers.service.fetches": ("SchedulePage",),
     "workers.service.health": (
-        "ComponentCheck",
+        "ComponentHealth",
         "Health",
         "QueueMetrics",
     ),
@@ -124,7 +124,7 @@ __all__ = [
     "AttemptOutcome",
     "BacktestRequest",
     "BarsPage",
-    "ComponentCheck",
+    "ComponentHealth",
     "Conflict",
     "CreateAndRunRequest",
     "Dataset",
@@ -158,7 +158,7 @@ __all__ = [
     "ScheduleRequest",
     "Service",
     "Settings",
-    "Stages",
+    "StageDurations",
     "StoredStrategy",
     "StrategyCheck",
     "StrategyLibrary",

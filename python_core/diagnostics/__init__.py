@@ -8,20 +8,20 @@
 All of it runs on the Python engine, one row for each strategy bar.
 """
 
-from python_core.diagnostics.activity import Activity, ConditionPart, activity
+from python_core.diagnostics.activity import ConditionPart, StrategyActivity, activity
 from python_core.diagnostics.diagnose import Diagnosis, diagnose
-from python_core.diagnostics.lookahead import LookAhead, Recursion, Soundness, check
+from python_core.diagnostics.lookahead import HistoryDependence, LookAhead, SignalCheck, check
 from python_core.diagnostics.values import MAX_BARS, Plot, Values, plot, values
 
 __all__ = [
     "MAX_BARS",
-    "Activity",
     "ConditionPart",
     "Diagnosis",
+    "HistoryDependence",
     "LookAhead",
     "Plot",
-    "Recursion",
-    "Soundness",
+    "SignalCheck",
+    "StrategyActivity",
     "Values",
     "activity",
     "check",

@@ -31,7 +31,7 @@ class ConditionPart(msgspec.Struct, frozen=True, kw_only=True):
     parts: Annotated[tuple[ConditionPart, ...], Meta(description="Parts of an `and`, `or` or `not`.")] = ()
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True):
+class StrategyActivity(msgspec.Struct, frozen=True, kw_only=True):
     """How often a strategy's conditions were true, and what keeps it from trading."""
 
     bars: Annotated[int, Meta(description="Number of bars in the strategy's timeframe.")]
@@ -43,7 +43,7 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     findings: Annotated[tuple[str, ...], Meta(description="What keeps the strategy from trading, in plain words; empty if nothing does.")]
 
 
-def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None) -> Activity:
+def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None) -> StrategyActivity:
     """Count the bars on which each condition and each of its parts was true, and find what keeps the strategy from trading.
 
     Raises:
@@ -58,7 +58,7 @@ def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None)
     conditions = {name: counts.part(parse(name, text)) for name, text in texts.items()}
     result = kernel.backtest(bars, strategy, execution)
     long, short = (counts.values.get(texts.get(f"entry_{side}", ""), np.zeros(counts.bars, dtype=bool)) for side in ("long", "short"))
-    activity = Activity(
+    activity = StrategyActivity(
         bars=counts.bars,
         warm_up_bars=warm_up_bars(bars, strategy),
         conditions=conditions,
@@ -116,7 +116,7 @@ def _operands(node: ast.expr) -> tuple[type | None, list[ast.expr]]:
     return None, []
 
 
-def _findings(activity: Activity) -> Iterator[str]:
+def _findings(activity: StrategyActivity) -> Iterator[str]:
     entries = {name: part for name, part in activity.conditions.items() if name.startswith("entry")}
     if activity.bars <= activity.warm_up_bars:
         yield f"the data has {activity.bars:,} bars, but the first {activity.warm_up_bars:,} give no signal: use more data"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from python_core.data.bars import Bars
-from python_core.diagnostics.activity import Activity, activity
-from python_core.diagnostics.lookahead import Soundness, check
+from python_core.diagnostics.activity import StrategyActivity, activity
+from python_core.diagnostics.lookahead import SignalCheck, check
 from python_core.diagnostics.values import MAX_BARS, recent_bars
 from python_core.execution import Execution
 from python_core.strategy.strategy import Strategy
@@ -15,8 +15,8 @@ from python_core.strategy.strategy import Strategy
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """Diagnosis of a strategy on some bars: what keeps it from trading, and whether its signals can be trusted."""
 
-    activity: Activity
-    check: Soundness
+    activity: StrategyActivity
+    check: SignalCheck
 
 
 def diagnose(bars: Bars, strategy: Strategy, execution: Execution | None = None) -> Diagnosis:

@@ -28,7 +28,7 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True):
     time: Annotated[int, Meta(description="Open time of the first strategy bar that changed, UTC epoch milliseconds.")]
 
 
-class Recursion(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryDependence(msgspec.Struct, frozen=True, kw_only=True):
     """How much an expression depends on where the data begins: recent values with a shorter history compared with the whole."""
 
     expression: str
@@ -37,16 +37,16 @@ class Recursion(msgspec.Struct, frozen=True, kw_only=True):
     changed: Annotated[int, Meta(description="Number of compared bars on which the values differ.")]
 
 
-class Soundness(msgspec.Struct, frozen=True, kw_only=True):
+class SignalCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Whether signals depend on future bars or on where the data begins."""
 
     sound: Annotated[bool, Meta(description="Whether no expression depends on future bars.")]
     settled: Annotated[bool, Meta(description="Whether no signal changed with the longest of the shorter histories.")]
     look_ahead: Annotated[tuple[LookAhead, ...], Meta(description="Expressions that depend on future bars.")]
-    recursion: Annotated[tuple[Recursion, ...], Meta(description="How far expressions depend on where the data begins.")]
+    recursion: Annotated[tuple[HistoryDependence, ...], Meta(description="How far expressions depend on where the data begins.")]
 
 
-def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> Soundness:
+def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> SignalCheck:
     """Check that signals depend neither on later bars nor on where the data begins.
 
     Look-ahead: the data is cut at `cuts` random bars; no earlier value may change by a bit. Recursion: the first bars are dropped; an
@@ -67,7 +67,7 @@ def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> S
     recursion = list(_recursion(bars, strategy, texts, whole))
     longest = max((row.history for row in recursion), default=0)
     settled = all(not row.changed for row in recursion if row.history == longest and row.expression in CONDITIONS)
-    return Soundness(sound=not ahead, settled=settled, look_ahead=tuple(ahead), recursion=tuple(recursion))
+    return SignalCheck(sound=not ahead, settled=settled, look_ahead=tuple(ahead), recursion=tuple(recursion))
 
 
 def _look_ahead(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values, length: int) -> Iterator[LookAhead]:
@@ -78,7 +78,7 @@ def _look_ahead(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole:
             yield LookAhead(expression=label, cut=length, time=int(cut.time[changed[0]]))
 
 
-def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values) -> Iterator[Recursion]:
+def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values) -> Iterator[HistoryDependence]:
     warm_up, rows = max(warm_up_bars(bars, strategy), 1), len(whole.time)
     tail = min(TAIL, rows // 4)
     # Each history is twice as long as the one before, as an exponential average forgets at a constant rate.
@@ -92,7 +92,7 @@ def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: 
         for label, column in late.columns.items():
             a, b = whole.columns[label][-tail:], column[-tail:]
             changed = int((~_same(a, b)).sum())
-            yield Recursion(expression=label, history=history, difference=_difference(a, b), changed=changed)
+            yield HistoryDependence(expression=label, history=history, difference=_difference(a, b), changed=changed)
 
 
 def _same(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:

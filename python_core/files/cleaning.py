@@ -17,7 +17,7 @@ from python_core.errors import BarsError, BarstormError
 from python_core.files import headers
 from python_core.files.column_buffer import ColumnBuffer
 from python_core.files.headers import RawTable
-from python_core.files.report import MAX_LINES, ImportReport, Notice, inspect, notice_lines, notice_rows
+from python_core.files.report import MAX_LINES, ImportNotice, ImportReport, inspect, notice_lines, notice_rows
 from python_core.files.timestamps import MISSING, TIME_HINT, TimeReader
 
 Policy = Literal["reject", "drop", "repair"]
@@ -51,7 +51,7 @@ def clean(
 def _clean(
     buffer: ColumnBuffer, blocks: Iterable[RawTable], policy: Policy, timeframe: str | int | None, symbol: str, calendar: str
 ) -> tuple[Bars, ImportReport]:
-    times, notices = TimeReader(), list[Notice]()
+    times, notices = TimeReader(), list[ImportNotice]()
     raw: RawTable | None = None
     seen = total = invalid = 0
     skipped: list[Integers] = []
@@ -185,7 +185,7 @@ def _invalid(columns: dict[str, Any]) -> Booleans:
 
 
 def _order_by_time(
-    raw: RawTable, columns: dict[str, Any], rows: Integers | None, policy: Policy, notices: list[Notice]
+    raw: RawTable, columns: dict[str, Any], rows: Integers | None, policy: Policy, notices: list[ImportNotice]
 ) -> tuple[dict[str, Any], Integers | None]:
     """The rows in strictly increasing order of time, or the error that says why the policy does not allow it."""
 

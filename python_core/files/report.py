@@ -25,7 +25,7 @@ MAX_LINES: Final = 5
 _BLOCK: Final = 1 << 15
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class ImportNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Something noticed in a file that did not stop it from being read."""
 
     kind: Literal["gap", "outlier", "zero volume", "frozen", "dropped", "sorted", "replaced"]
@@ -55,7 +55,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     timeframe: Annotated[str, Meta(description="Time between bars.", examples=["5m"])]
     first_time: Annotated[int, Meta(description="Open time of the first bar, UTC epoch milliseconds.")]
     last_time: Annotated[int, Meta(description="Open time of the last bar, UTC epoch milliseconds.")]
-    notices: Annotated[tuple[Notice, ...], Meta(description="What was noticed in the file.")]
+    notices: Annotated[tuple[ImportNotice, ...], Meta(description="What was noticed in the file.")]
     calendar: Annotated[str, Meta(description="Calendar whose sessions define gaps; empty: gaps are measured by the clock.")] = ""
 
     def count(self, kind: str) -> int:
@@ -63,20 +63,20 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
         return sum(notice.count for notice in self.notices if notice.kind == kind)
 
 
-def notice_rows(kind: Any, raw: RawTable, rows: Integers, noun: str, text: str) -> Notice:
+def notice_rows(kind: Any, raw: RawTable, rows: Integers, noun: str, text: str) -> ImportNotice:
     """A notice about these rows, counted from 0."""
     return notice_lines(kind, raw, len(rows), [int(row) + raw.first for row in rows[:MAX_LINES]], noun, text)
 
 
-def notice_lines(kind: Any, raw: RawTable, count: int, lines: list[int], noun: str, text: str) -> Notice:
+def notice_lines(kind: Any, raw: RawTable, count: int, lines: list[int], noun: str, text: str) -> ImportNotice:
     """A notice about `count` lines, of which the first are given. `text` leads to the list of lines."""
     shown = tuple(lines[:MAX_LINES])
     unit = raw.unit if len(shown) == 1 else f"{raw.unit}s"
     places = f"{unit} {', '.join(map(str, shown))}{' and more' if count > len(shown) else ''}"
-    return Notice(kind=kind, count=count, lines=shown, text=f"{_plural(count, noun)} {text} {places}")
+    return ImportNotice(kind=kind, count=count, lines=shown, text=f"{_plural(count, noun)} {text} {places}")
 
 
-def inspect(bars: Bars, calendar: str, raw: RawTable, rows: Integers | None) -> list[Notice]:
+def inspect(bars: Bars, calendar: str, raw: RawTable, rows: Integers | None) -> list[ImportNotice]:
     """Notices about gaps, outliers, missing volume and frozen prices; `rows` are the rows of the bars if not all in order."""
     holes, missing = gaps(bars.time, bars.timeframe_ms, calendar)
     findings = (

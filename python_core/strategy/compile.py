@@ -10,7 +10,7 @@ from python_core.data import timeframes
 from python_core.execution import Atr, Execution
 from python_core.language.compiler import Compiler
 from python_core.language.plan import Node, PlanBuilder
-from python_core.strategy.filters import Filter, Filters, Side
+from python_core.strategy.filters import Filters, Side, TimeframeFilter
 from python_core.strategy.params import Value, Values
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _compile(
     levels: tuple[Atr | str | None, ...],
     timeframe: str | None,
     additional_timeframes: tuple[str, ...],
-    filters: tuple[tuple[Side, tuple[Filter, ...]], ...],
+    filters: tuple[tuple[Side, tuple[TimeframeFilter, ...]], ...],
 ) -> Plan:
     builder = PlanBuilder((), None if timeframe is None else timeframes.milliseconds(timeframe))
     return _build(builder, texts, dict(define), {name: value for name, _, value in params}, levels, additional_timeframes, dict(filters))

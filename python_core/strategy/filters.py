@@ -19,7 +19,7 @@ Condition = Annotated[str, Meta(max_length=2_000, description="True on the bars 
 Side = Literal["long", "short"]
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TimeframeFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A condition on a higher timeframe that must be true for entries of a side: a shorthand for `and at(timeframe, condition)`."""
 
     timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h.")]
@@ -29,7 +29,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
 
 
-Filters = dict[Side, tuple[Filter, ...]]
+Filters = dict[Side, tuple[TimeframeFilter, ...]]
 
 
 def parse_timeframes(given: Any) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def parse_filters(given: Any) -> Filters:
         if len(filters) > MAX_FILTERS:
             raise StrategyError(f"{len(filters):,} filters", where=where, hint=f"use at most {MAX_FILTERS}", code="too_large")
         try:
-            result[side] = tuple(each if isinstance(each, Filter) else msgspec.convert(each, Filter) for each in filters)
+            result[side] = tuple(each if isinstance(each, TimeframeFilter) else msgspec.convert(each, TimeframeFilter) for each in filters)
         except (msgspec.ValidationError, UnicodeError) as error:  # a lone surrogate
             raise StrategyError(str(error), where=where, hint=hint) from None
         except BarstormError as error:
@@ -75,7 +75,9 @@ def parse_filters(given: Any) -> Filters:
     return {side: filters for side, filters in result.items() if filters}
 
 
-def join_filters(where: str, text: str, filters: tuple[Filter, ...], timeframes: tuple[str, ...], define: Mapping[str, str]) -> str:
+def join_filters(
+    where: str, text: str, filters: tuple[TimeframeFilter, ...], timeframes: tuple[str, ...], define: Mapping[str, str]
+) -> str:
     """A condition joined with its filters, in canonical form."""
     if not text.strip():
         return ""

@@ -14,7 +14,7 @@ from python_core.language.normalize import canonical
 from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.strategy.compile import CONDITIONS, ENTRY_SIDES, compile_plan
 from python_core.strategy.explain import explain
-from python_core.strategy.filters import MAX_FILTERS, Condition, Filter, Side, join_filters, parse_filters, parse_timeframes
+from python_core.strategy.filters import MAX_FILTERS, Condition, Side, TimeframeFilter, join_filters, parse_filters, parse_timeframes
 from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, parse_param, value_of, with_value
 
 MAX_NAMES: Final = 100
@@ -60,7 +60,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...], Meta(max_length=24, description="Timeframes that can be appended to names, as in close_4h and ema_4h(close, 50).")
     ] = ()
     htf_filters: Annotated[
-        dict[Side, Annotated[tuple[Filter, ...], Meta(max_length=MAX_FILTERS)]],
+        dict[Side, Annotated[tuple[TimeframeFilter, ...], Meta(max_length=MAX_FILTERS)]],
         Meta(description="Conditions on higher timeframes that must be true for entries of each side."),
     ] = {}
 

@@ -12,7 +12,7 @@ from workers.errors import WorkersError
 from workers.jobs.attempt import Executor, Job, contain_panics
 from workers.jobs.compute import Computed, compute
 from workers.jobs.isolated import compute_isolated
-from workers.model.runs import Stages, decode_request
+from workers.model.runs import StageDurations, decode_request
 from workers.model.states import RunState
 from workers.runs import results, store
 from workers.runs.store import StartedRun
@@ -41,7 +41,7 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
 
         computed = await asyncio.get_running_loop().run_in_executor(executor.threads, contain_panics, work)
     values = computed.row
-    stages = Stages(
+    stages = StageDurations(
         queue_ms=max((row.started_at or row.created_at) - row.created_at, 0),
         load_ms=computed.load_ms,
         kernel_ms=computed.kernel_ms,

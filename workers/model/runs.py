@@ -66,7 +66,7 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True):
     hint: Annotated[str, Meta(description="How to fix it.")] = ""
 
 
-class Stages(msgspec.Struct, frozen=True, kw_only=True):
+class StageDurations(msgspec.Struct, frozen=True, kw_only=True):
     """Duration of each stage of a run, in milliseconds."""
 
     queue_ms: Annotated[float, Meta(description="Waiting: from acceptance to the start of the successful attempt.")] = 0.0
@@ -113,7 +113,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     due_at: Annotated[int, Meta(description="Earliest start, UTC epoch milliseconds.")]
     started_at: TimeMs | None
     finished_at: TimeMs | None
-    stages: Stages | None
+    stages: StageDurations | None
     error: RunError | None
     result: RunResult | None = None
 

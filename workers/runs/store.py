@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
 from workers.db.upsert import insert
 from workers.model.clock import now_ms
-from workers.model.runs import Attempt, Run, RunError, Stages, decode_request, encode
+from workers.model.runs import Attempt, Run, RunError, StageDurations, decode_request, encode
 from workers.model.states import OPEN, WAITING, AttemptOutcome, Priority, RunState, predecessors
 from workers.runs import coalesce
 
@@ -97,7 +97,7 @@ async def finish(
     state: RunState,
     *,
     error: RunError | None = None,
-    stages: Stages | None = None,
+    stages: StageDurations | None = None,
     engine: str | None = None,
     fingerprint: str | None = None,
     cached: bool = False,
@@ -263,6 +263,6 @@ def to_run(row: RunRow) -> Run:
         due_at=row.due_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        stages=None if row.stages is None else msgspec.json.decode(row.stages, type=Stages),
+        stages=None if row.stages is None else msgspec.json.decode(row.stages, type=StageDurations),
         error=to_error(row.error),
     )

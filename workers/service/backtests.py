@@ -11,10 +11,10 @@ from workers.runs import create_and_run, follow, submit
 from workers.runs.create_and_run import CreateAndRunRequest
 from workers.runs.follow import RunUpdate
 from workers.runs.submit import DEFAULT_OPTIONS
-from workers.service.part import Part, operation
+from workers.service.operation_group import OperationGroup, operation
 
 
-class Backtests(Part):
+class Backtests(OperationGroup):
     name: ClassVar[str] = "backtests"
 
     @operation

@@ -16,7 +16,7 @@ from workers.data.export import BarsPage, Format
 from workers.data.imports import ImportOptions, Source
 from workers.data.parts import Series
 from workers.model.datasets import Dataset, Instrument
-from workers.service.part import Part, Resources, operation, page_of
+from workers.service.operation_group import OperationGroup, Resources, operation, page_of
 
 NO_INSTRUMENT: Final = Instrument()
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class Datasets(Part):
+class Datasets(OperationGroup):
     name: ClassVar[str] = "datasets"
 
     @operation

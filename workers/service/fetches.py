@@ -11,7 +11,7 @@ from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.model.runs import RunOptions
 from workers.runs.submit import DEFAULT_OPTIONS
-from workers.service.part import Part, operation, page_of
+from workers.service.operation_group import OperationGroup, operation, page_of
 
 
 class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class Fetches(Part):
+class Fetches(OperationGroup):
     name: ClassVar[str] = "fetches"
 
     @operation

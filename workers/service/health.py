@@ -22,7 +22,7 @@ from workers.runs import outbox, store
 TIMEOUT_S: Final = 3.0
 
 
-class ComponentCheck(msgspec.Struct, frozen=True, kw_only=True):
+class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The response of a component to a query."""
 
     kind: Annotated[str, Meta(description="Which product it is.", examples=["sqlite", "postgresql", "valkey", "redis"])]
@@ -35,8 +35,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the service and of its components."""
 
     status: Annotated[Literal["ok", "down"], Meta(description="`ok` if both the database and Redis respond.")]
-    database: ComponentCheck
-    redis: ComponentCheck
+    database: ComponentHealth
+    redis: ComponentHealth
     workers: Annotated[int | None, Meta(description="Workers that have reported within the last 10 seconds; null if Redis is down.")]
     engine: Annotated[Literal["rust", "python"], Meta(description="Engine that the API process uses.")]
     engine_reason: Annotated[str, Meta(description="Why it uses this engine.")]
@@ -108,7 +108,7 @@ async def _counts(database: Database) -> dict[RunState, int]:
         return await store.count_by_state(session)
 
 
-async def _check(kind: str, query: Callable[[], Awaitable[str]]) -> ComponentCheck:
+async def _check(kind: str, query: Callable[[], Awaitable[str]]) -> ComponentHealth:
     started_at = time.perf_counter()
     error: str | None = None
     try:
@@ -117,4 +117,4 @@ async def _check(kind: str, query: Callable[[], Awaitable[str]]) -> ComponentChe
         error = f"no response within {TIMEOUT_S:g} s"
     except Exception as caught:
         error = f"{type(caught).__name__}: {caught}"[:200]
-    return ComponentCheck(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - started_at) * 1000, 3), error=error)
+    return ComponentHealth(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - started_at) * 1000, 3), error=error)

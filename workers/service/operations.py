@@ -14,7 +14,7 @@ import msgspec
 from workers.service.backtests import Backtests
 from workers.service.datasets import Datasets
 from workers.service.fetches import Fetches
-from workers.service.part import Part
+from workers.service.operation_group import OperationGroup
 from workers.service.queue import QueueAdministration
 from workers.service.strategies import Strategies
 
@@ -48,13 +48,13 @@ class Operation:
         return typing.get_type_hints(self._method, include_extras=True)
 
 
-def _of(part: type[Part]) -> Iterator[Operation]:
-    for name, method in vars(part).items():
+def _operations(group: type[OperationGroup]) -> Iterator[Operation]:
+    for name, method in vars(group).items():
         if getattr(method, "is_operation", False):
             text = (inspect.getdoc(method) or "").partition("Raises:")[0]
             summary, _, description = text.partition("\n")
-            yield Operation(f"{part.name}.{name}", summary.rstrip("."), description.strip(), method)
+            yield Operation(f"{group.name}.{name}", summary.rstrip("."), description.strip(), method)
 
 
-PARTS: Final[tuple[type[Part], ...]] = (Backtests, Datasets, Fetches, QueueAdministration, Strategies)
-OPERATIONS: Final[dict[str, Operation]] = {operation.name: operation for part in PARTS for operation in _of(part)}
+GROUPS: Final[tuple[type[OperationGroup], ...]] = (Backtests, Datasets, Fetches, QueueAdministration, Strategies)
+OPERATIONS: Final[dict[str, Operation]] = {operation.name: operation for group in GROUPS for operation in _operations(group)}

@@ -12,7 +12,7 @@ from workers.runs import dead_letters
 from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
 from workers.service import health
 from workers.service.health import Health, QueueMetrics
-from workers.service.part import Part, operation
+from workers.service.operation_group import OperationGroup, operation
 
 
 class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class WorkerList(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[WorkerInfo, ...]
 
 
-class QueueAdministration(Part):
+class QueueAdministration(OperationGroup):
     name: ClassVar[str] = "queue"
 
     @operation

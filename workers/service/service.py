@@ -1,4 +1,4 @@
-"""The service: everything a client can do, in five parts."""
+"""The service: everything a client can do, in five groups of operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from workers.service.backtests import Backtests
 from workers.service.datasets import Datasets
 from workers.service.fetches import Fetches
-from workers.service.part import Resources, open_resources
+from workers.service.operation_group import Resources, open_resources
 from workers.service.queue import QueueAdministration
 from workers.service.strategies import Strategies
 from workers.settings import Settings

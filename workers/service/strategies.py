@@ -13,7 +13,7 @@ from python_core.diagnostics import Diagnosis, Plot
 from python_core.strategy import library
 from workers import strategies
 from workers.service.datasets import on_bars
-from workers.service.part import Part, operation, page_of
+from workers.service.operation_group import OperationGroup, operation, page_of
 from workers.strategies import StoredStrategy
 
 DEFAULT_EXECUTION: Final = bt.Execution()
@@ -42,7 +42,7 @@ class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):
     canonical: Annotated[dict[str, Any], Meta(description="The fields that determine the result, in canonical form.")]
 
 
-class Strategies(Part):
+class Strategies(OperationGroup):
     name: ClassVar[str] = "strategies"
 
     @operation

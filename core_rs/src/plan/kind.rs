@@ -44,7 +44,7 @@ impl Kind {
             "low" => Self::Column(Column::Low),
             "close" => Self::Column(Column::Close),
             "volume" => Self::Column(Column::Volume),
-            "time" => Self::Time(TimePart::Integer),
+            "time" => Self::Time(TimePart::Epoch),
             "hour" => Self::Time(TimePart::Hour),
             "weekday" => Self::Time(TimePart::Weekday),
             "minute" => Self::Time(TimePart::Minute),

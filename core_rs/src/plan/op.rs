@@ -11,7 +11,7 @@ pub type OpKey = [u64; 3 + MAX_INPUTS + MAX_ARGUMENTS];
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TimePart {
     /// The time itself, epoch milliseconds.
-    Integer,
+    Epoch,
     Hour,
     Weekday,
     Minute,

@@ -182,7 +182,7 @@ fn shared_crossing(first: Option<usize>, earlier: &[State]) -> Option<&Crossing>
 fn part_of_time(part: TimePart, time_ms: i64) -> f64 {
     let minutes = time_ms.div_euclid(60_000);
     (match part {
-        TimePart::Integer => time_ms,
+        TimePart::Epoch => time_ms,
         TimePart::Minute => minutes.rem_euclid(60),
         TimePart::Hour => minutes.div_euclid(60).rem_euclid(24),
         // 1970-01-01 was a Thursday.

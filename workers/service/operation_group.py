@@ -1,4 +1,4 @@
-"""What the parts of the service have in common: shared resources, and methods that are operations."""
+"""Groups of operations, and the resources that they share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BARS_CACHE_BYTES: Final = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Connections, storage and caches, opened once and shared by all parts."""
+    """Connections, storage and caches, opened once and shared by all groups."""
 
     settings: Settings
     database: Database
@@ -67,8 +67,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         )
 
 
-class Part:
-    """One part of the service. Its operations are named `<name>.<method>` in the table of operations.
+class OperationGroup:
+    """Operations on one kind of resource. They are named `<name>.<method>` in the table of operations.
 
     Raises, in every operation:
         Unavailable: the database or Redis can't be reached.
