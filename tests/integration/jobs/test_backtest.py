@@ -105,7 +105,7 @@ async def test_a_failing_run_keeps_its_error_and_is_not_retried(
     assert (run.state, run.attempt) == (RunState.FAILED, 1)
     assert run.error is not None
     assert (run.error.code, run.error.where) == ("invalid_strategy", "timeframe")
-    with pytest.raises(workers.Conflict, match="is failed"):
+    with pytest.raises(workers.Conflict, match="a failed run has no result"):
         await service.backtests.get_trades(run.id)
 
 
