@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from workers.settings import Settings
     from workers.strategies import StoredStrategy
 
-# Imported when first used: all of them together take half a second, which no command should wait for.
+# Imported when first used: all of them together take half a second, and a program that needs one module need not load the rest.
 _NAMES: Final = {
     "workers.data.export": ("BarsPage",),
     "workers.data.imports": ("ImportOptions",),

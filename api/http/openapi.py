@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
@@ -20,7 +18,7 @@ from litestar.static_files import create_static_files_router
 
 from api.http.uploads import FILE_TYPES, MULTIPART
 from python_core import __version__
-from workers.service.operations import OPERATIONS
+from workers.service.operations import OPERATIONS, client_text
 
 ASSETS = "/schema/assets"
 DESCRIPTION = """Backtests as a service.
@@ -36,8 +34,6 @@ SMA_CROSS = {
     "exit_long": "crossunder(sma(close, fast), sma(close, slow))",
     "params": {"fast": 10, "slow": 30},
 }
-# Sections of a docstring that are about Python, not about JSON.
-_PYTHON_SECTIONS = re.compile(r"^ *(?:Raises|Example):$", re.MULTILINE)
 TAGS = [
     Tag(name="datasets", description="Market data: the bars of one instrument in one timeframe, in versions."),
     Tag(name="fetches", description="Market data from exchanges, fetched once or on a schedule."),
@@ -75,15 +71,15 @@ class Document(OpenAPI):
         document = super().to_schema()
         _, schemas = msgspec.json.schema_components(self.structs, ref_template="#/components/schemas/{name}")
         for schema in schemas.values():
-            schema["description"] = inspect.cleandoc(_PYTHON_SECTIONS.split(schema["description"])[0]).strip()
+            schema["description"] = client_text(schema["description"])
         document["components"]["schemas"].update(schemas)
         document["paths"] = dict(sorted(document["paths"].items()))
         for operation in (operation for path in document["paths"].values() for operation in path.values()):
             for status, response in operation["responses"].items():
-                if (
-                    response["description"] == HTTPStatus(int(status)).description
-                ):  # Litestar's default, such as "Document created, URL follows"
-                    response["description"] = HTTPStatus(int(status)).phrase
+                code = HTTPStatus(int(status))
+                # Litestar's default is a sentence such as "Document created, URL follows".
+                if response["description"] == code.description:
+                    response["description"] = code.phrase
         return document
 
 

@@ -12,7 +12,6 @@ import msgspec
 from workers.cli.operations import add_command
 from workers.errors import Invalid
 from workers.model.runs import RunError
-from workers.process.supervisor import shared_queue
 from workers.runs.dead_letters import DeadLetterSelection
 from workers.service.queue import QueueAdministration
 from workers.service.service import open_service
@@ -32,7 +31,7 @@ def add_parsers(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     async def run() -> Sequence[str]:
-        async with shared_queue(settings) as shared, open_service(shared) as service:
+        async with open_service(settings) as service:
             return await run_action(service.queue, options.action, getattr(options, "id", ()), select_all=getattr(options, "all", False))
 
     for line in asyncio.run(run()):

@@ -19,7 +19,8 @@ import python_core as bt
 from workers.errors import Invalid, Unavailable
 from workers.model.runs import BacktestRequest, Run
 from workers.model.states import RunState
-from workers.process.supervisor import Child, Supervisor, shared_queue
+from workers.process.supervisor import Child, Supervisor
+from workers.queue.valkey import with_redis
 from workers.settings import Settings
 
 STRATEGY: Final = bt.Strategy(
@@ -50,7 +51,7 @@ async def demo(settings: Settings, data: Path | None) -> int:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         clock = _Clock()
-        async with shared_queue(settings) as shared:
+        async with with_redis(settings) as shared:
             clock.print("started Valkey")
             children = [Child("api", ("api", "--port", str(port))), Child("worker", ("worker-process",))]
             supervisor = Supervisor(shared, children)

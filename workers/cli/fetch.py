@@ -14,7 +14,7 @@ from workers.fetch.requests import Fetch, FetchRequest
 from workers.fetch.schedules import ScheduleRequest
 from workers.model.states import DONE, RunState
 from workers.process.run import open_worker
-from workers.process.supervisor import shared_queue
+from workers.queue.valkey import with_redis
 from workers.service.service import Service, open_service
 from workers.settings import Settings
 
@@ -63,13 +63,12 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _fetch(settings: Settings, request: FetchRequest) -> int:
-    async with shared_queue(settings) as shared, open_service(shared) as service:
+    async with with_redis(settings) as shared, open_service(shared) as service:
         accepted = await service.fetches.create(request)
         async with _worker(shared, service):
             done = await _wait_for_end(service, accepted.id)
         if done.error is not None:
-            error = done.error
-            raise WorkersError(error.message, where=error.where, hint=error.hint, code=error.code)
+            raise done.error.to_exception()
         if done.state != RunState.SUCCEEDED or done.report is None:
             raise WorkersError(
                 f"the fetch was {done.state}; the bars that it has stored are kept", hint="run the command again to continue"
@@ -80,7 +79,7 @@ async def _fetch(settings: Settings, request: FetchRequest) -> int:
 
 
 async def _create_schedule(settings: Settings, request: ScheduleRequest) -> int:
-    async with shared_queue(settings) as shared, open_service(shared) as service:
+    async with with_redis(settings) as shared, open_service(shared) as service:
         schedule = await service.fetches.create_schedule(request)
     print(f"{schedule.dataset} is fetched every {schedule.every_s:,} s while workers are running (schedule {schedule.id})")
     return 0

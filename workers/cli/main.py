@@ -26,8 +26,9 @@ from workers.errors import Invalid, Unavailable, WorkersError
 from workers.model.states import Priority
 from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
-from workers.process.supervisor import Child, WorkerPool, end_with_parent, shared_queue, supervise
+from workers.process.supervisor import Child, WorkerPool, end_with_parent, supervise
 from workers.queue.queue import PRIORITY_CODES, open_queue
+from workers.queue.valkey import with_redis
 from workers.service import health
 from workers.settings import Settings, variable
 
@@ -124,7 +125,7 @@ def migrate(settings: Settings, options: argparse.Namespace) -> int:
 
 def doctor(settings: Settings, options: argparse.Namespace) -> int:
     async def check() -> health.Health:
-        async with shared_queue(settings) as shared, open_database(shared.database_url) as database, open_queue(shared.redis_url) as queue:
+        async with with_redis(settings) as shared, open_database(shared.database_url) as database, open_queue(shared.redis_url) as queue:
             return await health.check_health(database, queue)
 
     settings.folder.mkdir(parents=True, exist_ok=True)

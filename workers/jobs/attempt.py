@@ -241,7 +241,7 @@ def _run_error(error: Exception, reason: Stop | None, limits: AttemptLimits) -> 
             code="timeout", message=f"the run took longer than {limits.timeout_s:g} s", hint="use fewer bars, or raise the limit"
         )
     if isinstance(error, bt.BarstormError | WorkersError):
-        return RunError(code=error.code, message=error.message, where=error.where, hint=error.hint)
+        return RunError.from_exception(error)
     if isinstance(error, _WorkersLost):
         return RunError(code="worker_lost", message=str(error))
     if _is_transient(error):

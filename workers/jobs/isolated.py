@@ -79,8 +79,7 @@ async def _communicate(process: asyncio.subprocess.Process, task: bytes, job: Jo
             if message.computed is not None:
                 return message.computed
             if message.error is not None:
-                error = message.error
-                raise WorkersError(error.message, where=error.where, hint=error.hint, code=error.code)
+                raise message.error.to_exception()
             if message.machine_error is not None:
                 raise OSError(message.machine_error)
             job.control.flag.progress = message.progress
@@ -107,7 +106,7 @@ def _execute(task: Task, control: bt.Control) -> Message:
             computed=compute(artifacts, open_bars_cache(settings, artifacts, 0), task.dataset, task.parts, task.request, control)
         )
     except (bt.BarstormError, WorkersError) as error:
-        return Message(error=RunError(code=error.code, message=error.message, where=error.where, hint=error.hint))
+        return Message(error=RunError.from_exception(error))
     except (OSError, MemoryError) as error:
         return Message(machine_error=f"{type(error).__name__}: {error}")
 

@@ -9,8 +9,9 @@ from msgspec import Meta
 
 import python_core as bt
 from python_core.engine.kernel import Engine
+from python_core.errors import StructuredError
 from python_core.metrics import Metrics
-from workers.errors import Invalid
+from workers.errors import Invalid, WorkersError
 from workers.model.clock import TimeMs, now_ms
 from workers.model.names import check_name, check_owner
 from workers.model.selection import Reference, Selection
@@ -64,6 +65,13 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True):
     message: Annotated[str, Meta(description="What went wrong.")]
     where: Annotated[str, Meta(description="The field, column or part it is about.")] = ""
     hint: Annotated[str, Meta(description="How to fix it.")] = ""
+
+    @classmethod
+    def from_exception(cls, error: StructuredError) -> RunError:
+        return cls(code=error.code, message=error.message, where=error.where, hint=error.hint)
+
+    def to_exception(self) -> WorkersError:
+        return WorkersError(self.message, where=self.where, hint=self.hint, code=self.code)
 
 
 class StageDurations(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib import import_module
 
-import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,8 +25,9 @@ from workers.process.garbage import collect_garbage_forever
 from workers.process.periodic import periodic
 from workers.process.reconcile import reconcile_forever
 from workers.process.worker import LeaseWorker
-from workers.queue import events, valkey
+from workers.queue import events
 from workers.queue.queue import ALL_PRIORITIES, RedisError, open_queue
+from workers.queue.valkey import with_redis
 from workers.runs import create_and_run, outbox, saga
 from workers.settings import Settings
 
@@ -38,8 +38,7 @@ _log = structlog.stdlib.get_logger(__name__)
 async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, burst: bool = False) -> AsyncIterator[LeaseWorker]:
     """A worker with all it needs; `main()` runs it. Relay and housekeeping run as long as it is open."""
     async with AsyncExitStack() as stack:
-        if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(valkey.open_valkey(settings.folder)))
+        settings = await stack.enter_async_context(with_redis(settings))
         database = await stack.enter_async_context(open_database(settings.database_url))
         await database.migrate()
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))

@@ -12,16 +12,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-import msgspec
 import structlog
 
 from workers.process.scaling import Scaling, scale
 from workers.process.worker import REQUEUE_S
-from workers.queue import valkey
+from workers.queue.valkey import with_redis
 from workers.settings import Settings
 
 PARENT_FD: Final = "BARSTORM_PARENT_FD"
@@ -161,22 +160,12 @@ class Supervisor:
 
 async def supervise(settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None) -> None:
     """Run children until they end, or until SIGTERM or SIGINT; on an embedded Valkey if no Redis is configured."""
-    async with shared_queue(settings) as shared:
+    async with with_redis(settings) as shared:
         supervisor = Supervisor(shared, children, pool)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)
         await supervisor.run()
-
-
-@asynccontextmanager
-async def shared_queue(settings: Settings) -> AsyncIterator[Settings]:
-    """The settings with a Redis URL: that of an embedded Valkey, open for the block, if none is configured."""
-    if settings.redis_url:
-        yield settings
-        return
-    async with valkey.open_valkey(settings.folder) as url:
-        yield msgspec.structs.replace(settings, redis_url=url)
 
 
 def end_with_parent() -> None:

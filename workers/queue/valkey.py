@@ -20,9 +20,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
+import msgspec
 import structlog
 
 from workers.errors import Unavailable
+from workers.settings import Settings
 
 START_S: Final = 15.0
 GUARD_S: Final = 1.0
@@ -54,6 +56,16 @@ async def open_valkey(folder: Path) -> AsyncIterator[str]:
         with suppress(asyncio.CancelledError):
             await guard
         await asyncio.to_thread(_leave, home, owner)
+
+
+@asynccontextmanager
+async def with_redis(settings: Settings) -> AsyncIterator[Settings]:
+    """The settings with a Redis URL: that of an embedded Valkey, open for the block, if none is configured."""
+    if settings.redis_url:
+        yield settings
+        return
+    async with open_valkey(settings.folder) as url:
+        yield msgspec.structs.replace(settings, redis_url=url)
 
 
 async def _guard(home: Path) -> None:

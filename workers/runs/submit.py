@@ -11,12 +11,13 @@ import python_core as bt
 from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
+from workers.data.datasets import as_client_error
 from workers.data.resolve import ResolvedDataset
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.db.paging import page_of_runs
 from workers.db.tables import RunRow
-from workers.errors import Conflict, Invalid, NotFound
+from workers.errors import Conflict, NotFound
 from workers.model.clock import now_ms
 from workers.model.names import is_reference, new_id
 from workers.model.runs import Attempt, BacktestRequest, Run, RunOptions, RunPage, RunResult, decode_request, encode
@@ -115,10 +116,8 @@ def fingerprint_of(resolved: ResolvedDataset, strategy: bt.Strategy, execution: 
     Raises:
         Invalid: an expression of the execution doesn't compile.
     """
-    try:
+    with as_client_error():
         return bt.fingerprint(cast(bt.Bars, resolved), strategy, execution)  # it reads only the fingerprint of bars
-    except bt.BarstormError as error:
-        raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
 
 
 async def get(database: Database, results: Results, run_id: str) -> Run:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-import msgspec
-
 from workers.data.bars_cache import BarsCache, open_bars_cache
 from workers.data.datasets import MarketData, open_market_data
 from workers.db.database import Database, open_database
 from workers.queue.queue import Queue, open_queue
-from workers.queue.valkey import open_valkey
+from workers.queue.valkey import with_redis
 from workers.runs.outbox import Relay, relaying
 from workers.runs.results import Results
 from workers.service.unavailable import translate_connection_errors
@@ -47,8 +45,7 @@ class Resources:
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open database and queue, migrate the schema, and send accepted jobs to the queue until closed. Without a Redis URL, Valkey is started."""
     async with AsyncExitStack() as stack:
-        if not settings.redis_url:
-            settings = msgspec.structs.replace(settings, redis_url=await stack.enter_async_context(open_valkey(settings.folder)))
+        settings = await stack.enter_async_context(with_redis(settings))
         database = await stack.enter_async_context(open_database(settings.database_url))
         with translate_connection_errors():
             await database.migrate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,13 @@ from workers.service.fetches import Fetches
 from workers.service.operation_group import OperationGroup
 from workers.service.queue import QueueAdministration
 from workers.service.strategies import Strategies
+
+_PYTHON_SECTIONS: Final = re.compile(r"^ *(?:Raises|Example):$", re.MULTILINE)
+
+
+def client_text(docstring: str) -> str:
+    """A docstring without its sections about Python."""
+    return inspect.cleandoc(_PYTHON_SECTIONS.split(docstring)[0]).strip()
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,7 @@ class Operation:
 def _operations(group: type[OperationGroup]) -> Iterator[Operation]:
     for name, method in vars(group).items():
         if getattr(method, "is_operation", False):
-            text = (inspect.getdoc(method) or "").partition("Raises:")[0]
-            summary, _, description = text.partition("\n")
+            summary, _, description = client_text(method.__doc__ or "").partition("\n")
             yield Operation(f"{group.name}.{name}", summary.rstrip("."), description.strip(), method)
 
 
