@@ -67,7 +67,7 @@ class Execution:
     def __new__(
         cls,
         *,
-        capital: float,
+        initial_capital: float,
         commission: float,
         slippage: float,
         sizing: str,

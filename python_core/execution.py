@@ -47,7 +47,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ExecutionError: names the field, its value and what would be right.
     """
 
-    capital: Annotated[float, Meta(gt=0, description="Initial capital.")] = 10_000.0
+    initial_capital: Annotated[float, Meta(gt=0, description="Account value before the first trade.")] = 10_000.0
     commission: Annotated[float, Meta(ge=0, lt=1, description="Commission of every fill, as a fraction of its notional.")] = 0.0006
     slippage: Annotated[float, Meta(ge=0, lt=1, description="Fraction by which market orders and stops fill at a worse price.")] = 0.0
     sizing: Annotated[Sizing, Meta(description="How `size` is interpreted.")] = "equity_fraction"
@@ -98,7 +98,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             # NumPy's float64 is a subclass of float that neither JSON nor the compiled module accepts.
             if isinstance(value := getattr(self, name), float) and type(value) is not float:
                 msgspec.structs.force_setattr(self, name, float(value))
-        _check_number("capital", self.capital, above=0)
+        _check_number("initial_capital", self.initial_capital, above=0)
         _check_number("commission", self.commission, minimum=0, below=1)
         _check_number("slippage", self.slippage, minimum=0, below=1)
         _check_number("size", self.size, above=0)

@@ -70,7 +70,7 @@ class Barstorm(Contender):
 
     def _execution(self, stops: Stops) -> Any:
         loss, profit = stops or (None, None)
-        return self.bt.Execution(capital=CAPITAL, commission=FEE, stop_loss=loss, take_profit=profit)
+        return self.bt.Execution(initial_capital=CAPITAL, commission=FEE, stop_loss=loss, take_profit=profit)
 
     def strategy(self, shorts: bool) -> Any:
         up, down = (f"cross{way}(sma(close, fast), sma(close, slow))" for way in ("over", "under"))

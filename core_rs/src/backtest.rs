@@ -45,7 +45,7 @@ pub fn backtest(
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, execution);
     let (mut trades, mut trade_sums): (Vec<Trade>, _) = (Vec::new(), TradeSums::default());
-    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(execution.capital, market.bars.time) };
+    let mut curve = StoredCurve { equity, drawdown: DrawdownTracker::new(execution.initial_capital, market.bars.time) };
     while frame.advance() {
         evaluator.run(&frame);
         for bars in frame.base_tiles() {

@@ -148,7 +148,7 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
             simulator: simulator.clone(),
             trade_sums: TradeSums::default(),
             curve: DrawdownCurve {
-                drawdown: DrawdownTracker::new(execution.capital, market.bars.time),
+                drawdown: DrawdownTracker::new(execution.initial_capital, market.bars.time),
                 periods: Vec::with_capacity(if job.risk { period_ends.len() } else { 0 }),
                 ends: if job.risk { period_ends } else { &[] },
             },

@@ -184,7 +184,7 @@ def _run_python(
         time_ms=bars.time,
         timeframe_ms=bars.timeframe_ms,
         trades=outcome.trades,
-        capital=float(execution.capital),
+        capital=float(execution.initial_capital),
         calendar=execution.calendar,
         exposed_bars=outcome.exposed_bars,
         traded_notional=outcome.traded_notional,

@@ -22,7 +22,7 @@ from python_core.strategy.strategy import Strategy
 from python_core.trades import TRADE_DTYPE, Trades
 
 # Part of every fingerprint. Raise it when the same inputs may give other outputs than before.
-CONTRACT: Final = 1
+CONTRACT: Final = 2
 
 
 class Result:

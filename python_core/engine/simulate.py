@@ -53,7 +53,7 @@ class Simulator:
         self.time = bars.time.tolist()
         self.open, self.high, self.low, self.close = (getattr(bars, name).tolist() for name in ("open", "high", "low", "close"))
         self.mark = None if bars.mark is None else (bars.mark[0].tolist(), bars.mark[1].tolist())
-        self.balance = execution.capital
+        self.balance = execution.initial_capital
         self.position: Position | None = None
         self.trades: list[tuple[int | float, ...]] = []
         self.exposed_bars = self.rejected_orders = self.ambiguous_bars = 0

@@ -115,7 +115,7 @@ class Hostile:
                 name: choice((0.0, 0.001, self.number()))
                 for name in ("commission", "slippage", "step", "min_notional", "maintenance_margin")
             },
-            **{name: choice((1.0, 1e4, self.number())) for name in ("capital", "size", "leverage")},
+            **{name: choice((1.0, 1e4, self.number())) for name in ("initial_capital", "size", "leverage")},
             **{name: choice((None, 0.01, self.number())) for name in ("trailing_activation", "break_even_at")},
             **{name: choice(level) for name in ("stop_loss", "take_profit", "trailing_stop")},
             sizing=choice(("equity_fraction", "fixed_notional", "fixed_quantity", "risk")),

@@ -55,7 +55,7 @@ def test_every_input_changes_the_fingerprint_and_no_spelling_does(seed: int, rul
 
 
 OTHERS: dict[str, Any] = {
-    "capital": 12_345,
+    "initial_capital": 12_345,
     "commission": 0.0123,
     "slippage": 0.0123,
     "size": 0.123,

@@ -36,10 +36,12 @@ def test_doubling_prices_and_capital_doubles_all_amounts_exactly(seed: int, engi
     n = int(rng.integers(2, 200))
     prices, masks = walk(rng, n), random_masks(rng, n)
     funding = (MONDAY + 60 * MINUTE * np.arange(0, n, 8), rng.standard_normal(len(range(0, n, 8))) * 0.001) if rng.random() < 0.5 else None
-    doubled = {**rules, "capital": 2_000, "min_notional": 2 * rules["min_notional"]}
+    doubled = {**rules, "initial_capital": 2_000, "min_notional": 2 * rules["min_notional"]}
     if rules["sizing"] == "fixed_notional":
         doubled["size"] = 2 * rules["size"]
-    once = bt.simulate(history(prices, funding=funding), bt.Signals(*masks), bt.Execution(**{**rules, "capital": 1_000}), engine=engine)
+    once = bt.simulate(
+        history(prices, funding=funding), bt.Signals(*masks), bt.Execution(**{**rules, "initial_capital": 1_000}), engine=engine
+    )
     twice = bt.simulate(history(2 * prices, funding=funding), bt.Signals(*masks), bt.Execution(**doubled), engine=engine)
     np.testing.assert_array_equal(twice.equity, 2 * once.equity)
     a, b = once.trades.array, twice.trades.array
@@ -90,7 +92,7 @@ def test_a_short_equals_a_long_on_mirrored_prices(
     open_, high, low, close = prices
     mirrored = np.array([200 - open_, 200 - low, 200 - high, 200 - close])
     rules = bt.Execution(
-        capital=1_000_000,
+        initial_capital=1_000_000,
         commission=0,
         sizing="fixed_quantity",
         size=3,
@@ -211,7 +213,7 @@ def test_trades_equity_and_metrics_add_up(seed: int, engine: str, rules: dict[st
     trades, metrics = result.trades.array, result.metrics
     volume = 1 + np.abs(trades["gross"]).sum() + trades["fees"].sum() + np.abs(trades["funding"]).sum()
     near = {"rel": 1e-11, "abs": 1e-11 * volume}
-    assert result.equity[-1] == pytest.approx(execution.capital + trades["net"].sum(), **near)
+    assert result.equity[-1] == pytest.approx(execution.initial_capital + trades["net"].sum(), **near)
     np.testing.assert_array_equal(trades["net"], trades["gross"] - trades["fees"] - trades["funding"])
     np.testing.assert_allclose(
         trades["gross"], trades["side"] * trades["quantity"] * (trades["exit_price"] - trades["entry_price"]), rtol=1e-12, atol=0
@@ -251,7 +253,7 @@ def test_equity_follows_from_the_trades_alone(seed: int, engine: str, rules: dic
     prices, masks = walk(rng, n), random_masks(rng, n)
     execution = bt.Execution(**rules)
     result = bt.simulate(history(prices), bt.Signals(*masks), execution, engine=engine)
-    equity = np.full(n, execution.capital)
+    equity = np.full(n, execution.initial_capital)
     for trade in result.trades.array:
         opened, closed = trade["entry_index"], trade["exit_index"]
         entry_fee = trade["quantity"] * trade["entry_price"] * execution.commission
@@ -260,7 +262,7 @@ def test_equity_follows_from_the_trades_alone(seed: int, engine: str, rules: dic
         equity[closed:] += trade["net"]
         # At leverage 1, equity covers the position and its fee.
         if execution.leverage == 1:
-            before = execution.capital + result.trades.array["net"][result.trades.array["exit_index"] <= opened].sum()
+            before = execution.initial_capital + result.trades.array["net"][result.trades.array["exit_index"] <= opened].sum()
             assert trade["quantity"] * trade["entry_price"] + entry_fee <= before * (1 + 1e-9) + 1e-9 or trade["exit_index"] == opened
     np.testing.assert_allclose(result.equity, equity, rtol=1e-9, atol=1e-9)
 
@@ -275,7 +277,7 @@ def test_a_higher_commission_costs_its_share_of_what_was_traded(seed: int, engin
         bt.simulate(
             history(prices),
             bt.Signals(*masks),
-            bt.Execution(capital=1e6, sizing="fixed_quantity", size=1, commission=commission, fill=fill),  # type: ignore[arg-type]
+            bt.Execution(initial_capital=1e6, sizing="fixed_quantity", size=1, commission=commission, fill=fill),  # type: ignore[arg-type]
             engine=engine,
         )
         for commission in (0.001, 0.001 + more)

@@ -110,7 +110,7 @@ def test_trades_and_equity_agree_with_backtesting_py(
     prices = (
         {} if levels is None else {"stop_loss": f"close * {1 - toward * levels[0]}", "take_profit": f"close * {1 + toward * levels[1]}"}
     )
-    execution = bt.Execution(capital=CAPITAL, commission=FEE, **prices)
+    execution = bt.Execution(initial_capital=CAPITAL, commission=FEE, **prices)
     result = bt.simulate(bars, bt.Signals(**masks), execution)
     trades, wanted = result.trades.array, stats["_trades"].sort_values(["ExitBar", "EntryBar"])
     assert len(trades) == len(wanted) > 10

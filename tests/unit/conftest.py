@@ -78,7 +78,7 @@ def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str
         mark: Sequence[tuple[float, float]] | None = None,
         **layout: Any,
     ) -> None:
-        execution = bt.Execution(**{"capital": 1000, "commission": 0, "sizing": "fixed_quantity", "size": 1, **(rules or {})})
+        execution = bt.Execution(**{"initial_capital": 1000, "commission": 0, "sizing": "fixed_quantity", "size": 1, **(rules or {})})
         plain = not any(isinstance(value, str | bt.Atr) for value in (execution.stop_loss, execution.take_profit, execution.trailing_stop))
         for quiet in (0, QUIET_BARS) if strategy is None and "times" not in layout and plain else (0,):
             first = bars[0][0] if isinstance(bars[0], tuple) else bars[0]
@@ -97,7 +97,7 @@ def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str
             wanted = [_trade(quiet, *trade) for trade in trades]
             assert [_fields(row, trade) for row, trade in zip(result.trades.array, result.trades, strict=True)] == wanted
             assert len(equity) == len(bars), "the table needs one equity for each bar"
-            assert result.equity.tolist() == pytest.approx([execution.capital] * quiet + list(equity), rel=1e-12, abs=1e-9)
+            assert result.equity.tolist() == pytest.approx([execution.initial_capital] * quiet + list(equity), rel=1e-12, abs=1e-9)
             assert (result.rejected_orders, result.ambiguous_bars, result.ruined) == (rejected, ambiguous, ruined)
             assert result.engine == engine
 

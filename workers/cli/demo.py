@@ -146,7 +146,7 @@ def _print(run: Run, clock: _Clock) -> None:
             ("engine", result.engine),
             ("bars", f"{result.bars:,}"),
             ("trades", f"{result.trades:,} ({metrics.wins:,} won, {metrics.losses:,} lost)"),
-            ("final equity", f"{_number(metrics.final_equity, ',.2f')} of {EXECUTION.capital:,.2f}"),
+            ("final equity", f"{_number(metrics.final_equity, ',.2f')} of {EXECUTION.initial_capital:,.2f}"),
             ("total return", f"{_number(metrics.total_return, '.2%')}, buy and hold: {_number(metrics.buy_and_hold_return, '.2%')}"),
             ("sharpe", _number(metrics.sharpe, ".2f")),
             ("sortino", _number(metrics.sortino, ".2f")),

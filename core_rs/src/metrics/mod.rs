@@ -61,7 +61,7 @@ impl<'a> MetricsInput<'a> {
             trades: None,
             trade_sums,
             drawdown: None,
-            capital: execution.capital,
+            capital: execution.initial_capital,
             exchange_calendar: execution.exchange_calendar,
             exposed_bars: account.totals.exposed_bars,
             traded_notional: account.totals.traded_notional,

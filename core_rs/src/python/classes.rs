@@ -68,11 +68,11 @@ pub struct Execution(pub execution::Execution);
 #[pymethods]
 impl Execution {
     #[new]
-    #[pyo3(signature = (*, capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
+    #[pyo3(signature = (*, initial_capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
         fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar))]
     #[allow(clippy::too_many_arguments)]
     fn new(
-        capital: f64,
+        initial_capital: f64,
         commission: f64,
         slippage: f64,
         sizing: &str,
@@ -94,7 +94,7 @@ impl Execution {
         calendar: &str,
     ) -> PyResult<Self> {
         Ok(Self(execution::Execution {
-            capital,
+            initial_capital,
             commission,
             slippage,
             sizing: match sizing {

@@ -68,7 +68,7 @@ pub struct Trader<'a> {
 
 impl<'a> Trader<'a> {
     pub fn new(market: Market<'a>, execution: &'a Execution) -> Self {
-        let account = Account { balance: execution.capital, position: None, totals: Totals::default(), strategy_bars: 0, next_funding: 0 };
+        let account = Account { balance: execution.initial_capital, position: None, totals: Totals::default(), strategy_bars: 0, next_funding: 0 };
         let follows_every_bar = !execution.levels_are_constant() || market.funding.is_some() || market.mark.is_some();
         Self { market, execution, buying_power: execution.leverage / (1.0 + execution.commission), follows_every_bar, account }
     }

@@ -31,7 +31,7 @@ pub enum Level {
 
 #[derive(Clone, Debug)]
 pub struct Execution {
-    pub capital: f64,
+    pub initial_capital: f64,
     pub commission: f64,
     pub slippage: f64,
     pub sizing: Sizing,

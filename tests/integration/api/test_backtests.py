@@ -189,7 +189,9 @@ def test_a_failed_run_has_an_error(client: httpx.Client, settings: workers.Setti
 def test_lists_are_paged(client: httpx.Client) -> None:
     upload(client, "paged", csv(random_bars(60, seed=5)))
     ids = [
-        client.post("/api/v1/backtests", json={"dataset": "paged", "strategy": CROSS, "execution": {"capital": 1000 + i}}).json()["id"]
+        client.post("/api/v1/backtests", json={"dataset": "paged", "strategy": CROSS, "execution": {"initial_capital": 1000 + i}}).json()[
+            "id"
+        ]
         for i in range(5)
     ]
     seen: list[str] = []

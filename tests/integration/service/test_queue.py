@@ -35,7 +35,7 @@ async def die(service: workers.Service, request_: workers.BacktestRequest, count
     error = workers.RunError(code="machine", message="it broke")
     ids = []
     for i in range(count):
-        run = await service.backtests.submit(msgspec.structs.replace(request_, execution=bt.Execution(capital=1000 + i)))
+        run = await service.backtests.submit(msgspec.structs.replace(request_, execution=bt.Execution(initial_capital=1000 + i)))
         async with service.resources.database.write() as session:
             first = await store.start(session, run.id, 1, worker="w-1")
             assert first is not None

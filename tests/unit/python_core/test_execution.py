@@ -11,16 +11,16 @@ import pytest
 import python_core as bt
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"capital": 0}, "capital: 0 is out of range; use a finite number greater than 0"),
-    ({"capital": -5.5}, "capital: -5.5 is out of range; use a finite number greater than 0"),
-    ({"capital": float("nan")}, "capital: nan is out of range; use a finite number greater than 0"),
-    ({"capital": float("inf")}, "capital: inf is out of range; use a finite number greater than 0"),
-    ({"capital": 10**400}, "capital: a number too large for float64 is out of range; use a finite number greater than 0"),
-    ({"capital": 10**9999}, "capital: a number too large for float64 is out of range; use a finite number greater than 0"),
-    ({"capital": True}, "capital: expected a number, got True; use a finite number greater than 0"),
-    ({"capital": "1000"}, "capital: expected a number, got '1000'; use a finite number greater than 0"),
-    ({"capital": None}, "capital: expected a number, got None; use a finite number greater than 0"),
-    ({"capital": [1000]}, "capital: expected a number, got [1000]; use a finite number greater than 0"),
+    ({"initial_capital": 0}, "initial_capital: 0 is out of range; use a finite number greater than 0"),
+    ({"initial_capital": -5.5}, "initial_capital: -5.5 is out of range; use a finite number greater than 0"),
+    ({"initial_capital": float("nan")}, "initial_capital: nan is out of range; use a finite number greater than 0"),
+    ({"initial_capital": float("inf")}, "initial_capital: inf is out of range; use a finite number greater than 0"),
+    ({"initial_capital": 10**400}, "initial_capital: a number too large for float64 is out of range; use a finite number greater than 0"),
+    ({"initial_capital": 10**9999}, "initial_capital: a number too large for float64 is out of range; use a finite number greater than 0"),
+    ({"initial_capital": True}, "initial_capital: expected a number, got True; use a finite number greater than 0"),
+    ({"initial_capital": "1000"}, "initial_capital: expected a number, got '1000'; use a finite number greater than 0"),
+    ({"initial_capital": None}, "initial_capital: expected a number, got None; use a finite number greater than 0"),
+    ({"initial_capital": [1000]}, "initial_capital: expected a number, got [1000]; use a finite number greater than 0"),
     ({"commission": -0.001}, "commission: -0.001 is out of range; use a finite number at least 0 and below 1"),
     ({"commission": 1}, "commission: 1 is out of range; use a finite number at least 0 and below 1"),
     ({"slippage": 1.5}, "slippage: 1.5 is out of range; use a finite number at least 0 and below 1"),
@@ -99,7 +99,7 @@ def test_atr_distances_are_checked(fields: dict[str, Any], words: str) -> None:
 
 
 FULL = bt.Execution(
-    capital=5000,
+    initial_capital=5000,
     commission=0.001,
     slippage=0.0005,
     sizing="risk",
@@ -139,7 +139,7 @@ def test_json_is_checked_by_the_same_rules() -> None:
     [
         ({"partial_exits": [[0.1, 0.5]]}, {"partial_exits": ((0.1, 0.5),)}),
         ({"partial_exits": [(1, 1)]}, {"partial_exits": ((1.0, 1.0),)}),
-        ({"capital": np.float64(5000)}, {"capital": 5000.0}),
+        ({"initial_capital": np.float64(5000)}, {"initial_capital": 5000.0}),
         ({"stop_loss": np.float64(0.1)}, {"stop_loss": 0.1}),
     ],
     ids=str,
@@ -153,7 +153,7 @@ def test_lists_and_numpy_floats_are_converted(given: dict[str, Any], meant: dict
 
 def test_rules_are_frozen_and_hashable() -> None:
     with pytest.raises(AttributeError):
-        FULL.capital = 1  # type: ignore[misc]
+        FULL.initial_capital = 1  # type: ignore[misc]
     assert len({FULL, msgspec.structs.replace(FULL), bt.Execution(partial_exits=[[0.1, 0.5]])}) == 2  # type: ignore[arg-type]
 
 

@@ -336,7 +336,7 @@ def test_excursions_are_as_worked_out_by_hand(
     claim: str, engine: str, make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]
 ) -> None:
     bars, orders, rules, mae, mfe = EXCURSIONS[claim]
-    execution = bt.Execution(**{"capital": 1000, "commission": 0, "sizing": "fixed_quantity", "size": 1, **rules})
+    execution = bt.Execution(**{"initial_capital": 1000, "commission": 0, "sizing": "fixed_quantity", "size": 1, **rules})
     (trade,) = bt.simulate(make_bars(bars), read_signals(orders), execution, engine=engine).trades
     assert (trade.mae, trade.mfe) == pytest.approx((mae, mfe), abs=1e-15)
 
