@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from python_core.immutable import Immutable, freeze
+
 Reason = Literal[
     "signal",
     "reversal",
@@ -53,13 +55,16 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     mfe: Annotated[float, Meta(description="Maximum favourable excursion, a signed fraction of the entry price.")]
 
 
-class Trades:
-    """The trades of a run in the order of their exits: iterate for `Trade`s, or use `array` or `column` for NumPy arrays."""
+class Trades(Immutable):
+    """The trades of a run in the order of their exits: iterate for `Trade`s, or use `array` or `column` for read-only NumPy arrays."""
 
-    def __init__(self, array: npt.NDArray[np.void], complete: Callable[[], None] | None) -> None:
-        self._array = array
-        # The compiled engine skips bars between events, so it leaves mae and mfe open; `complete` fills them in on first use.
-        self._complete = complete
+    _array: npt.NDArray[np.void]
+    _fill: Callable[[npt.NDArray[np.int64]], None] | None
+
+    def __init__(self, array: npt.NDArray[Any], fill: Callable[[npt.NDArray[np.int64]], None] | None) -> None:
+        """Trades of a new array of `TRADE_DTYPE`, as such or as int64 words; `fill` fills in mae and mfe in the words of a copy of it."""
+        # The compiled engine skips bars between events, so it leaves mae and mfe open; they are filled in on first use.
+        vars(self).update(_array=freeze(array.view(TRADE_DTYPE)), _fill=fill)
 
     @property
     def array(self) -> npt.NDArray[np.void]:
@@ -67,10 +72,15 @@ class Trades:
 
         Times are epoch milliseconds, `entry_index` and `exit_index` positions of bars; `side` is 1 or -1, `reason` a position in `REASONS`.
         """
-        if self._complete is not None:
-            self._complete()
-            self._complete = None
+        if (fill := self._fill) is not None:
+            filled = self._array.copy()
+            fill(filled.view(np.int64))
+            vars(self)["_array"] = freeze(filled)
+            vars(self)["_fill"] = None  # last, as other threads look at it first
         return self._array
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_array": self.array, "_fill": None}
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column of `array`, int64[trades] or float64[trades].

@@ -25,6 +25,7 @@ from python_core.data.columns import (
     mark_extremes,
 )
 from python_core.errors import BarsError
+from python_core.immutable import Immutable
 
 if TYPE_CHECKING:
     import polars
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _BLOCK: Final = 1 << 14  # bars whose values stay in the cache while they are checked
 
 
-class Bars:
+class Bars(Immutable):
     """Bars of one market in one timeframe.
 
     Args:
@@ -44,11 +45,24 @@ class Bars:
         funding: `(time int64[k], rate float64[k])` of a perpetual; longs pay a positive rate.
         mark: `(low float64[n], high float64[n])` of the mark price, which then decides liquidations.
 
-    Arrays of these dtypes are not copied; the attributes are read-only views. Other arrays are converted if no value changes.
+    The attributes are read-only arrays. They are copies, unless an array has its dtype and neither it nor what it is a view of can be written to,
+    as in a file mapped for reading. Arrays of other dtypes are converted if no value changes.
 
     Raises:
         BarsError: names the column and the first index that breaks a rule.
     """
+
+    time: Integers
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    timeframe: str
+    timeframe_ms: int
+    symbol: str
+    funding: tuple[Integers, Floats] | None
+    mark: tuple[Floats, Floats] | None
 
     def __init__(
         self,
@@ -64,16 +78,14 @@ class Bars:
         funding: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         mark: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     ) -> None:
-        self.time: Integers = integer_column("time", time)
-        self.open: Floats = float_column("open", open)
-        self.high: Floats = float_column("high", high)
-        self.low: Floats = float_column("low", low)
-        self.close: Floats = float_column("close", close)
-        self.volume: Floats = float_column("volume", volume)
-        self.symbol = symbol
+        attributes = vars(self)
+        attributes["time"] = integer_column("time", time)
+        for name, values in zip(COLUMNS[1:], (open, high, low, close, volume), strict=True):
+            attributes[name] = float_column(name, values)
+        attributes["symbol"] = symbol
         self._check_columns()
-        self.timeframe: str = timeframes.infer(self.time) if timeframe is None else timeframes.parse(timeframe)
-        self.timeframe_ms: int = timeframes.milliseconds(self.timeframe)
+        attributes["timeframe"] = timeframes.infer(self.time) if timeframe is None else timeframes.parse(timeframe)
+        attributes["timeframe_ms"] = timeframes.milliseconds(self.timeframe)
         if len(self) > 1 and timeframes.smallest_step(self.time) < self.timeframe_ms:
             step = np.diff(self.time)
             i = int((step < self.timeframe_ms).argmax()) + 1
@@ -82,8 +94,8 @@ class Bars:
                 where="time",
                 hint="pass the actual timeframe of the bars",
             )
-        self.funding = funding_columns(*_unpack("funding", funding, "time, rate")) if funding is not None else None
-        self.mark = mark_extremes(self.time, *_unpack("mark", mark, "low, high")) if mark is not None else None
+        attributes["funding"] = None if funding is None else funding_columns(*_unpack("funding", funding, "time, rate"))
+        attributes["mark"] = None if mark is None else mark_extremes(self.time, *_unpack("mark", mark, "low, high"))
 
     @classmethod
     def _from_checked(
@@ -98,9 +110,8 @@ class Bars:
     ) -> Bars:
         """Bars of read-only columns that were checked before; for slices and `files.mapped`."""
         bars = cls.__new__(cls)
-        vars(bars).update(columns)
-        bars.symbol, bars.timeframe, bars.timeframe_ms = symbol, timeframe, timeframes.milliseconds(timeframe)
-        bars.funding, bars.mark = funding, mark
+        length = timeframes.milliseconds(timeframe)
+        vars(bars).update(columns, symbol=symbol, timeframe=timeframe, timeframe_ms=length, funding=funding, mark=mark)
         if fingerprint is not None:
             vars(bars)["fingerprint"] = fingerprint
         return bars
@@ -198,7 +209,7 @@ class Bars:
         if part.funding is not None:
             times, rates = part.funding
             first, last = np.searchsorted(times, [part.time[0], part.time[-1] + self.timeframe_ms])
-            part.funding = (times[first:last], rates[first:last]) if first < last else None
+            vars(part)["funding"] = (times[first:last], rates[first:last]) if first < last else None
         return part
 
     def resample(self, timeframe: str | int) -> Bars:

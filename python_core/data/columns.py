@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core.errors import BarsError
+from python_core.immutable import frozen
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -35,7 +36,7 @@ def float_column(name: str, values: npt.ArrayLike) -> Floats:
     if array.dtype.kind in "iu" and (wide := (array > 2**53) | (array < -(2**53))).any():
         i = int(wide.argmax())
         raise BarsError(f"bar {i} has {array[i]}, which float64 can't hold", where=name, hint="use values up to 2**53")
-    return _read_only(np.require(array, np.float64, ["C", "A"]))
+    return frozen(np.require(array, np.float64, ["C", "A"]))
 
 
 def integer_column(name: str, values: npt.ArrayLike) -> Integers:
@@ -58,7 +59,7 @@ def integer_column(name: str, values: npt.ArrayLike) -> Integers:
             raise BarsError(f"row {i} is {array[i]!s}, not a whole number of milliseconds", where=name, hint="use int64 epoch milliseconds")
     elif array.dtype.kind not in "iu" or array.dtype == np.uint64:
         raise BarsError(f"the dtype is {array.dtype}", where=name, hint="use int64 epoch milliseconds or datetime64")
-    return _read_only(np.require(array, np.int64, ["C", "A"]))
+    return frozen(np.require(array, np.int64, ["C", "A"]))
 
 
 def _one_dimension(name: str, values: npt.ArrayLike) -> np.ndarray:
@@ -111,9 +112,3 @@ def mark_extremes(times: Integers, low: npt.ArrayLike, high: npt.ArrayLike) -> t
         i = int((columns[0] > columns[1]).argmax())
         raise BarsError(f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low")
     return columns
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -13,6 +13,8 @@ from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.data.columns import LAST_TIME_MS, Floats, Integers
 from python_core.errors import BarsError
+from python_core.immutable import freeze
+from python_core.numerics.scalars import plain
 
 Words = npt.NDArray[np.uint64]
 
@@ -62,6 +64,7 @@ def synthetic(
     Raises:
         BarsError: an argument is out of range.
     """
+    bars, seed, tick, price = map(plain, (bars, seed, tick, price))
     name = timeframes.parse(timeframe)
     step_ms = timeframes.milliseconds(name)
     if not _is_integer(bars) or not 1 <= bars <= MAX_BARS:
@@ -87,7 +90,7 @@ def synthetic(
             column[begin : begin + count] = _prices(walk, price, tick)
         volume[begin : begin + count] = traded / 1000.0
     time = first + np.arange(bars, dtype=np.int64) * step_ms
-    return Bars(time, open_, high, low, close, volume, timeframe=name, symbol=symbol)
+    return Bars(*map(freeze, (time, open_, high, low, close, volume)), timeframe=name, symbol=symbol)
 
 
 class _Market:
@@ -123,7 +126,7 @@ class _Market:
 
 
 def _is_integer(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _start_ms(start: str | datetime, step_ms: int) -> int:

@@ -26,6 +26,7 @@ from python_core.metrics.definitions import nan_to_none
 from python_core.strategy.compile import LEVELS, Plan, compile_plan, series_levels
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
+from python_core.trades import Trades
 from python_core.version import VERSION
 
 Engine = Literal["auto", "rust", "python"]
@@ -197,8 +198,7 @@ def _run_python(
         execution,
         engine="python",
         metrics=nan_to_none(metrics),
-        trades=outcome.trades,
-        complete=None,
+        trades=Trades(outcome.trades, None),
         equity=outcome.equity,
         counts=(outcome.rejected_orders, outcome.ambiguous_bars, outcome.ruined),
     )
@@ -227,8 +227,7 @@ def _run_rust(
         execution,
         engine="rust",
         metrics=metrics,
-        trades=trades,
-        complete=partial(_core_rs.fill_excursions, trades, bars.low, bars.high) if excursions_pending else None,
+        trades=Trades(trades, partial(_core_rs.fill_excursions, low=bars.low, high=bars.high) if excursions_pending else None),
         equity=equity,
         counts=(rejected, ambiguous, ruined),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final
 
@@ -14,18 +13,19 @@ import numpy.typing as npt
 
 from python_core.data.bars import Bars
 from python_core.execution import Execution
+from python_core.immutable import Immutable, freeze
 from python_core.language.normalize import canonical
 from python_core.metrics import Metrics
 from python_core.strategy.compile import LEVELS
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
-from python_core.trades import TRADE_DTYPE, Trades
+from python_core.trades import Trades
 
 # Part of every fingerprint. Raise it when the same inputs may give other outputs than before.
 CONTRACT: Final = 2
 
 
-class Result:
+class Result(Immutable):
     """The result of one run.
 
     Attributes:
@@ -37,6 +37,16 @@ class Result:
         ruined: whether equity fell to 0 or below, which ends the run.
     """
 
+    trades: Trades
+    equity: npt.NDArray[np.float64]
+    engine: str
+    rejected_orders: int
+    ambiguous_bars: int
+    ruined: bool
+    _inputs: tuple[Bars, Strategy | Signals, Execution]
+    _row: list[float | None]
+    _metrics: Metrics | None
+
     def __init__(
         self,
         bars: Bars,
@@ -45,19 +55,22 @@ class Result:
         *,
         engine: str,
         metrics: list[float | None],
-        trades: npt.NDArray[Any],
-        complete: Callable[[], None] | None,
+        trades: Trades,
         equity: npt.NDArray[np.float64],
         counts: tuple[int, int, bool],
     ) -> None:
-        self._inputs = (bars, program, execution)
-        self._row = metrics
-        self.engine = engine
-        self.trades = Trades(trades.view(TRADE_DTYPE), complete)
-        # Not a cached_property: until Python 3.12 its lock takes as long as everything else here.
-        self._metrics: Metrics | None = None
-        self.equity = equity
-        self.rejected_orders, self.ambiguous_bars, self.ruined = counts
+        rejected_orders, ambiguous_bars, ruined = counts
+        vars(self).update(
+            trades=trades,
+            equity=freeze(equity),
+            engine=engine,
+            rejected_orders=rejected_orders,
+            ambiguous_bars=ambiguous_bars,
+            ruined=ruined,
+            _inputs=(bars, program, execution),
+            _row=metrics,
+            _metrics=None,
+        )
 
     @property
     def bars(self) -> int:
@@ -72,14 +85,15 @@ class Result:
     @property
     def metrics(self) -> Metrics:
         """Metrics of the run; None where undefined."""
-        if self._metrics is None:
-            self._metrics = Metrics.from_row(self._row)
-        return self._metrics
+        # Not a cached_property: until Python 3.12 its lock takes as long as everything else here.
+        if (metrics := self._metrics) is None:
+            metrics = vars(self)["_metrics"] = Metrics.from_row(self._row)
+        return metrics
 
     @cached_property
     def values(self) -> npt.NDArray[np.float64]:
         """The metrics as float64[len(metrics.NAMES)], in that order, NaN where undefined."""
-        return np.array([math.nan if value is None else value for value in self._row])
+        return freeze(np.array([math.nan if value is None else value for value in self._row]))
 
     @cached_property
     def fingerprint(self) -> str:

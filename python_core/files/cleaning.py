@@ -19,6 +19,7 @@ from python_core.files.column_buffer import ColumnBuffer
 from python_core.files.headers import RawTable
 from python_core.files.report import MAX_LINES, ImportNotice, ImportReport, inspect, notice_lines, notice_rows
 from python_core.files.timestamps import MISSING, TIME_HINT, TimeReader
+from python_core.immutable import freeze
 
 Policy = Literal["reject", "drop", "repair"]
 Booleans = npt.NDArray[np.bool_]
@@ -95,7 +96,7 @@ def _clean(
         )
     columns, rows = _order_by_time(raw, columns, rows, policy, notices)
     try:
-        bars = Bars(**columns, timeframe=timeframe, symbol=symbol)
+        bars = Bars(**{name: freeze(values) for name, values in columns.items()}, timeframe=timeframe, symbol=symbol)
     except BarstormError as error:
         where = f"{raw.file}, {error.where}" if raw.file else error.where
         raise BarsError(error.message, where=where, hint=error.hint, code=error.code) from None

@@ -17,6 +17,7 @@ from python_core.engine.control import Control
 from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
+from python_core.immutable import FrozenDict, Immutable, freeze
 from python_core.metrics import NAMES, RUN_NAMES, Metrics
 from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, meet_constraints
@@ -40,22 +41,27 @@ WITHOUT_RISK: Final = frozenset(
 )
 
 
-class SweepResult:
+class SweepResult(Immutable):
     """Metrics of every combination, in the order of the grid (the last parameter varies fastest).
 
     Attributes:
         params: values of each parameter, float64[combinations].
         values: float64[combinations, len(metrics.NAMES)], NaN where undefined.
         objective: the metric that `best` maximizes.
+
+    Its arrays are read-only.
     """
+
+    params: Mapping[str, npt.NDArray[np.float64]]
+    values: npt.NDArray[np.float64]
+    objective: str
+    _strategy: Strategy
 
     def __init__(
         self, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], values: npt.NDArray[np.float64], objective: str
     ) -> None:
-        self._strategy = strategy
-        self.params = params
-        self.values = values
-        self.objective = objective
+        frozen = FrozenDict({name: freeze(column) for name, column in params.items()})
+        vars(self).update(params=frozen, values=freeze(values), objective=objective, _strategy=strategy)
 
     def __len__(self) -> int:
         return len(self.values)

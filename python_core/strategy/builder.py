@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
 
 from python_core.errors import StrategyError
 from python_core.indicators import INDICATORS
 from python_core.language.parser import parse
 from python_core.language.vocabulary import FUNCTIONS, SERIES
+from python_core.numerics.scalars import plain
 from python_core.strategy.compile import CONDITIONS
 from python_core.strategy.params import Param, Value
 from python_core.strategy.strategy import Strategy
@@ -166,8 +166,7 @@ def expression(value: Any) -> Expression:
     """
     if isinstance(value, Expression):
         return value
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = plain(value)
     if isinstance(value, bool | int | float | str):
         return Expression(ast.Constant(value))
     raise StrategyError(
@@ -177,10 +176,12 @@ def expression(value: Any) -> Expression:
 
 def param(name: str, default: Value, **fields: Any) -> Expression:
     """A parameter: plain, or with fields of `Param` (`min`, `max`, `step`, `choices`). The type is that of `default` unless given."""
+    default = plain(default)
     if not fields:
         return Expression(_name(name), params={name: default})
     kind = "choice" if "choices" in fields else "bool" if isinstance(default, bool) else "int" if isinstance(default, int) else "float"
-    given = msgspec.convert({"type": kind, "default": default, **fields}, Param)
+    choices = {"choices": tuple(map(plain, fields["choices"]))} if "choices" in fields else {}
+    given = msgspec.convert({"type": kind, "default": default, **{key: plain(value) for key, value in fields.items()}, **choices}, Param)
     return Expression(_name(name), params={name: given})
 
 

@@ -19,6 +19,7 @@ from python_core.language.compiler import Compiler
 from python_core.language.parser import parse
 from python_core.language.plan import Node, PlanBuilder
 from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY, Operation
+from python_core.numerics.scalars import plain
 
 MAX_CHOICES: Final = 10_000
 # A search evaluates every constraint for every combination.
@@ -50,6 +51,8 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     choices: Annotated[tuple[Value, ...], Meta(max_length=MAX_CHOICES, description="Values of a choice.")] = ()
 
     def __post_init__(self) -> None:
+        for name in ("default", "min", "max", "step"):
+            msgspec.structs.force_setattr(self, name, plain(getattr(self, name)))
         if self.type not in ("int", "float", "bool", "choice"):
             raise StrategyError(f"unknown type {self.type!r:.40}", where="type", hint="use int, float, bool or choice")
         limits = {name: value for name in ("min", "max", "step") if (value := getattr(self, name)) is not None}
@@ -61,7 +64,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise StrategyError(f"{self.min} is above max {self.max}", where="min", hint="swap them")
         if self.step is not None and self.step <= 0:
             raise StrategyError(f"{self.step} is not positive", where="step", hint="use a number above 0")
-        msgspec.structs.force_setattr(self, "choices", tuple(self.choices))
+        msgspec.structs.force_setattr(self, "choices", tuple(map(plain, self.choices)))
         if bool(self.choices) != (self.type == "choice") or len(self.choices) > MAX_CHOICES:
             hint = f"give 1 to {MAX_CHOICES:,}" if self.type == "choice" else "use the type choice"
             raise StrategyError(f"{len(self.choices):,} choices for the type {self.type}", where="choices", hint=hint)
@@ -148,9 +151,10 @@ def parse_param(name: str, value: Any) -> Value | Param:
             raise StrategyError(
                 str(error), where=f"params.{name}", hint='use fields such as {"type": "int", "default": 10, "min": 5, "max": 50}'
             ) from None
+    value = plain(value)
     _check_plain(f"params.{name}", value)
-    plain: Value = value
-    return plain
+    given: Value = value
+    return given
 
 
 def value_of(param: Value | Param) -> Value:
@@ -160,6 +164,7 @@ def value_of(param: Value | Param) -> Value:
 
 def with_value(name: str, param: Value | Param, value: Value) -> Value | Param:
     """The parameter with another value, which must be within its range."""
+    value = plain(value)
     if not isinstance(param, Param):
         return value
     param.check(f"params.{name}", value)

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core.errors import StrategyError
+from python_core.immutable import Immutable, frozen
 from python_core.strategy.compile import CONDITIONS
 
 
-class Signals:
-    """Ready-made signals, bool[bars] each; omitted ones are always false. A signal on bar i becomes an order for bar i + 1.
+class Signals(Immutable):
+    """Ready-made signals, bool[bars] each; omitted ones are always false. Arrays that can be written to are copied. A signal on bar i becomes an order for bar i + 1.
 
     Raises:
         StrategyError: no array, arrays of different lengths, or values that are not booleans.
@@ -20,6 +21,9 @@ class Signals:
         bt.Signals(entry_long=bars.close > bars.open, exit_long=bars.close < bars.open)
     """
 
+    masks: tuple[npt.NDArray[np.bool_] | None, ...]
+    length: int
+
     def __init__(
         self,
         entry_long: npt.ArrayLike | None = None,
@@ -27,18 +31,21 @@ class Signals:
         entry_short: npt.ArrayLike | None = None,
         exit_short: npt.ArrayLike | None = None,
     ) -> None:
-        self.masks: tuple[npt.NDArray[np.bool_] | None, ...] = tuple(
+        masks = tuple(
             None if mask is None else _mask(name, mask)
             for name, mask in zip(CONDITIONS, (entry_long, exit_long, entry_short, exit_short), strict=True)
         )
-        lengths = {name: len(mask) for name, mask in zip(CONDITIONS, self.masks, strict=True) if mask is not None}
+        lengths = {name: len(mask) for name, mask in zip(CONDITIONS, masks, strict=True) if mask is not None}
         if not lengths:
             raise StrategyError("no signals", where="signals", hint="give at least one boolean array")
         if len(set(lengths.values())) > 1:
             raise StrategyError(f"the arrays differ in length: {lengths}", where="signals", hint="give one value for each bar")
-        self.length = next(iter(lengths.values()))
-        # For the compiled engine, to which any byte but 0 is true.
-        self.bytes = tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks)
+        vars(self).update(masks=masks, length=next(iter(lengths.values())))
+
+    @property
+    def bytes(self) -> tuple[npt.NDArray[np.uint8] | None, ...]:
+        """The masks for the compiled engine, to which any byte but 0 is true."""
+        return tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks)
 
 
 def _mask(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -54,4 +61,4 @@ def _mask(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         raise StrategyError(f"the dtype is {array.dtype}", where=name, hint="give booleans, as in close > average")
     array = np.ascontiguousarray(array)
     # Booleans that are a view of other bytes may hold more than 0 and 1, which NumPy's operators treat differently.
-    return array if array.view(np.uint8).max(initial=0) <= 1 else array.view(np.uint8) != 0
+    return frozen(array if array.view(np.uint8).max(initial=0) <= 1 else array.view(np.uint8) != 0)

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from python_core.data import timeframes
 from python_core.errors import StrategyError
+from python_core.immutable import FrozenDict
 from python_core.language.normalize import canonical
 from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.strategy.compile import CONDITIONS, ENTRY_SIDES, compile_plan
@@ -69,18 +70,19 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.timeframe is not None:
             msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
         msgspec.structs.force_setattr(self, "additional_timeframes", parse_timeframes(self.additional_timeframes))
-        msgspec.structs.force_setattr(self, "htf_filters", parse_filters(self.htf_filters))
+        msgspec.structs.force_setattr(self, "htf_filters", FrozenDict(parse_filters(self.htf_filters)))
         for kind in ("define", "params"):
             names = getattr(self, kind)
             if not isinstance(names, dict) or len(names) > MAX_NAMES:
                 raise StrategyError("too many names, or not a mapping", where=kind, hint=f"use at most {MAX_NAMES} names")
             for name in names:
                 _check_name(kind, name, self.additional_timeframes)
-            msgspec.structs.force_setattr(self, kind, dict(names))
         for name in self.params:
             if name in self.define:
                 raise StrategyError(f"{name!r} is also a definition", where="params", hint="use different names")
-            self.params[name] = parse_param(name, self.params[name])
+        params = {name: parse_param(name, value) for name, value in self.params.items()}
+        msgspec.structs.force_setattr(self, "params", FrozenDict(params))
+        msgspec.structs.force_setattr(self, "define", FrozenDict(self.define))
         constraints = self.constraints
         if not isinstance(constraints, tuple | list) or len(constraints) > MAX_CONSTRAINTS:
             hint = f'use a list of at most {MAX_CONSTRAINTS}, such as ["fast < slow"]'

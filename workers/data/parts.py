@@ -12,6 +12,7 @@ import numpy as np
 
 import python_core as bt
 from python_core.data.columns import COLUMNS, iso
+from python_core.immutable import freeze
 from workers.errors import Conflict, Invalid
 from workers.storage import artifacts
 from workers.storage.artifacts import ArtifactLost, Artifacts
@@ -111,7 +112,7 @@ def read(store: Artifacts, parts: Sequence[Part]) -> Columns:
             hint="upload the data again",
             code="dataset_lost" if "missing" in str(error) else "dataset_damaged",
         ) from None
-    return columns
+    return {name: freeze(values) for name, values in columns.items()}
 
 
 def read_all(store: Artifacts, parts: Iterable[Part]) -> dict[Series, Columns]:
