@@ -35,6 +35,7 @@ INDICATORS: list[tuple[str, int, list[tuple[str, float, float, bool]], int]]
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Columns = tuple[_Integers, _Floats, _Floats, _Floats, _Floats, _Floats]
+_Series = tuple[_Integers, _Floats]
 _Masks = Sequence[NDArray[np.uint8] | None]
 _Node = tuple[str, tuple[int, ...], tuple[float, ...], int]
 
@@ -87,11 +88,12 @@ class Execution:
         max_bars: int | None,
         partial_exits: Sequence[tuple[float, float]],
         calendar: str,
+        risk_free: float = 0.0,
     ) -> Execution: ...
 
 def run(
     columns: _Columns,
-    funding: tuple[_Integers, _Floats] | None,
+    funding: _Series | None,
     mark: tuple[_Floats, _Floats] | None,
     timeframe_ms: int,
     plan: Plan,
@@ -100,8 +102,10 @@ def run(
     execution: Execution,
     equity: _Floats,
     flag: Flag | None,
+    benchmark: _Series | None = None,
 ) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
     """Run a plan over bars and fill `equity` (float64[n]); `masks`, if given, replace its conditions (uint8[n] each; 0 is false, None never).
+    `benchmark` are times and prices, None for the closes.
 
     Returns trades (words to view as `TRADE_DTYPE`), whether `fill_excursions` must still fill in their mae and mfe, the metrics in the order of
     `NAMES` (None if undefined, int if counts), rejected orders, ambiguous bars, and whether the account was ruined.
@@ -115,7 +119,7 @@ def fill_excursions(trades: _Integers, low: _Floats, high: _Floats) -> None:
 
 def sweep(
     columns: _Columns,
-    funding: tuple[_Integers, _Floats] | None,
+    funding: _Series | None,
     mark: tuple[_Floats, _Floats] | None,
     timeframe_ms: int,
     template: Template,
@@ -126,5 +130,6 @@ def sweep(
     threads: int,
     values: _Floats,
     flag: Flag | None,
+    benchmark: _Series | None = None,
 ) -> None:
     """Run every combination (row-major float64[combinations * params]) and fill `values`, one row of metrics for each."""

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::frame::Frame;
-use crate::metrics::{self, MetricsInput, Periods, TradeSums};
+use crate::metrics::{self, MetricsInput, Periods, TradeSums, benchmark_returns};
 use crate::plan::Plan;
 use crate::signals::evaluate::Evaluator;
 use crate::signals::orders::{Carry, OrderTile, Source};
@@ -58,10 +58,12 @@ pub fn backtest(
         }
     }
     let (totals, excursions_pending) = (simulator.trader.account.totals, !simulator.trader.follows_every_bar);
+    let periods = Periods::new(market.bars.time, market.timeframe_ms, execution.calendar);
+    let benchmark = benchmark_returns(&market, &periods);
     let metrics = metrics::compute(&MetricsInput {
         trades: Some(&trades),
         drawdown: Some(curve.drawdown.maximum()),
-        ..MetricsInput::new(&simulator.trader, &trade_sums, &Periods::new(market.bars.time, market.timeframe_ms).of(curve.equity))
+        ..MetricsInput::new(&simulator.trader, &trade_sums, &periods.of(curve.equity), &benchmark)
     });
     Ok(Outcome { trades, excursions_pending, totals, metrics })
 }

@@ -11,7 +11,7 @@ use std::thread::Builder;
 use crate::error::{Error, Result};
 use crate::market::Market;
 use crate::market::frame::Frame;
-use crate::metrics::{self, MetricsInput, Periods, TradeSums};
+use crate::metrics::{self, MetricsInput, Periods, TradeSums, benchmark_returns};
 use crate::plan::Outputs;
 use crate::plan::template::{JoinedPlan, Template};
 use crate::signals::evaluate::Evaluator;
@@ -56,7 +56,9 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     if job.market.is_empty() || job.combinations.len() != count * params {
         return Err(Error::Input("values must have one row for each combination, and there must be bars".into()));
     }
-    let period_ends = Periods::new(job.market.bars.time, job.market.timeframe_ms).ends();
+    let periods = Periods::new(job.market.bars.time, job.market.timeframe_ms, job.execution.calendar);
+    let benchmark = if job.risk { benchmark_returns(&job.market, &periods) } else { Vec::new() };
+    let period_ends = periods.ends();
     let threads = job.threads.clamp(1, count.max(1));
     let period_values = if job.risk { period_ends.len().max(1) } else { 1 };
     let chunk = count.div_ceil(2 * threads).clamp(1, MAX_CHUNK).min((MAX_PERIOD_VALUES / period_values).max(1));
@@ -74,7 +76,7 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
                 let bars = bars * rows.len();
                 poll((done.fetch_add(bars, Relaxed) + bars) as f64 / total)
             };
-            match run_chunk(&job, &period_ends, &combinations, &poll) {
+            match run_chunk(&job, &period_ends, &benchmark, &combinations, &poll) {
                 Ok(found) => {
                     let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
                     for (&row, found) in rows.iter().zip(found) {
@@ -136,7 +138,13 @@ struct Run<'a> {
 }
 
 /// The metrics of each combination of a chunk.
-fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], poll: &dyn Fn(usize) -> Result<()>) -> Result<Vec<Vec<f64>>> {
+fn run_chunk(
+    job: &Sweep<'_>,
+    period_ends: &[usize],
+    benchmark: &[f64],
+    combinations: &[&[f64]],
+    poll: &dyn Fn(usize) -> Result<()>,
+) -> Result<Vec<Vec<f64>>> {
     let (market, execution) = (job.market, job.execution);
     let simulator = Simulator::new(market, execution);
     let mut joined = JoinedPlan::default();
@@ -176,7 +184,7 @@ fn run_chunk(job: &Sweep<'_>, period_ends: &[usize], combinations: &[&[f64]], po
     let values = runs.iter().map(|run| {
         metrics::compute(&MetricsInput {
             drawdown: job.risk.then(|| run.curve.drawdown.maximum()),
-            ..MetricsInput::new(&run.simulator.trader, &run.trade_sums, &run.curve.periods)
+            ..MetricsInput::new(&run.simulator.trader, &run.trade_sums, &run.curve.periods, benchmark)
         })
     });
     Ok(values.collect())

@@ -190,7 +190,7 @@ def _run_python(
         exposed_bars=outcome.exposed_bars,
         traded_notional=outcome.traded_notional,
         first_open=float(bars.open[0]),
-        last_close=float(bars.close[-1]),
+        close=bars.close,
     )
     return Result(
         bars,

@@ -15,7 +15,8 @@ from python_core.data.bars import Bars
 from python_core.execution import Execution
 from python_core.immutable import Immutable, freeze
 from python_core.language.normalize import canonical
-from python_core.metrics import Metrics
+from python_core.metrics import Metrics, MonthlyReturn
+from python_core.metrics.monthly import monthly_returns
 from python_core.strategy.compile import LEVELS
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
@@ -94,6 +95,11 @@ class Result(Immutable):
     def values(self) -> npt.NDArray[np.float64]:
         """The metrics as float64[len(metrics.NAMES)], in that order, NaN where undefined."""
         return freeze(np.array([math.nan if value is None else value for value in self._row]))
+
+    @cached_property
+    def monthly_returns(self) -> tuple[MonthlyReturn, ...]:
+        """The return of each UTC month that has bars."""
+        return monthly_returns(self.equity, self.time, self._inputs[2].initial_capital)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,9 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from python_core.data.timeframes import DAY_MS, WEEK_MS
+from python_core.data.timeframes import DAY_MS
 from python_core.execution import Calendar
+from python_core.metrics.benchmark import Benchmark, benchmark_returns
 from python_core.metrics.definitions import NAMES
+from python_core.metrics.periods import period_ends, periods_per_year
 from python_core.numerics.elementary import power
 from python_core.trades import LIQUIDATION
 
@@ -35,7 +37,9 @@ def compute(
     exposed_bars: int,
     traded_notional: float,
     first_open: float,
-    last_close: float,
+    close: npt.ArrayLike,
+    risk_free: float = 0.0,
+    benchmark: Benchmark | None = None,
 ) -> list[float]:
     """Metrics of a run in the order of `NAMES`, counts as floats and NaN where undefined.
 
@@ -45,18 +49,28 @@ def compute(
         trades: structured array with the columns of `trades.TRADE_DTYPE`, in the order of exits.
         exposed_bars: number of bars with a position.
         traded_notional: sum over all fills, money.
-        first_open, last_close: prices of the first and the last bar.
+        first_open: of the first bar.
+        close: float64[n], the bars' closes.
+        risk_free: fraction per year.
+        benchmark: None for the closes.
     """
     curve, time = np.asarray(equity, dtype=np.float64), np.asarray(time_ms, dtype=np.int64)
-    final_equity = float(curve[-1])
+    closes, final_equity = np.asarray(close, dtype=np.float64), float(curve[-1])
     years = float(int(time[-1]) - int(time[0]) + timeframe_ms) / float(_YEAR_MS)
-    buy_and_hold = _ratio(last_close, first_open) - 1.0
+    buy_and_hold = _ratio(float(closes[-1]), first_open) - 1.0
     deepest, deepest_money, longest_ms = _drawdown(curve, time, capital)
     rows: list[_Trade] = list(zip(*(trades[name].tolist() for name in _TRADE_COLUMNS), strict=True))
     values = _trade_values(rows)
     for side, sign in (("long", 1), ("short", -1)):
         values |= {f"{side}_{name}": value for name, value in _trade_values([row for row in rows if row[2] == sign]).items()}
-    values |= _return_values(_period_equity(curve, time, timeframe_ms), capital, _periods_per_year(timeframe_ms, calendar))
+    ends = period_ends(time, timeframe_ms, calendar)
+    values |= _return_values(
+        _finite(curve[ends].tolist()),
+        capital,
+        periods_per_year(timeframe_ms, calendar),
+        risk_free,
+        benchmark_returns(benchmark, time, timeframe_ms, ends, first_open, closes),
+    )
     values |= {
         "final_equity": final_equity,
         "net_profit": final_equity - capital,
@@ -91,19 +105,9 @@ def _drawdown(curve: npt.NDArray[np.float64], time: npt.NDArray[np.int64], capit
     return deepest, deepest_money, longest_ms
 
 
-def _period_equity(curve: npt.NDArray[np.float64], time: npt.NDArray[np.int64], timeframe_ms: int) -> list[float]:
-    """Equity at the end of each period; empty if it overflowed, which leaves metrics of returns undefined."""
-    if timeframe_ms < DAY_MS:
-        day = time // DAY_MS
-        curve = curve[np.append(day[1:] != day[:-1], True)]
-    values: list[float] = curve.tolist()
-    return values if all(math.isfinite(value) for value in values) else []
-
-
-def _periods_per_year(timeframe_ms: int, calendar: Calendar) -> float:
-    if timeframe_ms < WEEK_MS:
-        return 365.0 if calendar == "crypto" else 252.0
-    return 365.0 / 7.0 if calendar == "crypto" else 252.0 / 5.0
+def _finite(equity: list[float]) -> list[float]:
+    """Equity at the ends of periods; empty if it overflowed, which leaves metrics of returns undefined."""
+    return equity if all(math.isfinite(value) for value in equity) else []
 
 
 def _returns(equity: list[float], capital: float) -> list[float]:
@@ -120,12 +124,14 @@ def _returns(equity: list[float], capital: float) -> list[float]:
     return returns
 
 
-def _return_values(equity: list[float], capital: float, periods_per_year: float) -> dict[str, float]:
-    """Metrics of returns, from the equity of each period."""
+def _return_values(equity: list[float], capital: float, per_year: float, risk_free: float, benchmark: list[float]) -> dict[str, float]:
+    """Metrics of returns, from equity at the ends of periods and the benchmark's returns."""
     returns = _returns(equity, capital)
-    n, annual = float(len(returns)), math.sqrt(periods_per_year)
+    n, annual = float(len(returns)), math.sqrt(per_year)
+    rate = 0.0 if risk_free == 0.0 else power(1.0 + risk_free, 1.0 / per_year) - 1.0
     mean, sd = _mean(returns), _sd(returns)
-    downside = math.sqrt(_mean([r * r if r < 0.0 else 0.0 for r in returns]))
+    excess = [r - rate for r in returns]
+    downside = math.sqrt(_mean([x * x if x < 0.0 else 0.0 for x in excess]))
     deviations = [r - mean for r in returns]
     m2 = _sum(d * d for d in deviations)
     m3 = _sum(d * d * d for d in deviations)
@@ -141,9 +147,9 @@ def _return_values(equity: list[float], capital: float, periods_per_year: float)
     average_drawdown, ulcer_index = _period_drawdowns(equity, capital)
     return {
         "volatility": sd * annual,
-        "sharpe": _ratio(mean, sd) * annual,
-        "sortino": _ratio(mean, downside) * annual,
-        "omega": _ratio(_sum(r for r in returns if r > 0.0), _sum(-r for r in returns if r < 0.0)),
+        "sharpe": _ratio(mean - rate, sd) * annual,
+        "sortino": _ratio(mean - rate, downside) * annual,
+        "omega": _ratio(_sum(x for x in excess if x > 0.0), _sum(-x for x in excess if x < 0.0)),
         "average_drawdown": average_drawdown,
         "ulcer_index": ulcer_index,
         "value_at_risk_95": -low,
@@ -151,6 +157,23 @@ def _return_values(equity: list[float], capital: float, periods_per_year: float)
         "tail_ratio": _ratio(abs(high), abs(low)),
         "skew": skew,
         "kurtosis": kurtosis,
+        **_benchmark_values(returns, benchmark[: len(returns)], rate, per_year),
+    }
+
+
+def _benchmark_values(returns: list[float], benchmark: list[float], rate: float, per_year: float) -> dict[str, float]:
+    """Metrics of returns and those of the benchmark over the same periods; `rate` is the risk-free rate of a period."""
+    mean, benchmark_mean = _mean(returns), _mean(benchmark)
+    products = _sum((r - mean) * (b - benchmark_mean) for r, b in zip(returns, benchmark, strict=True))
+    squares = _sum((b - benchmark_mean) * (b - benchmark_mean) for b in benchmark)
+    beta = _ratio(products, squares)
+    active = [r - b for r, b in zip(returns, benchmark, strict=True)]
+    annual = math.sqrt(per_year)
+    return {
+        "beta": beta,
+        "alpha": (mean - rate - beta * (benchmark_mean - rate)) * per_year,
+        "tracking_error": _sd(active) * annual,
+        "information_ratio": _ratio(_mean(active), _sd(active)) * annual,
     }
 
 

@@ -5,22 +5,30 @@ Conventions of the descriptions:
 - Money is in the quote currency, a fraction of 0.01 is 1 %, and a drawdown is positive.
 - An undefined value (division by zero, too few returns or trades, overflow) is None, never 0, NaN or infinity. Counts and sums over no
   trades are 0.
-- *Periods* are UTC days that have bars, or the bars themselves if they last a day or longer. A period's equity is that at the close of its
-  last bar. Its return is r = equity / equity of the period before - 1; the first return is relative to the capital. Returns end with the
-  first period whose equity is 0 or less. If a return overflows, all metrics of returns are undefined.
-- A is the number of periods in a year: 365 for calendar `crypto`, 252 for `exchange`; for weekly bars 365 / 7 and 252 / 5.
+- *Periods* are UTC days that have bars, or the bars themselves if they last a day or longer. For the calendars `exchange` and `fx` the hours
+  of Saturday and Sunday belong to Monday. A period's equity is that at the close of its last bar. Its return is
+  r = equity / equity of the period before - 1; the first return is relative to the capital. Returns end with the first period whose equity
+  is 0 or less. If a return overflows, all metrics of returns are undefined.
+- A is the number of periods in a year: 365 for calendar `crypto`, 252 for `exchange`, 260 for `fx`. Bars of 3 days have a third of it, weekly
+  bars 365 / 7 for `crypto` and else a fifth, monthly bars 12.
+- rf is the risk-free rate of a period: (1 + risk_free) ** (1 / A) - 1.
+- b are the returns of the benchmark over the same periods: the closes of the run's own bars, or a given series, whose value for a period is
+  the last at or before the end of the period's last bar. The first is relative to the first open, or to the last value at or before it.
 - sd is the sample standard deviation (n - 1); m2, m3 and m4 are sums of powers of the deviations from the mean.
 - A *win* is a trade with net > 0, a *loss* one with net < 0. A trade with net = 0 is neither, and ends a streak.
 
 Sources (a metric without one is defined by its formula alone):
 
 - Kelly 1956, "A new interpretation of information rate", Bell System Technical Journal 35(4)
+- Sharpe 1964, "Capital asset prices", Journal of Finance 19(3)
+- Jensen 1968, "The performance of mutual funds in the period 1945-1964", Journal of Finance 23(2)
 - Martin and McCann 1989, "The Investor's Guide to Fidelity Funds"
 - Young 1991, "Calmar ratio: a smoother tool", Futures 20(1)
 - Sharpe 1994, "The Sharpe ratio", Journal of Portfolio Management 21(1)
 - Sortino and Price 1994, "Performance measurement in a downside risk framework", Journal of Investing 3(3)
 - Hyndman and Fan 1996, "Sample quantiles in statistical packages", The American Statistician 50(4)
 - Joanes and Gill 1998, "Comparing measures of sample skewness and kurtosis", The Statistician 47(1)
+- Grinold and Kahn 1999, "Active Portfolio Management"
 - Rockafellar and Uryasev 2000, "Optimization of conditional value-at-risk", Journal of Risk 2(3)
 - Keating and Shadwick 2002, "A universal performance measure", Journal of Performance Measurement 6(3)
 - Tharp 2008, "Definitive Guide to Position Sizing"
@@ -87,7 +95,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Metrics of a run; None (null in JSON) where undefined.
 
     Money is in the quote currency. Returns r are those of periods: UTC days, or bars of a day or longer. A is the number of periods in
-    a year (365 for the calendar `crypto`, 252 for `exchange`), sd the sample standard deviation.
+    a year (365 for the calendar `crypto`, 252 for `exchange`, 260 for `fx`), rf the risk-free rate of a period,
+    (1 + risk_free) ** (1 / A) - 1, and sd the sample standard deviation. b are the benchmark's returns over the same periods.
     """
 
     final_equity: Annotated[_Value, Meta(description="Equity at the close of the last bar; money.")]
@@ -98,12 +107,13 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="(final_equity / capital) ** (1 / years) - 1, with years of 365 days; fraction per year, -1 if nothing is left."),
     ]
     volatility: Annotated[_Value, Meta(description="sd of returns * sqrt(A); fraction per year.")]
-    sharpe: Annotated[_Value, Meta(description="Mean of returns / sd of returns * sqrt(A), risk-free rate 0 (Sharpe 1994).")]
+    sharpe: Annotated[_Value, Meta(description="(mean of returns - rf) / sd of returns * sqrt(A) (Sharpe 1994).")]
     sortino: Annotated[
-        _Value, Meta(description="Mean of returns / sqrt(mean of min(r, 0) ** 2) * sqrt(A), target 0 (Sortino and Price 1994).")
+        _Value,
+        Meta(description="(mean of returns - rf) / sqrt(mean of min(r - rf, 0) ** 2) * sqrt(A), target rf (Sortino and Price 1994)."),
     ]
     calmar: Annotated[_Value, Meta(description="cagr / max_drawdown, over the whole run (Young 1991).")]
-    omega: Annotated[_Value, Meta(description="Sum of max(r, 0) / sum of max(-r, 0), threshold 0 (Keating and Shadwick 2002).")]
+    omega: Annotated[_Value, Meta(description="Sum of max(r - rf, 0) / sum of max(rf - r, 0), threshold rf (Keating and Shadwick 2002).")]
     max_drawdown: Annotated[
         _Value,
         Meta(description="Largest (peak - equity) / peak over bars, starting from the capital; fraction, above 1 for negative equity."),
@@ -147,7 +157,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_winning_streak: _WinningStreak
     longest_losing_streak: _LosingStreak
     average_bars_held: _AverageBarsHeld
-    exposure: Annotated[_Value, Meta(description="Bars with a position / bars; fraction.")]
+    exposure: Annotated[_Value, Meta(description="Bars in which a position was open / bars; fraction.")]
     turnover: Annotated[_Value, Meta(description="Notional of all fills / capital; multiple of the capital.")]
     fees_paid: _FeesPaid
     funding_paid: _FundingPaid
@@ -156,6 +166,13 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kelly: _Kelly
     buy_and_hold_return: Annotated[_Value, Meta(description="Last close / first open - 1, without costs; fraction.")]
     alpha_over_buy_and_hold: Annotated[_Value, Meta(description="total_return - buy_and_hold_return; fraction.")]
+    beta: Annotated[
+        _Value,
+        Meta(description="Sum of (r - mean of r) (b - mean of b) / sum of (b - mean of b) ** 2, relative to the benchmark (Sharpe 1964)."),
+    ]
+    alpha: Annotated[_Value, Meta(description="(mean of r - rf - beta * (mean of b - rf)) * A; fraction per year (Jensen 1968).")]
+    tracking_error: Annotated[_Value, Meta(description="sd of r - b, times sqrt(A); fraction per year (Grinold and Kahn 1999).")]
+    information_ratio: Annotated[_Value, Meta(description="Mean of r - b / sd of r - b * sqrt(A) (Grinold and Kahn 1999).")]
     long: Annotated[TradeMetrics, Meta(description="Metrics of the long trades.")]
     short: Annotated[TradeMetrics, Meta(description="Metrics of the short trades.")]
 

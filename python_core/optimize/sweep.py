@@ -37,6 +37,7 @@ WITHOUT_RISK: Final = frozenset(
     not in (
         *("volatility", "sharpe", "sortino", "calmar", "omega", "max_drawdown", "max_drawdown_duration", "average_drawdown", "ulcer_index"),
         *("recovery_factor", "value_at_risk_95", "conditional_value_at_risk_95", "tail_ratio", "skew", "kurtosis"),
+        *("beta", "alpha", "tracking_error", "information_ratio"),
     )
 )
 

@@ -83,6 +83,10 @@ class Hostile:
         funding = self.random.choice([None, (self.times(few), self.column(few))])
         return columns, funding, self.random.choice([None, (self.column(n), self.column(n))])
 
+    def benchmark(self) -> Any:
+        length = self.random.randrange(1, 6)
+        return self.random.choice([None, (self.times(length), self.column(length)), (np.array([-(2**63)]), np.array([1.0]))])
+
     def nodes(self, core_rs: Any) -> Nodes:
         """Operations that fit together, found by trial and error."""
         table = {name: (inputs, arguments, outputs) for name, inputs, arguments, outputs in core_rs.INDICATORS}
@@ -121,7 +125,8 @@ class Hostile:
             sizing=choice(("equity_fraction", "fixed_notional", "fixed_quantity", "risk")),
             fill=choice(("next_open", "close")),
             intrabar=choice(("pessimistic", "path", "optimistic")),
-            calendar=choice(("crypto", "exchange")),
+            calendar=choice(("crypto", "exchange", "fx")),
+            risk_free=choice((0.0, 0.05, self.number())),
             pyramiding=choice((0, 1, 2, 2**32 - 1)),
             max_bars=choice((None, 0, 1, -5, 2**63 - 1, -(2**63))),
             partial_exits=[(self.number(), self.number()) for _ in range(self.random.randrange(4))],
@@ -146,7 +151,9 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
     strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 2**62, 0))
     plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
     with suppress(ValueError):
-        trades, excursions_pending, metrics, *_ = core_rs.run(*history, base_ms, plan, masks, strategy_ms, execution, equity, None)
+        trades, excursions_pending, metrics, *_ = core_rs.run(
+            *history, base_ms, plan, masks, strategy_ms, execution, equity, None, hostile.benchmark()
+        )
         assert (len(trades) % 15, len(metrics)) == (0, len(NAMES))
         if excursions_pending:
             core_rs.fill_excursions(trades, history[0][3], history[0][2])
@@ -157,5 +164,15 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
     lengths = hostile.arrays.choice(np.array(NUMBERS if hostile.random.random() < 0.3 else (1.0, 2.0, 50.0, 1e4)), 3)
     with suppress(ValueError):
         core_rs.sweep(
-            *history, base_ms, template, lengths, strategy_ms, execution, hostile.random.random() < 0.5, 2, np.empty(3 * len(NAMES)), None
+            *history,
+            base_ms,
+            template,
+            lengths,
+            strategy_ms,
+            execution,
+            hostile.random.random() < 0.5,
+            2,
+            np.empty(3 * len(NAMES)),
+            None,
+            hostile.benchmark(),
         )

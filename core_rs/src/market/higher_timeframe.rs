@@ -156,7 +156,7 @@ mod tests {
         let price: Vec<f64> = (1..=times.len()).map(|k| k as f64).collect();
         let (time, price) = (time.as_slice(), price.as_slice());
         let bars = Columns { time, open: price, high: price, low: price, close: price, volume: price };
-        let market = Market { bars, mark: None, funding: None, timeframe_ms: MINUTE };
+        let market = Market { bars, mark: None, funding: None, benchmark: None, timeframe_ms: MINUTE };
         let mut higher = HigherTimeframe::new(5 * MINUTE, &market, [true; 5]).expect("five minutes are whole minutes");
         let mut last_closed = LastClosed::new(f64::NAN);
         let mut out = vec![0.0; times.len()];

@@ -17,6 +17,8 @@ pub struct Market<'a> {
     pub mark: Option<(&'a [f64], &'a [f64])>,
     /// Funding times and rates.
     pub funding: Option<(&'a [i64], &'a [f64])>,
+    /// Times and prices of the series that runs are compared with; None: these bars' closes.
+    pub benchmark: Option<(&'a [i64], &'a [f64])>,
     pub timeframe_ms: i64,
 }
 

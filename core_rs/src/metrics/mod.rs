@@ -3,25 +3,29 @@
 //! `DrawdownTracker` and `TradeSums` collect during the run what needs every bar or every trade; after that the report takes O(days +
 //! trades).
 
+mod benchmark;
 mod periods;
 mod ratio;
 mod returns;
 mod trades;
 
 use crate::market::DAY_MS;
+use crate::metrics::periods::periods_per_year;
 use crate::metrics::ratio::ratio;
 use crate::metrics::returns::return_values;
 use crate::metrics::trades::{SIDE_VALUES, trade_values};
 use crate::numerics::elementary::power;
 use crate::simulation::account::Trader;
 use crate::simulation::drawdown::MaxDrawdown;
+use crate::simulation::execution::Calendar;
 use crate::simulation::trade::Trade;
 
+pub use benchmark::benchmark_returns;
 pub use periods::Periods;
 pub use trades::TradeSums;
 
 /// The number of metrics: those of the run, of its long and of its short trades, in the order of `NAMES` in Python.
-pub const VALUES: usize = 43 + 2 * SIDE_VALUES;
+pub const VALUES: usize = 47 + 2 * SIDE_VALUES;
 
 const YEAR_MS: i64 = 365 * DAY_MS;
 
@@ -34,12 +38,16 @@ pub struct MetricsInput<'a> {
     pub timeframe_ms: i64,
     /// Equity at the ends of `Periods`. If it was not tracked, it is empty, and metrics of returns are undefined.
     pub periods: &'a [f64],
+    /// Returns of the benchmark, one for each of `periods`.
+    pub benchmark: &'a [f64],
     /// The trades behind `trade_sums`, in the order of exits; without them `sqn` is undefined.
     pub trades: Option<&'a [Trade]>,
     pub trade_sums: &'a TradeSums,
     pub drawdown: Option<MaxDrawdown>,
     pub capital: f64,
-    pub exchange_calendar: bool,
+    pub calendar: Calendar,
+    /// A fraction per year.
+    pub risk_free: f64,
     pub exposed_bars: i64,
     /// Sum over all fills, in money.
     pub traded_notional: f64,
@@ -49,7 +57,7 @@ pub struct MetricsInput<'a> {
 
 impl<'a> MetricsInput<'a> {
     /// Of a run that has ended; trades and drawdown are for the caller to add.
-    pub fn new(trader: &Trader<'_>, trade_sums: &'a TradeSums, periods: &'a [f64]) -> Self {
+    pub fn new(trader: &Trader<'_>, trade_sums: &'a TradeSums, periods: &'a [f64], benchmark: &'a [f64]) -> Self {
         let Trader { market, execution, account, .. } = trader;
         let last = market.len() - 1;
         Self {
@@ -58,11 +66,13 @@ impl<'a> MetricsInput<'a> {
             span_ms: market.bars.time[last] - market.bars.time[0] + market.timeframe_ms,
             timeframe_ms: market.timeframe_ms,
             periods,
+            benchmark,
             trades: None,
             trade_sums,
             drawdown: None,
             capital: execution.initial_capital,
-            exchange_calendar: execution.exchange_calendar,
+            calendar: execution.calendar,
+            risk_free: execution.risk_free,
             exposed_bars: account.totals.exposed_bars,
             traded_notional: account.totals.traded_notional,
             first_open: market.bars.open[0],
@@ -80,7 +90,8 @@ pub fn compute(input: &MetricsInput) -> Vec<f64> {
     let total_return = ratio(net_profit, input.capital);
     let cagr = if final_equity <= 0.0 { -1.0 } else { power(final_equity / input.capital, 1.0 / years) - 1.0 };
     let buy_and_hold = ratio(input.last_close, input.first_open) - 1.0;
-    let returns = return_values(input.periods, input.capital, input.timeframe_ms, input.exchange_calendar);
+    let per_year = periods_per_year(input.timeframe_ms, input.calendar);
+    let returns = return_values(input.periods, input.benchmark, input.capital, per_year, input.risk_free);
     let [all, long, short] = trade_values(input.trades, input.trade_sums);
     let mut values = Vec::with_capacity(VALUES);
     values.extend([
@@ -110,6 +121,7 @@ pub fn compute(input: &MetricsInput) -> Vec<f64> {
     values.extend([ratio(input.exposed_bars as f64, input.bars as f64), ratio(input.traded_notional, input.capital)]);
     values.extend(&all[16..]);
     values.extend([buy_and_hold, total_return - buy_and_hold]);
+    values.extend([returns.beta, returns.alpha, returns.tracking_error, returns.information_ratio]);
     values.extend(long);
     values.extend(short);
     for value in &mut values {
@@ -149,17 +161,20 @@ mod tests {
         let (mut drawdown, mut sums) = (DrawdownTracker::new(100.0, time), TradeSums::default());
         drawdown.push(equity);
         trades.iter().for_each(|trade| sums.push(trade));
+        let periods = Periods::new(time, timeframe_ms, Calendar::Crypto);
         compute(&MetricsInput {
             final_equity: equity[equity.len() - 1],
             bars: equity.len(),
             span_ms: time[time.len() - 1] - time[0] + timeframe_ms,
             timeframe_ms,
-            periods: &Periods::new(time, timeframe_ms).of(equity),
+            periods: &periods.of(equity),
+            benchmark: &[0.5, -0.25, 0.0][..equity.len()],
             trades: Some(trades),
             trade_sums: &sums,
             drawdown: Some(drawdown.maximum()),
             capital: 100.0,
-            exchange_calendar: false,
+            calendar: Calendar::Crypto,
+            risk_free: 0.0,
             exposed_bars: 1,
             traded_notional: 400.0,
             first_open: 10.0,

@@ -1,7 +1,7 @@
 //! Metrics of the returns of periods.
 
-use crate::market::WEEK_MS;
 use crate::metrics::ratio::ratio;
+use crate::numerics::elementary::power;
 
 /// Metrics of the returns of periods, which are UTC days, or bars of a day or longer.
 pub struct ReturnValues {
@@ -16,26 +16,39 @@ pub struct ReturnValues {
     pub tail_ratio: f64,
     pub skew: f64,
     pub kurtosis: f64,
+    pub beta: f64,
+    pub alpha: f64,
+    pub tracking_error: f64,
+    pub information_ratio: f64,
 }
 
-/// `equity` is taken at the ends of periods.
-pub fn return_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchange_calendar: bool) -> ReturnValues {
+/// `equity` is taken at the ends of periods, of which a year has `per_year`; `benchmark` are returns over the same periods, and `risk_free` is
+/// a fraction per year.
+pub fn return_values(mut equity: &[f64], benchmark: &[f64], capital: f64, per_year: f64, risk_free: f64) -> ReturnValues {
     if equity.iter().any(|value| !value.is_finite()) {
         equity = &[];
     }
-    let Returns { mut returns, sum, gains, losses, downside } = Returns::new(equity, capital);
+    let rate = if risk_free == 0.0 { 0.0 } else { power(1.0 + risk_free, 1.0 / per_year) - 1.0 };
+    let Returns { mut returns, sum, gains, losses, downside, benchmark_sum, active_sum } = Returns::new(equity, benchmark, capital, rate);
     let n = returns.len() as f64;
     let mean = ratio(sum, n);
+    let (benchmark_mean, active_mean) = (ratio(benchmark_sum, n), ratio(active_sum, n));
     let (mut m2, mut m3, mut m4) = (0.0, 0.0, 0.0);
-    for &r in &returns {
+    let (mut products, mut benchmark_m2, mut active_m2) = (0.0, 0.0, 0.0);
+    for (&r, &b) in returns.iter().zip(benchmark) {
         let d = r - mean;
         let square = d * d;
         m2 += square;
         m3 += square * d;
         m4 += square * square;
+        let e = b - benchmark_mean;
+        products += d * e;
+        benchmark_m2 += e * e;
+        let active = (r - b) - active_mean;
+        active_m2 += active * active;
     }
-    let sd = if returns.len() > 1 { (m2 / (n - 1.0)).sqrt() } else { f64::NAN };
-    let annual = periods_per_year(timeframe_ms, exchange_calendar).sqrt();
+    let sd = |squares: f64| if n > 1.0 { (squares / (n - 1.0)).sqrt() } else { f64::NAN };
+    let annual = per_year.sqrt();
     let skew = if returns.len() < 3 { f64::NAN } else { n * (n - 1.0).sqrt() / (n - 2.0) * ratio(m3, m2 * m2.sqrt()) };
     let kurtosis = if returns.len() < 4 {
         f64::NAN
@@ -43,12 +56,13 @@ pub fn return_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchan
         let scale = (n - 2.0) * (n - 3.0);
         n * (n + 1.0) * (n - 1.0) / scale * ratio(m4, m2 * m2) - 3.0 * (n - 1.0) * (n - 1.0) / scale
     };
+    let beta = ratio(products, benchmark_m2);
     let (average_drawdown, ulcer_index) = period_drawdowns(equity, capital);
     let tails = tails(&mut returns);
     ReturnValues {
-        volatility: sd * annual,
-        sharpe: ratio(mean, sd) * annual,
-        sortino: ratio(mean, ratio(downside, n).sqrt()) * annual,
+        volatility: sd(m2) * annual,
+        sharpe: ratio(mean - rate, sd(m2)) * annual,
+        sortino: ratio(mean - rate, ratio(downside, n).sqrt()) * annual,
         omega: ratio(gains, losses),
         average_drawdown,
         ulcer_index,
@@ -57,15 +71,10 @@ pub fn return_values(mut equity: &[f64], capital: f64, timeframe_ms: i64, exchan
         tail_ratio: ratio(tails.high.abs(), tails.low.abs()),
         skew,
         kurtosis,
-    }
-}
-
-fn periods_per_year(timeframe_ms: i64, exchange_calendar: bool) -> f64 {
-    match (timeframe_ms < WEEK_MS, exchange_calendar) {
-        (true, false) => 365.0,
-        (true, true) => 252.0,
-        (false, false) => 365.0 / 7.0,
-        (false, true) => 252.0 / 5.0,
+        beta,
+        alpha: (mean - rate - beta * (benchmark_mean - rate)) * per_year,
+        tracking_error: sd(active_m2) * annual,
+        information_ratio: ratio(active_mean, sd(active_m2)) * annual,
     }
 }
 
@@ -73,27 +82,36 @@ fn periods_per_year(timeframe_ms: i64, exchange_calendar: bool) -> f64 {
 struct Returns {
     returns: Vec<f64>,
     sum: f64,
+    /// Sums of what returns are above and below the risk-free rate of a period.
     gains: f64,
     losses: f64,
-    /// Sum of squared losses.
+    /// Sum of squares of what returns are below it.
     downside: f64,
+    benchmark_sum: f64,
+    /// Sum of returns less those of the benchmark.
+    active_sum: f64,
 }
 
 impl Returns {
-    fn new(equity: &[f64], capital: f64) -> Self {
+    /// `equity` at the ends of periods, as many returns of the benchmark, and the risk-free rate of a period.
+    fn new(equity: &[f64], benchmark: &[f64], capital: f64, rate: f64) -> Self {
         let mut returns = vec![0.0; equity.len()];
         let (mut sum, mut gains, mut losses, mut downside) = (0.0, 0.0, 0.0, 0.0);
+        let (mut benchmark_sum, mut active_sum) = (0.0, 0.0);
         let (mut before, mut count) = (capital, 0);
-        for (r, &now) in returns.iter_mut().zip(equity) {
+        for ((r, &now), &b) in returns.iter_mut().zip(equity).zip(benchmark) {
             *r = now / before - 1.0;
             if !r.is_finite() {
                 return Self::default();
             }
-            let loss = if *r < 0.0 { -*r } else { 0.0 };
+            let excess = *r - rate;
+            let loss = if excess < 0.0 { -excess } else { 0.0 };
             sum += *r;
-            gains += if *r > 0.0 { *r } else { 0.0 };
+            gains += if excess > 0.0 { excess } else { 0.0 };
             losses += loss;
             downside += loss * loss;
+            benchmark_sum += b;
+            active_sum += *r - b;
             count += 1;
             if now <= 0.0 {
                 break;
@@ -101,7 +119,7 @@ impl Returns {
             before = now;
         }
         returns.truncate(count);
-        Self { returns, sum, gains, losses, downside }
+        Self { returns, sum, gains, losses, downside, benchmark_sum, active_sum }
     }
 }
 

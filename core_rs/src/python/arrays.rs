@@ -15,10 +15,17 @@ pub type Mask<'py> = Option<PyReadonlyArray1<'py, u8>>;
 #[derive(FromPyObject)]
 pub struct Columns<'py>(Integers<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>, Floats<'py>);
 
-pub type Funding<'py> = Option<(Integers<'py>, Floats<'py>)>;
+/// Times with a value for each, such as funding rates.
+pub type Series<'py> = Option<(Integers<'py>, Floats<'py>)>;
 pub type Mark<'py> = Option<(Floats<'py>, Floats<'py>)>;
 
-pub fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a Mark<'_>, timeframe_ms: i64) -> PyResult<Market<'a>> {
+pub fn market<'a>(
+    columns: &'a Columns<'_>,
+    funding: &'a Series<'_>,
+    mark: &'a Mark<'_>,
+    benchmark: &'a Series<'_>,
+    timeframe_ms: i64,
+) -> PyResult<Market<'a>> {
     let Columns(time, open, high, low, close, volume) = columns;
     let bars = columns::Columns {
         time: time.as_slice()?,
@@ -31,25 +38,31 @@ pub fn market<'a>(columns: &'a Columns<'_>, funding: &'a Funding<'_>, mark: &'a 
     let market = Market {
         bars,
         mark: mark.as_ref().map(|(low, high)| Ok::<_, PyErr>((low.as_slice()?, high.as_slice()?))).transpose()?,
-        funding: funding.as_ref().map(|(time, rate)| Ok::<_, PyErr>((time.as_slice()?, rate.as_slice()?))).transpose()?,
+        funding: funding.as_ref().map(slices).transpose()?,
+        benchmark: benchmark.as_ref().map(slices).transpose()?,
         timeframe_ms,
     };
     let n = market.len();
     let same_length =
         [market.bars.open, market.bars.high, market.bars.low, market.bars.close, market.bars.volume].iter().all(|column| column.len() == n)
             && market.mark.is_none_or(|(low, high)| low.len() == n && high.len() == n)
-            && market.funding.is_none_or(|(time, rate)| time.len() == rate.len());
+            && [market.funding, market.benchmark].into_iter().flatten().all(|(time, values)| time.len() == values.len());
     if n == 0 || !same_length || timeframe_ms <= 0 {
         return Err(PyValueError::new_err("bars: the columns differ in length or are empty"));
     }
     Ok(market)
 }
 
+fn slices<'a>((time, values): &'a (Integers<'_>, Floats<'_>)) -> PyResult<(&'a [i64], &'a [f64])> {
+    Ok((time.as_slice()?, values.as_slice()?))
+}
+
 /// The memory of all columns.
 pub fn buffers<'a>(market: &Market<'a>) -> Vec<&'a [u8]> {
-    let (mark, funding) = (market.mark.unwrap_or_default(), market.funding.unwrap_or_default());
-    let floats = [market.bars.open, market.bars.high, market.bars.low, market.bars.close, market.bars.volume, mark.0, mark.1, funding.1];
-    floats.into_iter().map(bytemuck::cast_slice).chain([market.bars.time, funding.0].map(bytemuck::cast_slice)).collect()
+    let (bars, mark) = (market.bars, market.mark.unwrap_or_default());
+    let (funding, benchmark) = (market.funding.unwrap_or_default(), market.benchmark.unwrap_or_default());
+    let floats = [bars.open, bars.high, bars.low, bars.close, bars.volume, mark.0, mark.1, funding.1, benchmark.1];
+    floats.into_iter().map(bytemuck::cast_slice).chain([bars.time, funding.0, benchmark.0].map(bytemuck::cast_slice)).collect()
 }
 
 /// Borrow checks of NumPy arrays look at the objects that own the memory, and the same memory may have several owners.

@@ -69,7 +69,7 @@ pub struct Execution(pub execution::Execution);
 impl Execution {
     #[new]
     #[pyo3(signature = (*, initial_capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
-        fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar))]
+        fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar, risk_free=0.0))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         initial_capital: f64,
@@ -92,6 +92,7 @@ impl Execution {
         max_bars: Option<i64>,
         partial_exits: Vec<(f64, f64)>,
         calendar: &str,
+        risk_free: f64,
     ) -> PyResult<Self> {
         Ok(Self(execution::Execution {
             initial_capital,
@@ -128,11 +129,13 @@ impl Execution {
             break_even_at,
             max_bars,
             partial_exits,
-            exchange_calendar: match calendar {
-                "crypto" => false,
-                "exchange" => true,
+            calendar: match calendar {
+                "crypto" => execution::Calendar::Crypto,
+                "exchange" => execution::Calendar::Exchange,
+                "fx" => execution::Calendar::Fx,
                 _ => return Err(unknown("calendar", calendar)),
             },
+            risk_free,
         }))
     }
 }

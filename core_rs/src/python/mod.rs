@@ -21,7 +21,7 @@ use crate::cancel;
 use crate::error::{Error, Result};
 use crate::indicators;
 use crate::metrics;
-use crate::python::arrays::{Columns, Floats, Funding, Mark, Mask, buffers, check_no_overlap, market};
+use crate::python::arrays::{Columns, Floats, Mark, Mask, Series, buffers, check_no_overlap, market};
 use crate::python::classes::{Execution, Flag, Plan, Template};
 use crate::python::errors::raise;
 use crate::signals::evaluate;
@@ -53,7 +53,7 @@ fn poll(flag: Option<&cancel::Flag>, interrupt: &mut Option<PyErr>) -> impl FnMu
 }
 
 /// Positions of the metrics that are counts.
-const COUNTS: [usize; 18] = [19, 20, 21, 31, 32, 38, 43, 44, 45, 56, 57, 61, 64, 65, 66, 77, 78, 82];
+const COUNTS: [usize; 18] = [19, 20, 21, 31, 32, 38, 47, 48, 49, 60, 61, 65, 68, 69, 70, 81, 82, 86];
 
 /// Metrics as Python objects: None if undefined, integers if they are counts.
 fn metric_values<'py>(py: Python<'py>, values: &[f64]) -> PyResult<Bound<'py, PyList>> {
@@ -73,12 +73,12 @@ type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, i64,
 
 /// Run a plan, or signals if `masks` are given; fills `equity`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, execution, equity, flag))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, execution, equity, flag, benchmark=None))]
 #[allow(clippy::too_many_arguments)]
 fn run<'py>(
     py: Python<'py>,
     columns: Columns<'py>,
-    funding: Funding<'py>,
+    funding: Series<'py>,
     mark: Mark<'py>,
     timeframe_ms: i64,
     plan: &Plan,
@@ -87,8 +87,9 @@ fn run<'py>(
     execution: &Execution,
     mut equity: PyReadwriteArray1<'py, f64>,
     flag: Option<&Flag>,
+    benchmark: Series<'py>,
 ) -> PyResult<RunResult<'py>> {
-    let market = market(&columns, &funding, &mark, timeframe_ms)?;
+    let market = market(&columns, &funding, &mark, &benchmark, timeframe_ms)?;
     let mut given = [None; 4];
     let source = match &masks {
         None => Source::Plan,
@@ -136,19 +137,20 @@ fn node_values<'py>(
     positions: Vec<usize>,
     strategy_ms: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray1<f64>>>> {
-    let market = market(&columns, &None, &None, timeframe_ms)?;
+    let market = market(&columns, &None, &None, &None, timeframe_ms)?;
     let values = py.detach(|| evaluate::node_values(market, &plan.0, &positions, strategy_ms)).map_err(raise)?;
     Ok(values.into_iter().map(|values| values.into_pyarray(py)).collect())
 }
 
 /// Run every combination of a template's parameters; fills `values`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, risk, threads, values, flag))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, risk, threads, values, flag,
+    benchmark=None))]
 #[allow(clippy::too_many_arguments)]
 fn sweep<'py>(
     py: Python<'py>,
     columns: Columns<'py>,
-    funding: Funding<'py>,
+    funding: Series<'py>,
     mark: Mark<'py>,
     timeframe_ms: i64,
     template: &Template,
@@ -159,9 +161,10 @@ fn sweep<'py>(
     threads: usize,
     mut values: PyReadwriteArray1<'py, f64>,
     flag: Option<&Flag>,
+    benchmark: Series<'py>,
 ) -> PyResult<()> {
     let job = Sweep {
-        market: market(&columns, &funding, &mark, timeframe_ms)?,
+        market: market(&columns, &funding, &mark, &benchmark, timeframe_ms)?,
         template: &template.0,
         combinations: combinations.as_slice()?,
         execution: &execution.0,

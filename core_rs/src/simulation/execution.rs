@@ -17,6 +17,14 @@ pub enum Intrabar {
     Optimistic,
 }
 
+/// Which days risk metrics count in a year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calendar {
+    Crypto,
+    Exchange,
+    Fx,
+}
+
 /// Where a stop, target or trailing distance comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
@@ -51,8 +59,9 @@ pub struct Execution {
     pub max_bars: Option<i64>,
     /// Profit as a fraction of the entry price, and share of the quantity, of each partial exit.
     pub partial_exits: Vec<(f64, f64)>,
-    /// Whether risk metrics count the trading days of an exchange in a year, not all days.
-    pub exchange_calendar: bool,
+    pub calendar: Calendar,
+    /// A fraction per year.
+    pub risk_free: f64,
 }
 
 impl Execution {

@@ -40,7 +40,7 @@ def flat(equity: Any, trades: np.ndarray | None = None, **given: Any) -> list[fl
         "exposed_bars": 0,
         "traded_notional": 0.0,
         "first_open": 10.0,
-        "last_close": 12.0,
+        "close": np.full(len(equity), 12.0),
     }
     return compute(equity=equity, timeframe_ms=timeframe_ms, trades=rows() if trades is None else trades, **arguments | given)
 
@@ -183,6 +183,14 @@ def test_each_drawdown_counts_once_in_the_average() -> None:
         (HOUR_MS * 24, "exchange", 252),
         (DAY_MS * 7, "crypto", 365 / 7),
         (DAY_MS * 7, "exchange", 252 / 5),
+        (HOUR_MS * 24, "fx", 260),
+        (DAY_MS * 7, "fx", 52),
+        (DAY_MS * 3, "crypto", 365 / 3),
+        (DAY_MS * 3, "exchange", 84),
+        (DAY_MS * 3, "fx", 260 / 3),
+        (DAY_MS * 31, "crypto", 12),
+        (DAY_MS * 31, "exchange", 12),
+        (DAY_MS * 31, "fx", 12),
     ],
 )
 def test_a_year_has_the_periods_of_its_calendar(timeframe_ms: int, calendar: str, periods: float) -> None:
@@ -328,9 +336,12 @@ def test_sums_run_from_left_to_right() -> None:
 
 
 def test_names_list_every_metric_in_the_order_of_the_struct() -> None:
-    assert (len(RUN_NAMES), len(NAMES)) == (43, 85)
+    assert (len(RUN_NAMES), len(NAMES)) == (47, 89)
     assert NAMES[:4] == ("final_equity", "net_profit", "total_return", "cagr")
-    assert NAMES[42:45] == ("alpha_over_buy_and_hold", "long_trades", "long_wins")
+    assert NAMES[42:49] == (
+        *("alpha_over_buy_and_hold", "beta", "alpha", "tracking_error", "information_ratio"),
+        *("long_trades", "long_wins"),
+    )
     assert NAMES[-1] == "short_kelly"
     values = flat(FIVE_DAYS, TRADES)
     found = Metrics.from_values(values)
@@ -354,7 +365,7 @@ def test_metrics_survive_json() -> None:
 
 
 def test_values_of_another_length_are_rejected() -> None:
-    with pytest.raises(ValueError, match="expected 85 values in the order of NAMES, got 3"):
+    with pytest.raises(ValueError, match="expected 89 values in the order of NAMES, got 3"):
         Metrics.from_values([1.0, 2.0, 3.0])
 
 
