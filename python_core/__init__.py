@@ -4,11 +4,13 @@ from python_core import diagnostics
 from python_core.data.bars import Bars
 from python_core.data.synthetic import synthetic
 from python_core.engine.control import Control
+from python_core.engine.inputs import CONTRACT, fingerprint
 from python_core.engine.kernel import backtest, engine, engine_reason, simulate
-from python_core.engine.result import CONTRACT, Result, fingerprint
+from python_core.engine.result import Result
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
-from python_core.execution import Atr, Execution
+from python_core.execution import Execution
 from python_core.files.read import from_arrow, read_bars
+from python_core.levels import Atr, PerSide
 from python_core.optimize.sweep import SweepResult, sweep
 from python_core.strategy import builder, library
 from python_core.strategy.params import Param
@@ -30,6 +32,7 @@ __all__ = [
     "ExecutionError",
     "FileError",
     "Param",
+    "PerSide",
     "Result",
     "Signals",
     "Strategy",

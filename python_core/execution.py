@@ -1,81 +1,109 @@
-"""Execution: trading costs, position size, and exits without a signal."""
+"""Execution: trading costs, position size, resting entries, hours, and exits without a signal."""
 
 from __future__ import annotations
 
-import math
-import sys
-from typing import Annotated, Final, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from python_core.errors import ExecutionError
+from python_core.levels import FractionLevel, ProfitLevel, Side, check_level, of_side, parse_level
+from python_core.limits import check_integer, check_number, format_value
+from python_core.numerics.scalars import plain
 
 Sizing = Literal["equity_fraction", "fixed_notional", "fixed_quantity", "risk"]
 Fill = Literal["next_open", "close"]
 Intrabar = Literal["pessimistic", "path", "optimistic"]
-Calendar = Literal["crypto", "exchange"]
+Calendar = Literal["crypto", "exchange", "fx"]
 
 SIZINGS: Final = ("equity_fraction", "fixed_notional", "fixed_quantity", "risk")
 FILLS: Final = ("next_open", "close")
 INTRABARS: Final = ("pessimistic", "path", "optimistic")
-CALENDARS: Final = ("crypto", "exchange")
-MAX_EXPRESSION: Final = 2_000
-MAX_FLOAT: Final = sys.float_info.max
+CALENDARS: Final = ("crypto", "exchange", "fx")
+LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop", "entry_limit", "entry_stop")
+WHOLE: Final = ("pyramiding", "max_bars", "entry_expires", "max_entries_per_day", "cooldown")
+MAX_BARS: Final = 2**31 - 1
+DAY_MINUTES: Final = 1440
 
-
-class Atr(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A distance of `multiple` times the average true range (Wilder) over `period` strategy bars, measured at the signal bar."""
-
-    multiple: Annotated[float, Meta(gt=0, description="Multiple of the average true range.")]
-    period: Annotated[int, Meta(ge=1, le=10_000, description="Period of the average, in strategy bars.")] = 14
-
-    def __post_init__(self) -> None:
-        _check_number("atr.multiple", self.multiple, above=0)
-        _check_integer("atr.period", self.period, minimum=1, maximum=10_000)
-
-
-Fraction = Annotated[float, Meta(gt=0, lt=1)]
 Profit = Annotated[float, Meta(gt=0)]
-Expression = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION)]
+# Minutes of the day are how a time is kept.
+Clock = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] | Annotated[int, Meta(ge=0, lt=DAY_MINUTES)]
+_CLOCK: Final = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rules of a simulated account. Fractions are not percentages (0.01 is 1 %); amounts of money are in the quote currency.
+
+    A level for each side is a `PerSide`, or a mapping such as `{"long": 0.02, "short": None}`. Rules that depend on the strategy or the
+    signals, such as that risk sizing needs a stop loss, are checked when they meet.
 
     Raises:
         ExecutionError: names the field, its value and what would be right.
     """
 
     initial_capital: Annotated[float, Meta(gt=0, description="Account value before the first trade.")] = 10_000.0
-    commission: Annotated[float, Meta(ge=0, lt=1, description="Commission of every fill, as a fraction of its notional.")] = 0.0006
-    slippage: Annotated[float, Meta(ge=0, lt=1, description="Fraction by which market orders and stops fill at a worse price.")] = 0.0
+    commission: Annotated[float, Meta(ge=0, lt=1, description="Fee of a fill as taker, as a fraction of its notional.")] = 0.0006
+    maker_fee: Annotated[
+        float | None,
+        Meta(description="Fee of a fill as maker (a limit that has rested), a fraction of its notional, 0 <= x < 1; null: as commission."),
+    ] = None
+    order_fee: Annotated[float, Meta(ge=0, description="Fee of every fill, on top of the fraction; money.")] = 0.0
+    slippage: Annotated[
+        float, Meta(ge=0, lt=1, description="Fraction by which market orders, stops and stop entries fill at a worse price.")
+    ] = 0.0
+    tick: Annotated[
+        float, Meta(ge=0, description="Smallest step of a price, to which levels and fills are rounded against the trader; 0: no rounding.")
+    ] = 0.0
     sizing: Annotated[Sizing, Meta(description="How `size` is interpreted.")] = "equity_fraction"
     size: Annotated[
         float,
         Meta(gt=0, description="Depending on `sizing`: fraction of equity, notional, quantity, or fraction of equity lost at the stop."),
     ] = 1.0
     step: Annotated[float, Meta(ge=0, description="Quantities are rounded down to multiples of this; 0: no rounding.")] = 0.0
-    min_notional: Annotated[float, Meta(ge=0, description="Orders below this notional are dropped.")] = 0.0
+    min_notional: Annotated[float, Meta(ge=0, description="Orders below this notional are rejected; money.")] = 0.0
     leverage: Annotated[float, Meta(ge=1, le=1000, description="Notional divided by margin; isolated margin.")] = 1.0
     maintenance_margin: Annotated[
         float, Meta(ge=0, lt=1, description="Fraction of the notional; a position whose margin falls to it is liquidated.")
     ] = 0.005
     pyramiding: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of entries of a position.")] = 1
-    fill: Annotated[Fill, Meta(description="Where orders from signals fill: at the next open, or at the close of the signal bar.")] = (
-        "next_open"
-    )
+    fill: Annotated[
+        Fill, Meta(description="Where market orders from signals fill: at the next open, or at the close of the signal bar.")
+    ] = "next_open"
     intrabar: Annotated[Intrabar, Meta(description="Which side is reached first if a bar spans levels on both sides.")] = "pessimistic"
+    entry_limit: Annotated[
+        FractionLevel,
+        Meta(
+            description="Makes entries rest as limit orders: at a fraction of the signal bar's close or an ATR distance on its better side, "
+            "or at a price expression; for both sides, or for each."
+        ),
+    ] = None
+    entry_stop: Annotated[
+        FractionLevel,
+        Meta(
+            description="Makes entries rest as stop orders: at a fraction of the signal bar's close or an ATR distance beyond it, "
+            "or at a price expression; for both sides, or for each."
+        ),
+    ] = None
+    entry_expires: Annotated[int, Meta(ge=1, le=MAX_BARS, description="Strategy bars after which a resting entry is removed.")] = 1
+    limit_through: Annotated[
+        float, Meta(ge=0, lt=1, description="Fraction of the level by which a price must go through a limit to fill it.")
+    ] = 0.0
     stop_loss: Annotated[
-        Fraction | Atr | Expression | None,
-        Meta(description="Fraction of the entry price, ATR distance, or price expression fixed at entry."),
+        FractionLevel,
+        Meta(description="Fraction of the entry price, ATR distance, or price expression fixed at entry; for both sides, or for each."),
     ] = None
     take_profit: Annotated[
-        Profit | Atr | Expression | None, Meta(description="Fraction of the entry price, ATR distance, or price expression fixed at entry.")
+        ProfitLevel,
+        Meta(description="Fraction of the entry price, ATR distance, or price expression fixed at entry; for both sides, or for each."),
     ] = None
     trailing_stop: Annotated[
-        Fraction | Atr | Expression | None,
-        Meta(description="Fraction of the best price, ATR distance, or an expression for the distance in price; fixed at entry."),
+        FractionLevel,
+        Meta(
+            description="Fraction of the best price, ATR distance, or an expression for the distance in price, fixed at entry; "
+            "for both sides, or for each."
+        ),
     ] = None
     trailing_activation: Annotated[
         Profit | None, Meta(description="Profit (fraction of the entry price) from which the trailing stop is active.")
@@ -83,7 +111,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     break_even_at: Annotated[
         Profit | None, Meta(description="Profit (fraction of the entry price) at which the stop moves to the entry price.")
     ] = None
-    max_bars: Annotated[int, Meta(ge=1, description="Strategy bars after which a position is closed.")] | None = None
+    max_bars: Annotated[int, Meta(ge=1, le=MAX_BARS, description="Strategy bars after which a position is closed.")] | None = None
     partial_exits: Annotated[
         tuple[tuple[Profit, Annotated[float, Meta(gt=0, le=1)]], ...],
         Meta(
@@ -91,30 +119,72 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             description="Pairs of profit fraction and share of the quantity to close; profits increase, shares add up to at most 1.",
         ),
     ] = ()
-    calendar: Annotated[Calendar, Meta(description="Days per year in risk metrics: crypto 365, exchange 252.")] = "crypto"
+    trading_hours: (
+        Annotated[
+            tuple[tuple[Clock, Clock], ...],
+            Meta(
+                min_length=1,
+                max_length=16,
+                description='Hours in which entries fill: pairs of from and to, "HH:MM" or minutes of the UTC day; '
+                "from is inside, to outside, and from > to runs over midnight.",
+            ),
+        ]
+        | None
+    ) = None
+    trading_days: (
+        Annotated[
+            tuple[Annotated[int, Meta(ge=0, le=6)], ...],
+            Meta(min_length=1, max_length=7, description="UTC days on which entries fill: 0 Monday to 6 Sunday."),
+        ]
+        | None
+    ) = None
+    flat_outside: Annotated[bool, Meta(description="Whether a position is closed at the first open outside the hours and days.")] = False
+    max_entries_per_day: Annotated[int, Meta(ge=1, le=MAX_BARS, description="Maximum number of entries in a UTC day.")] | None = None
+    cooldown: Annotated[int, Meta(ge=0, le=MAX_BARS, description="Strategy bars without entries after a position with a loss.")] = 0
+    risk_free: Annotated[float, Meta(gt=-1, description="Risk-free return a year in risk metrics, a fraction.")] = 0.0
+    calendar: Annotated[Calendar, Meta(description="Days per year in risk metrics: crypto 365, exchange 252, fx 260.")] = "crypto"
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            # NumPy's float64 is a subclass of float that neither JSON nor the compiled module accepts.
-            if isinstance(value := getattr(self, name), float) and type(value) is not float:
-                msgspec.structs.force_setattr(self, name, float(value))
-        _check_number("initial_capital", self.initial_capital, above=0)
-        _check_number("commission", self.commission, minimum=0, below=1)
-        _check_number("slippage", self.slippage, minimum=0, below=1)
-        _check_number("size", self.size, above=0)
-        _check_number("step", self.step, minimum=0)
-        _check_number("min_notional", self.min_notional, minimum=0)
-        _check_number("leverage", self.leverage, minimum=1, maximum=1000)
-        _check_number("maintenance_margin", self.maintenance_margin, minimum=0, below=1)
-        _check_integer("pyramiding", self.pyramiding, minimum=1, maximum=1000)
-        for name, value, choices in (
-            ("sizing", self.sizing, SIZINGS),
-            ("fill", self.fill, FILLS),
-            ("intrabar", self.intrabar, INTRABARS),
-            ("calendar", self.calendar, CALENDARS),
-        ):
-            if value not in choices:
-                raise ExecutionError(f"unknown value {value!r}", where=name, hint=f"use one of {', '.join(choices)}")
+            given = getattr(self, name)
+            value = parse_level(name, given) if name in LEVELS else plain(given)
+            if value is not given:
+                msgspec.structs.force_setattr(self, name, value)
+        self._check_numbers()
+        self._check_choices()
+        self._check_levels()
+        self._check_partial_exits()
+        self._check_times()
+
+    def level(self, name: str, side: Side) -> Any:
+        """A level (`LEVELS`) of one side: a number, an `Atr`, an expression or None."""
+        return of_side(getattr(self, name), side)
+
+    @property
+    def maker_rate(self) -> float:
+        """Fee of a fill as maker, a fraction of its notional."""
+        return self.commission if self.maker_fee is None else self.maker_fee
+
+    def _check_numbers(self) -> None:
+        check_number("initial_capital", self.initial_capital, above=0)
+        for name in ("commission", "maker_fee", "slippage", "limit_through"):
+            if name != "maker_fee" or self.maker_fee is not None:
+                check_number(name, getattr(self, name), minimum=0, below=1)
+        check_number("size", self.size, above=0)
+        for name in ("order_fee", "tick", "step", "min_notional"):
+            check_number(name, getattr(self, name), minimum=0)
+        check_number("leverage", self.leverage, minimum=1, maximum=1000)
+        check_number("maintenance_margin", self.maintenance_margin, minimum=0, below=1)
+        check_number("risk_free", self.risk_free, above=-1)
+        for name in ("trailing_activation", "break_even_at"):
+            if (value := getattr(self, name)) is not None:
+                check_number(name, value, above=0)
+        check_integer("pyramiding", self.pyramiding, minimum=1, maximum=1000)
+        check_integer("entry_expires", self.entry_expires, minimum=1, maximum=MAX_BARS)
+        check_integer("cooldown", self.cooldown, minimum=0, maximum=MAX_BARS)
+        for name in ("max_bars", "max_entries_per_day"):
+            if (value := getattr(self, name)) is not None:
+                check_integer(name, value, minimum=1, maximum=MAX_BARS)
         if self.sizing in ("equity_fraction", "risk") and self.size > 1:
             raise ExecutionError(
                 f"{self.size} is more than the whole equity", where="size", hint="use a fraction up to 1; to trade more, set leverage"
@@ -125,30 +195,27 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 where="maintenance_margin",
                 hint=f"use less than 1 / leverage = {1 / self.leverage:.6g}",
             )
-        for name in ("stop_loss", "take_profit", "trailing_stop"):
-            self._check_level(name)
-        for name in ("trailing_activation", "break_even_at"):
-            if (value := getattr(self, name)) is not None:
-                _check_number(name, value, above=0)
-        if self.max_bars is not None:
-            _check_integer("max_bars", self.max_bars, minimum=1, maximum=2**31 - 1)
-        if self.sizing == "risk" and self.stop_loss is None:
-            raise ExecutionError("risk sizing needs a stop loss", where="sizing", hint="set stop_loss")
-        if self.trailing_activation is not None and self.trailing_stop is None:
-            raise ExecutionError("there is no trailing stop to activate", where="trailing_activation", hint="set trailing_stop")
-        self._check_partial_exits()
 
-    def _check_level(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is None or isinstance(value, Atr):
-            return
-        if isinstance(value, str):
-            if not 0 < len(value) <= MAX_EXPRESSION:
-                raise ExecutionError(f"the expression has {len(value)} characters", where=name, hint=f"use 1 to {MAX_EXPRESSION}")
-        elif name == "take_profit":
-            _check_number(name, value, above=0)
-        else:
-            _check_number(name, value, above=0, below=1)
+    def _check_choices(self) -> None:
+        for name, value, choices in (
+            ("sizing", self.sizing, SIZINGS),
+            ("fill", self.fill, FILLS),
+            ("intrabar", self.intrabar, INTRABARS),
+            ("calendar", self.calendar, CALENDARS),
+            ("flat_outside", self.flat_outside, (False, True)),
+        ):
+            if value not in choices or (name == "flat_outside" and not isinstance(value, bool)):
+                known = "true or false" if name == "flat_outside" else f"one of {', '.join(map(str, choices))}"
+                raise ExecutionError(f"unknown value {value!r}", where=name, hint=f"use {known}")
+
+    def _check_levels(self) -> None:
+        for name in LEVELS:
+            check_level(name, getattr(self, name), below=None if name == "take_profit" else 1)
+        if self.entry_limit is not None and self.entry_stop is not None:
+            raise ExecutionError("entry_limit is set, too", where="entry_stop", hint="use one of the two")
+        for name in ("entry_limit", "entry_stop"):
+            if getattr(self, name) is not None and self.fill == "close":
+                raise ExecutionError("entries that rest don't fill at a close", where=name, hint='use fill="next_open"')
 
     def _check_partial_exits(self) -> None:
         hint = "use a list of (profit fraction, share of the quantity)"
@@ -161,8 +228,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             where = f"partial_exits[{i}]"
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise ExecutionError(f"expected a pair, got {pair!r:.60}", where=where, hint=hint)
-            _check_number(where, pair[0], above=0)
-            _check_number(where, pair[1], above=0, maximum=1)
+            pair = (plain(pair[0]), plain(pair[1]))
+            check_number(where, pair[0], above=0)
+            check_number(where, pair[1], above=0, maximum=1)
             if pair[0] <= before:
                 raise ExecutionError(f"profit {pair[0]} is not above the one before, {before}", where=where, hint="sort by profit")
             before, total = pair[0], total + pair[1]
@@ -170,47 +238,45 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ExecutionError(f"the shares add up to {total:.6g}", where="partial_exits", hint="they may add up to at most 1")
         msgspec.structs.force_setattr(self, "partial_exits", tuple((float(profit), float(share)) for profit, share in self.partial_exits))
 
-
-def _check_number(
-    where: str,
-    value: object,
-    *,
-    above: float | None = None,
-    minimum: float | None = None,
-    below: float | None = None,
-    maximum: float | None = None,
-) -> None:
-    bounds = []
-    if above is not None:
-        bounds.append(f"greater than {above:g}")
-    if minimum is not None:
-        bounds.append(f"at least {minimum:g}")
-    if below is not None:
-        bounds.append(f"below {below:g}")
-    if maximum is not None:
-        bounds.append(f"at most {maximum:g}")
-    hint = f"use a finite number {' and '.join(bounds)}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ExecutionError(f"expected a number, got {_format(value)}", where=where, hint=hint)
-    if (
-        abs(value) > MAX_FLOAT
-        or not math.isfinite(value)
-        or (above is not None and value <= above)
-        or (minimum is not None and value < minimum)
-        or (below is not None and value >= below)
-        or (maximum is not None and value > maximum)
-    ):
-        raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=hint)
+    def _check_times(self) -> None:
+        if self.trading_hours is not None:
+            hint = 'use 1 to 16 pairs of from and to, such as [("09:30", "16:00")]'
+            if not isinstance(self.trading_hours, tuple | list) or not 1 <= len(self.trading_hours) <= 16:
+                raise ExecutionError(f"expected a list of pairs, got {self.trading_hours!r:.60}", where="trading_hours", hint=hint)
+            hours = tuple(_hours(f"trading_hours[{i}]", pair, hint) for i, pair in enumerate(self.trading_hours))
+            msgspec.structs.force_setattr(self, "trading_hours", hours)
+        if self.trading_days is not None:
+            days = self.trading_days
+            if not isinstance(days, tuple | list) or not 1 <= len(days) <= 7:
+                hint = "use a list of 1 to 7 days, 0 (Monday) to 6 (Sunday)"
+                raise ExecutionError(f"expected a list of days, got {days!r:.60}", where="trading_days", hint=hint)
+            days = tuple(plain(day) for day in days)
+            for i, day in enumerate(days):
+                check_integer(f"trading_days[{i}]", day, minimum=0, maximum=6)
+            msgspec.structs.force_setattr(self, "trading_days", days)
+        if self.flat_outside and self.trading_hours is None and self.trading_days is None:
+            raise ExecutionError("there is no time to be outside of", where="flat_outside", hint="set trading_hours or trading_days")
 
 
-def _check_integer(where: str, value: object, *, minimum: int, maximum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        raise ExecutionError(f"{_format(value)} is out of range", where=where, hint=f"use a whole number from {minimum} to {maximum}")
+def _hours(where: str, pair: Any, hint: str) -> tuple[int, int]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ExecutionError(f"expected a pair, got {pair!r:.60}", where=where, hint=hint)
+    begin, end = (_minutes(where, value) for value in pair)
+    if begin == end:
+        raise ExecutionError(f"it ends where it begins, {begin // 60:02}:{begin % 60:02}", where=where, hint=hint)
+    return begin, end
 
 
-def _format(value: object) -> str:
-    # Python doesn't format very long integers.
-    return "a number too large for float64" if isinstance(value, int) and abs(value) > MAX_FLOAT else f"{value!r:.60}"
+def _minutes(where: str, value: Any) -> int:
+    """Minutes of the day of "HH:MM"; minutes stay as they are."""
+    if isinstance(value, str) and (found := _CLOCK.fullmatch(value)):
+        return int(found[1]) * 60 + int(found[2])
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < DAY_MINUTES:
+        raise ExecutionError(
+            f"{format_value(value)} is not a time of day", where=where, hint="use 00:00 to 23:59, or minutes from 0 to 1439"
+        )
+    return value
 
 
 DEFAULT: Final = Execution()

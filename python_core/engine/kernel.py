@@ -16,14 +16,16 @@ from python_core.data.bars import Bars
 from python_core.engine import simulate as reference
 from python_core.engine.control import Control
 from python_core.engine.evaluate import evaluate
+from python_core.engine.inputs import CONTRACT, GivenSeries, Inputs, select_inputs
 from python_core.engine.orders import make_orders
-from python_core.engine.result import CONTRACT, Result
+from python_core.engine.result import Counts, Result
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import BarstormError, EngineError, StrategyError
-from python_core.execution import DEFAULT, Atr, Execution
+from python_core.execution import DEFAULT, LEVELS, Execution
+from python_core.levels import Atr
 from python_core.metrics.compute import compute
 from python_core.metrics.definitions import nan_to_none
-from python_core.strategy.compile import LEVELS, Plan, compile_plan, series_levels
+from python_core.strategy.compile import Plan, compile_plan, series_levels
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
 from python_core.trades import Trades
@@ -53,19 +55,32 @@ engine: Literal["rust", "python"] = "python" if _core_rs is None else "rust"
 
 
 def backtest(
-    bars: Bars, strategy: Strategy, execution: Execution | None = None, *, engine: Engine = "auto", control: Control | None = None
+    bars: Bars,
+    strategy: Strategy,
+    execution: Execution | None = None,
+    *,
+    start: int | None = None,
+    warm_up_from: int | None = None,
+    benchmark: GivenSeries | None = None,
+    engine: Engine = "auto",
+    control: Control | None = None,
 ) -> Result:
     """Run a strategy over bars.
 
     Args:
         bars: history in the strategy's timeframe or in a shorter one that divides it.
         execution: capital, costs, size and stops; the default is `bt.Execution()`.
+        start: the run begins with the first bar at or after it, epoch milliseconds; bars before it warm up the strategy. Default: the first bar.
+        warm_up_from: bars before it are not used, epoch milliseconds. Default: the first bar.
+        benchmark: (times, prices) to compare with, with a value at or before the first open. Default: the closes of the bars.
         engine: "rust", "python", or "auto" for the compiled engine where it is installed. Both give the same bits.
         control: cancels the call from another thread and reports its progress.
 
     Raises:
         StrategyError: an expression that can't be run on these bars, or a timeframe that they don't divide.
-        EngineError: an argument of another type, or `engine="rust"` where the compiled module isn't installed.
+        ExecutionError: rules that contradict each other.
+        BarsError: an invalid benchmark.
+        EngineError: an argument of another type, a start outside the bars, or `engine="rust"` where the compiled module isn't installed.
         Cancelled: `control.cancel()` was called.
 
     Example:
@@ -74,21 +89,30 @@ def backtest(
         bt.backtest(bars, strategy, bt.Execution(commission=0.001)).metrics.sharpe
     """
     check_strategy(strategy)
-    return _run(bars, strategy, execution, engine, control)
+    inputs = select_inputs(bars, strategy, check_inputs(bars, execution, control), start, warm_up_from, benchmark)
+    return _run(inputs, engine, control)
 
 
 def simulate(
-    bars: Bars, signals: Signals, execution: Execution | None = None, *, engine: Engine = "auto", control: Control | None = None
+    bars: Bars,
+    signals: Signals,
+    execution: Execution | None = None,
+    *,
+    start: int | None = None,
+    warm_up_from: int | None = None,
+    benchmark: GivenSeries | None = None,
+    engine: Engine = "auto",
+    control: Control | None = None,
 ) -> Result:
     """Run ready-made signals over bars.
 
     Args:
-        signals: boolean arrays with one value for each bar.
-        execution, engine, control: as in `backtest`.
+        signals: arrays with one value for each bar.
+        execution, start, warm_up_from, benchmark, engine, control: as in `backtest`.
 
     Raises:
         StrategyError: not one signal for each bar.
-        EngineError, Cancelled: as in `backtest`.
+        ExecutionError, BarsError, EngineError, Cancelled: as in `backtest`.
 
     Example:
         bars = bt.synthetic(1_000)
@@ -98,11 +122,12 @@ def simulate(
         raise StrategyError(f"expected Signals, got {type(signals).__name__}", where="signals", hint="use bt.Signals(entry_long=mask, ...)")
     if isinstance(bars, Bars) and signals.length != len(bars):
         raise StrategyError(f"got {signals.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar")
-    return _run(bars, signals, execution, engine, control)
+    inputs = select_inputs(bars, signals, check_inputs(bars, execution, control), start, warm_up_from, benchmark)
+    return _run(inputs, engine, control)
 
 
-def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, engine: Engine, control: Control | None) -> Result:
-    execution = check_inputs(bars, execution, control)
+def _run(inputs: Inputs, engine: Engine, control: Control | None) -> Result:
+    bars, program, execution = inputs.bars, inputs.program, inputs.execution
     strategy = program if isinstance(program, Strategy) else None
     timeframe = None if strategy is None else strategy.timeframe
     check_timeframe(bars, timeframe)
@@ -110,7 +135,7 @@ def _run(bars: Bars, program: Strategy | Signals, execution: Execution | None, e
     if plan.uses_higher_timeframes and timeframe is None:
         plan = compile_plan(strategy, series_levels(execution), bars.timeframe)
     run = _run_python if compiled_module(engine) is None else _run_rust
-    return run(bars, program, plan, timeframe, execution, control)
+    return run(inputs, plan, timeframe, control)
 
 
 def check_inputs(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:
@@ -175,9 +200,8 @@ def compiled_module(engine: Engine) -> ModuleType | None:
     return _core_rs
 
 
-def _run_python(
-    bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, execution: Execution, control: Control | None
-) -> Result:
+def _run_python(inputs: Inputs, plan: Plan, timeframe: str | None, control: Control | None) -> Result:
+    bars, program, execution = inputs.bars, inputs.program, inputs.execution
     orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
     outcome = reference.simulate(bars, orders, execution, control or Control())
     metrics = compute(
@@ -191,23 +215,22 @@ def _run_python(
         traded_notional=outcome.traded_notional,
         first_open=float(bars.open[0]),
         close=bars.close,
+        risk_free=float(execution.risk_free),
+        benchmark=inputs.benchmark,
     )
     return Result(
-        bars,
-        program,
-        execution,
+        inputs,
         engine="python",
         metrics=nan_to_none(metrics),
         trades=Trades(outcome.trades, None),
         equity=outcome.equity,
-        counts=(outcome.rejected_orders, outcome.ambiguous_bars, outcome.ruined),
+        counts=outcome.counts,
     )
 
 
-def _run_rust(
-    bars: Bars, program: Strategy | Signals, plan: Plan, timeframe: str | None, execution: Execution, control: Control | None
-) -> Result:
+def _run_rust(inputs: Inputs, plan: Plan, timeframe: str | None, control: Control | None) -> Result:
     assert _core_rs is not None
+    bars, program, execution = inputs.bars, inputs.program, inputs.execution
     equity = np.empty(len(bars))
     trades, excursions_pending, metrics, rejected, ambiguous, ruined = _core_rs.run(
         (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
@@ -222,14 +245,12 @@ def _run_rust(
         None if control is None else control.flag,
     )
     return Result(
-        bars,
-        program,
-        execution,
+        inputs,
         engine="rust",
         metrics=metrics,
         trades=Trades(trades, partial(_core_rs.fill_excursions, low=bars.low, high=bars.high) if excursions_pending else None),
         equity=equity,
-        counts=(rejected, ambiguous, ruined),
+        counts=Counts(rejected_orders=rejected, ambiguous_bars=ambiguous, ruined=ruined),
     )
 
 
@@ -253,7 +274,7 @@ def run_sweep(
             bars.funding,
             bars.mark,
             bars.timeframe_ms,
-            _core_rs.Template(template.nodes, template.conditions, template.levels, params),
+            _core_rs.Template(template.nodes, template.conditions, template.levels[0:6:2], params),
             combinations,
             strategy_ms,
             _native_execution(execution),
@@ -268,19 +289,36 @@ def run_sweep(
         raise StrategyError(str(error), where="grid") from None
 
 
+_NATIVE_FIELDS = (
+    *(
+        "initial_capital",
+        "commission",
+        "slippage",
+        "sizing",
+        "size",
+        "step",
+        "min_notional",
+        "leverage",
+        "maintenance_margin",
+        "pyramiding",
+    ),
+    *("fill", "intrabar", "trailing_activation", "break_even_at", "max_bars", "partial_exits", "calendar"),
+)
+
+
 @lru_cache(maxsize=256)
 def _native_plan(plan: Plan) -> Any:
     assert _core_rs is not None
-    return _core_rs.Plan(plan.nodes, plan.conditions, plan.levels)
+    return _core_rs.Plan(plan.nodes, plan.conditions, plan.levels[0:6:2])
 
 
 @lru_cache(maxsize=256)
 def _native_execution(execution: Execution) -> Any:
     """The execution for the compiled module, where levels are pairs of a kind and a number."""
     assert _core_rs is not None
-    fields = {name: getattr(execution, name) for name in execution.__struct_fields__}
-    for name in LEVELS:
-        level = fields[name]
+    fields = {name: getattr(execution, name) for name in _NATIVE_FIELDS}
+    for name in LEVELS[:3]:
+        level = execution.level(name, "long")
         if level is None:
             fields[name] = ("none", 0.0)
         elif isinstance(level, Atr):

@@ -9,8 +9,9 @@ from python_core.data.bars import Bars
 from python_core.engine.control import Control
 from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars
-from python_core.execution import Atr
-from python_core.strategy.compile import LEVELS, Plan
+from python_core.execution import LEVELS
+from python_core.levels import Atr
+from python_core.strategy.compile import Plan
 from python_core.strategy.signals import Signals
 
 Mask = npt.NDArray[np.bool_]
@@ -70,5 +71,5 @@ def make_orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals 
         masks = [never if i < 0 else values[i][0] for i in plan.conditions]
     else:
         masks = [never if mask is None else mask for mask in signals.masks]
-    levels = {name: values[i][0] for name, i in zip(LEVELS, plan.levels, strict=True) if i >= 0}
+    levels = {name: values[i][0] for name, i in zip(LEVELS, plan.levels[::2], strict=True) if i >= 0}
     return Orders(strategy_bars, (masks[0], masks[1], masks[2], masks[3]), levels)

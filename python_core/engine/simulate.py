@@ -15,8 +15,10 @@ from python_core.data.bars import Bars
 from python_core.engine.control import Control
 from python_core.engine.orders import Orders
 from python_core.engine.position import Position
+from python_core.engine.result import Counts
 from python_core.engine.sizing import size_entry
-from python_core.execution import Atr, Execution
+from python_core.execution import Execution
+from python_core.levels import Atr
 from python_core.trades import (
     END,
     LIQUIDATION,
@@ -40,9 +42,7 @@ class Outcome(NamedTuple):
     equity: npt.NDArray[np.float64]
     exposed_bars: int
     traded_notional: float
-    rejected_orders: int
-    ambiguous_bars: int
-    ruined: bool
+    counts: Counts
 
 
 class Simulator:
@@ -105,9 +105,7 @@ class Simulator:
             equity,
             self.exposed_bars,
             self.traded_notional,
-            self.rejected_orders,
-            self.ambiguous_bars,
-            self.ruined,
+            Counts(rejected_orders=self.rejected_orders, ambiguous_bars=self.ambiguous_bars, ruined=self.ruined),
         )
 
     def equity_at(self, price: float) -> float:
@@ -166,13 +164,13 @@ class Simulator:
         p.fees += fee
         p.stop_loss = self.level("stop_loss", k, side, p.entry)
         p.take_profit = self.level("take_profit", k, side, p.entry)
-        trailing = execution.trailing_stop
+        trailing = execution.level("trailing_stop", "long" if side > 0 else "short")
         if trailing is not None:
             p.trailing_distance = trailing if isinstance(trailing, float | int) else self.orders.level("trailing_stop", k, trailing)
 
     def level(self, name: str, k: int, side: float, entry: float) -> float | None:
         """Price of the stop-loss or the take-profit of an entry at `entry` on the signal of strategy bar `k`."""
-        value = getattr(self.execution, name)
+        value = self.execution.level(name, "long" if side > 0 else "short")
         toward = -side if name == "stop_loss" else side
         if value is None:
             return None

@@ -14,6 +14,7 @@ from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import kernel
 from python_core.engine.control import Control
+from python_core.engine.rules import check_rules
 from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
@@ -148,6 +149,7 @@ def sweep(
     kernel.check_strategy(strategy)
     execution = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars, strategy.timeframe)
+    check_rules(execution, strategy)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads

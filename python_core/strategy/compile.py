@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from python_core.data import timeframes
-from python_core.execution import Atr, Execution
+from python_core.execution import LEVELS, Execution
 from python_core.language.compiler import Compiler
 from python_core.language.plan import Node, PlanBuilder
+from python_core.levels import SIDES, Atr
 from python_core.strategy.filters import Filters, Side, TimeframeFilter
 from python_core.strategy.params import Value, Values
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from python_core.strategy.strategy import Strategy
 
 CONDITIONS: Final = ("entry_long", "exit_long", "entry_short", "exit_short")
-LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop")
+# Positions in a plan's levels: 2 * position in LEVELS, + 0 for long and + 1 for short.
+LEVEL_SIDES: Final = tuple((name, side) for name in LEVELS for side in SIDES)
 ENTRY_SIDES: Final[dict[str, Side]] = {"entry_long": "long", "entry_short": "short"}
 _WORD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -27,20 +29,20 @@ class Plan(NamedTuple):
 
     Attributes:
         conditions: positions of the nodes of the four signals; -1 for a signal that is not set.
-        levels: positions of the nodes of stop-loss, take-profit and trailing distance; -1 for those that need no series.
+        levels: positions of the nodes of the levels, in the order of `LEVEL_SIDES`; -1 for those that need no series.
         warm_up: strategy bars before every signal is known.
         uses_higher_timeframes: whether some nodes are evaluated on higher timeframes.
     """
 
     nodes: tuple[Node, ...]
     conditions: tuple[int, int, int, int]
-    levels: tuple[int, int, int]
-    warm_up: int
+    levels: tuple[int, ...] = (-1,) * len(LEVEL_SIDES)
+    warm_up: int = 0
     uses_higher_timeframes: bool = False
 
 
 def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...], bars_timeframe: str | None = None) -> Plan:
-    """Compile a strategy, and the stop levels that are ATR distances or expressions. Equal inputs are compiled once.
+    """Compile a strategy, and the levels that are ATR distances or expressions (`series_levels`, or none). Equal inputs are compiled once.
 
     `bars_timeframe` is used if the strategy sets no timeframe; only plans with higher timeframes depend on it.
 
@@ -63,8 +65,8 @@ def compile_plan(strategy: Strategy | None, levels: tuple[Atr | str | None, ...]
 
 @lru_cache(maxsize=256)
 def series_levels(execution: Execution) -> tuple[Atr | str | None, ...]:
-    """The stop levels that need a series (ATR distances and expressions), None for the others."""
-    return tuple(level if isinstance(level, Atr | str) else None for level in (getattr(execution, name) for name in LEVELS))
+    """The levels that need a series (ATR distances and expressions) in the order of `LEVEL_SIDES`, None for the others."""
+    return tuple(level if isinstance(level, Atr | str) else None for level in (execution.level(name, side) for name, side in LEVEL_SIDES))
 
 
 def compile_template(strategy: Strategy, levels: tuple[Atr | str | None, ...], open: tuple[str, ...], bars_timeframe: str) -> Plan:
@@ -112,16 +114,22 @@ def _build(
         for i, each in enumerate(filters.get(ENTRY_SIDES[name], ()) if name in ENTRY_SIDES else ()):
             filtered = compiler.condition(f"htf_filters.{ENTRY_SIDES[name]}[{i}]", each.condition, each.timeframe)
             conditions[-1] = builder.add("and", (conditions[-1], filtered))
-    numbers = []
-    for name, level in zip(LEVELS, levels, strict=False):
-        if isinstance(level, Atr):
-            numbers.append(compiler.number(f"execution.{name}", f"atr({level.period})"))
-        else:
-            numbers.append(-1 if level is None else compiler.number(f"execution.{name}", level))
+    numbers = [_level(compiler, levels, i) for i in range(len(levels))]
     warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
     nodes, place = builder.prune((*conditions, *numbers))
-    c, n = ([place[i] for i in (*each, -1, -1, -1, -1)] for each in (conditions, numbers))
-    return Plan(nodes, (c[0], c[1], c[2], c[3]), (n[0], n[1], n[2]), warm_up, any(node.timeframe_ms for node in builder.nodes))
+    c = [place[i] for i in (*conditions, -1, -1, -1, -1)]
+    n = tuple(place[i] for i in numbers) or (-1,) * len(LEVEL_SIDES)
+    return Plan(nodes, (c[0], c[1], c[2], c[3]), n, warm_up, any(node.timeframe_ms for node in builder.nodes))
+
+
+def _level(compiler: Compiler, levels: tuple[Atr | str | None, ...], i: int) -> int:
+    """The node of one level, -1 if it needs no series."""
+    name, side = LEVEL_SIDES[i]
+    level = levels[i]
+    where = f"execution.{name}" if level == levels[i ^ 1] else f"execution.{name}.{side}"
+    if level is None:
+        return -1
+    return compiler.number(where, f"atr({level.period})" if isinstance(level, Atr) else level)
 
 
 def _in_order_of_use(define: dict[str, str]) -> list[str]:

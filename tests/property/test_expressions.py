@@ -117,7 +117,7 @@ def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: s
         else i
         for i in wanted
     )
-    plan = Plan(tuple(builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
+    plan = Plan(tuple(builder.nodes), (-1, -1, -1, -1))
     return kernel.node_values(bars, plan, wanted, timeframe, engine=engine)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ def test_every_input_changes_the_fingerprint_and_no_spelling_does(seed: int, rul
 
     for name, value in OTHERS.items():
         if name == "stop_loss" or not (name == "trailing_activation" and execution.trailing_stop is None):
-            is_new(bars, signals, msgspec.structs.replace(execution, **{name: value}))
+            is_new(bars, signals, msgspec.structs.replace(execution, **{**NEEDS.get(name, {}), name: value}))
     for k in range(4):
         changed = masks.copy()
         changed[k, int(rng.integers(0, n))] ^= True
@@ -72,11 +72,30 @@ OTHERS: dict[str, Any] = {
     "max_bars": 123,
     "partial_exits": ((0.123, 0.123),),
     "calendar": "exchange",
+    "maker_fee": 0.0123,
+    "order_fee": 0.0123,
+    "tick": 0.0123,
+    "limit_through": 0.0123,
+    "entry_limit": 0.0123,
+    "entry_stop": 0.0123,
+    "entry_expires": 12,
+    "trading_hours": ((12, 34),),
+    "trading_days": (1, 2),
+    "max_entries_per_day": 12,
+    "cooldown": 12,
+    "risk_free": 0.0123,
+}
+# What a rule needs besides its own value.
+NEEDS: dict[str, dict[str, Any]] = {
+    "entry_limit": {"fill": "next_open"},
+    "entry_stop": {"fill": "next_open"},
+    "entry_expires": {"fill": "next_open", "entry_stop": 0.01},
+    "limit_through": {"take_profit": 0.01},
 }
 
 
 def test_every_field_has_another_value() -> None:
-    assert set(OTHERS) | {"sizing", "fill", "intrabar"} == set(bt.Execution().__struct_fields__)
+    assert set(OTHERS) | {"sizing", "fill", "intrabar", "flat_outside"} == set(bt.Execution().__struct_fields__)
 
 
 @pytest.mark.parametrize(

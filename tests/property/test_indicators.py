@@ -93,7 +93,7 @@ def compiled(*texts: str) -> tuple[Plan, tuple[int, ...], tuple[int, ...]]:
     compiler = Compiler(PlanBuilder(), {}, {})
     wanted = tuple(compiler.number("text", text) for text in texts)
     warm_ups = tuple(compiler.builder.warm_ups[i] for i in wanted)
-    return Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0), wanted, warm_ups
+    return Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1)), wanted, warm_ups
 
 
 def values(bars: bt.Bars, text: str, engine: kernel.Engine = "python") -> np.ndarray:

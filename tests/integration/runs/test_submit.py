@@ -204,9 +204,9 @@ async def test_a_result_of_another_contract_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
-    from python_core.engine import result
+    from python_core.engine import inputs
 
-    monkeypatch.setattr(result, "CONTRACT", result.CONTRACT + 1)
+    monkeypatch.setattr(inputs, "CONTRACT", inputs.CONTRACT + 1)
     again = await service.backtests.submit(request_)
     assert (again.cached, again.state) == (False, RunState.QUEUED)
     assert again.fingerprint != first.fingerprint

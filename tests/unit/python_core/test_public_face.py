@@ -53,7 +53,7 @@ def test_an_error_is_a_sentence_made_of_its_parts() -> None:
 
 
 def test_request_types_are_frozen_and_reject_unknown_fields() -> None:
-    for struct in (bt.Strategy, bt.Execution, bt.Atr):
+    for struct in (bt.Strategy, bt.Execution, bt.Atr, bt.PerSide):
         assert struct.__struct_config__.frozen
         assert struct.__struct_config__.forbid_unknown_fields
         with pytest.raises(TypeError, match="Unexpected keyword"):

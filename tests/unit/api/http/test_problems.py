@@ -78,7 +78,7 @@ def test_a_long_message_is_shortened() -> None:
         (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": "2"}}', "$.execution.leverage", "invalid_request"),
         (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": 2000}}', "$.execution.leverage", "invalid_request"),
         (b'{"dataset": "a", "strategy": "b", "execution": {"leverag": 2}}', "$.execution", "invalid_request"),
-        (b'{"dataset": "a", "strategy": "b", "execution": {"sizing": "risk"}}', "$.execution.sizing", "invalid_execution"),
+        (b'{"dataset": "a", "strategy": "b", "execution": {"flat_outside": true}}', "$.execution.flat_outside", "invalid_execution"),
         (b'{"dataset": "a", "symbol": "b", "strategy": "c"}', "$.symbol", "invalid_request"),
         (b'{"symbol": "b", "timeframe": "7x", "strategy": "c"}', "$.timeframe", "invalid_request"),
         (b'{"dataset": "a", "strategy": {"entry_long": "smaa(close, 5) > 1"}}', "$.strategy.entry_long", "unknown_function"),

@@ -21,7 +21,7 @@ BARS = bt.synthetic(700, seed=11, timeframe="15m")
 def values(text: str, bars: bt.Bars = BARS, engine: kernel.Engine = "auto") -> np.ndarray:
     compiler = Compiler(PlanBuilder(), {}, {})
     wanted = compiler.number("text", text)
-    return kernel.node_values(bars, Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0), (wanted,), None, engine)[0]
+    return kernel.node_values(bars, Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1)), (wanted,), None, engine)[0]
 
 
 def windows(x: np.ndarray, length: int) -> np.ndarray:

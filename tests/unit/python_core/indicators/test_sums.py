@@ -23,7 +23,7 @@ FILES = [
 files = pytest.mark.parametrize("file", FILES)
 # These depend on all history by definition.
 ENDLESS = {"ema", "rma", "rsi", "kama", "psar", "supertrend", "cum", "session_cum", "bars_since", "value_when"}
-PLAIN = Plan((), (-1, -1, -1, -1), (-1, -1, -1), 0)
+PLAIN = Plan((), (-1, -1, -1, -1))
 
 
 @cache

@@ -122,7 +122,7 @@ def test_an_indicator_equals_ta_lib(call: str, file: str, market_data: Path) -> 
     bars, twin = read(market_data, file), TWINS[call]
     compiler = Compiler(PlanBuilder(), {"obv_first": float(bars.volume[0])}, {})
     wanted = compiler.number("call", call)
-    plan = Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
+    plan = Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1))
     ours = kernel.node_values(bars, plan, (wanted,), None)[0]
     theirs = np.asarray(twin.theirs(bars), dtype=float)
     first = compiler.builder.warm_ups[wanted] + twin.settle

@@ -1,0 +1,157 @@
+"""What a run depends on, and the hash that makes it reproducible."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from python_core.data.bars import Bars
+from python_core.data.columns import iso
+from python_core.engine.rules import check_rules
+from python_core.errors import EngineError
+from python_core.execution import LEVELS, WHOLE, Execution
+from python_core.language.normalize import canonical
+from python_core.levels import SIDES, Atr, PerSide, of_side
+from python_core.metrics.benchmark import Benchmark, check_benchmark
+from python_core.numerics.scalars import plain
+from python_core.strategy.signals import Signals
+from python_core.strategy.strategy import Strategy
+
+# Part of every fingerprint. Raise it when the same inputs may give other outputs than before.
+CONTRACT: Final = 2
+
+GivenSeries = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+class Inputs(NamedTuple):
+    """What a run depends on.
+
+    Attributes:
+        bars: those from the first bar of the warm-up on.
+        first: position of the first bar of the run; those before it are warm-up.
+        benchmark: None for the closes.
+    """
+
+    bars: Bars
+    program: Strategy | Signals
+    execution: Execution
+    first: int = 0
+    benchmark: Benchmark | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the inputs; see `bt.fingerprint`."""
+        digest = hashlib.sha256(f"barstorm contract {CONTRACT}\n{self.bars.fingerprint}\n{self.first}\n".encode())
+        if isinstance(self.program, Signals):
+            digest.update(self.program.fingerprint.encode())
+        else:
+            digest.update(msgspec.json.encode(self.program.canonical(), order="deterministic"))
+        digest.update(b"\n")
+        digest.update(msgspec.json.encode(canonical_execution(self.execution), order="deterministic"))
+        for values in self.benchmark or ():
+            digest.update(f"\nbenchmark {len(values)}\n".encode())
+            digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+        return digest.hexdigest()
+
+
+def select_inputs(
+    bars: Bars,
+    program: Strategy | Signals,
+    execution: Execution,
+    start: int | None = None,
+    warm_up_from: int | None = None,
+    benchmark: GivenSeries | None = None,
+) -> Inputs:
+    """The inputs of a run that starts at the first bar at or after `start`, after a warm-up from `warm_up_from` on (epoch milliseconds).
+
+    Raises:
+        ExecutionError, StrategyError: rules that contradict each other.
+        EngineError: a start outside the bars or before the warm-up.
+        BarsError: a benchmark that is not a series, or has no value at the first open.
+    """
+    check_rules(execution, program)
+    begin = 0
+    if warm_up_from is not None:
+        warm_up_from = _time("warm_up_from", warm_up_from)
+        if (warm_up_from if start is None else _time("start", start)) < warm_up_from or (start is None and warm_up_from > bars.time[0]):
+            raise EngineError(
+                f"the run starts at {bars.time[0] if start is None else start}, before the warm-up from {warm_up_from}",
+                where="start",
+                hint="set start to a time after warm_up_from",
+            )
+        begin = int(np.searchsorted(bars.time, warm_up_from))
+    first = begin if start is None else _first_bar(bars, _time("start", start))
+    if begin > 0:
+        bars, program, first = bars[begin:], program[begin:] if isinstance(program, Signals) else program, first - begin
+    return Inputs(bars, program, execution, first, None if benchmark is None else check_benchmark(benchmark, int(bars.time[first])))
+
+
+def fingerprint(
+    bars: Bars,
+    program: Strategy | Signals,
+    execution: Execution,
+    *,
+    start: int | None = None,
+    warm_up_from: int | None = None,
+    benchmark: GivenSeries | None = None,
+) -> str:
+    """SHA-256 (hex) of the inputs of a run: contract number, bars, canonical strategy (or signals), execution, start and benchmark.
+
+    Runs with equal fingerprints have equal digests, whichever engine, machine or number of threads ran them.
+
+    Example:
+        bars, strategy = bt.synthetic(100), bt.Strategy(entry_long="close > open")
+        assert bt.fingerprint(bars, strategy, bt.Execution()) == bt.backtest(bars, strategy).fingerprint
+    """
+    return select_inputs(bars, program, execution, start, warm_up_from, benchmark).fingerprint
+
+
+def _time(where: str, value: Any) -> int:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EngineError(f"expected a time, got {value!r:.60}", where=where, hint="use UTC epoch milliseconds")
+    return value
+
+
+def _first_bar(bars: Bars, start: int) -> int:
+    if not bars.time[0] <= start <= bars.time[-1]:
+        raise EngineError(
+            f"{start} is outside the bars",
+            where="start",
+            hint=f"the bars run from {bars.time[0]} ({iso(bars.time[0])}) to {bars.time[-1]} ({iso(bars.time[-1])}), epoch milliseconds",
+        )
+    return int(np.searchsorted(bars.time, start))
+
+
+def canonical_execution(execution: Execution) -> dict[str, Any]:
+    """The execution with all its defaults, ints as floats, and expressions in canonical form."""
+    fields: dict[str, Any] = {}
+    for name in execution.__struct_fields__:
+        value = getattr(execution, name)
+        if name in LEVELS:
+            fields[name] = _canonical_level(name, value)
+        elif name == "partial_exits":
+            fields[name] = [[float(profit), float(share)] for profit, share in value]
+        elif name in ("trading_hours", "trading_days"):
+            fields[name] = None if value is None else sorted(set(value))
+        elif isinstance(value, int) and not isinstance(value, bool) and name not in WHOLE:
+            fields[name] = float(value)
+        else:
+            fields[name] = value
+    return fields
+
+
+def _canonical_level(name: str, level: Any) -> Any:
+    """A level in canonical form; a level of both sides is the same as that level for each side."""
+    if isinstance(level, PerSide):
+        long, short = (_canonical_level(f"{name}.{side}", of_side(level, side)) for side in SIDES)
+        return long if long == short else {"long": long, "short": short}
+    if isinstance(level, str):
+        return canonical(name, level)
+    if isinstance(level, Atr):
+        return {"multiple": float(level.multiple), "period": level.period}
+    return None if level is None else float(level)
