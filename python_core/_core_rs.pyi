@@ -4,7 +4,7 @@ Arrays are one-dimensional and C-contiguous; they are borrowed for one call and 
 a TypeError, any other failure a ValueError or `python_core.errors.Cancelled`, a subclass of it. The interpreter's lock is released while
 a call runs, and Ctrl-C ends the call.
 
-`timeframe_ms` is the length of a bar, `strategy_ms` that of a strategy bar.
+`timeframe_ms` is the length of a bar, `strategy_ms` that of a strategy bar, as in `timeframes.MILLISECONDS`.
 """
 
 from collections.abc import Sequence
@@ -111,7 +111,9 @@ def run(
     `NAMES` (None if undefined, int if counts), rejected orders, ambiguous bars, and whether the account was ruined.
     """
 
-def node_values(columns: _Columns, timeframe_ms: int, plan: Plan, positions: Sequence[int], strategy_ms: int) -> list[_Floats]:
+def node_values(
+    columns: _Columns, timeframe_ms: int, plan: Plan, positions: Sequence[int], strategy_ms: int, fill_at_close: bool
+) -> list[_Floats]:
     """Values of the operations at `positions`, which must give numbers, on every strategy bar (NaN where not known)."""
 
 def fill_excursions(trades: _Integers, low: _Floats, high: _Floats) -> None:

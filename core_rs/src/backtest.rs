@@ -41,7 +41,7 @@ pub fn backtest(
     }
     let needs = execution.order_needs();
     let mut frame = Frame::new(market, strategy_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms, execution.fill_at_close)?;
     let (mut tile, mut carry) = (OrderTile::new(&plan.outputs), Carry::default());
     let mut simulator = Simulator::new(market, execution);
     let (mut trades, mut trade_sums): (Vec<Trade>, _) = (Vec::new(), TradeSums::default());

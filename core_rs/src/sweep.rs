@@ -163,7 +163,7 @@ fn run_chunk(
         });
     }
     let ignores_equity = !job.risk && simulator.may_ignore_equity();
-    let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes_ms, &market, job.strategy_ms)?;
+    let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes_ms, &market, job.strategy_ms, execution.fill_at_close)?;
     let mut tile = OrderTile::new(&runs.first().map(|run| run.outputs).unwrap_or_default());
     let needs = execution.order_needs();
     let mut frame = Frame::new(market, job.strategy_ms)?;

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core.data import timeframes
+from python_core.data.buckets import Buckets
 from python_core.data.columns import (
     COLUMNS,
     LAST_TIME_MS,
@@ -24,6 +25,7 @@ from python_core.data.columns import (
     mark_columns,
     mark_extremes,
 )
+from python_core.data.epoch import Moment, to_epoch_ms
 from python_core.errors import BarsError
 from python_core.immutable import Immutable
 
@@ -40,7 +42,8 @@ class Bars(Immutable):
         time: open times, UTC epoch milliseconds, int64[n], strictly increasing.
         open, high, low, close: prices, float64[n], finite and > 0, `low <= min(open, close)`, `high >= max(open, close)`.
         volume: float64[n], finite and >= 0.
-        timeframe: `1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w`, minutes, or `D`/`W`; default: the smallest step between bars.
+        timeframe: a name (`1s 5s 10s 30s 1m 2m 3m 5m 10m 15m 30m 45m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M`), minutes, or a code (`D W M 3D 30S`);
+            default: the smallest step between bars.
         symbol: a label; not part of the fingerprint.
         funding: `(time int64[k], rate float64[k])` of a perpetual; longs pay a positive rate.
         mark: `(low float64[n], high float64[n])` of the mark price, which then decides liquidations.
@@ -86,11 +89,9 @@ class Bars(Immutable):
         self._check_columns()
         attributes["timeframe"] = timeframes.infer(self.time) if timeframe is None else timeframes.parse(timeframe)
         attributes["timeframe_ms"] = timeframes.milliseconds(self.timeframe)
-        if len(self) > 1 and timeframes.smallest_step(self.time) < self.timeframe_ms:
-            step = np.diff(self.time)
-            i = int((step < self.timeframe_ms).argmax()) + 1
+        if (i := timeframes.first_overlap(self.time, self.timeframe_ms)) is not None:
             raise BarsError(
-                f"bar {i} opens {int(step[i - 1]):,} ms after the bar before, less than one {self.timeframe} bar",
+                f"bar {i} opens {int(self.time[i] - self.time[i - 1]):,} ms after the bar before, less than one {self.timeframe} bar",
                 where="time",
                 hint="pass the actual timeframe of the bars",
             )
@@ -186,16 +187,17 @@ class Bars(Immutable):
         mark = None if self.mark is None else (self.mark[0][key], self.mark[1][key])
         return Bars._from_checked(columns, timeframe=self.timeframe, symbol=self.symbol, funding=self.funding, mark=mark)
 
-    def between(self, start: int | None = None, end: int | None = None) -> Bars:
-        """The bars that open at or after `start` and before `end` (epoch milliseconds), without a copy, with the funding of their time only.
+    def between(self, start: Moment | None = None, end: Moment | None = None) -> Bars:
+        """The bars that open at or after `start` and before `end`, without a copy, with the funding of their time only.
 
-        Returns the same object if that is all of them.
+        Times are epoch milliseconds, ISO 8601 text such as `"2012-01-01"`, datetimes or dates, in UTC unless they have an offset. Returns the
+        same object if that is all of them.
 
         Raises:
-            BarsError: there are no such bars.
+            BarsError: not a time, or there are no such bars.
         """
-        begin = 0 if start is None else int(np.searchsorted(self.time, start))
-        stop = len(self) if end is None else int(np.searchsorted(self.time, end))
+        begin = 0 if start is None else int(np.searchsorted(self.time, to_epoch_ms(start, "start")))
+        stop = len(self) if end is None else int(np.searchsorted(self.time, to_epoch_ms(end, "end")))
         if begin >= stop:
             raise BarsError(
                 f"no bar opens between {'the first' if start is None else start} and {'the last' if end is None else end}",
@@ -208,44 +210,38 @@ class Bars(Immutable):
         part = self[begin:stop]
         if part.funding is not None:
             times, rates = part.funding
-            first, last = np.searchsorted(times, [part.time[0], part.time[-1] + self.timeframe_ms])
+            first, last = np.searchsorted(times, [part.time[0], timeframes.bar_end(part.time[-1:], self.timeframe_ms)[0]])
             vars(part)["funding"] = (times[first:last], rates[first:last]) if first < last else None
         return part
 
     def resample(self, timeframe: str | int) -> Bars:
-        """Bars of a longer timeframe, aligned to the UTC epoch (weeks to Monday): first open, highest high, lowest low, last close, sum of volume.
+        """Bars of a longer timeframe: first open, highest high, lowest low, last close, sum of volume.
 
-        An unfinished last bar is dropped. Funding is unchanged; mark prices are the lowest low and highest high of each bar.
+        They are aligned to the UTC epoch, weeks to Monday, months to their first day. An unfinished last bar is dropped. Funding is unchanged;
+        mark prices are the lowest low and highest high of each bar.
 
         Raises:
-            BarsError: the timeframe is not a multiple of this one, or none of its bars is complete.
+            BarsError: these bars don't fit into the timeframe, or none of its bars is complete.
         """
         name = timeframes.parse(timeframe)
-        length = timeframes.milliseconds(name)
-        if length % self.timeframe_ms:
-            raise BarsError(f"{name} is not a multiple of {self.timeframe}", where="timeframe", hint="resample to a longer timeframe")
-        opens = timeframes.bucket_start(self.time, length)
-        starts = np.flatnonzero(np.diff(opens, prepend=opens[0] - 1))
-        end = len(self)
-        if self.time[-1] + self.timeframe_ms < opens[-1] + length:
-            starts, end = starts[:-1], int(starts[-1])
-        if not len(starts):
+        length_ms = timeframes.milliseconds(name)
+        if not timeframes.fits(self.timeframe_ms, length_ms):
+            message, hint = timeframes.misfit(self.timeframe, name)
+            raise BarsError(message, where="timeframe", hint=hint)
+        buckets = Buckets.of(self.time, self.timeframe_ms, length_ms)
+        if not len(buckets.start):
             raise BarsError(f"no {name} bar is complete", where="timeframe", hint="use more bars or a shorter timeframe")
-        low, high = (np.minimum.reduceat(self.low[:end], starts), np.maximum.reduceat(self.high[:end], starts))
-        mark = None
-        if self.mark is not None:
-            mark = (np.minimum.reduceat(self.mark[0][:end], starts), np.maximum.reduceat(self.mark[1][:end], starts))
         return Bars(
-            opens[starts],
-            self.open[starts],
-            high,
-            low,
-            self.close[np.append(starts[1:], end) - 1],
-            np.add.reduceat(self.volume[:end], starts),
+            buckets.start,
+            self.open[buckets.first],
+            buckets.highest(self.high),
+            buckets.lowest(self.low),
+            self.close[buckets.last],
+            buckets.sums(self.volume),
             timeframe=name,
             symbol=self.symbol,
             funding=self.funding,
-            mark=mark,
+            mark=None if self.mark is None else (buckets.lowest(self.mark[0]), buckets.highest(self.mark[1])),
         )
 
     def with_series(

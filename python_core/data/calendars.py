@@ -10,7 +10,7 @@ import numpy as np
 
 from python_core.data import timeframes
 from python_core.data.columns import Integers
-from python_core.data.timeframes import DAY_MS, WEEK_MS
+from python_core.data.timeframes import DAY_MS, MONTH_MS
 from python_core.errors import BarstormError
 
 _FIRST: Final = "1970-01-01"
@@ -31,7 +31,7 @@ def gaps(time: Integers, length_ms: int, calendar: str = "") -> tuple[Integers, 
     """Positions of bars after which bars are missing, and how many are missing there, both int64[k].
 
     `time` holds the open times of bars of `length_ms`, epoch milliseconds. With a calendar (a code of exchange_calendars, such as `XNYS`) only
-    its sessions count: a daily bar is missing if its day has a session, a weekly one if any of its days has one, an intraday one if there is
+    its sessions count: a daily bar is missing if its day has a session, a longer one if any of its days has one, an intraday one if there is
     trading during it. Intraday bars are counted from the start of the session. A daily bar at 00:00 UTC belongs to that date, any other to
     its local date at the exchange. Outside the years that the calendar covers, gaps are measured by the clock.
 
@@ -40,7 +40,7 @@ def gaps(time: Integers, length_ms: int, calendar: str = "") -> tuple[Integers, 
     """
     at = timeframes.gaps(time, length_ms)
     before, after = time[at], time[at + 1]
-    missing: Integers = (after - before) // length_ms - 1
+    missing: Integers = timeframes.steps(time, length_ms)[at] - 1 if length_ms == MONTH_MS else (after - before) // length_ms - 1
     if calendar:
         sessions = _sessions(calendar)
         count = _missing_days if length_ms >= DAY_MS else _missing_intraday
@@ -55,11 +55,11 @@ def check(calendar: str) -> None:
 
 
 def _missing_days(sessions: Sessions, before: Integers, after: Integers, length_ms: int) -> Integers:
-    """Number of sessions between the days of two bars, or of weeks that have any."""
+    """Number of sessions between the days of two bars, or of longer bars that have any."""
     days = sessions.days
     first, last = (_date(time, sessions.zone) for time in (before, after))
-    if length_ms == WEEK_MS:
-        days, first, last = (timeframes.bucket_start(time, WEEK_MS) for time in (days, first, last))
+    if length_ms > DAY_MS:
+        days, first, last = (timeframes.bucket_start(time, length_ms) for time in (days, first, last))
         days = np.unique(days)
     return np.searchsorted(days, last) - np.searchsorted(days, first, side="right")
 

@@ -21,9 +21,11 @@ LAST_TIME_MS: Final = 253_402_300_799_999
 
 
 def iso(time_ms: int | np.int64) -> str:
-    """Epoch milliseconds as ISO 8601 in UTC, such as 2024-03-01T12:00Z; the number itself outside the years of datetime."""
+    """Epoch milliseconds as ISO 8601 in UTC, such as 2024-03-01T12:00Z, with seconds if they are not 0; the number itself outside the years
+    of datetime."""
     try:
-        return datetime.fromtimestamp(int(time_ms) / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+        seconds = "" if int(time_ms) // 1000 % 60 == 0 else ":%S"
+        return datetime.fromtimestamp(int(time_ms) // 1000, UTC).strftime(f"%Y-%m-%dT%H:%M{seconds}Z")
     except (OverflowError, ValueError, OSError):
         return str(time_ms)
 

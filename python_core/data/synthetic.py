@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.data.columns import LAST_TIME_MS, Floats, Integers
+from python_core.data.epoch import Moment, to_epoch_ms
 from python_core.errors import BarsError
 from python_core.immutable import freeze
 from python_core.numerics.scalars import plain
@@ -41,7 +41,7 @@ def synthetic(
     *,
     seed: int = 7,
     timeframe: str | int = "1h",
-    start: str | datetime = "2020-01-01",
+    start: Moment = "2020-01-01",
     symbol: str = "SYNTHETIC",
     tick: float = 0.01,
     price: float = 100.0,
@@ -52,7 +52,7 @@ def synthetic(
         bars: number of bars, 1 to 50,000,000.
         seed: 0 to 2**64 - 1.
         timeframe: as in `Bars`; volatility per bar grows with its square root.
-        start: time of the first bar, ISO 8601 or datetime, UTC unless it has an offset; rounded down to the start of its bar.
+        start: time of the first bar, ISO 8601, datetime or epoch milliseconds, UTC unless it has an offset; rounded down to the start of its bar.
         symbol: a label.
         tick: prices are multiples of it.
         price: prices start near it and stay between an eighth of it and eight times it.
@@ -74,7 +74,7 @@ def synthetic(
     if not (math.isfinite(tick) and math.isfinite(price) and 0 < tick <= price <= tick * 2**40):
         raise BarsError(f"tick {tick!r} doesn't fit price {price!r}", where="tick", hint="use 0 < tick <= price <= tick * 2**40")
     first = _start_ms(start, step_ms)
-    if first + bars * step_ms > LAST_TIME_MS:
+    if timeframes.shift(first, step_ms, bars) > LAST_TIME_MS:
         raise BarsError(
             f"{bars:,} bars of {name} from {start} end after the year 9999", where="bars", hint="use fewer bars or an earlier start"
         )
@@ -89,7 +89,7 @@ def synthetic(
         for column, walk in zip(columns, walks, strict=False):
             column[begin : begin + count] = _prices(walk, price, tick)
         volume[begin : begin + count] = traded / 1000.0
-    time = first + np.arange(bars, dtype=np.int64) * step_ms
+    time = timeframes.series(first, step_ms, bars)
     return Bars(*map(freeze, (time, open_, high, low, close, volume)), timeframe=name, symbol=symbol)
 
 
@@ -129,14 +129,8 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _start_ms(start: str | datetime, step_ms: int) -> int:
-    try:
-        moment = start if isinstance(start, datetime) else datetime.fromisoformat(start)
-    except (TypeError, ValueError):
-        raise BarsError(f"expected a time, got {start!r}", where="start", hint="use ISO 8601, as in 2020-01-01T00:00Z") from None
-    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    milliseconds = (utc - datetime(1970, 1, 1, tzinfo=UTC)) // (utc.resolution * 1000)
-    aligned = int(timeframes.bucket_start(np.array([milliseconds]), step_ms)[0])
+def _start_ms(start: Moment, step_ms: int) -> int:
+    aligned = timeframes.align(to_epoch_ms(start, "start"), step_ms)
     if aligned < 0:
         raise BarsError(f"{start} is before 1970", where="start", hint="use a later time")
     return aligned

@@ -1,58 +1,89 @@
-"""Timeframes: names, lengths, and alignment to the UTC epoch."""
+"""Timeframes: names, lengths, and the alignment of their bars.
+
+Lengths are fixed and aligned to the UTC epoch, weeks to Monday 00:00. Only a month, from its first day at 00:00 UTC, has no fixed length:
+its length here and in plans is `MONTH_MS`, that of the longest month, which no other timeframe has.
+The twin is `core_rs/src/market/timeframe.rs`.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from python_core.errors import BarstormError
 
+Times = npt.NDArray[np.int64]
+
 DAY_MS: Final = 86_400_000
 WEEK_MS: Final = 7 * DAY_MS
+MONTH_MS: Final = 31 * DAY_MS
+SHORTEST_MONTH_MS: Final = 28 * DAY_MS
 # 1970-01-01 was a Thursday; weeks are aligned to Monday 00:00.
 MONDAY_OFFSET_MS: Final = 4 * DAY_MS
 
 MILLISECONDS: Final[dict[str, int]] = {
+    "1s": 1_000,
+    "5s": 5_000,
+    "10s": 10_000,
+    "30s": 30_000,
     "1m": 60_000,
+    "2m": 120_000,
     "3m": 180_000,
     "5m": 300_000,
+    "10m": 600_000,
     "15m": 900_000,
     "30m": 1_800_000,
+    "45m": 2_700_000,
     "1h": 3_600_000,
     "2h": 7_200_000,
     "4h": 14_400_000,
     "6h": 21_600_000,
+    "8h": 28_800_000,
     "12h": 43_200_000,
     "1d": DAY_MS,
+    "3d": 3 * DAY_MS,
     "1w": WEEK_MS,
+    "1M": MONTH_MS,
 }
 _BLOCK: Final = 1 << 15
 _NAMES: Final = {length: name for name, length in MILLISECONDS.items()}
-_EXCHANGE_CODES: Final = {"D": "1d", "W": "1w", "1D": "1d", "1W": "1w", "H": "1h"}
+# Codes as of Bybit, OKX and TradingView: 30S, 4H, 3D, and D, W, M without a number. A lower-case m is a minute, M a month.
+_EXCHANGE_CODES: Final = {name.upper(): name for name in MILLISECONDS if name[-1] in "shdw"} | {
+    "S": "1s",
+    "H": "1h",
+    "D": "1d",
+    "W": "1w",
+    "M": "1M",
+}
 
 
 def parse(value: str | int) -> str:
-    """The canonical name of a timeframe given as a name (`"4h"`), in minutes (`240`, `"240"`) or as an exchange code (`"D"`)."""
+    """The canonical name of a timeframe given as a name (`"4h"`), in minutes (`240`, `"240"`) or as an exchange code (`"D"`, `"30S"`).
+
+    Raises:
+        BarstormError: unknown timeframe.
+    """
     text = str(value).strip()
     if text in MILLISECONDS:
         return text
     if text in _EXCHANGE_CODES:
         return _EXCHANGE_CODES[text]
     if text.isascii() and text.isdigit() and len(text) <= 6:
-        name = _NAMES.get(int(text) * 60_000)
-        if name:
-            return name
+        length_ms = int(text) * 60_000
+        if length_ms in _NAMES and length_ms != MONTH_MS:
+            return _NAMES[length_ms]
     raise BarstormError(
         f"unknown timeframe {value!r:.40}",
         where="timeframe",
-        hint=f"use one of {' '.join(MILLISECONDS)}, minutes (60) or D, W",
+        hint=f"use one of {' '.join(MILLISECONDS)} (1m is a minute, 1M a month), minutes (60) or a code (D, W, M)",
         code="unknown_timeframe",
     )
 
 
 def milliseconds(name: str) -> int:
-    """Length of a timeframe in milliseconds."""
+    """Length of a timeframe in milliseconds; of `1M` the code `MONTH_MS`."""
     return MILLISECONDS[parse(name)]
 
 
@@ -61,21 +92,49 @@ def name(length_ms: int) -> str:
     return _NAMES[length_ms]
 
 
+def fits(fine_ms: int, coarse_ms: int) -> bool:
+    """Whether every boundary of the coarser timeframe is one of the finer, so that its bars are made of whole finer bars."""
+    if MONTH_MS in (fine_ms, coarse_ms):
+        return fine_ms == coarse_ms or (coarse_ms == MONTH_MS and DAY_MS % fine_ms == 0)
+    return coarse_ms % fine_ms == 0
+
+
+def misfit(fine: str, coarse: str) -> tuple[str, str]:
+    """The message and the hint of the error that bars of `fine` do not fit into bars of `coarse`."""
+    known = [name for name, length_ms in MILLISECONDS.items() if fits(MILLISECONDS[fine], length_ms)]
+    return f"{coarse} bars can't be built from {fine} bars", f"{fine} bars fit into {' '.join(known)}"
+
+
 def infer(time: np.ndarray) -> str:
-    """The timeframe of bars with these open times (int64, epoch milliseconds, increasing): their smallest step."""
+    """The timeframe of bars with these open times (int64, epoch milliseconds, increasing): their smallest step.
+
+    Bars are of months if all of them open at the start of one, and the smallest step is a month.
+
+    Raises:
+        BarstormError: a single bar, or a step that is no timeframe.
+    """
     if len(time) < 2:
         raise BarstormError(
             "the timeframe of a single bar is unknown", where="timeframe", hint="give the timeframe", code="unknown_timeframe"
         )
     step = smallest_step(time)
-    if step not in _NAMES:
+    if SHORTEST_MONTH_MS <= step <= MONTH_MS:
+        found = "1M" if (bucket_start(time, MONTH_MS) == time).all() else None
+    else:
+        found = _NAMES.get(step)
+    if found is None:
         raise BarstormError(
             f"the smallest step between bars is {step:,} ms, which is not a known timeframe",
             where="time",
             hint=f"use bars of one of {' '.join(MILLISECONDS)}",
             code="unknown_timeframe",
         )
-    return _NAMES[step]
+    return found
+
+
+def is_step(length_ms: float) -> bool:
+    """Whether neighbours in some timeframe may be this far apart."""
+    return length_ms in _NAMES or SHORTEST_MONTH_MS <= length_ms <= MONTH_MS
 
 
 def smallest_step(time: np.ndarray) -> int:
@@ -83,14 +142,66 @@ def smallest_step(time: np.ndarray) -> int:
     return min(int(np.diff(time[begin : begin + _BLOCK + 1]).min()) for begin in range(0, len(time) - 1, _BLOCK))
 
 
-def gaps(time: np.ndarray, length_ms: int) -> np.ndarray:
+def first_overlap(time: Times, length_ms: int) -> int | None:
+    """Position of the first bar that opens before the end of the one before it; None if there is none."""
+    if len(time) < 2 or (length_ms != MONTH_MS and smallest_step(time) >= length_ms):
+        return None
+    overlaps = np.flatnonzero(steps(time, length_ms) < 1)
+    return int(overlaps[0]) + 1 if len(overlaps) else None
+
+
+def gaps(time: Times, length_ms: int) -> Times:
     """Positions of bars after which at least one bar of `length_ms` is missing."""
+    if length_ms == MONTH_MS:
+        return np.flatnonzero(steps(time, length_ms) >= 2)
     blocks = range(0, len(time) - 1, _BLOCK)
     found = [np.flatnonzero(np.diff(time[begin : begin + _BLOCK + 1]) >= 2 * length_ms) + begin for begin in blocks]
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
+def steps(time: np.ndarray, length_ms: int) -> np.ndarray:
+    """How many bars each time but the first is after the one before it."""
+    return np.diff(_months(time)) if length_ms == MONTH_MS else np.diff(time) // length_ms
+
+
 def bucket_start(time: np.ndarray, length_ms: int) -> np.ndarray:
-    """Start (epoch milliseconds) of the bar of `length_ms` that contains each time; weeks start on Monday."""
+    """Start (epoch milliseconds) of the bar of `length_ms` that contains each time."""
+    if length_ms == MONTH_MS:
+        return _month_starts(_months(time))
     offset = MONDAY_OFFSET_MS if length_ms == WEEK_MS else 0
     return (time - offset) // length_ms * length_ms + offset
+
+
+def bar_end(time: np.ndarray, length_ms: int) -> np.ndarray:
+    """End (epoch milliseconds) of the bars that open at these times."""
+    return _month_starts(_months(time) + 1) if length_ms == MONTH_MS else time + length_ms
+
+
+def align(time_ms: int, length_ms: int) -> int:
+    """`bucket_start` of one time."""
+    return int(bucket_start(np.array([time_ms]), length_ms)[0])
+
+
+def shift(time_ms: int, length_ms: int, bars: int) -> int:
+    """Open time of the bar `bars` after the one that opens at `time_ms`, or before it if negative."""
+    if length_ms != MONTH_MS:
+        return time_ms + bars * length_ms
+    return int(_month_starts(_months(np.array([time_ms])) + bars)[0])
+
+
+def series(first_ms: int, length_ms: int, bars: int) -> Times:
+    """Open times of `bars` bars without a gap, from the one that opens at `first_ms`."""
+    positions = np.arange(bars, dtype=np.int64)
+    return _month_starts(_months(np.array([first_ms])) + positions) if length_ms == MONTH_MS else first_ms + positions * length_ms
+
+
+def _months(time: np.ndarray) -> Times:
+    """Calendar months since January 1970."""
+    months: Times = time.astype(np.int64).astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+    return months
+
+
+def _month_starts(months: Times) -> Times:
+    """Epoch milliseconds."""
+    starts: Times = months.astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64)
+    return starts

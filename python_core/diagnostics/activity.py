@@ -15,7 +15,7 @@ from python_core.diagnostics.values import conditions_of, expression_compiler, s
 from python_core.engine import kernel
 from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars
-from python_core.execution import Execution
+from python_core.execution import DEFAULT, Execution
 from python_core.language.normalize import at_call, is_at_call
 from python_core.language.parser import parse
 from python_core.strategy.strategy import Strategy
@@ -54,7 +54,7 @@ def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None)
         bt.diagnostics.activity(bars, bt.Strategy(entry_long="close > open and rsi(close, 14) > 100")).findings
     """
     texts = conditions_of(strategy)
-    counts = _PartCounts(bars, strategy, texts)
+    counts = _PartCounts(bars, strategy, texts, DEFAULT if execution is None else execution)
     conditions = {name: counts.part(parse(name, text)) for name, text in texts.items()}
     result = kernel.backtest(bars, strategy, execution)
     long, short = (counts.values.get(texts.get(f"entry_{side}", ""), np.zeros(counts.bars, dtype=bool)) for side in ("long", "short"))
@@ -73,12 +73,12 @@ def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None)
 class _PartCounts:
     """Values of all parts of conditions, on every strategy bar."""
 
-    def __init__(self, bars: Bars, strategy: Strategy, texts: Mapping[str, str]) -> None:
+    def __init__(self, bars: Bars, strategy: Strategy, texts: Mapping[str, str], execution: Execution) -> None:
         compiler = expression_compiler(strategy, strategy_bar_ms(bars, strategy))
         parts = {ast.unparse(part) for name, text in texts.items() for part in _parts(parse(name, text))}
         positions = {text: compiler.expression("condition", text) for text in sorted(parts)}
         rows = StrategyBars(bars, strategy.timeframe)
-        results = evaluate(tuple(compiler.builder.nodes), rows)
+        results = evaluate(tuple(compiler.builder.nodes), rows, fill_at_close=execution.fill == "close")
         self.bars = len(rows)
         self.values = {text: results[position][0].astype(bool) for text, position in positions.items()}
         self._known = {text: int(results[position][1].sum()) for text, position in positions.items()}

@@ -8,7 +8,7 @@ from python_core.data.bars import Bars
 from python_core.diagnostics.activity import StrategyActivity, activity
 from python_core.diagnostics.lookahead import SignalCheck, check
 from python_core.diagnostics.values import MAX_BARS, recent_bars
-from python_core.execution import Execution
+from python_core.execution import DEFAULT, Execution
 from python_core.strategy.strategy import Strategy
 
 
@@ -26,4 +26,5 @@ def diagnose(bars: Bars, strategy: Strategy, execution: Execution | None = None)
         StrategyError, EngineError: as `bt.backtest`.
     """
     recent = recent_bars(bars, strategy, len(bars), MAX_BARS)
-    return Diagnosis(activity=activity(recent, strategy, execution), check=check(recent, strategy))
+    fill = DEFAULT.fill if execution is None else execution.fill
+    return Diagnosis(activity=activity(recent, strategy, execution), check=check(recent, strategy, fill=fill))

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from python_core.data import timeframes
 from python_core.data.bars import Bars
-from python_core.diagnostics.values import Values, default_expressions, evaluate_expressions, longest_bar_ms, warm_up_bars
+from python_core.diagnostics.values import Values, default_expressions, evaluate_expressions, history_start, warm_up_bars
+from python_core.engine.strategy_bars import StrategyBars
+from python_core.execution import Fill
 from python_core.strategy.compile import CONDITIONS
 from python_core.strategy.strategy import Strategy
 
@@ -46,10 +47,11 @@ class SignalCheck(msgspec.Struct, frozen=True, kw_only=True):
     recursion: Annotated[tuple[HistoryDependence, ...], Meta(description="How far expressions depend on where the data begins.")]
 
 
-def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> SignalCheck:
+def check(bars: Bars, strategy: Strategy, *, fill: Fill = "next_open", cuts: int = 10, seed: int = 0) -> SignalCheck:
     """Check that signals depend neither on later bars nor on where the data begins.
 
-    Look-ahead: the data is cut at `cuts` random bars; no earlier value may change by a bit. Recursion: the first bars are dropped; an
+    Look-ahead: the data is cut at `cuts` random bars; no earlier value may change by a bit. With `fill="next_open"` the last value before a
+    cut is not compared: it depends on when the next bar opens, and its orders can't fill without that bar. Recursion: the first bars are dropped; an
     exponential average remembers them for a while, so its recent values, and signals that use them, may change.
 
     Raises:
@@ -60,25 +62,26 @@ def check(bars: Bars, strategy: Strategy, *, cuts: int = 10, seed: int = 0) -> S
         check.sound, check.settled
     """
     texts = default_expressions(strategy)
-    whole = evaluate_expressions(bars, strategy, texts)
+    whole = evaluate_expressions(bars, strategy, texts, fill)
     random = np.random.default_rng(seed)
     lengths = sorted({int(length) for length in random.integers(1, max(len(bars), 2), size=cuts)} - {len(bars)})
-    ahead = [row for length in lengths for row in _look_ahead(bars, strategy, texts, whole, length)]
-    recursion = list(_recursion(bars, strategy, texts, whole))
+    ahead = [row for length in lengths for row in _look_ahead(bars, strategy, texts, whole, length, fill)]
+    recursion = list(_recursion(bars, strategy, texts, whole, fill))
     longest = max((row.history for row in recursion), default=0)
     settled = all(not row.changed for row in recursion if row.history == longest and row.expression in CONDITIONS)
     return SignalCheck(sound=not ahead, settled=settled, look_ahead=tuple(ahead), recursion=tuple(recursion))
 
 
-def _look_ahead(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values, length: int) -> Iterator[LookAhead]:
-    cut = evaluate_expressions(bars[:length], strategy, texts)
+def _look_ahead(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values, length: int, fill: Fill) -> Iterator[LookAhead]:
+    cut = evaluate_expressions(bars[:length], strategy, texts, fill)
+    rows = len(cut.time) if fill == "close" else int((StrategyBars(bars[:length], strategy.timeframe).fills_at < length).sum())
     for label, column in cut.columns.items():
-        changed = np.flatnonzero(~_same(column, whole.columns[label][: len(column)]))
+        changed = np.flatnonzero(~_same(column[:rows], whole.columns[label][:rows]))
         if len(changed):
             yield LookAhead(expression=label, cut=length, time=int(cut.time[changed[0]]))
 
 
-def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values) -> Iterator[HistoryDependence]:
+def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: Values, fill: Fill) -> Iterator[HistoryDependence]:
     warm_up, rows = max(warm_up_bars(bars, strategy), 1), len(whole.time)
     tail = min(TAIL, rows // 4)
     # Each history is twice as long as the one before, as an exponential average forgets at a constant rate.
@@ -86,9 +89,8 @@ def _recursion(bars: Bars, strategy: Strategy, texts: Mapping[str, str], whole: 
         history = warm_up * factor
         if not tail or history + tail >= rows:
             return
-        start = timeframes.bucket_start(whole.time[rows - tail - history], longest_bar_ms(bars, strategy))
-        first = int(np.searchsorted(bars.time, start))
-        late = evaluate_expressions(bars[first:], strategy, texts)
+        first = int(np.searchsorted(bars.time, history_start(bars, strategy, int(whole.time[rows - tail - history]))))
+        late = evaluate_expressions(bars[first:], strategy, texts, fill)
         for label, column in late.columns.items():
             a, b = whole.columns[label][-tail:], column[-tail:]
             changed = int((~_same(a, b)).sum())

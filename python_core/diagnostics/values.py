@@ -18,6 +18,7 @@ from python_core.data.bars import Bars
 from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import StrategyError
+from python_core.execution import Fill
 from python_core.language.compiler import Compiler
 from python_core.language.normalize import at_call, is_at_call
 from python_core.language.parser import parse
@@ -55,12 +56,13 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
-def values(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = None) -> Values:
+def values(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = None, *, fill: Fill = "next_open") -> Values:
     """Values of expressions on every strategy bar.
 
     Args:
         expressions: may use the strategy's params, definitions and the names of its conditions (`entry_long`). None: its conditions and
             definitions, and each call of a function that gives a series.
+        fill: as in `Execution`; orders that fill at a close see a bar of a higher timeframe only if it ends no later than their own.
 
     Raises:
         StrategyError: an expression that can't be compiled, or more than 200.
@@ -74,10 +76,18 @@ def values(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = N
     for name in CONDITIONS:
         if name in texts:
             texts[name] = strategy.condition(name) or "False"
-    return evaluate_expressions(bars, strategy, texts)
+    return evaluate_expressions(bars, strategy, texts, fill)
 
 
-def plot(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = None, *, start: int | None = None, limit: int = 500) -> Plot:
+def plot(
+    bars: Bars,
+    strategy: Strategy,
+    expressions: Iterable[str] | None = None,
+    *,
+    start: int | None = None,
+    limit: int = 500,
+    fill: Fill = "next_open",
+) -> Plot:
     """Values of at most `limit` strategy bars from `start` (epoch milliseconds; None: the last ones), computed over recent history only.
 
     Raises:
@@ -96,7 +106,7 @@ def plot(bars: Bars, strategy: Strategy, expressions: Iterable[str] | None = Non
         start = max(min(start, int(bars.time[-1]) + 1), int(bars.time[0]) - row_ms)
     # Two rows more than the limit, since the first and the last strategy bar may be incomplete.
     end = len(bars) if start is None else int(np.searchsorted(bars.time, start + (limit + 2) * row_ms))
-    computed = values(recent_bars(bars, strategy, max(end, 1), MAX_BARS + limit), strategy, expressions)
+    computed = values(recent_bars(bars, strategy, max(end, 1), MAX_BARS + limit), strategy, expressions, fill=fill)
     first = max(0, len(computed.time) - limit) if start is None else int(np.searchsorted(computed.time, start))
     rows = slice(first, first + limit)
     columns = {name: _plain(column[rows]) for name, column in computed.columns.items()}
@@ -115,7 +125,7 @@ def default_expressions(strategy: Strategy) -> dict[str, str]:
     return texts
 
 
-def evaluate_expressions(bars: Bars, strategy: Strategy, texts: Mapping[str, str]) -> Values:
+def evaluate_expressions(bars: Bars, strategy: Strategy, texts: Mapping[str, str], fill: Fill) -> Values:
     """Values of `texts` (label to expression)."""
     if len(texts) > MAX_EXPRESSIONS:
         raise StrategyError(f"{len(texts):,} expressions", where="expressions", hint=f"use at most {MAX_EXPRESSIONS}", code="too_large")
@@ -124,7 +134,7 @@ def evaluate_expressions(bars: Bars, strategy: Strategy, texts: Mapping[str, str
     compiler = expression_compiler(strategy, row_ms)
     positions = {label: compiler.expression(label if label in CONDITIONS else f"{label:.60}", text) for label, text in texts.items()}
     rows = StrategyBars(bars, strategy.timeframe)
-    results = evaluate(tuple(compiler.builder.nodes), rows)
+    results = evaluate(tuple(compiler.builder.nodes), rows, fill_at_close=fill == "close")
     time = bars.time if row_ms == bars.timeframe_ms else timeframes.bucket_start(bars.time[rows.fills_at - 1], row_ms)
     return Values(time, {label: results[position][0] for label, position in positions.items()})
 
@@ -145,10 +155,15 @@ def strategy_bar_ms(bars: Bars, strategy: Strategy) -> int:
     return bars.timeframe_ms if strategy.timeframe is None else timeframes.milliseconds(strategy.timeframe)
 
 
-def longest_bar_ms(bars: Bars, strategy: Strategy) -> int:
-    """Length of the longest bars that the strategy uses."""
-    timeframes_ms = (node.timeframe_ms for node in compile_plan(strategy, (), bars.timeframe).nodes)
-    return max(strategy_bar_ms(bars, strategy), *timeframes_ms)
+def history_start(bars: Bars, strategy: Strategy, time_ms: int) -> int:
+    """The last time at or before `time_ms` from which on the strategy's longest bars are complete.
+
+    Bars that don't fit into the longest, as weeks into months, get one of the longest more, since their first one may be incomplete.
+    """
+    lengths_ms = {node.timeframe_ms for node in compile_plan(strategy, (), bars.timeframe).nodes} - {0}
+    longest_ms = max(strategy_bar_ms(bars, strategy), *lengths_ms, 0)
+    start = timeframes.align(time_ms, longest_ms)
+    return start if all(timeframes.fits(each, longest_ms) for each in lengths_ms) else timeframes.shift(start, longest_ms, -1)
 
 
 def warm_up_bars(bars: Bars, strategy: Strategy) -> int:
@@ -162,10 +177,9 @@ def recent_bars(bars: Bars, strategy: Strategy, end: int, rows: int) -> Bars:
     If the strategy uses higher timeframes, the bars that these need to warm up come on top.
     """
     check_timeframe(bars, strategy.timeframe)
-    row_ms, longest_ms = strategy_bar_ms(bars, strategy), longest_bar_ms(bars, strategy)
-    if longest_ms > row_ms:
+    if compile_plan(strategy, (), bars.timeframe).uses_higher_timeframes:
         rows += min(warm_up_bars(bars, strategy), 2 * MAX_BARS)
-    begin = timeframes.bucket_start(bars.time[end - 1 : end] - (rows - 1) * row_ms, longest_ms)[0]
+    begin = history_start(bars, strategy, int(bars.time[end - 1]) - (rows - 1) * strategy_bar_ms(bars, strategy))
     return bars[int(np.searchsorted(bars.time, begin)) : end]
 
 

@@ -17,10 +17,13 @@ Mask = npt.NDArray[np.bool_]
 Series = npt.NDArray[np.float64]
 
 
-def evaluate(nodes: tuple[Node, ...], strategy_bars: StrategyBars, control: Control | None = None) -> list[tuple[np.ndarray, Mask]]:
+def evaluate(
+    nodes: tuple[Node, ...], strategy_bars: StrategyBars, control: Control | None = None, *, fill_at_close: bool = False
+) -> list[tuple[np.ndarray, Mask]]:
     """Values of every node, and a mask of the bars on which they are known.
 
-    Numbers are NaN where they are not known; conditions are false there, and known where everything they compare is known.
+    Numbers are NaN where they are not known; conditions are false there, and known where everything they compare is known. `fill_at_close`
+    says which bars of higher timeframes are visible, as in `StrategyBars.last_visible`.
 
     Raises:
         Cancelled: `control.cancel()` was called; checked before each node.
@@ -44,10 +47,10 @@ def evaluate(nodes: tuple[Node, ...], strategy_bars: StrategyBars, control: Cont
                 continue
             elif node.op in AT_OPS:
                 higher = strategy_bars.higher_timeframe(nodes[node.inputs[0]].timeframe_ms)
-                closed = np.searchsorted(higher.closes, bars.closes, side="right") - 1
+                visible = bars.last_visible(higher, fill_at_close=fill_at_close)
                 value, known = inputs[0]
-                # -1 means that no bar has closed yet; it picks the value appended at the end.
-                values.append((np.append(value, False if node.op == "at_condition" else np.nan)[closed], np.append(known, False)[closed]))
+                # -1 means that no bar is visible yet; it picks the value appended at the end.
+                values.append((np.append(value, False if node.op == "at_condition" else np.nan)[visible], np.append(known, False)[visible]))
                 continue
             elif node.op in TIME_PARTS:
                 result = _time_part(node.op, columns["time"])

@@ -68,7 +68,7 @@ def backtest(
     """Run a strategy over bars.
 
     Args:
-        bars: history in the strategy's timeframe or in a shorter one that divides it.
+        bars: history in the strategy's timeframe or in a shorter one that fits into it.
         execution: capital, costs, size and stops; the default is `bt.Execution()`.
         start: the run begins with the first bar at or after it, epoch milliseconds; bars before it warm up the strategy. Default: the first bar.
         warm_up_from: bars before it are not used, epoch milliseconds. Default: the first bar.
@@ -77,7 +77,7 @@ def backtest(
         control: cancels the call from another thread and reports its progress.
 
     Raises:
-        StrategyError: an expression that can't be run on these bars, or a timeframe that they don't divide.
+        StrategyError: an expression that can't be run on these bars, or a timeframe that they don't fit into.
         ExecutionError: rules that contradict each other.
         BarsError: an invalid benchmark.
         EngineError: an argument of another type, a start outside the bars, or `engine="rust"` where the compiled module isn't installed.
@@ -168,16 +168,24 @@ def check_strategy(strategy: Strategy) -> None:
 
 
 def node_values(
-    bars: Bars, plan: Plan, positions: tuple[int, ...], timeframe: str | None, engine: Engine = "auto"
+    bars: Bars,
+    plan: Plan,
+    positions: tuple[int, ...],
+    timeframe: str | None,
+    engine: Engine = "auto",
+    *,
+    fill_at_close: bool = False,
 ) -> list[npt.NDArray[np.float64]]:
     """Numeric values of the plan's nodes at `positions`, float64[strategy bars] each, NaN where not known."""
     if compiled_module(engine) is None:
-        evaluated = evaluate(plan.nodes, StrategyBars(bars, timeframe))
+        evaluated = evaluate(plan.nodes, StrategyBars(bars, timeframe), fill_at_close=fill_at_close)
         return [evaluated[i][0] for i in positions]
     assert _core_rs is not None
     columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
     strategy_ms = bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe]
-    results: list[npt.NDArray[np.float64]] = _core_rs.node_values(columns, bars.timeframe_ms, _native_plan(plan), positions, strategy_ms)
+    results: list[npt.NDArray[np.float64]] = _core_rs.node_values(
+        columns, bars.timeframe_ms, _native_plan(plan), positions, strategy_ms, fill_at_close
+    )
     return results
 
 
@@ -202,7 +210,7 @@ def compiled_module(engine: Engine) -> ModuleType | None:
 
 def _run_python(inputs: Inputs, plan: Plan, timeframe: str | None, control: Control | None) -> Result:
     bars, program, execution = inputs.bars, inputs.program, inputs.execution
-    orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control)
+    orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control, fill=execution.fill)
     outcome = reference.simulate(bars, orders, execution, control or Control())
     metrics = compute(
         equity=outcome.equity,

@@ -9,7 +9,7 @@ from python_core.data.bars import Bars
 from python_core.engine.control import Control
 from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars
-from python_core.execution import LEVELS
+from python_core.execution import LEVELS, Fill
 from python_core.levels import Atr
 from python_core.strategy.compile import Plan
 from python_core.strategy.signals import Signals
@@ -34,7 +34,7 @@ class Orders:
         self._masks = tuple(mask.tolist() for mask in (entry_long, exit_long, entry_short, exit_short))
         self._any = np.flatnonzero(entry_long | exit_long | entry_short | exit_short)
         self._levels = {name: values.tolist() for name, values in levels.items()}
-        self.fills_at, self._closes_on_time, self._base_bars = bars.fills_at, bars.closes_on_time, bars.base_bars
+        self.fills_at, self._base_bars = bars.fills_at, bars.base_bars
 
     def at(self, k: int) -> tuple[bool, bool, bool, bool]:
         """entry_long, exit_long, entry_short, exit_short of strategy bar `k`."""
@@ -53,19 +53,20 @@ class Orders:
             i = int(self.fills_at[k])
             if i == self._base_bars:
                 continue
-            # After a gap there is no base bar that closes with the strategy bar, so the order fills at the next open.
-            if fill == "close" and self._closes_on_time[k]:
+            if fill == "close":
                 at_close[i - 1] = k
             else:
                 at_open[i] = k
         return at_open, at_close
 
 
-def make_orders(bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | None, control: Control | None = None) -> Orders:
+def make_orders(
+    bars: Bars, timeframe: str | None, plan: Plan, signals: Signals | None, control: Control | None = None, *, fill: Fill = "next_open"
+) -> Orders:
     """Orders of a plan; with ready-made `signals` (on base bars) only the levels are the plan's."""
     strategy_bars = StrategyBars(bars, timeframe)
     n = len(strategy_bars)
-    values = evaluate(plan.nodes, strategy_bars, control)
+    values = evaluate(plan.nodes, strategy_bars, control, fill_at_close=fill == "close")
     never = np.zeros(n, dtype=bool)
     if signals is None:
         masks = [never if i < 0 else values[i][0] for i in plan.conditions]

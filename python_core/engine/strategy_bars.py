@@ -7,10 +7,12 @@ import numpy.typing as npt
 
 from python_core.data import timeframes
 from python_core.data.bars import Bars
+from python_core.data.buckets import Buckets
 from python_core.errors import StrategyError
 from python_core.language.vocabulary import COLUMNS
 
 Series = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 class StrategyBars:
@@ -18,9 +20,8 @@ class StrategyBars:
 
     Attributes:
         columns: float64[k] each, of open, high, low, close, volume and time (epoch milliseconds).
-        closes: int64[k], when each strategy bar closes, epoch milliseconds.
+        ends: int64[k], when each strategy bar ends, epoch milliseconds.
         fills_at: int64[k], the first base bar that opens at or after that; the number of base bars where there is none.
-        closes_on_time: bool[k], whether its last base bar closes at the same time; not so if the data has a gap there.
     """
 
     def __init__(self, bars: Bars, timeframe: str | None) -> None:
@@ -31,31 +32,20 @@ class StrategyBars:
         if length_ms == bars.timeframe_ms:
             self.columns: dict[str, Series] = {name: getattr(bars, name) for name in COLUMNS}
             self.columns["time"] = bars.time.astype(np.float64)
-            self.closes = bars.time + length_ms
-            self.fills_at = np.arange(1, len(bars) + 1)
-            self.closes_on_time = np.ones(len(bars), dtype=bool)
+            self.ends: Integers = timeframes.bar_end(bars.time, length_ms)
+            self.fills_at: Integers = np.arange(1, len(bars) + 1)
             return
-        bucket = timeframes.bucket_start(bars.time, length_ms)
-        first = np.flatnonzero(np.concatenate(([True], bucket[1:] != bucket[:-1])))
-        ends = bucket[first] + length_ms
-        complete = ends <= bars.time[-1] + bars.timeframe_ms
-        last = np.append(first[1:], len(bars)) - 1
-        first, last, ends = first[complete], last[complete], ends[complete]
-        self.closes = ends
+        buckets = Buckets.of(bars.time, bars.timeframe_ms, length_ms)
         self.columns = {
-            "open": bars.open[first],
-            "high": np.maximum.reduceat(bars.high, first)[: len(first)] if len(first) else np.empty(0),
-            "low": np.minimum.reduceat(bars.low, first)[: len(first)] if len(first) else np.empty(0),
-            "close": bars.close[last],
-            "volume": _sums(bars.volume, first, last),
-            "time": bucket[first].astype(np.float64),
+            "open": bars.open[buckets.first],
+            "high": buckets.highest(bars.high),
+            "low": buckets.lowest(bars.low),
+            "close": bars.close[buckets.last],
+            "volume": buckets.sums(bars.volume),
+            "time": buckets.start.astype(np.float64),
         }
-        if len(first) and last[-1] + 1 < len(bars):
-            # reduceat's last group runs to the end of the data, past the last complete bar.
-            self.columns["high"][-1] = bars.high[first[-1] : last[-1] + 1].max()
-            self.columns["low"][-1] = bars.low[first[-1] : last[-1] + 1].min()
-        self.fills_at = last + 1
-        self.closes_on_time = bars.time[last] + bars.timeframe_ms >= ends
+        self.ends = buckets.end
+        self.fills_at = buckets.last + 1
 
     def __len__(self) -> int:
         return len(self.fills_at)
@@ -66,26 +56,22 @@ class StrategyBars:
             self._by_timeframe[timeframe_ms] = StrategyBars(self._bars, timeframes.name(timeframe_ms))
         return self._by_timeframe[timeframe_ms]
 
+    def last_visible(self, higher: StrategyBars, *, fill_at_close: bool) -> Integers:
+        """Position of the last bar of a higher timeframe that each of these bars sees, -1 for none: int64[k].
+
+        A higher bar is visible if it has ended when orders of this bar can fill: at the open of `fills_at`, or at the end of this bar if orders
+        fill at a close.
+        """
+        theirs, own = (higher.ends, self.ends) if fill_at_close else (higher.fills_at, self.fills_at)
+        return np.searchsorted(theirs, own, side="right") - 1
+
 
 def check_timeframe(bars: Bars, timeframe: str | None) -> None:
-    """Check that the strategy's timeframe is that of the bars or a multiple of it.
+    """Check that the bars fit into the strategy's timeframe.
 
     Raises:
-        StrategyError: it isn't.
+        StrategyError: they don't.
     """
-    length_ms = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
-    if length_ms % bars.timeframe_ms:
-        raise StrategyError(
-            f"{timeframe} is not a multiple of the bars' {bars.timeframe}",
-            where="timeframe",
-            hint="use a longer timeframe or shorter bars",
-        )
-
-
-def _sums(values: Series, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> Series:
-    """Sum of each group from `first` to `last`, from left to right as in the compiled engine; `add.reduceat` adds in another order."""
-    total = values[first].copy()
-    for offset in range(1, int((last - first).max(initial=0)) + 1):
-        within = first + offset <= last
-        total[within] += values[first[within] + offset]
-    return total
+    if timeframe is not None and not timeframes.fits(bars.timeframe_ms, timeframes.milliseconds(timeframe)):
+        message, hint = timeframes.misfit(bars.timeframe, timeframe)
+        raise StrategyError(message, where="timeframe", hint=hint)

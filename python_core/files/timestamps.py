@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from python_core.data.columns import LAST_TIME_MS, Integers
-from python_core.data.timeframes import MILLISECONDS
+from python_core.data.timeframes import is_step
 from python_core.errors import BarsError
 from python_core.files.headers import RawTable
 
@@ -115,7 +115,7 @@ def _unit(series: polars.Series) -> tuple[str, int]:
     middle = series.median()
     size = abs(float(middle)) if isinstance(middle, int | float) else 0.0
     unit, _, per_ms = next(entry for entry in _UNITS if size < entry[1])
-    if unit == "s" and len(series) > 1 and series.diff().abs().min() in MILLISECONDS.values():
+    if unit == "s" and len(series) > 1 and isinstance(step := series.diff().abs().min(), int | float) and is_step(step):
         return "ms", 1
     return unit, per_ms
 

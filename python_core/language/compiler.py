@@ -244,14 +244,14 @@ class Compiler(ast.NodeVisitor):
         return self._function(node, name, None)
 
     def _at(self, node: ast.Call) -> int:
-        """The value on the last closed bar of a higher timeframe."""
+        """The value on the last ended bar of a higher timeframe."""
         if len(node.args) != 2:
             raise self._error(node, f"at takes 2 arguments, not {len(node.args)}", hint="write it as in at('4h', close > open)")
         builder, name = self.builder, self._timeframe(node.args[0])
         coarse_ms, fine_ms = timeframes.MILLISECONDS[name], builder.timeframe_ms or builder.strategy_ms
-        if fine_ms is not None and coarse_ms % fine_ms:
-            finer = timeframes.name(fine_ms)
-            raise self._error(node, f"{name} is not a multiple of {finer}", hint=f"use {finer} or a multiple of it")
+        if fine_ms is not None and not timeframes.fits(fine_ms, coarse_ms):
+            message, hint = timeframes.misfit(timeframes.name(fine_ms), name)
+            raise self._error(node, message, hint=hint)
         if coarse_ms == fine_ms:
             return self.visit(node.args[1])
         outer, builder.timeframe_ms = builder.timeframe_ms, coarse_ms

@@ -13,21 +13,21 @@ MAX_NODES: Final = 2_000
 MAX_SERIES: Final = 500
 MAX_TOTAL_LOOKBACK: Final = 10_000_000
 # Strategy bars before the first signal: more than any data has.
-MAX_WARM_UP: Final = 10_000_000
+MAX_WARM_UP: Final = 100_000_000
 
 CROSSINGS: Final = ("crossover", "crossunder")
 STREAKS: Final = ("rising", "falling")
-# The value on the last closed bar of a higher timeframe, repeated on every bar.
+# The value on the last ended bar of a higher timeframe, repeated on every bar.
 AT_OPS: Final = ("at", "at_condition")
 CONDITIONS: Final = frozenset({*COMPARISONS, *CROSSINGS, *STREAKS, "and", "or", "not", "const_condition", "at_condition"})
-# The shortest bars, assumed where a strategy doesn't set its timeframe.
-FINEST_MS: Final = 60_000
+# Where a strategy doesn't set its timeframe, warm-up is counted in minutes.
+_MINUTE_MS: Final = 60_000
 
 
 class Node(NamedTuple):
     """One operation: its name, the positions of its inputs (all earlier in the plan), its numbers, and the bars it runs on.
 
-    `timeframe_ms` is the length of a higher timeframe in milliseconds, or 0 for the strategy's own timeframe.
+    `timeframe_ms` is the length of a higher timeframe as in `timeframes.MILLISECONDS`, or 0 for the strategy's own timeframe.
     """
 
     op: str
@@ -70,8 +70,9 @@ class PlanBuilder:
             self.nodes.append(node)
             warm_up = max((self.warm_ups[i] for i in inputs), default=0)
             if op in AT_OPS:
-                # A higher bar is known once the last finer bar that it spans has closed.
-                warm_up = (warm_up + 1) * (self.nodes[inputs[0]].timeframe_ms // (self.timeframe_ms or self.strategy_ms or FINEST_MS)) - 1
+                # A higher bar is known once the last finer bar that it spans has closed. A month has at most 31 days.
+                finer_ms = self.timeframe_ms or self.strategy_ms or _MINUTE_MS
+                warm_up = (warm_up + 1) * max(self.nodes[inputs[0]].timeframe_ms // finer_ms, 1) - 1
             own = self._own_warm_up(node)
             self.warm_ups.append(warm_up + own)
             self._check_size(node, own)

@@ -40,7 +40,7 @@ PARAMETERS: Final[Mapping[str, Mapping[str, int | float | None]]] = {
 }
 # Descriptions of the functions that are not indicators.
 DESCRIPTIONS: Final[Mapping[str, str]] = {
-    "at": "the value on the last closed bar of a higher timeframe, a number or a condition",
+    "at": "the value on the last ended bar of a higher timeframe, a number or a condition",
     "crossover": "true on the bar on which a rises above b, after being at or below it on the bar before",
     "crossunder": "true on the bar on which a falls below b, after being at or above it on the bar before",
     "rising": "true if the series rose on each of the last `length` bars (Pine's is looser: above all of them)",

@@ -14,6 +14,7 @@ from python_core.errors import BarstormError, StrategyError
 from python_core.language.normalize import at_call, desugar, normalize
 
 MAX_FILTERS: Final = 20
+MAX_TIMEFRAMES: Final = 2 * len(timeframes.MILLISECONDS)
 
 Condition = Annotated[str, Meta(max_length=2_000, description="True on the bars that give this signal; empty: never.")]
 Side = Literal["long", "short"]
@@ -38,7 +39,7 @@ def parse_timeframes(given: Any) -> tuple[str, ...]:
     Raises:
         StrategyError: not a list, or an unknown timeframe.
     """
-    if isinstance(given, str) or not isinstance(given, tuple | list) or len(given) > 2 * len(timeframes.MILLISECONDS):
+    if isinstance(given, str) or not isinstance(given, tuple | list) or len(given) > MAX_TIMEFRAMES:
         raise StrategyError(
             f"not a list, or too long: {given!r:.60}", where="additional_timeframes", hint='use a list such as ["4h", "1d"]'
         )

@@ -15,7 +15,16 @@ from python_core.language.normalize import canonical
 from python_core.language.vocabulary import FUNCTIONS, SERIES
 from python_core.strategy.compile import CONDITIONS, ENTRY_SIDES, compile_plan
 from python_core.strategy.explain import explain
-from python_core.strategy.filters import MAX_FILTERS, Condition, Side, TimeframeFilter, join_filters, parse_filters, parse_timeframes
+from python_core.strategy.filters import (
+    MAX_FILTERS,
+    MAX_TIMEFRAMES,
+    Condition,
+    Side,
+    TimeframeFilter,
+    join_filters,
+    parse_filters,
+    parse_timeframes,
+)
 from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, parse_param, value_of, with_value
 
 MAX_NAMES: Final = 100
@@ -58,7 +67,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="Timeframe of the signals; null: that of the bars. Orders fill and stops are checked on the bars themselves."),
     ] = None
     additional_timeframes: Annotated[
-        tuple[str, ...], Meta(max_length=24, description="Timeframes that can be appended to names, as in close_4h and ema_4h(close, 50).")
+        tuple[str, ...],
+        Meta(max_length=MAX_TIMEFRAMES, description="Timeframes that can be appended to names, as in close_4h and ema_4h(close, 50)."),
     ] = ()
     htf_filters: Annotated[
         dict[Side, Annotated[tuple[TimeframeFilter, ...], Meta(max_length=MAX_FILTERS)]],
@@ -113,7 +123,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def warm_up_bars(self) -> int:
         """Bars of the strategy's timeframe before every signal is known.
 
-        If the strategy uses higher timeframes but sets no `timeframe`, it is the number of minutes: the most bars that it can be.
+        If the strategy uses higher timeframes but sets no `timeframe`, it is a number of minutes.
         """
         return compile_plan(self, ()).warm_up
 

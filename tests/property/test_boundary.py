@@ -93,7 +93,7 @@ class Hostile:
         nodes: Nodes = [(name, (), (), 0) for name in ("close", "open", "high", "low")] + [("gt", (0, 1), (), 0)]
         for _ in range(60):
             op = self.random.choice(OPERATIONS if self.random.random() < 0.8 else list(table))
-            frame = self.random.choice((0, 0, 0, 0, 3 * MINUTE, 7 * MINUTE, self.random.choice((1, 2**62))))
+            frame = self.random.choice((0, 0, 0, 0, 3 * MINUTE, 7 * MINUTE, self.random.choice((1, 31 * 86_400_000, 2**62))))
             inputs, arguments, outputs = table.get(op, (self.random.randrange(4), [("", 1.0, 50.0, True)] * self.random.randrange(2), 1))
             numbers = [self.random.choice((minimum, min(maximum, 50.0), 3.0, self.number())) for _, minimum, maximum, _ in arguments]
             numbers += [float(self.random.randrange(outputs))] * (outputs > 1)
@@ -148,7 +148,7 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
     nodes, execution, history = hostile.nodes(core_rs), hostile.execution(core_rs), hostile.history()
     conditions, levels = hostile.outputs(nodes)
     base_ms = hostile.random.choice((*[MINUTE] * 20, 1, 2**63 - 1, 0, -1))
-    strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 2**62, 0))
+    strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 31 * 86_400_000, 2**62, 0))
     plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
     with suppress(ValueError):
         trades, excursions_pending, metrics, *_ = core_rs.run(
@@ -157,7 +157,7 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
         assert (len(trades) % 15, len(metrics)) == (0, len(NAMES))
         if excursions_pending:
             core_rs.fill_excursions(trades, history[0][3], history[0][2])
-        core_rs.node_values(history[0], base_ms, plan, [0, 1], strategy_ms)
+        core_rs.node_values(history[0], base_ms, plan, [0, 1], strategy_ms, hostile.random.random() < 0.5)
     template = core_rs.Template(
         [*nodes[:5], ("param", (), (0.0,), 0), ("sma", (0, 5), (), 0), ("lt", (0, 6), (), 0)], (4, 7, -1, -1), (6, 6, -1), 1
     )

@@ -17,8 +17,9 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.data.timeframes import MILLISECONDS
+from python_core.data.timeframes import MILLISECONDS, fits
 from python_core.engine import kernel
+from python_core.engine.strategy_bars import StrategyBars
 from python_core.indicators import INDICATORS
 from python_core.language.compiler import Compiler
 from python_core.language.normalize import canonical
@@ -77,7 +78,7 @@ class Writer:
 
     def higher(self, depth: int, write: Any) -> str:
         around = MILLISECONDS[self.frames[-1]]
-        self.frames.append(self.random.choice([name for name, length in MILLISECONDS.items() if length % around == 0]))
+        self.frames.append(self.random.choice([name for name, length in MILLISECONDS.items() if fits(around, length)]))
         try:
             return f"at('{self.frames[-1]}', {write(depth - 1)})"
         finally:
@@ -104,10 +105,11 @@ class Writer:
         return f"{name}({', '.join([*inputs, *written])})" + (f".{output}" if output else "")
 
 
-def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: str) -> list[np.ndarray]:
+def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: str, *, fill_at_close: bool = False) -> list[np.ndarray]:
     """The values of numbers, and of conditions as 1 and 0; NaN where unknown."""
     if len(texts) > 60:  # so that no plan is too large
-        return values(bars, texts[:60], timeframe, engine) + values(bars, texts[60:], timeframe, engine)
+        parts = (texts[:60], texts[60:])
+        return [column for part in parts for column in values(bars, part, timeframe, engine, fill_at_close=fill_at_close)]
     builder = PlanBuilder(strategy_ms=MILLISECONDS[timeframe or bars.timeframe])
     compiler = Compiler(builder, {}, {}, max_length=100_000)
     wanted = tuple(compiler.expression(text, text) for text in texts)
@@ -118,7 +120,7 @@ def values(bars: bt.Bars, texts: Sequence[str], timeframe: str | None, engine: s
         for i in wanted
     )
     plan = Plan(tuple(builder.nodes), (-1, -1, -1, -1))
-    return kernel.node_values(bars, plan, wanted, timeframe, engine=engine)  # type: ignore[arg-type]
+    return kernel.node_values(bars, plan, wanted, timeframe, engine=engine, fill_at_close=fill_at_close)  # type: ignore[arg-type]
 
 
 def assert_same(texts: Iterable[str], one: Iterable[np.ndarray], other: Iterable[np.ndarray], what: str) -> None:
@@ -152,20 +154,30 @@ def random_bars(random: Random, files: Path) -> bt.Bars:
 def test_expressions_give_the_same_bits_in_both_engines_and_never_look_ahead(seed: int, market_data: Path) -> None:
     random = Random(seed)
     bars = random_bars(random, market_data)
-    coarser = [name for name, length in MILLISECONDS.items() if length % bars.timeframe_ms == 0]
+    coarser = [name for name, length in MILLISECONDS.items() if fits(bars.timeframe_ms, length)]
     timeframe = random.choice([None, None, None, *coarser[:4]])
     writer = Writer(random, timeframe or bars.timeframe)
     texts = [random.choice([writer.number, writer.condition])(random.choice([1, 2, 3])) for _ in range(BLOCK)]
     note(f"{bars} on {timeframe}: {texts}")
-    rust = values(bars, texts, timeframe, "rust")
-    assert_same(texts, rust, values(bars, texts, timeframe, "python"), "engines")
+    fill_at_close = random.random() < 0.5
+    rust = values(bars, texts, timeframe, "rust", fill_at_close=fill_at_close)
+    assert_same(texts, rust, values(bars, texts, timeframe, "python", fill_at_close=fill_at_close), "engines")
     cut = random.randint(1, len(bars))
-    early = values(bars[:cut], texts, timeframe, "rust")
-    assert_same(texts, early, [column[: len(before)] for column, before in zip(rust, early, strict=True)], f"cut at {cut}")
+    assert_same_before(cut, bars, texts, rust, timeframe, fill_at_close=fill_at_close)
     for text in texts:
         normalized = canonical("e", text)
         assert canonical("e", normalized) == normalized
-    assert_same(texts, rust, values(bars, [canonical("e", text) for text in texts], timeframe, "rust"), "normalized")
+    normalized_values = values(bars, [canonical("e", text) for text in texts], timeframe, "rust", fill_at_close=fill_at_close)
+    assert_same(texts, rust, normalized_values, "normalized")
+
+
+def assert_same_before(
+    cut: int, bars: bt.Bars, texts: Sequence[str], whole: list[np.ndarray], timeframe: str | None, *, fill_at_close: bool
+) -> None:
+    """Values without the bars from `cut` on are those of the whole, but for the row whose orders need a bar after the cut to fill."""
+    early = values(bars[:cut], texts, timeframe, "rust", fill_at_close=fill_at_close)
+    rows = len(early[0]) if fill_at_close else int((StrategyBars(bars[:cut], timeframe).fills_at < cut).sum())
+    assert_same(texts, [column[:rows] for column in early], [column[:rows] for column in whole], f"cut at {cut}")
 
 
 def every_call(timeframes: Iterable[str]) -> list[str]:
@@ -187,13 +199,12 @@ CUTS = [pytest.param(6, id="some cuts"), pytest.param(50, id="50 cuts", marks=py
 @pytest.mark.parametrize("file", FILES)
 def test_cutting_real_data_changes_no_earlier_value_of_any_function_on_any_timeframe(file: str, cuts: int, market_data: Path) -> None:
     bars = read(market_data / f"{file}.parquet")
-    coarser = [name for name, length in MILLISECONDS.items() if length > bars.timeframe_ms and length % bars.timeframe_ms == 0]
+    coarser = [name for name, length in MILLISECONDS.items() if length > bars.timeframe_ms and fits(bars.timeframe_ms, length)]
     random = Random(f"{file} {cuts}")
     texts = every_call(coarser if cuts == 50 else random.sample(coarser, min(2, len(coarser))))
-    whole = values(bars, texts, None, "rust")
-    for cut in random.sample(range(1, len(bars)), cuts):
-        early = values(bars[:cut], texts, None, "rust")
-        assert_same(texts, early, [column[:cut] for column in whole], f"cut at {cut}")
+    whole = {fill_at_close: values(bars, texts, None, "rust", fill_at_close=fill_at_close) for fill_at_close in (False, True)}
+    for i, cut in enumerate(random.sample(range(1, len(bars)), cuts)):
+        assert_same_before(cut, bars, texts, whole[i % 2 == 1], None, fill_at_close=i % 2 == 1)
 
 
 @needs_rust

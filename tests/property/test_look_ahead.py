@@ -1,19 +1,20 @@
-"""Later bars never change earlier results, for any timeframes, rules and fills."""
+"""Later bars never change earlier results, for any timeframes, gaps, closed hours, rules and fills."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.data.timeframes import MILLISECONDS
+from python_core.data.timeframes import MILLISECONDS, align, fits, shift
 from tests.support.cases import CASES
 
-# A strategy may be as coarse as its bars, or a multiple of them.
-PAIRS = [(base, coarse) for base, length in MILLISECONDS.items() for coarse, longer in MILLISECONDS.items() if longer % length == 0]
+# Bars, and a timeframe that they fit into.
+PAIRS = [(base, coarse) for base, length in MILLISECONDS.items() for coarse, longer in MILLISECONDS.items() if fits(length, longer)]
 
 CONDITIONS = st.sampled_from(
     [
@@ -31,7 +32,8 @@ CONDITIONS = st.sampled_from(
         "at(coarse, rising(volume, 1)) or hour < 6",
     ]
 )
-LEVELS = st.sampled_from([None, None, 0.004, 0.02, bt.Atr(multiple=1.5, period=3), "low - atr(2)", "close * 1.01", "at('1w', low)"])
+WEEKLY = "at('1w', low)"
+LEVELS = st.sampled_from([None, None, 0.004, 0.02, bt.Atr(multiple=1.5, period=3), "low - atr(2)", "close * 1.01", WEEKLY])
 
 
 @st.composite
@@ -68,11 +70,25 @@ def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
     return [open_, high, low, close, rng.integers(0, 3, n).astype(float), low * 0.999, high * 1.001]
 
 
+def open_times(rng: np.random.Generator, n: int, pair: tuple[str, str], *, sessions: bool) -> np.ndarray:
+    """Times of bars with gaps; in `sessions`, only those at the start of each bar of the coarser timeframe exist."""
+    length, longer = (MILLISECONDS[name] for name in pair)
+    ratio = longer // length
+    start = align(MILLISECONDS["1w"] * 2_700, longer)
+    if sessions:
+        opens = int(rng.integers(1, min(ratio, 20) + 1))
+        return np.array([shift(shift(start, longer, k // opens), length, k % opens) for k in range(n)])
+    # Some steps are as long as the coarser bars, so that few bars make many of them.
+    steps = np.where(rng.random(n) < (0.02 if ratio < 20 else 0.5), rng.integers(1, 2 + ratio, n), 1)
+    return np.array([shift(start, length, k) for k in (int(rng.integers(0, ratio)) + np.cumsum(steps)).tolist()])
+
+
 @settings(max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32 - 1),
     pair=st.sampled_from(PAIRS),
     between=st.integers(0, len(MILLISECONDS)),
+    sessions=st.booleans(),
     after=st.sampled_from(["nothing", "other bars", "flat bars"]),
     texts=st.tuples(CONDITIONS, CONDITIONS, st.one_of(st.just(""), CONDITIONS), CONDITIONS),
     ready_made=st.booleans(),
@@ -83,6 +99,7 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
     seed: int,
     pair: tuple[str, str],
     between: int,
+    sessions: bool,
     after: str,
     texts: tuple[str, str, str, str],
     ready_made: bool,
@@ -91,16 +108,17 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
 ) -> None:
     rng = np.random.default_rng(seed)
     base, coarse = pair
-    length, ratio = MILLISECONDS[base], MILLISECONDS[coarse] // MILLISECONDS[base]
+    length = MILLISECONDS[base]
     # The strategy's own timeframe lies between the bars' and the one in its conditions.
-    own = [name for name, ms in MILLISECONDS.items() if ms % length == 0 and MILLISECONDS[coarse] % ms == 0]
+    own = [name for name, ms in MILLISECONDS.items() if fits(length, ms) and fits(ms, MILLISECONDS[coarse])]
     timeframe = own[between % len(own)]
     n = int(rng.integers(2, 400))
     cut = int(rng.integers(0, n - 1))
     note(f"cut after bar {cut} of {n}")
-    # Some steps are as long as the strategy's bars, so that few bars make many of them.
-    steps = np.where(rng.random(n) < (0.02 if ratio < 20 else 0.5), rng.integers(1, 2 + ratio, n), 1)
-    time = MILLISECONDS["1w"] * 2_700 + int(rng.integers(0, ratio)) * length + np.cumsum(steps) * length
+    if not fits(length if ready_made else MILLISECONDS[timeframe], MILLISECONDS["1w"]):
+        levels = {name: "low" for name in ("stop_loss", "take_profit") if getattr(execution, name) == WEEKLY}
+        execution = msgspec.structs.replace(execution, **levels)
+    time = open_times(rng, n, pair, sessions=sessions)
     times = np.unique(rng.integers(time[0], time[-1] + 1, 1 + n // 5))
     funding = (times, rng.standard_normal(len(times)) * 0.001) if extras else None
     before = columns(rng, n)

@@ -92,7 +92,7 @@ async def _find_market(session: AsyncSession, selection: Selection) -> str:
 def _hint(selection: Selection, near: Sequence[_Candidate], rows: Sequence[_Candidate]) -> str:
     """Suggests datasets that exist."""
     length = timeframes.milliseconds(cast(str, selection.timeframe))
-    finer = [row for row in near if length % timeframes.milliseconds(row.timeframe) == 0 and row.timeframe != selection.timeframe]
+    finer = [row for row in near if timeframes.fits(timeframes.milliseconds(row.timeframe), length) and row.timeframe != selection.timeframe]
     if finer:
         best = max(finer, key=lambda row: timeframes.milliseconds(row.timeframe))
         return (

@@ -4,18 +4,11 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::market::Market;
 use crate::market::columns::Columns;
-use crate::market::{DAY_MS, Market, WEEK_MS};
+use crate::market::higher_timeframe::Moments;
+use crate::market::timeframe::{bucket_ms, fits};
 use crate::simd::bitmask::TILE;
-
-/// 1970-01-01 was a Thursday; weeks start on Monday.
-const MONDAY_OFFSET_MS: i64 = 4 * DAY_MS;
-
-/// The close time of the bar of `length_ms` that contains `time_ms`.
-pub fn bar_close_ms(time_ms: i64, length_ms: i64) -> i64 {
-    let offset = if length_ms == WEEK_MS { MONDAY_OFFSET_MS } else { 0 };
-    (time_ms - offset).div_euclid(length_ms) * length_ms + offset + length_ms
-}
 
 /// Up to a tile of strategy bars, and the base bars `start..end` that they are built from. The last frame may have base bars only, if they
 /// complete no strategy bar.
@@ -27,16 +20,16 @@ pub struct Frame<'a> {
     pub end: usize,
     /// For each strategy bar the first base bar after it, which fills its orders. Empty if strategy bars are base bars.
     pub fills_at: Vec<usize>,
-    /// Whether the strategy bar's last base bar closes at the same time; not so if the data has a gap there.
-    pub closes_on_time: Vec<bool>,
+    /// When each strategy bar ends. Empty if strategy bars are base bars.
+    pub ends: Vec<i64>,
     open_time: Vec<i64>,
     columns: [Vec<f64>; 5],
 }
 
 impl<'a> Frame<'a> {
     pub fn new(market: Market<'a>, length_ms: i64) -> Result<Self> {
-        if length_ms < market.timeframe_ms || length_ms % market.timeframe_ms != 0 {
-            return Err(Error::Input("the strategy's timeframe is not a multiple of the bars'".into()));
+        if length_ms <= 0 || !fits(market.timeframe_ms, length_ms) {
+            return Err(Error::Input("the bars do not fit into the strategy's timeframe".into()));
         }
         Ok(Self {
             market,
@@ -44,7 +37,7 @@ impl<'a> Frame<'a> {
             start: 0,
             end: 0,
             fills_at: Vec::new(),
-            closes_on_time: Vec::new(),
+            ends: Vec::new(),
             open_time: Vec::new(),
             columns: Default::default(),
         })
@@ -89,17 +82,27 @@ impl<'a> Frame<'a> {
         Columns { time: &self.open_time, open, high, low, close, volume }
     }
 
+    /// When the strategy bars have ended, as `HigherTimeframe::moments`.
+    pub fn moments(&self, fill_at_close: bool) -> Moments<'_> {
+        match (self.is_base(), fill_at_close) {
+            (true, true) => Moments::Opens(&self.market.bars.time[self.start..self.end], self.length_ms),
+            (true, false) => Moments::Following(self.start, self.end - self.start),
+            (false, true) => Moments::Ends(&self.ends),
+            (false, false) => Moments::FillsAt(&self.fills_at),
+        }
+    }
+
     /// Uses about one tile of base bars, so that they stay in the cache for the simulator.
     fn build(&mut self) {
         let market = &self.market;
         self.columns.iter_mut().for_each(Vec::clear);
         self.fills_at.clear();
-        self.closes_on_time.clear();
+        self.ends.clear();
         self.open_time.clear();
         let stop = (self.start + TILE).min(market.len());
         while self.end < stop {
             let first = self.end;
-            let end_ms = bar_close_ms(market.bars.time[first], self.length_ms);
+            let (start_ms, end_ms) = bucket_ms(market.bars.time[first], self.length_ms);
             let mut last = first;
             let (mut high, mut low, mut volume) = (market.bars.high[first], market.bars.low[first], market.bars.volume[first]);
             while last + 1 < market.len() && market.bars.time[last + 1] < end_ms {
@@ -109,16 +112,15 @@ impl<'a> Frame<'a> {
                 volume += market.bars.volume[last];
             }
             self.end = last + 1;
-            let closes = market.bars.time[last] + market.timeframe_ms >= end_ms;
-            if self.end == market.len() && !closes {
+            if self.end == market.len() && market.end_ms(last) < end_ms {
                 break;
             }
             for (column, value) in self.columns.iter_mut().zip([market.bars.open[first], high, low, market.bars.close[last], volume]) {
                 column.push(value);
             }
             self.fills_at.push(last + 1);
-            self.closes_on_time.push(closes);
-            self.open_time.push(end_ms - self.length_ms);
+            self.ends.push(end_ms);
+            self.open_time.push(start_ms);
         }
     }
 }

@@ -3,11 +3,11 @@
 pub mod columns;
 pub mod frame;
 pub mod higher_timeframe;
+pub mod timeframe;
 
 use crate::market::columns::Columns;
-
-pub const DAY_MS: i64 = 86_400_000;
-pub const WEEK_MS: i64 = 7 * DAY_MS;
+use crate::market::timeframe::bar_end_ms;
+pub use crate::market::timeframe::{DAY_MS, MONTH_MS, WEEK_MS};
 
 /// Market history in the base timeframe. All slices over bars have the same length.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub struct Market<'a> {
     pub funding: Option<(&'a [i64], &'a [f64])>,
     /// Times and prices of the series that runs are compared with; None: these bars' closes.
     pub benchmark: Option<(&'a [i64], &'a [f64])>,
+    /// Length of a bar; `MONTH_MS` for calendar months.
     pub timeframe_ms: i64,
 }
 
@@ -29,5 +30,10 @@ impl Market<'_> {
 
     pub fn is_empty(&self) -> bool {
         self.bars.time.is_empty()
+    }
+
+    /// The end of bar `i`.
+    pub fn end_ms(&self, i: usize) -> i64 {
+        bar_end_ms(self.bars.time[i], self.timeframe_ms)
     }
 }

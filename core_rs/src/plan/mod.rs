@@ -21,7 +21,7 @@ pub struct Outputs {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub ops: Vec<Op>,
-    /// The timeframe of each operation: a higher one in milliseconds, or 0 for the strategy's.
+    /// The timeframe of each operation: the length of a higher one as in `market::timeframe`, or 0 for the strategy's.
     pub timeframes_ms: Vec<i64>,
     pub outputs: Outputs,
 }

@@ -54,7 +54,7 @@ pub enum Op {
     /// Input, length.
     Rising(usize, usize),
     Falling(usize, usize),
-    /// The last closed value of an operation on a higher timeframe.
+    /// The last visible value of an operation on a higher timeframe.
     At(usize),
     AtCondition(usize),
 }

@@ -136,9 +136,10 @@ fn node_values<'py>(
     plan: &Plan,
     positions: Vec<usize>,
     strategy_ms: i64,
+    fill_at_close: bool,
 ) -> PyResult<Vec<Bound<'py, PyArray1<f64>>>> {
     let market = market(&columns, &None, &None, &None, timeframe_ms)?;
-    let values = py.detach(|| evaluate::node_values(market, &plan.0, &positions, strategy_ms)).map_err(raise)?;
+    let values = py.detach(|| evaluate::node_values(market, &plan.0, &positions, strategy_ms, fill_at_close)).map_err(raise)?;
     Ok(values.into_iter().map(|values| values.into_pyarray(py)).collect())
 }
 

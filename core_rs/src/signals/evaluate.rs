@@ -7,7 +7,8 @@ use crate::indicators::{MAX_INPUTS, RunningIndicator};
 use crate::market::Market;
 use crate::market::columns::Columns;
 use crate::market::frame::Frame;
-use crate::market::higher_timeframe::{CloseTimes, HigherTimeframe};
+use crate::market::higher_timeframe::HigherTimeframe;
+use crate::market::timeframe::fits;
 use crate::numerics::elementwise::any_nan;
 use crate::plan::Plan;
 use crate::plan::op::{Indicator, Op, OpKey};
@@ -21,7 +22,7 @@ pub struct Evaluator {
     ops: Vec<Op>,
     /// The timeframe of each operation: 0 for the strategy's, k + 1 for `higher[k]`.
     timeframe_of: Vec<usize>,
-    strategy_ms: i64,
+    fill_at_close: bool,
     higher: Vec<HigherTimeframe>,
     states: Vec<State>,
     tiles: Vec<Tile>,
@@ -31,14 +32,15 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// `timeframes_ms` are those of the operations, as in a plan.
-    pub fn new(ops: &[Op], timeframes_ms: &[i64], market: &Market<'_>, strategy_ms: i64) -> Result<Self> {
+    /// `timeframes_ms` are those of the operations, as in a plan. `fill_at_close`: whether orders fill at a close, so that a bar of a higher
+    /// timeframe is visible only if it ends no later than the strategy bar.
+    pub fn new(ops: &[Op], timeframes_ms: &[i64], market: &Market<'_>, strategy_ms: i64, fill_at_close: bool) -> Result<Self> {
         let (mut higher, mut timeframe_of): (Vec<HigherTimeframe>, Vec<usize>) = (Vec::new(), Vec::new());
         for &length_ms in timeframes_ms {
             let known = higher.iter().position(|one| one.length_ms() == length_ms);
             if length_ms > 0 && known.is_none() {
-                if strategy_ms <= 0 || length_ms % strategy_ms != 0 {
-                    return Err(Error::Input("a higher timeframe is not a multiple of the strategy's".into()));
+                if strategy_ms <= 0 || !fits(strategy_ms, length_ms) {
+                    return Err(Error::Input("the strategy's timeframe does not fit into a higher one".into()));
                 }
                 higher.push(HigherTimeframe::new(length_ms, market, columns_read(ops, timeframes_ms, length_ms))?);
             }
@@ -49,7 +51,7 @@ impl Evaluator {
         share_comparisons(&ops, &mut states);
         let mut tiles: Vec<Tile> = ops.iter().map(tile).collect();
         let running = share_indicators(&ops, &mut states, &mut tiles);
-        Ok(Self { retained: Retained::for_ops(&ops), ops, timeframe_of, strategy_ms, higher, states, tiles, running })
+        Ok(Self { retained: Retained::for_ops(&ops), ops, timeframe_of, fill_at_close, higher, states, tiles, running })
     }
 
     /// Run every operation over the next tile.
@@ -63,7 +65,7 @@ impl Evaluator {
                 continue;
             }
             match self.ops[i] {
-                Op::At(input) | Op::AtCondition(input) => self.read_higher(i, input, &strategy),
+                Op::At(input) | Op::AtCondition(input) => self.read_higher(i, input, frame),
                 op => self.run_one(i, op, &strategy),
             }
             if !self.retained[i].is_empty() {
@@ -98,26 +100,26 @@ impl Evaluator {
         self.retained[i].push(values, may_have_nan);
     }
 
-    /// Compute operation `i`, which reads `input` on a higher timeframe: the value of that one's last closed bar.
-    fn read_higher(&mut self, i: usize, input: usize, strategy: &Columns<'_>) {
-        let closes_of = |timeframe: usize| CloseTimes {
-            time: columns_of(timeframe, strategy, &self.higher).time,
-            length_ms: if timeframe == 0 { self.strategy_ms } else { self.higher[timeframe - 1].length_ms() },
+    /// Compute operation `i`, which reads `input` on a higher timeframe: the value of that one's last ended bar.
+    fn read_higher(&mut self, i: usize, input: usize, frame: &Frame<'_>) {
+        let moments = |timeframe: usize| match timeframe {
+            0 => frame.moments(self.fill_at_close),
+            _ => self.higher[timeframe - 1].moments(self.fill_at_close),
         };
-        let (fine, coarse) = (closes_of(self.timeframe_of[i]), closes_of(self.timeframe_of[input]));
+        let (fine, coarse) = (moments(self.timeframe_of[i]), moments(self.timeframe_of[input]));
         let (earlier, later) = self.tiles.split_at_mut(i);
-        let columns = columns_of(self.timeframe_of[input], strategy, &self.higher);
-        let inputs = Inputs { tiles: earlier, running: &self.running, columns, n: coarse.time.len() };
+        let columns = columns_of(self.timeframe_of[input], &frame.columns(), &self.higher);
+        let inputs = Inputs { tiles: earlier, running: &self.running, columns, n: coarse.count() };
         match (&mut self.states[i], &mut later[0]) {
-            (State::LastNumber(last_closed), Tile::Number { values, may_have_nan }) => {
+            (State::LastNumber(last_ended), Tile::Number { values, may_have_nan }) => {
                 let coarse_values = inputs.number(input).0;
-                last_closed.run(fine, coarse, |k| coarse_values[k], |range, value| values.0[range].fill(value));
-                *may_have_nan = any_nan(&values.0[..fine.time.len()]);
+                last_ended.run(fine, coarse, |k| coarse_values[k], |range, value| values.0[range].fill(value));
+                *may_have_nan = any_nan(&values.0[..fine.count()]);
             }
-            (State::LastCondition(last_closed), Tile::Condition(condition)) => {
+            (State::LastCondition(last_ended), Tile::Condition(condition)) => {
                 let coarse_condition = inputs.condition(input);
                 (condition.value, condition.known) = ([0; WORDS], [0; WORDS]);
-                last_closed.run(
+                last_ended.run(
                     fine,
                     coarse,
                     |k| (bitmask::get(&coarse_condition.value, k), bitmask::get(&coarse_condition.known, k)),
@@ -178,13 +180,13 @@ fn columns_read(ops: &[Op], timeframes_ms: &[i64], length_ms: i64) -> [bool; 5] 
     read
 }
 
-/// Values of the operations at `positions`, which must give numbers, on every strategy bar.
-pub fn node_values(market: Market<'_>, plan: &Plan, positions: &[usize], strategy_ms: i64) -> Result<Vec<Vec<f64>>> {
+/// Values of the operations at `positions`, which must give numbers, on every strategy bar. `fill_at_close` as in `Evaluator::new`.
+pub fn node_values(market: Market<'_>, plan: &Plan, positions: &[usize], strategy_ms: i64, fill_at_close: bool) -> Result<Vec<Vec<f64>>> {
     if positions.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes_ms[i] != 0) {
         return Err(Error::Plan("an operation to be returned does not give numbers on the strategy's bars".into()));
     }
     let mut frame = Frame::new(market, strategy_ms)?;
-    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms)?;
+    let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms, fill_at_close)?;
     let mut values = vec![Vec::new(); positions.len()];
     while frame.advance() {
         evaluator.run(&frame);

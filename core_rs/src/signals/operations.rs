@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
-use crate::market::higher_timeframe::LastClosed;
+use crate::market::higher_timeframe::LastEnded;
 use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
 use crate::numerics::rolling::Sma;
 use crate::numerics::smoothed::Smoothed;
@@ -23,9 +23,9 @@ pub enum State {
     Rsi(Box<Rsi>),
     TrueRange(TrueRange),
     Crossing(Box<Crossing>),
-    LastNumber(LastClosed<f64>),
+    LastNumber(LastEnded<f64>),
     /// A condition's value, and whether it is known.
-    LastCondition(LastClosed<(bool, bool)>),
+    LastCondition(LastEnded<(bool, bool)>),
     /// The position of the indicator that it runs, for itself and for operations that share it.
     Indicator(usize),
     Streak(Streak),
@@ -40,8 +40,8 @@ impl State {
             Op::TrueRange(..) => State::TrueRange(TrueRange::default()),
             Op::Crossover(..) | Op::Crossunder(..) => State::Crossing(Box::default()),
             Op::Rising(..) | Op::Falling(..) => State::Streak(Streak::default()),
-            Op::At(_) => State::LastNumber(LastClosed::new(f64::NAN)),
-            Op::AtCondition(_) => State::LastCondition(LastClosed::new((false, false))),
+            Op::At(_) => State::LastNumber(LastEnded::new(f64::NAN)),
+            Op::AtCondition(_) => State::LastCondition(LastEnded::new((false, false))),
             _ => State::None,
         }
     }

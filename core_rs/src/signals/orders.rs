@@ -184,15 +184,14 @@ impl OrderTile {
         }
         for k in 0..n {
             let fills_at = frame.fills_at[k];
-            let at_close = needs.at_close && frame.closes_on_time[k];
-            let bar = if at_close { fills_at - 1 } else { fills_at };
+            let bar = if needs.at_close { fills_at - 1 } else { fills_at };
             if bars.contains(&fills_at) {
                 bitmask::set(&mut self.strategy_closes, fills_at - self.start);
             }
             if !bars.contains(&bar) || (fills_at == frame.end && frame.is_last()) {
                 continue;
             }
-            let (at, orders) = (bar - self.start, if at_close { &mut self.at_close } else { &mut self.at_open });
+            let (at, orders) = (bar - self.start, if needs.at_close { &mut self.at_close } else { &mut self.at_open });
             for (mask, signal) in orders.masks.iter_mut().zip(signals) {
                 mask[at / 64] |= u64::from(bitmask::get(signal, k)) << (at % 64);
             }
@@ -204,7 +203,7 @@ impl OrderTile {
         }
         if self.end == frame.end {
             *carry = Carry::default();
-            if n > 0 && !(needs.at_close && frame.closes_on_time[n - 1]) {
+            if n > 0 && !needs.at_close {
                 for (carried, signal) in carry.signals.iter_mut().zip(signals) {
                     *carried = u64::from(bitmask::get(signal, n - 1));
                 }

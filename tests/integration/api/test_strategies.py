@@ -107,7 +107,7 @@ def test_values_can_be_plotted(client: TestClient[Any], bars: bt.Bars) -> None:
     ("address", "change", "status", "detail"),
     [
         ("diagnose", {"dataset": "talk"}, 404, "dataset 'talk' not found"),
-        ("diagnose", {"strategy": {**CROSS, "timeframe": "15m"}}, 400, "15m is not a multiple of the bars' 1h"),
+        ("diagnose", {"strategy": {**CROSS, "timeframe": "15m"}}, 400, "15m bars can't be built from 1h bars"),
         ("plot", {"expressions": ["close > smaa(close, 2)"]}, 400, "column 9: unknown function 'smaa'; did you mean 'sma'?"),
         ("plot", {"expressions": ["close"] * 51}, 400, "51 expressions; use at most 50"),
         ("plot", {"limit": 5_001}, 400, "limit"),

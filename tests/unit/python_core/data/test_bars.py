@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from python_core.data.bars import Bars
 from python_core.data.columns import COLUMNS, PRICES, iso
 from python_core.data.synthetic import synthetic
+from python_core.data.timeframes import MILLISECONDS, bucket_start, fits
 from python_core.errors import BarsError, BarstormError
 from python_core.files.read import from_arrow
 
@@ -322,9 +324,79 @@ def test_resampled_bars_are_aligned_and_complete() -> None:
     assert [iso(time) for time in week.time] == ["2024-01-01T00:00Z", "2024-01-08T00:00Z"]
 
 
+def test_between_takes_dates_and_times() -> None:
+    bars = synthetic(72, timeframe="1h", start="2012-01-01")
+    for start in (
+        "2012-01-02",
+        "2012-01-02T00:00Z",
+        "2012-01-01T23:30",
+        datetime(2012, 1, 2),
+        date(2012, 1, 2),
+        np.datetime64("2012-01-02"),
+    ):
+        assert bars.between(start).time[0] == bars.time[24]
+        assert bars.between(end=start).time[-1] == bars.time[23]
+    assert bars.between("2012-01-02T01:00+02:00", "2012-01-02T01:00").time.tolist() == bars.time[23:25].tolist()
+    with pytest.raises(BarsError, match=r"^end: 'soon' is not a time; "):
+        bars.between(end="soon")
+    with pytest.raises(BarsError, match=r"^start: no bar opens between 2013-01-01 and the last; the bars run from "):
+        bars.between("2013-01-01")
+
+
+def test_resampled_months_are_those_of_the_calendar() -> None:
+    days = synthetic(400, timeframe="1d", start="2023-11-15")
+    months = days.resample("1M")
+    assert [iso(time)[:10] for time in months.time[:5]] == ["2023-11-01", "2023-12-01", "2024-01-01", "2024-02-01", "2024-03-01"]
+    february = slice(16 + 31 + 31, 16 + 31 + 31 + 29)
+    assert (months.open[3], months.close[3]) == (days.open[february][0], days.close[february][-1])
+    assert (months.high[3], months.low[3]) == (days.high[february].max(), days.low[february].min())
+    assert months.volume[3] == sum(days.volume[february].tolist())
+    assert iso(days.time[-1]) == "2024-12-18T00:00Z"
+    assert (len(months), iso(months.time[-1])[:10]) == (13, "2024-11-01"), "the unfinished December is dropped"
+    assert (months.timeframe, months.timeframe_ms) == ("1M", 31 * 86_400_000)
+    assert days.resample("3d").time[0] % (3 * 86_400_000) == 0
+
+
+def test_every_resampling_has_the_bars_of_its_timeframe() -> None:
+    for base, length in MILLISECONDS.items():
+        bars = synthetic(500, timeframe=base, start="2019-12-02")
+        for name, longer in MILLISECONDS.items():
+            if not fits(length, longer) or longer > 100 * length:
+                continue
+            made = bars.resample(name)
+            starts = bucket_start(bars.time, longer)
+            assert set(made.time) <= set(starts)
+            assert len(made) >= len(set(starts)) - 1
+            for i in (0, len(made) - 1):
+                part = starts == made.time[i]
+                assert made.volume[i] == sum(bars.volume[part].tolist()), "added from left to right"
+                assert (made.open[i], made.close[i]) == (bars.open[part][0], bars.close[part][-1])
+                assert (made.high[i], made.low[i]) == (bars.high[part].max(), bars.low[part].min())
+
+
+def test_months_may_be_the_timeframe_of_bars() -> None:
+    time = np.array([0, 31, 59, 90, 120, 151]) * 86_400_000
+    row = {name: values[:4].repeat(2)[:6] for name, values in columns().items() if name != "time"}
+    assert Bars(time, **row).timeframe == "1M"
+    assert Bars(time, **row).resample("M").time.tolist() == time.tolist()
+    last_days = np.array([30, 58, 89, 119, 150, 180]) * 86_400_000
+    assert Bars(last_days, **row, timeframe="1M").timeframe == "1M"
+    with pytest.raises(BarsError, match="bar 1 opens 1,296,000,000 ms after the bar before, less than one 1M bar"):
+        Bars(np.arange(6) * 15 * 86_400_000, **row, timeframe="1M")
+    with pytest.raises(BarsError, match="bar 1 opens 2,419,200,000 ms after the bar before, less than one 1M bar"):
+        Bars(np.arange(6) * 28 * 86_400_000, **row, timeframe="1M")
+    cut = Bars(time, **row, funding=(time, np.full(6, 0.1))).between("1970-02-01", "1970-04-01")
+    assert cut.funding is not None
+    assert cut.funding[0].tolist() == time[1:3].tolist()
+
+
 def test_resampling_to_an_unsuitable_timeframe_is_rejected() -> None:
     bars = synthetic(50, timeframe="15m")
-    for timeframe, words in (("5m", "not a multiple"), ("1w", "no 1w bar is complete"), ("7m", "unknown timeframe")):
+    for timeframe, words in (
+        ("5m", "5m bars can't be built from 15m bars; 15m bars fit into 15m 30m 45m 1h"),
+        ("1w", "no 1w bar is complete"),
+        ("7m", "unknown timeframe"),
+    ):
         with pytest.raises(BarstormError, match=words):
             bars.resample(timeframe)
 

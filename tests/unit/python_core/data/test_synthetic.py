@@ -53,7 +53,8 @@ def test_the_default_seed_starts_with_these_bars() -> None:
 def test_any_arguments_give_valid_bars_of_whole_ticks(bars: int, seed: int, name: str, tick: float, size: float) -> None:
     made = synthetic(bars, seed=seed, timeframe=name, tick=tick, price=tick * size)  # Bars itself checks that each bar is valid
     assert (len(made), made.timeframe, made.symbol) == (bars, name, "SYNTHETIC")
-    assert (made.time % made.timeframe_ms == made.time[0] % made.timeframe_ms).all()
+    assert (timeframes.bucket_start(made.time, made.timeframe_ms) == made.time).all()
+    assert (timeframes.steps(made.time, made.timeframe_ms) == 1).all()
     for column in PRICES:
         prices = getattr(made, column)
         ticks = np.round(prices / tick)

@@ -1,6 +1,6 @@
 """A strategy on longer bars than the data, worked out by hand. test_simulate.py describes the tables.
 
-The bars are minutes from 00:00, or days from Monday 2024-01-01 where the row says so; the strategies run on 5m and 1w.
+The bars are minutes from 00:00, or days from Monday 2024-01-01 where the row says so; the strategies run on 5m, 3d, 1w and 1M.
 """
 
 from __future__ import annotations
@@ -93,13 +93,21 @@ FIVE_MINUTES: Table = {
         "trades": [("long", 4, 103, 6, 105, "end")],
         "equity": [1000, 1000, 1000, 1000, 1000, 1001, 1002],
     },
-    "a fill at the close is at the next open if the last minute is missing": {
+    "a fill at the close is at the close of the last minute that exists": {
         "times": [0, 1, 2, 3, 5, 6],
         "bars": [100, 100, 100, 103, 104, 105],
         "strategy": strategy("5m", entry_long="close > open"),
         "rules": {"fill": "close"},
-        "trades": [("long", 4, 104, 5, 105, "end")],
-        "equity": [1000, 1000, 1000, 1000, 1000, 1001],
+        "trades": [("long", 3, 103, 5, 105, "end")],
+        "equity": [1000, 1000, 1000, 1000, 1001, 1002],
+    },
+    "many bars without their last minute fill at the close of the last one, too": {
+        "times": [5 * k + minute for k in range(400) for minute in (0, 1)],
+        "bars": [price for _ in range(200) for price in (100, 101, 101, 100)],
+        "strategy": strategy("5m", entry_long="close > open", exit_long="close < open"),
+        "rules": {"fill": "close"},
+        "trades": [("long", 4 * k + 1, 101, 4 * k + 3, 100, "signal") for k in range(199)] + [("long", 797, 101, 799, 100, "end")],
+        "equity": [1000 - k + lost for k in range(200) for lost in (0, 0, 0, -1)],
     },
     "a time stop counts the strategy's bars": {
         "bars": [100, 100, 100, 100, 103, 100, 100, 100, 100, 100, 105, 106],
@@ -156,9 +164,50 @@ WEEKS: Table = {
     },
 }
 
+MONTHS: Table = {
+    "a month runs from its first day to its last, in a leap year too": {
+        # From 2024-02-27 on: February ends with bar 2.
+        "start": MONDAY + 57 * DAY,
+        "bars": [100, 100, 103, 104, 105],
+        "strategy": strategy("1M", entry_long="close > open"),
+        "trades": [("long", 3, 104, 4, 105, "end")],
+        "equity": [1000, 1000, 1000, 1000, 1001],
+    },
+    "28 days of February don't make a month in a leap year": {
+        "start": MONDAY + 31 * DAY,
+        "bars": [100] * 27 + [103],
+        "strategy": strategy("1M", entry_long="close > open"),
+        "trades": [],
+        "equity": [1000] * 28,
+    },
+    "a month without its last days ends before the next existing day": {
+        "start": MONDAY + 29 * DAY,
+        "times": [0, 5, 6],
+        "bars": [(100, 103, 100, 103), 110, 111],
+        "strategy": strategy("1M", entry_long="close > open"),
+        "trades": [("long", 1, 110, 2, 111, "end")],
+        "equity": [1000, 1000, 1001],
+    },
+    "an order on months may fill at the close of the last day": {
+        "start": MONDAY + 29 * DAY,
+        "bars": [100, 103, 104, 105],
+        "strategy": strategy("1M", entry_long="close > open"),
+        "rules": {"fill": "close"},
+        "trades": [("long", 1, 103, 3, 105, "end")],
+        "equity": [1000, 1000, 1001, 1002],
+    },
+    "three days are aligned to 1970-01-01": {
+        # 2024-01-01 is day 19723 = 3 * 6574 + 1, so that bar 1 is the last of its three days.
+        "bars": [100, 103, 104, 105, 105],
+        "strategy": strategy("3d", entry_long="close > open"),
+        "trades": [("long", 2, 104, 4, 105, "end")],
+        "equity": [1000, 1000, 1000, 1001, 1001],
+    },
+}
+
 TABLES = {
     **{claim: {"step": MINUTE, **case} for claim, case in FIVE_MINUTES.items()},
-    **{claim: {"step": DAY, **case} for claim, case in WEEKS.items()},
+    **{claim: {"step": DAY, **case} for claim, case in (WEEKS | MONTHS).items()},
 }
 
 
@@ -167,8 +216,14 @@ def test_a_strategy_on_longer_bars_trades_as_worked_out_by_hand(claim: str, engi
     check_by_hand(engine, **TABLES[claim])
 
 
-@pytest.mark.parametrize(("base", "timeframe"), [("5m", "3m"), ("3m", "5m"), ("4h", "6h"), ("1d", "12h")])
-def test_a_timeframe_that_is_not_a_multiple_is_rejected(base: str, timeframe: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
-    bars = make_bars([100, 101, 102], step=DAY, timeframe=base)
-    with pytest.raises(bt.StrategyError, match=f"^timeframe: {timeframe} is not a multiple of the bars' {base}; "):
+@pytest.mark.parametrize(
+    ("base", "timeframe"), [("5m", "3m"), ("3m", "5m"), ("4h", "6h"), ("1d", "12h"), ("45m", "1h"), ("3d", "1w"), ("1w", "1M")]
+)
+def test_a_timeframe_that_the_bars_do_not_fit_into_is_rejected(
+    base: str, timeframe: str, engine: str, make_bars: Callable[..., bt.Bars]
+) -> None:
+    bars = make_bars([100, 101, 102], step=7 * DAY, timeframe=base)
+    with pytest.raises(
+        bt.StrategyError, match=f"^timeframe: {timeframe} bars can't be built from {base} bars; {base} bars fit into {base}"
+    ):
         bt.backtest(bars, strategy(timeframe, entry_long="close > open"), engine=engine)

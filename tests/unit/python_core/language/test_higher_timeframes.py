@@ -46,17 +46,6 @@ def test_a_higher_bar_is_known_from_its_close_on(text: str, timeframe: str | Non
     assert entries.tolist() == MINUTES[text]
 
 
-@pytest.mark.parametrize("text", ["at('5m', close) == 2", "at('5m', close == 2)"])
-def test_a_higher_bar_with_missing_data_at_its_end_closes_with_the_next_bar(
-    text: str, engine: str, make_bars: Callable[..., bt.Bars]
-) -> None:
-    # Minutes 0, 1, then 11 and 12 (a bar of its own, unfinished), then 15 and on: bars at 0, 10 and 15.
-    bars = make_bars([1, 2, 3, 4, 5, 6, 7, 8], times=[0, 1, 11, 12, 15, 16, 17, 18], step=MINUTE)
-    rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001, commission=0)
-    result = bt.backtest(bars, bt.Strategy(entry_long=text), rules, engine=engine)  # type: ignore[arg-type]
-    assert (result.trades.array["entry_index"] - 1).tolist() == [2, 3]
-
-
 def test_weeks_close_on_monday(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars(list(range(1, 17)), step=DAY)  # from Monday on
     rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001, commission=0)
@@ -132,17 +121,43 @@ def test_the_warm_up_ends_on_the_first_known_bar(text: str, timeframe: str, warm
     assert known[warm_up:].all()
 
 
+@pytest.mark.parametrize(("start", "known_after"), [("2024-01-01", 30), ("2024-02-01", 28), ("2023-02-01", 27), ("2024-04-01", 29)])
+def test_the_warm_up_of_a_month_is_that_of_the_longest(start: str, known_after: int, engine: str) -> None:
+    strategy = bt.Strategy(entry_long="at('1M', close) > 1", timeframe="1d")
+    assert strategy.warm_up_bars == 30
+    rules = bt.Execution(max_bars=1, sizing="fixed_quantity", size=0.001)
+    result = bt.backtest(bt.synthetic(60, timeframe="1d", start=start), strategy, rules, engine=engine)  # type: ignore[arg-type]
+    assert result.trades.array["entry_index"][0] == known_after + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "timeframe", "warm_up"),
+    [
+        ("at('1M', sma(close, 2)) > 1", "12h", 123),
+        ("at('1M', close > at('1M', close)) and True", "45m", 991),
+        ("at('8h', close)>1", "2m", 239),
+    ],
+)
+def test_the_warm_up_counts_bars_of_the_strategy(text: str, timeframe: str, warm_up: int) -> None:
+    assert bt.Strategy(entry_long=text, timeframe=timeframe).warm_up_bars == warm_up
+
+
 def test_without_a_timeframe_the_warm_up_is_counted_in_minutes() -> None:
     assert bt.Strategy(entry_long="at('4h', close) > 1").warm_up_bars == 239
+    assert bt.Strategy(entry_long="at('30s', close[2]) > 1").warm_up_bars == 2
 
 
 BAD = {
-    "at('30m', close) > 1": "1: 30m is not a multiple of 1h; use 1h or a multiple of it",
-    "at('4h', at('2h', close)) > 1": "10: 2h is not a multiple of 4h; use 4h or a multiple of it",
+    "at('30m', close) > 1": "1: 30m bars can't be built from 1h bars; 1h bars fit into 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M",
+    "at('4h', at('2h', close)) > 1": "10: 2h bars can't be built from 4h bars; 4h bars fit into 4h 8h 12h 1d 3d 1w 1M",
+    "at('1M', at('1w', close)) > 1": "10: 1w bars can't be built from 1M bars; 1M bars fit into 1M",
+    "at('1M', at('3d', close)) > 1": "10: 3d bars can't be built from 1M bars; 1M bars fit into 1M",
+    "at('3d', at('1M', close)) > 1": "10: 1M bars can't be built from 3d bars; 3d bars fit into 3d",
+    "at('45m', close) > 1": "1: 45m bars can't be built from 1h bars; 1h bars fit into 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M",
     "at('4h') > 1": "1: at takes 2 arguments, not 1; write it as in at('4h', close > open)",
-    "at('4x', close) > 1": "4: unknown timeframe '4x'; use one of 1m 3m ...",
+    "at('4x', close) > 1": "4: unknown timeframe '4x'; use one of 1s 5s ...",
     "at(close, close) > 1": "4: expected a timeframe; write it in quotes, as in at('4h', close), or use a text parameter",
-    "at(length, close) > 1": "4: unknown timeframe 7; use one of 1m 3m ...",
+    "at(length, close) > 1": "4: unknown timeframe 7; use one of 1s 5s ...",
     "at('4h', clse) > 1": "10: unknown name 'clse'; did you mean 'close'?",
     "at > 1": "1: 'at' is a function; call it, as in at(close, ...)",
     "'4h' > 1": "1: expected a number, got '4h'; use numbers, names and functions",
@@ -160,7 +175,7 @@ def test_an_invalid_timeframe_is_rejected(text: str) -> None:
 
 def test_a_timeframe_finer_than_the_bars_is_rejected_before_the_run(engine: str) -> None:
     strategy = bt.Strategy(entry_long="close > 1 and at('1h', close) > 1")
-    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h is not a multiple of 4h; "):
+    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h bars can't be built from 4h bars; "):
         bt.backtest(bt.synthetic(100, timeframe="4h"), strategy, engine=engine)  # type: ignore[arg-type]
-    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h is not a multiple of 4h; "):
+    with pytest.raises(bt.StrategyError, match=r"^entry_long, column 15: 1h bars can't be built from 4h bars; "):
         bt.sweep(bt.synthetic(100, timeframe="4h"), bt.Strategy(entry_long=strategy.entry_long, params={"n": 1}), {"n": [1, 2]})

@@ -71,7 +71,7 @@ def test_a_filter_is_swept_with_the_strategy() -> None:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"additional_timeframes": "4h"}, 'additional_timeframes: not a list, or too long: \'4h\'; use a list such as ["4h", "1d"]'),
-    ({"additional_timeframes": ["4x"]}, "additional_timeframes: unknown timeframe '4x'; use one of 1m 3m "),
+    ({"additional_timeframes": ["4x"]}, "additional_timeframes: unknown timeframe '4x'; use one of 1s 5s "),
     ({"additional_timeframes": ["4h"], "define": {"close_4h": "close"}}, "define: 'close_4h' is reserved by the language; "),
     ({"additional_timeframes": ["4h"], "params": {"sma_4h": 3}}, "params: 'sma_4h' is reserved by the language; "),
     ({"entry_long": "close_4h > 1"}, "entry_long, column 1: unknown name 'close_4h'; did you mean 'close'?"),
@@ -99,7 +99,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"htf_filters": {"long": [{"timeframe": "30m", "condition": "close > 1"}]}, "timeframe": "1h"},
-        "htf_filters.long[0], column 1: 30m is not a multiple of 1h; use 1h or a multiple of it",
+        "htf_filters.long[0], column 1: 30m bars can't be built from 1h bars; 1h bars fit into 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M",
     ),
 ]
 
