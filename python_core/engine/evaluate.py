@@ -11,7 +11,7 @@ from python_core.engine.strategy_bars import StrategyBars
 from python_core.indicators import INDICATORS
 from python_core.language.plan import AT_OPS, STREAKS, Node
 from python_core.language.vocabulary import COLUMNS, TIME_PARTS
-from python_core.numerics.elementwise import BINARY, COMPARISONS, UNARY
+from python_core.numerics.elementwise import BINARY, COMPARISONS, MEANS, UNARY
 
 Mask = npt.NDArray[np.bool_]
 Series = npt.NDArray[np.float64]
@@ -58,6 +58,8 @@ def evaluate(
                 result = UNARY[node.op](*series)
             elif node.op in BINARY:
                 result = BINARY[node.op](*series)
+            elif node.op in MEANS:
+                result = MEANS[node.op](*series)
             elif node.op == "select":
                 condition, known = inputs[0]
                 result = np.where(known, np.where(condition, series[1], series[2]), np.nan)

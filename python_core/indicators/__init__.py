@@ -3,10 +3,11 @@
 A series is float64[n]; NaN means unknown. Where an input is not finite (NaN, the warm-up of the input, or infinity) an indicator is
 unknown, and on the next finite value it restarts as if the data started there. `x[1]`, momentum and roc only read single bars.
 
-Window sums are exact and rounded once, so they can't drift and don't depend on where the data start: sums of values (sma and what is
-built on it: bollinger, cci, vwma, cmf, mfi; the path of kama), weighted sums (wma, hma, linreg), and sums of products (stdev, zscore,
-correlation). vwma, vwap, cmf, ad and mfi sum products that were rounded to float64 first. mean_deviation sums its window for every bar,
-from the oldest value to the newest. Exponential and Wilder averages depend on the whole history.
+Window sums are exact, so they can't drift and don't depend on where the data start. An average is the exact sum over its count (or over
+the exact sum of its weights), rounded once, so that an average of equal values is that value: sma and what is built on it, wma, linreg,
+vwma, vwap, hlc3 and ohlc4. Sums of products (stdev, zscore, correlation) are rounded once before they are divided; cmf, ad and mfi sum
+products that were rounded first. mean_deviation sums its window for every bar, from the oldest value to the newest. Exponential and Wilder
+averages depend on the whole history.
 """
 
 from __future__ import annotations

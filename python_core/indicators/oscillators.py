@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from python_core.indicators.averages import rma
-from python_core.indicators.sums import restart_after_gaps, rolling_sum
+from python_core.indicators.sums import restart_after_gaps, rolling_mean
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
 
 
@@ -32,7 +32,7 @@ def mean_deviation(x: Series, length: int) -> Series:
     n = len(x) - length + 1
     if n < 1:
         return out
-    mean = (rolling_sum(x, length) / float(length))[length - 1 :]
+    mean = rolling_mean(x, length)[length - 1 :]
     total = np.zeros(n)
     for k in range(length):
         total += np.abs(x[k : k + n] - mean)

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from python_core.indicators.sums import SCALE, divide, restart_after_gaps, to_fixed_point
+from python_core.indicators.sums import restart_after_gaps
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
+from python_core.numerics.exact_sum import SCALE, divide, to_fixed_point
 
 
 def shift(x: Series, bars: int) -> Series:

@@ -1,4 +1,4 @@
-"""Rolling sums that can't drift, and the rule for unknown values."""
+"""Rolling sums and averages that can't drift, and the rule for unknown values."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from python_core.indicators.table import Series
-
-# Every finite float64 is a multiple of 2**-1074, so sums are exact in Python integers.
-_SCALE_BITS = 1074
-SCALE = 1 << _SCALE_BITS
-
-
-def to_fixed_point(value: float) -> int:
-    """`value * 2**1074`, an integer for every finite float64."""
-    numerator, denominator = value.as_integer_ratio()
-    return numerator << (_SCALE_BITS - denominator.bit_length() + 1)
+from python_core.numerics.exact_sum import SCALE, divide, to_fixed_point
 
 
 def rolling_sum(x: Series, length: int) -> Series:
     """Sum of the last `length` values, correctly rounded (as by `math.fsum`): it can't drift, and the order of the values doesn't matter."""
+    return _rolling(x, length, SCALE)
+
+
+def rolling_mean(x: Series, length: int) -> Series:
+    """Average of the last `length` values: their exact sum over `length`, rounded once."""
+    return _rolling(x, length, SCALE * length)
+
+
+def _rolling(x: Series, length: int, by: int) -> Series:
     out = np.full(len(x), np.nan)
     values = x.tolist()
     scaled = [to_fixed_point(value) if np.isfinite(value) else None for value in values]
@@ -36,16 +36,8 @@ def rolling_sum(x: Series, length: int) -> Series:
         if known > length:
             total -= scaled[i - length]  # type: ignore[operator]
         if known >= length:
-            out[i] = divide(total, SCALE)
+            out[i] = divide(total, by)
     return out
-
-
-def divide(total: int, by: int) -> float:
-    """The quotient of two integers, correctly rounded; infinite if it overflows."""
-    try:
-        return total / by
-    except OverflowError:
-        return float("inf") if total > 0 else float("-inf")
 
 
 def restart_after_gaps(outputs: int = 1) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -36,8 +36,8 @@ def number(name: str, default: float | None = None, minimum: float = 0.0, maximu
 class Indicator(NamedTuple):
     """A function of the language.
 
-    A call passes conditions, then series, then arguments. `implied` names further series that it reads: columns of the bars and `time`
-    (open time, epoch milliseconds). One of several `outputs` is selected with a dot, as in `macd(close).hist`; the first is the default.
+    A call passes conditions, then series, then arguments. `implied` names further series that it reads: columns of the bars, averages of
+    these such as hlc3, and `time` (open time, epoch milliseconds). One of several `outputs` is selected with a dot, as in `macd(close).hist`; the first is the default.
 
     A primitive has a `reference`: a function of conditions (1, 0 or NaN), series, implied series and arguments that returns one float64[n]
     for each output, known `warm_up(*arguments)` bars after its inputs. A composite has a `formula`: an expression for each output and for

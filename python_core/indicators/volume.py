@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from python_core.indicators.sums import SCALE, divide, restart_after_gaps, to_fixed_point
+from python_core.indicators.sums import restart_after_gaps
 from python_core.indicators.table import Indicator, Series, composite, length, primitive
+from python_core.numerics.exact_sum import SCALE, divide, to_fixed_point
 
 DAY_MS: Final = 86_400_000.0
 
@@ -26,10 +28,31 @@ def cum(x: Series) -> Series:
 @restart_after_gaps()
 def session_cum(x: Series, time_ms: Series) -> Series:
     """Cumulative sum since the start of the day (UTC), exact and rounded once per bar."""
+    return np.concatenate([cum(x[start:end]) for start, end in _days(time_ms)])
+
+
+def _days(time_ms: Series) -> Iterator[tuple[int, int]]:
+    """The first bar of each day, UTC, and the first of the next."""
     days = np.floor(time_ms / DAY_MS)
-    starts = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(x)]
-    parts = [cum(x[start:end]) for start, end in pairwise(starts)]
-    return np.concatenate(parts)
+    return pairwise([0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)])
+
+
+@restart_after_gaps()
+def vwap(price: Series, volume: Series, time_ms: Series) -> Series:
+    """Volume-weighted average price since the start of the day (UTC): the exact sum of hlc3 * volume over that of the volume, rounded once.
+
+    Unknown before the first trade.
+    """
+    out = np.full(len(price), np.nan)
+    prices, volumes = price.tolist(), volume.tolist()
+    for start, end in _days(time_ms):
+        products, traded = 0, 0
+        for i in range(start, end):
+            weight = to_fixed_point(volumes[i])
+            products, traded = products + to_fixed_point(prices[i]) * weight, traded + weight
+            if traded:
+                out[i] = divide(products, traded * SCALE)
+    return out
 
 
 _FLOW: Final = {"flow": "((close - low) - (high - close)) / (high - low) * volume if high != low else 0"}
@@ -42,19 +65,14 @@ ROWS: Final[dict[str, Indicator]] = {
         series=(),
         formula="cum(volume if close > close[1] else -volume if close < close[1] else 0)",
     ),
-    "vwap": composite(
-        "Volume-weighted average price since the start of the day (UTC): session_cum(hlc3 * volume) / session_cum(volume); unknown before the first trade.",
-        series=(),
-        formula="session_cum(hlc3 * volume) / session_cum(volume)",
-        may_stay_unknown=True,
-    ),
+    "vwap": primitive(vwap, series=(), implied=("hlc3", "volume", "time"), may_stay_unknown=True),
     "ad": composite(
         "Accumulation/distribution: cumulative sum of volume times the position of the close in the bar, from -1 at the low to 1 at the high. As in TA-Lib. (Chaikin)",
         series=(),
         formula={"value": "cum(flow)", **_FLOW},
     ),
     "cmf": composite(
-        "Chaikin money flow: volume times the position of the close in the bar (as in ad), divided by the volume, both over `length` bars; 0 if nothing was traded.",
+        "Chaikin money flow: volume times the position of the close in the bar (as in ad), divided by the volume, both over `length` bars, -1 to 1; 0 if nothing was traded.",
         length(default=20),
         series=(),
         formula={"value": "sma(flow, length) / traded if traded != 0 else 0", "traded": "sma(volume, length)", **_FLOW},

@@ -138,14 +138,8 @@ class Compiler(ast.NodeVisitor):
         name = node.id
         if self._expansion and (name in self._expansion.bound or name in self._expansion.formula):
             return self._bound(self._expansion, name)
-        if name in COLUMNS or name in TIME_PARTS:
-            return self.builder.add(name)
-        if name in TYPICAL:
-            columns, count = TYPICAL[name]
-            total = self.builder.add(columns[0])
-            for column in columns[1:]:
-                total = self.builder.add("add", (total, self.builder.add(column)))
-            return self.builder.add("div", (total, self.builder.add("const", (), (count,))))
+        if name in COLUMNS or name in TIME_PARTS or name in TYPICAL:
+            return self._column(name)
         if name in self.builder.free:
             return self.builder.add("param", (), (float(self.builder.free.index(name)),))
         if name in self.params:
@@ -166,6 +160,13 @@ class Compiler(ast.NodeVisitor):
             raise self._error(node, f"{name!r} is unknown when signals are computed", hint=hint, code="position_state")
         known = [*SERIES, *self.params, *self.define, *(f"{column}_{timeframe}" for timeframe in self.timeframes for column in COLUMNS)]
         raise self._error(node, f"unknown name {name!r:.60}", hint=suggest(name, known), code="unknown_name")
+
+    def _column(self, name: str) -> int:
+        """Position of the node of a series of the bars."""
+        columns = tuple(map(self.builder.add, TYPICAL.get(name, ())))
+        if name == "hl2":  # rounded once as it is
+            return self.builder.add("div", (self.builder.add("add", columns), self.builder.add("const", (), (2.0,))))
+        return self.builder.add(name, columns)
 
     def visit_BinOp(self, node: ast.BinOp) -> int:
         op = ARITHMETIC.get(type(node.op))
@@ -310,7 +311,7 @@ class Compiler(ast.NodeVisitor):
             if key not in self._expanded:
                 self._expanded[key] = self._expand(node, indicator, bound, output)
             return self._expanded[key]
-        inputs = tuple(bound[each] for each in parameters[:first_argument]) + tuple(map(self.builder.add, indicator.implied))
+        inputs = tuple(bound[each] for each in parameters[:first_argument]) + tuple(map(self._column, indicator.implied))
         which = indicator.outputs.index(output or indicator.outputs[0]) if indicator.outputs else None
         return self.builder.indicator(name, inputs, tuple(bound[row.name] for row in indicator.arguments), which)
 

@@ -11,12 +11,8 @@ from python_core.indicators import Indicator
 from python_core.language.plan import CROSSINGS, STREAKS
 
 COLUMNS: Final = ("open", "high", "low", "close", "volume")
-# Averages of prices, compiled to plan operations.
-TYPICAL: Final = {
-    "hl2": (("high", "low"), 2.0),
-    "hlc3": (("high", "low", "close"), 3.0),
-    "ohlc4": (("open", "high", "low", "close"), 4.0),
-}
+# Averages of prices, rounded once, and the columns that they read.
+TYPICAL: Final = {"hl2": ("high", "low"), "hlc3": ("high", "low", "close"), "ohlc4": ("open", "high", "low", "close")}
 # Of a bar's open time, UTC; weekday 0 is Monday.
 TIME_PARTS: Final = ("hour", "weekday", "minute")
 SERIES: Final = (*COLUMNS, *TYPICAL, *TIME_PARTS)

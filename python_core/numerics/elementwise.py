@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from python_core.numerics import elementary
+from python_core.numerics.exact_sum import mean
 
 Operation = Callable[..., Any]
 
@@ -47,6 +48,7 @@ BINARY: Final[dict[str, Operation]] = {
     "min": minimum,
     "max": maximum,
 }
+MEANS: Final[dict[str, Operation]] = {"hlc3": mean, "ohlc4": mean}
 COMPARISONS: Final[dict[str, Operation]] = {
     "lt": np.less,
     "le": np.less_equal,

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use crate::indicators::stream::Stream;
 use crate::numerics::big_int::{Integer, Unit};
+use crate::numerics::elementwise::{greatest, least};
+use crate::numerics::exact_sum::Accumulator;
 
 /// A window's sum, and its sum with the weights 1, 2, ... from the oldest value to the newest, both exact.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl Weighted {
         if !self.push(x) {
             return f64::NAN;
         }
-        self.weighted.to_float(self.unit.exponent()) / (self.length * (self.length + 1) / 2) as f64
+        self.weighted.quotient(self.unit.exponent(), self.length * (self.length + 1) / 2)
     }
 
     fn reset(&mut self) {
@@ -81,12 +83,9 @@ impl Stream for Linreg {
                 continue;
             }
             let (unit, sum, weighted) = (self.0.unit.exponent(), &self.0.sum, &self.0.weighted);
-            *value = weighted.times_count(6).minus(&sum.times_count(2 * (n + 1))).to_float(unit) / (n * (n + 1)) as f64;
-            *slope = if n == 1 {
-                0.0
-            } else {
-                weighted.times_count(12).minus(&sum.times_count(6 * (n + 1))).to_float(unit) / (n * (n * n - 1)) as f64
-            };
+            *value = weighted.times_count(6).minus(&sum.times_count(2 * (n + 1))).quotient(unit, n * (n + 1));
+            *slope =
+                if n == 1 { 0.0 } else { weighted.times_count(12).minus(&sum.times_count(6 * (n + 1))).quotient(unit, n * (n * n - 1)) };
         }
     }
 
@@ -120,6 +119,46 @@ impl Stream for Hma {
         self.half.reset();
         self.full.reset();
         self.root.reset();
+    }
+}
+
+/// The exact sum of value * weight over that of the weights.
+#[derive(Debug)]
+pub struct Vwma {
+    length: usize,
+    values: VecDeque<(f64, f64)>,
+    products: Accumulator,
+    weights: Accumulator,
+}
+
+impl Vwma {
+    pub fn new(length: usize) -> Self {
+        Self { length, values: VecDeque::new(), products: Accumulator::default(), weights: Accumulator::default() }
+    }
+
+    fn next(&mut self, x: f64, weight: f64) -> f64 {
+        self.products.add_product(x, weight);
+        self.weights.add(weight);
+        self.values.push_back((x, weight));
+        if self.values.len() > self.length
+            && let Some((x, weight)) = self.values.pop_front()
+        {
+            self.products.subtract_product(x, weight);
+            self.weights.subtract(weight);
+        }
+        if self.values.len() == self.length { self.products.quotient(&mut self.weights) } else { f64::NAN }
+    }
+}
+
+impl Stream for Vwma {
+    fn run(&mut self, inputs: &[&[f64]], outputs: &mut [&mut [f64]]) {
+        for ((out, &x), &weight) in outputs[0].iter_mut().zip(inputs[0]).zip(inputs[1]) {
+            *out = self.next(x, weight);
+        }
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new(self.length);
     }
 }
 
@@ -166,7 +205,8 @@ impl Kama {
         let efficiency = if path <= change { 1.0 } else { change / path };
         let (fast, slow) = (2.0 / (self.fast + 1.0), 2.0 / (self.slow + 1.0));
         let rate = efficiency * (fast - slow) + slow;
-        self.value += rate * rate * (x - self.value);
+        let moved = self.value + rate * rate * (x - self.value);
+        self.value = moved.clamp(least(self.value, x), greatest(self.value, x));
         self.value
     }
 

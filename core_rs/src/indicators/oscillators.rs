@@ -56,13 +56,12 @@ impl MeanDeviation {
         if first > 0 {
             self.sum = self.sum.minus(&self.unit.integer(self.values[first - 1]));
         }
-        let length = self.length as f64;
-        let mean = self.sum.to_float(self.unit.exponent()) / length;
+        let mean = self.sum.quotient(self.unit.exponent(), self.length);
         let total: f64 = self.values[first..].iter().fold(0.0, |total, x| total + (x - mean).abs());
         if first > self.length + TILE {
             self.values.drain(..first);
         }
-        total / length
+        total / self.length as f64
     }
 }
 

@@ -5,8 +5,7 @@
 
 use num_bigint::BigInt;
 
-use crate::numerics::exact_sum::round_to_float;
-use crate::numerics::float_bits::{mantissa_and_exponent, power_of_two};
+use crate::numerics::float_bits::{mantissa_and_exponent, power_of_two, round_to_float};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Integer {
@@ -101,13 +100,64 @@ impl Integer {
     }
 
     fn big_to_float(&self, exponent: i32) -> f64 {
-        let big = self.to_big();
-        let drop = big.bits().saturating_sub(96);
-        let top = u128::try_from(big.magnitude() >> drop).unwrap_or(0);
-        let sticky = big.trailing_zeros().is_some_and(|zeros| zeros < drop);
-        let size = round_to_float(top, sticky, exponent + drop as i32);
-        if big.sign() == num_bigint::Sign::Minus { -size } else { size }
+        rounded_quotient(&self.to_big(), &BigInt::from(1), exponent)
     }
+
+    /// `self * 2^exponent / by`, rounded once to the nearest float64, ties to even.
+    #[inline(always)]
+    pub fn quotient(&self, exponent: i32, by: usize) -> f64 {
+        if let Self::Small(x) = self
+            && (-900..900).contains(&exponent)
+            && let Some(quotient) = small_quotient(x.unsigned_abs(), by as u64)
+        {
+            let size = quotient * power_of_two(exponent);
+            return if *x < 0 { -size } else { size };
+        }
+        rounded_quotient(&self.to_big(), &BigInt::from(by), exponent)
+    }
+}
+
+/// `x / by`, rounded once; none in rare cases.
+#[inline(always)]
+fn small_quotient(x: u128, by: u64) -> Option<f64> {
+    const WIDTH: u64 = 1 << 52;
+    if x == 0 {
+        return Some(0.0);
+    }
+    if x >> 105 != 0 || by >> 60 != 0 {
+        return None;
+    }
+    let guess = ((x >> 52) as u64 as f64 * WIDTH as f64 + (x as u64 & (WIDTH - 1)) as f64) / by as f64;
+    // The guess is a few units of its last digit off at most: the remainder, in whole numbers, tells how many.
+    let (mut mantissa, exponent) = mantissa_and_exponent(guess);
+    let product = i128::from(mantissa) * i128::from(by);
+    let (mut rest, divisor) = if exponent < 0 {
+        (((x as i128) << exponent.unsigned_abs().min(120)) - product, i128::from(by))
+    } else {
+        (x as i128 - (product << exponent), i128::from(by) << exponent)
+    };
+    while 2 * rest.abs() > divisor {
+        mantissa += rest.signum() as i64;
+        rest -= rest.signum() * divisor;
+    }
+    if 2 * rest.abs() == divisor && mantissa % 2 != 0 {
+        mantissa += rest.signum() as i64;
+    }
+    // Below a power of two the digits are half as large.
+    (mantissa > WIDTH as i64 || mantissa == WIDTH as i64 && rest >= 0).then(|| mantissa as f64 * power_of_two(exponent))
+}
+
+/// `dividend / by * 2^exponent`, rounded once to the nearest float64, ties to even; `by` must be positive.
+#[cold]
+pub fn rounded_quotient(dividend: &BigInt, by: &BigInt, exponent: i32) -> f64 {
+    // A quotient of at least 64 bits, and at most 96.
+    let shift = 80 + by.bits() as i32 - dividend.bits() as i32;
+    let (size, by) = (dividend.magnitude(), by.magnitude());
+    let (size, by) = if shift > 0 { (size << shift, by.clone()) } else { (size.clone(), by << shift.unsigned_abs()) };
+    let quotient = &size / &by;
+    let more = &quotient * &by != size;
+    let rounded = round_to_float(u128::try_from(quotient).unwrap_or(0), more, exponent - shift);
+    if dividend.sign() == num_bigint::Sign::Minus { -rounded } else { rounded }
 }
 
 /// The unit, a power of two, of which all values of a series so far are whole multiples.
@@ -152,6 +202,7 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::{Integer, Unit};
+    use crate::random::Random;
 
     #[test]
     fn a_value_survives_the_conversion_in_any_unit() {
@@ -192,5 +243,30 @@ mod tests {
         assert_eq!(Integer::Small(-3).to_float(-2148), 0.0);
         assert_eq!(Integer::Small(1).to_float(1024), f64::INFINITY);
         assert_eq!(Integer::Small(1 << 126).to_float(-2100), 0.0);
+    }
+
+    #[test]
+    fn quotients_are_rounded_once() {
+        let (one, half) = (1_i128 << 52, 1_i128 << 51);
+        for n in [1, 3, 6, 49, 1000, 1_000_000] {
+            let count = n as i128;
+            for (x, wanted) in [(2 * one + 1, 2 * one), (2 * one + 3, 2 * one + 4), (2 * one - 1, 2 * one - 1), (one, one), (half, half)] {
+                for exponent in [-10, 0, 30, -1000] {
+                    let quotient = |x: i128| Integer::Small(x).quotient(exponent, n);
+                    let wanted = wanted as f64 * 2f64.powi(exponent);
+                    assert_eq!((quotient(x * count), quotient(-x * count)), (wanted, -wanted), "{x} of {n}");
+                }
+            }
+            assert_eq!(Integer::Small((2 * one + 1) * count + 1).quotient(0, n), (2 * one + 2) as f64);
+            assert_eq!(Integer::Small((2 * one + 3) * count - 1).quotient(0, n), (2 * one + 2) as f64);
+            assert_eq!(Integer::Small(0).quotient(0, n), 0.0);
+        }
+        let mut random = Random(7);
+        for _ in 0..100_000 {
+            let by = 1 + (random.next() * 2f64.powi((random.next() * 59.0) as i32)) as usize;
+            let x = (random.next() * 2f64.powi(60)) as i128 * (random.next() * 2f64.powi((random.next() * 44.0) as i32)) as i128;
+            let exact = super::rounded_quotient(&x.into(), &by.into(), 3);
+            assert_eq!(Integer::Small(x).quotient(3, by), exact, "{x} / {by}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A value is split in two: `coarse`, the nearest multiple of a unit, and `fine`, the rest as a multiple of a much smaller unit. Both are
 //! integers, so their sums are exact, and a window is the difference of two prefix sums. `Grid::fitting` chooses the units such that no bit
-//! of a value is lost and each part of a window's sum stays below 2^51: then both convert to floats exactly, and the sum is rounded once,
-//! when they are added. The prefix sums may wrap around; the difference of two is still right.
+//! of a value is lost and each part of a window's sum stays below 2^51: then both convert to floats exactly, and the window's average is
+//! rounded once. The prefix sums may wrap around; the difference of two is still right.
 
 use crate::numerics::float_bits::{exponent, power_of_two};
 use crate::numerics::lookback::Lookback;
@@ -81,14 +81,13 @@ impl Grid {
         lookback
     }
 
-    /// Averages of the windows of `length` values that end at each value of the last tile.
+    /// Averages of the windows of `length` values that end at each value of the last tile, each rounded once.
     pub fn means(&self, length: usize, out: &mut [f64]) {
-        let (unit, fine_unit) = (power_of_two(self.unit), power_of_two(self.unit - self.fine_bits));
         let means = if instruction_set() == InstructionSet::Baseline && cfg!(target_arch = "x86_64") { means_divided } else { means };
         means(
             (self.coarse.delayed(0), self.coarse.delayed(length)),
             (self.fine.delayed(0), self.fine.delayed(length)),
-            (unit, fine_unit),
+            (power_of_two(self.unit), power_of_two(-self.fine_bits)),
             length as f64,
             out,
         );
@@ -117,38 +116,134 @@ fn to_integer(x: f64) -> i64 {
 /// The inverse of `to_integer`.
 #[inline(always)]
 fn to_float(x: i64) -> f64 {
-    f64::from_bits(ROUNDER.to_bits().wrapping_add(x as u64)) - ROUNDER
+    shifted_float(x) - ROUNDER
+}
+
+/// A whole number below 2^51 as a float, plus `ROUNDER`.
+#[inline(always)]
+fn shifted_float(x: i64) -> f64 {
+    f64::from_bits(ROUNDER.to_bits().wrapping_add(x as u64))
 }
 
 /// Prefix sums at the ends of windows, and at their starts.
 type Windows<'a> = (&'a [i64], &'a [i64]);
 
 multiversion! {
+    /// `units`: the coarse unit, and the fine one as a fraction of it.
     fn means(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), length: f64, out: &mut [f64]) = means_in;
 }
 #[inline(always)]
 fn means_in(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), length: f64, out: &mut [f64]) {
-    // Faster than a division and, for whole lengths below 2^30, with the same bits: the quotient from the reciprocal, corrected by its
-    // remainder (Markstein 1990).
-    let reciprocal = 1.0 / length;
-    for_each_sum(coarse, fine, units, out, |sum| {
-        let guess = sum * reciprocal;
-        let remainder = (-guess).mul_add(length, sum);
-        remainder.mul_add(reciprocal, guess)
-    });
+    // A guess, and a correction by its remainder over the length. The remainder is exact, and so are sums of guess and correction that lie
+    // halfway between two floats, if the correction is: it is a small multiple of a quarter of the last digit.
+    let (reciprocal, scaled_length) = (units.0 / length, length / units.0);
+    let fine_sum = |fine| shifted_float(fine).mul_add(units.1, -ROUNDER * units.1);
+    let remainder = |guess: f64, sum| (-guess).mul_add(scaled_length, sum);
+    if [1.0, 3.0, 5.0, 7.0, 9.0].iter().all(|&k| length * k * (1.0 / length) == k) {
+        for_each_sum(coarse, fine, fine_sum, out, |sum, rest| {
+            let guess = sum * reciprocal;
+            guess + (remainder(guess, sum) + rest) * reciprocal
+        });
+    } else {
+        // The correction is a quotient, from the reciprocal and its own remainder (Markstein 1990): faster than a division, with the same bits.
+        for_each_sum(coarse, fine, fine_sum, out, |sum, rest| {
+            let guess = sum * reciprocal;
+            let numerator = remainder(guess, sum) + rest;
+            let correction = numerator * reciprocal;
+            guess + remainder(correction, numerator).mul_add(reciprocal, correction)
+        });
+    }
 }
 
+/// `means` on machines without fused multiply-add.
 fn means_divided(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), length: f64, out: &mut [f64]) {
-    for_each_sum(coarse, fine, units, out, |sum| sum / length);
+    let scaled_length = length / units.0;
+    for_each_sum(
+        coarse,
+        fine,
+        |fine| to_float(fine) * units.1,
+        out,
+        |sum, rest| {
+            let guess = sum / scaled_length;
+            // The products of both halves of the guess with a length are exact.
+            let upper = f64::from_bits(guess.to_bits() & !0x1f_ffff);
+            let remainder = (sum - upper * scaled_length) - (guess - upper) * scaled_length;
+            guess + (remainder + rest) / scaled_length
+        },
+    );
 }
 
+/// Writes `finish` of each window's sum in coarse units: the sum rounded, and what rounding has cut off.
 #[inline(always)]
-fn for_each_sum(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), out: &mut [f64], finish: impl Fn(f64) -> f64) {
+fn for_each_sum(coarse: Windows<'_>, fine: Windows<'_>, fine_sum: impl Fn(i64) -> f64, out: &mut [f64], finish: impl Fn(f64, f64) -> f64) {
     let n = out.len();
     let (coarse_end, coarse_start, fine_end, fine_start) = (&coarse.0[..n], &coarse.1[..n], &fine.0[..n], &fine.1[..n]);
     for i in 0..n {
-        let coarse = to_float(coarse_end[i].wrapping_sub(coarse_start[i])) * units.0;
-        let fine = to_float(fine_end[i].wrapping_sub(fine_start[i])) * units.1;
-        out[i] = finish(coarse + fine);
+        let coarse = to_float(coarse_end[i].wrapping_sub(coarse_start[i]));
+        let fine = fine_sum(fine_end[i].wrapping_sub(fine_start[i]));
+        // Exact, as the last digit of `fine` divides the coarse unit (Dekker 1971).
+        let sum = coarse + fine;
+        out[i] = finish(sum, fine - (sum - coarse));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numerics::exact_sum::Accumulator;
+    use crate::random::Random;
+
+    /// Values of one sign or both that are a few last digits apart, so that many averages lie halfway between two floats, or further.
+    fn values(random: &mut Random, n: usize) -> Vec<f64> {
+        let scale = 2f64.powi(random.below(200) as i32 - 100) * (1.0 + random.next());
+        let spread = 2f64.powi([-51, -50, -40, -20, 0, 8][random.below(6)]);
+        let signs = random.below(2) == 1;
+        let mut value = || {
+            let size = scale * (1.0 + random.next() * spread);
+            if signs && random.next() < 0.5 { -size } else { size }
+        };
+        (0..n).map(|_| value()).collect()
+    }
+
+    #[test]
+    fn averages_are_rounded_once() {
+        let mut random = Random(11);
+        for _ in 0..3_000 {
+            let longest = [10, 130, 1000][random.below(3)];
+            let length = 1 + random.below(longest);
+            let values = values(&mut random, (length + 20).min(TILE));
+            let sizes = || values.iter().map(|x: &f64| x.abs());
+            let (smallest, largest) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
+            let mut grid = Grid::fitting(smallest, largest, length).expect("the values are close together");
+            grid.push(&values);
+            let (mut fused, mut divided) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+            grid.means(length, &mut fused);
+            let windows = |sums: &Lookback<i64>| (sums.delayed(0).to_vec(), sums.delayed(length).to_vec());
+            let (coarse, fine) = (windows(&grid.coarse), windows(&grid.fine));
+            let units = (power_of_two(grid.unit), power_of_two(-grid.fine_bits));
+            means_divided((&coarse.0, &coarse.1), (&fine.0, &fine.1), units, length as f64, &mut divided);
+            let mut sum = Accumulator::default();
+            for (i, &value) in values.iter().enumerate() {
+                sum.add(value);
+                if i >= length {
+                    sum.subtract(values[i - length]);
+                }
+                let exact = sum.clone().mean(length);
+                assert_eq!((fused[i], divided[i]), (exact, exact), "{length} values to {i}: {values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn averages_of_equal_values_are_that_value() {
+        for value in [1.467e-5_f64, 0.1, 1e-9, 123_456.789, -0.3] {
+            for length in 1..300 {
+                let mut grid = Grid::fitting(value.abs(), value.abs(), length).expect("one magnitude fits");
+                grid.push(&vec![value; length]);
+                let mut means = vec![0.0; length];
+                grid.means(length, &mut means);
+                assert_eq!(means[length - 1], value, "{length} times {value}");
+            }
+        }
     }
 }

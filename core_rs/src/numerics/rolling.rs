@@ -1,6 +1,6 @@
 //! Rolling averages over tiles.
 //!
-//! A window's sum is exact and rounded once, so that it cannot drift. Values whose magnitudes span less than about 2^(51 - 2 log2 length),
+//! A window's sum is exact, so that it cannot drift, and its average is rounded once. Values whose magnitudes span less than about 2^(51 - 2 log2 length),
 //! as prices do, go through the prefix sums of a `Grid`, which windows of any length share; all others go through an `Accumulator`.
 
 use crate::numerics::exact_sum::Accumulator;
@@ -154,7 +154,7 @@ impl Sma {
                             sum.subtract(leaving[i]);
                         }
                     }
-                    *out = if run >= self.length { sum.round() / self.length as f64 } else { f64::NAN };
+                    *out = if run >= self.length { sum.mean(self.length) } else { f64::NAN };
                     nan |= run < self.length;
                 }
                 nan

@@ -17,6 +17,8 @@ pub enum Kind {
     Unary(Unary),
     Binary(Binary),
     Select,
+    MeanOfThree,
+    MeanOfFour,
     Sma,
     Ema,
     Rma,
@@ -64,6 +66,8 @@ impl Kind {
             "min" => Self::Binary(Binary::Min),
             "max" => Self::Binary(Binary::Max),
             "select" => Self::Select,
+            "hlc3" => Self::MeanOfThree,
+            "ohlc4" => Self::MeanOfFour,
             "sma" => Self::Sma,
             "ema" => Self::Ema,
             "rma" => Self::Rma,
@@ -103,7 +107,8 @@ impl Kind {
             Self::Unary(_) | Self::Sma | Self::Ema | Self::Rma | Self::Rsi | Self::Shift | Self::Rising | Self::Falling => 1,
             Self::Not | Self::At | Self::AtCondition => 1,
             Self::Binary(_) | Self::Compare(_) | Self::Crossover | Self::Crossunder | Self::And | Self::Or => 2,
-            Self::TrueRange | Self::Select => 3,
+            Self::TrueRange | Self::Select | Self::MeanOfThree => 3,
+            Self::MeanOfFour => 4,
             Self::Indicator(row) => TABLE[row].inputs,
         }
     }
@@ -157,7 +162,7 @@ impl Kind {
 
     /// The operation over `inputs` with its arguments and its constant; or what is wrong with one of these.
     pub fn build(self, inputs: &[usize; MAX_INPUTS], arguments: &[f64], constant: f64) -> std::result::Result<Op, String> {
-        let [a, b, c, ..] = *inputs;
+        let [a, b, c, d, ..] = *inputs;
         let length = if self.takes_length() { length_from(arguments[0])? } else { 0 };
         Ok(match self {
             Self::Column(column) => Op::Column(column),
@@ -168,6 +173,8 @@ impl Kind {
             Self::Unary(kind) => Op::Unary(kind, a),
             Self::Binary(kind) => Op::Binary(kind, a, b),
             Self::Select => Op::Select(a, b, c),
+            Self::MeanOfThree => Op::MeanOfThree(a, b, c),
+            Self::MeanOfFour => Op::MeanOfFour(a, b, c, d),
             Self::Sma => Op::Sma(a, length),
             Self::Ema => Op::Smoothed(a, length, 2.0 / (length as f64 + 1.0)),
             Self::Rma => Op::Smoothed(a, length, 1.0 / length as f64),

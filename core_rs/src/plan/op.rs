@@ -37,6 +37,9 @@ pub enum Op {
     Binary(Binary, usize, usize),
     /// Condition, value where it is true, value where it is false.
     Select(usize, usize, usize),
+    /// Averages of their inputs.
+    MeanOfThree(usize, usize, usize),
+    MeanOfFour(usize, usize, usize, usize),
     Sma(usize, usize),
     /// Input, length, alpha.
     Smoothed(usize, usize, f64),
@@ -132,6 +135,8 @@ impl Op {
             Self::Falling(a, length) => parts(19, &[at(a), at(length)]),
             Self::At(a) => parts(21, &[at(a)]),
             Self::AtCondition(a) => parts(22, &[at(a)]),
+            Self::MeanOfThree(a, b, c) => parts(23, &[at(a), at(b), at(c)]),
+            Self::MeanOfFour(a, b, c, d) => parts(24, &[at(a), at(b), at(c), at(d)]),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::indicators::oscillators::Rsi;
 use crate::indicators::volatility::TrueRange;
 use crate::market::higher_timeframe::LastEnded;
-use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, multiply, subtract};
+use crate::numerics::elementwise::{Binary, Unary, add, any_nan, divide, each, mean, multiply, subtract};
 use crate::numerics::rolling::Sma;
 use crate::numerics::smoothed::Smoothed;
 use crate::plan::op::{Op, TimePart};
@@ -128,6 +128,14 @@ fn number(op: Op, state: &mut State, inputs: &Inputs<'_>, out: &mut [f64], retai
                 let chosen = if bitmask::get(&condition.value, i) { a[i] } else { b[i] };
                 *out = if bitmask::get(&condition.known, i) { chosen } else { f64::NAN };
             }
+            Some(any_nan(out))
+        }
+        (Op::MeanOfThree(a, b, c), _) => {
+            mean([a, b, c].map(|i| inputs.number(i).0), out);
+            Some(any_nan(out))
+        }
+        (Op::MeanOfFour(a, b, c, d), _) => {
+            mean([a, b, c, d].map(|i| inputs.number(i).0), out);
             Some(any_nan(out))
         }
         (Op::Sma(a, _), State::Sma(sma)) => retained[a].sums.as_ref().map(|sums| sma.run(sums, out)),

@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core.engine import kernel
 from python_core.indicators.averages import ema, rma, sma
 from python_core.indicators.oscillators import rsi
 from python_core.indicators.statistics import shift
-from python_core.indicators.sums import rolling_sum, to_fixed_point
+from python_core.indicators.sums import rolling_sum
 from python_core.indicators.volatility import true_range
+from python_core.language.compiler import Compiler, PlanBuilder
+from python_core.numerics.exact_sum import to_fixed_point
+from python_core.strategy.compile import Plan
 
 nan = math.nan
 
@@ -48,35 +52,24 @@ BY_HAND = {
 
 @pytest.mark.parametrize("text", BY_HAND)
 def test_an_indicator_has_the_values_worked_out_by_hand(text: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
-    """A target at `10 + expression` for an entry on every bar reveals the value of the expression to the last bit, on both engines."""
-    assert levels(text, engine, make_bars, CLOSES) == pytest.approx(BY_HAND[text], rel=1e-14, nan_ok=True)
+    bars = make_bars(CLOSES)
+    assert values(text, bars, engine).tolist() == pytest.approx(BY_HAND[text], rel=1e-14, nan_ok=True)
 
 
-def levels(text: str, engine: str, make_bars: Callable[..., bt.Bars], closes: list[float]) -> list[float]:
-    """The value of `text` on each bar, read from the price of a target that is hit one bar later."""
-    found = []
-    for k in range(len(closes)):
-        # One more bar after the signal's, whose range includes any level.
-        bars = make_bars([*closes[: k + 1], (1e-9, 1e9, 1e-9, 1e-9)])
-        signals = bt.Signals(entry_long=np.arange(k + 2) == k)
-        rules = bt.Execution(take_profit=text, sizing="fixed_quantity", size=1, commission=0)
-        trades = list(bt.simulate(bars, signals, rules, engine=engine).trades)
-        found.append(trades[0].exit_price if trades else nan)
-        assert all(trade.reason == "take_profit" for trade in trades)
-    return [value if value != 1e-9 else 0.0 for value in found]
+def values(text: str, bars: bt.Bars, engine: str) -> np.ndarray:
+    compiler = Compiler(PlanBuilder(), {}, {})
+    wanted = compiler.number("text", text)
+    plan = Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
+    return kernel.node_values(bars, plan, (wanted,), None, engine)[0]  # type: ignore[arg-type]
 
 
 def test_true_range_and_atr_have_the_values_worked_out_by_hand(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
     bars = make_bars([(10, 12, 9, 11), (11, 13, 10, 12), (15, 16, 14, 15), (15, 15, 8, 9), (9, 10, 9, 10)])
     # high - low, or from the close before: 3; |16 - 12|; |8 - 15|; 10 - 9
-    assert true_range(bars.high, bars.low, bars.close).tolist() == pytest.approx([nan, 3, 4, 7, 1], nan_ok=True)
-    signals = bt.Signals(entry_long=np.array([False, False, False, True, False]))
-    (trade,) = bt.simulate(bars, signals, bt.Execution(stop_loss=bt.Atr(multiple=0.01, period=2), commission=0), engine=engine).trades
-    # averages of two: 3.5, then half of 3.5 and 7; the entry fills at 9, also its bar's low
-    assert trade.exit_price == 10
-    short = bt.Signals(entry_short=signals.masks[0])
-    (trade,) = bt.simulate(bars, short, bt.Execution(stop_loss=bt.Atr(multiple=0.1, period=2), commission=0), engine=engine).trades
-    assert trade.exit_price == pytest.approx(9 + 0.1 * 5.25, rel=1e-15)
+    for found in (true_range(bars.high, bars.low, bars.close), values("true_range()", bars, engine)):
+        assert found.tolist() == pytest.approx([nan, 3, 4, 7, 1], nan_ok=True)
+    # averages of two: 3.5, then half of 3.5 and 7, then half of 5.25 and 1
+    assert values("atr(2)", bars, engine).tolist() == pytest.approx([nan, nan, 3.5, 5.25, 3.125], nan_ok=True)
 
 
 # Wilder's index over 14 days; the closes and, to two places, the index are those of the example at StockCharts' ChartSchool.
@@ -119,6 +112,18 @@ def test_rsi_is_50_without_moves_and_0_or_100_with_moves_in_one_direction() -> N
     assert rsi(np.arange(20.0, 0.0, -1.0), 5)[5:].tolist() == [0] * 15
 
 
+def test_an_average_of_length_one_is_the_value(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+    closes = [0.1, 0.3, 0.2, 1e-17, 7e15, 0.7]
+    for text in ("sma(close, 1)", "ema(close, 1)", "rma(close, 1)", "wma(close, 1)", "linreg(close, 1)", "vwma(close, 1)"):
+        assert values(text, make_bars(closes), engine).tolist() == closes, text
+
+
+def test_an_exponential_average_of_huge_values_of_both_signs_stays_finite() -> None:
+    values = ema(np.array([-1.7e308, 1.7e308, 1.7e308, -1.7e308, 0.0]), 2)
+    assert np.isfinite(values[1:]).all()
+    assert (abs(values[1:]) <= 1.7e308).all()
+
+
 prices = st.one_of(st.floats(1e-6, 1e6), st.sampled_from([1.0, 1e-300, 1e300, 3e-5, 1e16, 0.1]))
 series = st.lists(prices, min_size=1, max_size=40).map(np.array)
 anything = st.lists(st.floats(width=64), min_size=1, max_size=40).map(np.array)
@@ -126,14 +131,14 @@ anything = st.lists(st.floats(width=64), min_size=1, max_size=40).map(np.array)
 
 @given(x=series, length=st.integers(1, 12))
 @settings(max_examples=150)
-def test_sma_is_the_rounded_exact_sum_over_the_length(x: np.ndarray, length: int) -> None:
-    values = sma(x, length)
+def test_sma_is_the_exact_average_rounded_once(x: np.ndarray, length: int) -> None:
+    averages = sma(x, length)
     for i in range(len(x)):
         if i < length - 1:
-            assert np.isnan(values[i])
+            assert np.isnan(averages[i])
         else:
             total = sum(Fraction(value) for value in x[i - length + 1 : i + 1].tolist())
-            assert values[i] == float(total) / length
+            assert averages[i] == float(total / length)
 
 
 @given(x=anything, length=st.integers(1, 6))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ FILES = [
 ]
 files = pytest.mark.parametrize("file", FILES)
 # These depend on all history by definition.
-ENDLESS = {"ema", "rma", "rsi", "kama", "psar", "supertrend", "cum", "session_cum", "bars_since", "value_when"}
+ENDLESS = {"ema", "rma", "rsi", "kama", "psar", "supertrend", "cum", "session_cum", "vwap", "bars_since", "value_when"}
 PLAIN = Plan((), (-1, -1, -1, -1))
 
 
@@ -89,17 +90,17 @@ def weighted(window: np.ndarray) -> Fraction:
 
 
 EXACT: dict[str, Callable[[np.ndarray], float]] = {
-    "sma({x}, 23)": lambda w: math.fsum(w) / 23,
-    "wma({x}, 23)": lambda w: float(weighted(w)) / (23 * 12),
-    "linreg({x}, 23)": lambda w: float(6 * weighted(w) - 48 * sum(fractions(w))) / (23 * 24),
-    "linreg({x}, 23).slope": lambda w: float(12 * weighted(w) - 144 * sum(fractions(w))) / (23 * 528),
+    "sma({x}, 23)": lambda w: float(sum(fractions(w)) / 23),
+    "wma({x}, 23)": lambda w: float(weighted(w) / (23 * 12)),
+    "linreg({x}, 23)": lambda w: float((6 * weighted(w) - 48 * sum(fractions(w))) / (23 * 24)),
+    "linreg({x}, 23).slope": lambda w: float((12 * weighted(w) - 144 * sum(fractions(w))) / (23 * 528)),
     "stdev({x}, 23)": lambda w: math.sqrt(float(variance(w) * 23**2) / 23**2),
 }
 
 
 @files
 @pytest.mark.parametrize("call", EXACT)
-def test_window_sums_are_rounded_once(call: str, file: str, market_data: Path) -> None:
+def test_averages_of_windows_are_rounded_once(call: str, file: str, market_data: Path) -> None:
     bars = read(market_data, file)
     for x in ("close", "volume"):
         (found,) = values(bars, call.format(x=x))
@@ -109,13 +110,30 @@ def test_window_sums_are_rounded_once(call: str, file: str, market_data: Path) -
 
 
 @files
-def test_sma_equals_fsum_on_every_bar(file: str, market_data: Path) -> None:
+def test_sma_is_rounded_once_on_every_bar(file: str, market_data: Path) -> None:
     bars = read(market_data, file)
     for x in ("close", "volume"):
-        closes = getattr(bars, x).tolist()
-        for length in (2, 10, 60):
+        sums = [0, *accumulate(int(Fraction(value) * 2**1074) for value in getattr(bars, x).tolist())]
+        for length in (2, 10, 49, 60):
             (found,) = values(bars, f"sma({x}, {length})")
-            assert found[length - 1 :].tolist() == [math.fsum(closes[i - length : i]) / length for i in range(length, len(bars) + 1)]
+            exact = [(last - first) / (length << 1074) for first, last in zip(sums, sums[length:], strict=False)]
+            assert found[length - 1 :].tolist() == exact
+
+
+@files
+def test_prices_weighted_by_volume_are_rounded_once(file: str, market_data: Path) -> None:
+    bars = read(market_data, file)[:2000]
+    vwma, vwap, hlc3, ohlc4 = values(bars, "vwma(close, 23)", "vwap()", "hlc3", "ohlc4")
+    typical, close, volume = fractions(hlc3), fractions(bars.close), fractions(bars.volume)
+    days = (bars.time // 86_400_000).tolist()
+    for i in range(22, len(bars), 1 + len(bars) // 100):
+        for found, price, start in ((vwma, close, i - 22), (vwap, typical, days.index(days[i]))):
+            window = slice(start, i + 1)
+            traded = sum(volume[window])
+            flow = sum(a * b for a, b in zip(price[window], volume[window], strict=True))
+            assert np.isnan(found[i]) if traded == 0 else found[i] == float(flow / traded)
+        assert hlc3[i] == float(sum(fractions(np.array([bars.high[i], bars.low[i], bars.close[i]]))) / 3)
+        assert ohlc4[i] == float(sum(fractions(np.array([bars.open[i], bars.high[i], bars.low[i], bars.close[i]]))) / 4)
 
 
 @files
