@@ -8,6 +8,8 @@ the exact sum of its weights), rounded once, so that an average of equal values 
 vwma, vwap, hlc3 and ohlc4. Sums of products (stdev, zscore, correlation) are rounded once before they are divided; cmf, ad and mfi sum
 products that were rounded first. mean_deviation sums its window for every bar, from the oldest value to the newest. Exponential and Wilder
 averages depend on the whole history.
+
+A bounded indicator divides before it multiplies by 100, as a rounded share of 1 is never above 1.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from python_core.indicators.table import Indicator, Series, composite, length, p
 
 
 def rsi(x: Series, length: int) -> Series:
-    """Relative strength index, 0 to 100: 100 * up / (up + down) of Wilder-smoothed gains and losses; 50 if nothing moved.
+    """Relative strength index, 0 to 100: 100 * (up / (up + down)) of Wilder-smoothed gains and losses; 50 if nothing moved.
 
     Known from value `length`. TA-Lib gives 0 if nothing moved. (Wilder 1978)
     """
@@ -22,7 +22,7 @@ def rsi(x: Series, length: int) -> Series:
     down = rma(np.where(np.isnan(change), np.nan, np.where(change < 0, -change, 0.0)), length)
     total = up + down
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total == 0.0, 50.0, 100.0 * up / total)
+        return np.where(total == 0.0, 50.0, 100.0 * (up / total))
 
 
 @restart_after_gaps()
@@ -53,7 +53,7 @@ ROWS: Final[dict[str, Indicator]] = {
         series=(),
         outputs=("k", "d"),
         formula={
-            "k": "sma(100 * (close - bottom) / (top - bottom) if top != bottom else 0, smooth)",
+            "k": "sma(100 * ((close - bottom) / (top - bottom)) if top != bottom else 0, smooth)",
             "d": "sma(k, signal_length)",
             "top": "highest(high, length)",
             "bottom": "lowest(low, length)",
@@ -61,14 +61,14 @@ ROWS: Final[dict[str, Indicator]] = {
     ),
     "stochrsi": composite(
         "Stochastic RSI: k = position of the RSI in its range of `stoch_length` bars, 0 to 100, averaged over `smooth` bars; d = sma(k)."
-        " 0 if there is no range. As in TA-Lib with smooth 1. (Chande and Kroll 1994)",
+        " A range below 1e-9, which rounding can make, is none: 0. As in TA-Lib with smooth 1. (Chande and Kroll 1994)",
         length(default=14),
         length("stoch_length", 14),
         length("smooth", 3),
         length("signal_length", 3),
         outputs=("k", "d"),
         formula={
-            "k": "sma(100 * (strength - bottom) / (top - bottom) if top != bottom else 0, smooth)",
+            "k": "sma(100 * ((strength - bottom) / (top - bottom)) if top - bottom >= 1e-9 else 0, smooth)",
             "d": "sma(k, signal_length)",
             "strength": "rsi(series, length)",
             "top": "highest(strength, stoch_length)",
@@ -86,12 +86,12 @@ ROWS: Final[dict[str, Indicator]] = {
         },
     ),
     "mfi": composite(
-        "Money flow index: 100 * up / (up + down) of hlc3 * volume on bars where hlc3 rose and fell; 50 if nothing flowed."
+        "Money flow index, 0 to 100: 100 * (up / (up + down)) of hlc3 * volume on bars where hlc3 rose and fell; 50 if nothing flowed."
         " TA-Lib gives 0 if less than 1 flowed. (Quong and Soudack 1989)",
         length(default=14),
         series=(),
         formula={
-            "value": "100 * up / (up + down) if up + down != 0 else 50",
+            "value": "100 * (up / (up + down)) if up + down != 0 else 50",
             "up": "sma(hlc3 * volume if hlc3 > hlc3[1] else 0, length)",
             "down": "sma(hlc3 * volume if hlc3 < hlc3[1] else 0, length)",
         },
@@ -101,7 +101,7 @@ ROWS: Final[dict[str, Indicator]] = {
         length(default=14),
         series=(),
         formula={
-            "value": "-100 * (top - close) / (top - bottom) if top != bottom else 0",
+            "value": "-100 * ((top - close) / (top - bottom)) if top != bottom else 0",
             "top": "highest(high, length)",
             "bottom": "lowest(low, length)",
         },
@@ -110,14 +110,15 @@ ROWS: Final[dict[str, Indicator]] = {
     "roc": composite(
         "Rate of change over `length` bars, in percent; 0 if the earlier value is 0. As in TA-Lib.",
         length(),
-        formula={"value": f"100 * ({_CHANGE}) / series[length] if series[length] != 0 else 0"},
+        formula={"value": f"100 * (({_CHANGE}) / series[length]) if series[length] != 0 else 0"},
     ),
     "tsi": composite(
-        "True strength index: 100 * ema(ema(change, long), short) / the same of abs(change); 0 if nothing moved. (Blau 1991)",
+        "True strength index, -100 to 100: 100 * (ema(ema(change, long), short) / the same of abs(change)); 0 if nothing moved. (Blau 1991)",
         length("long", 25),
         length("short", 13),
         formula={
-            "value": "100 * ema(ema(change, long), short) / size if size != 0 else 0",
+            # Rounding may part two averages of the same values.
+            "value": "100 * max(min(ema(ema(change, long), short) / size, 1), -1) if size != 0 else 0",
             "size": "ema(ema(abs(change), long), short)",
             "change": "series - series[1]",
         },

@@ -68,6 +68,7 @@ def supertrend(high: Series, low: Series, close: Series, length: int, multiple: 
     return line, direction
 
 
+# `min` below: a movement is at most its true range, but rounding may part the averages of both.
 _DIRECTIONAL: Final = {
     "up": "high - high[1]",
     "down": "low[1] - low",
@@ -78,40 +79,43 @@ _DIRECTIONAL: Final = {
 
 ROWS: Final[dict[str, Indicator]] = {
     "plus_di": composite(
-        "Plus directional indicator: 100 * rma of upward movement / atr; 0 if nothing moved."
+        "Plus directional indicator, 0 to 100: 100 * (rma of upward movement / atr); 0 if nothing moved."
         " TA-Lib starts its averages one bar earlier; the difference fades. (Wilder 1978)",
         length(default=14),
         series=(),
-        formula={"value": "100 * rma(plus, length) / span if span != 0 else 0", **_DIRECTIONAL},
+        formula={"value": "100 * min(rma(plus, length) / span, 1) if span != 0 else 0", **_DIRECTIONAL},
     ),
     "minus_di": composite(
-        "Minus directional indicator: 100 * rma of downward movement / atr; 0 if nothing moved."
+        "Minus directional indicator, 0 to 100: 100 * (rma of downward movement / atr); 0 if nothing moved."
         " TA-Lib starts its averages one bar earlier; the difference fades. (Wilder 1978)",
         length(default=14),
         series=(),
-        formula={"value": "100 * rma(minus, length) / span if span != 0 else 0", **_DIRECTIONAL},
+        formula={"value": "100 * min(rma(minus, length) / span, 1) if span != 0 else 0", **_DIRECTIONAL},
     ),
     "adx": composite(
-        "Average directional index: rma of 100 * |plus_di - minus_di| / (plus_di + minus_di); 0 if both are 0."
+        "Average directional index, 0 to 100: rma of 100 * (|plus_di - minus_di| / (plus_di + minus_di)); 0 if both are 0."
         " TA-Lib starts its averages one bar earlier; the difference fades. (Wilder 1978)",
         length(default=14),
         series=(),
         formula={
-            "value": "rma(100 * abs(plus - minus) / total if total != 0 else 0, length)",
+            "value": "rma(100 * (abs(plus - minus) / total) if total != 0 else 0, length)",
             "total": "plus + minus",
             "plus": "plus_di(length)",
             "minus": "minus_di(length)",
         },
     ),
     "aroon": composite(
-        "Aroon: how recent the extremes of the last `length` + 1 bars are, 100 on this bar; oscillator = up - down. As in TA-Lib. (Chande 1995)",
+        "Aroon: how recent the extremes of the last `length` + 1 bars are: (100 * (length - bars)) / length, 100 on this bar, 0 `length` bars ago;"
+        " oscillator = (100 * (bars since the low - bars since the high)) / length, -100 to 100. As in TA-Lib. (Chande 1995)",
         length(default=14, maximum=MAX_LOOKBACK - 1),
         series=(),
         outputs=("up", "down", "oscillator"),
         formula={
-            "up": "100 * (length - highest(high, length + 1).bars) / length",
-            "down": "100 * (length - lowest(low, length + 1).bars) / length",
-            "oscillator": "up - down",
+            "up": "(100 * (length - high_bars)) / length",
+            "down": "(100 * (length - low_bars)) / length",
+            "oscillator": "(100 * (low_bars - high_bars)) / length",
+            "high_bars": "highest(high, length + 1).bars",
+            "low_bars": "lowest(low, length + 1).bars",
         },
     ),
     "psar": primitive(

@@ -26,10 +26,10 @@ ROWS: Final[dict[str, Indicator]] = {
         formula="rma(true_range(), length)",
     ),
     "natr": composite(
-        "Normalized average true range: 100 * atr / close. As in TA-Lib.",
+        "Normalized average true range: 100 * (atr / close). As in TA-Lib.",
         length(default=14),
         series=(),
-        formula="100 * atr(length) / close",
+        formula="100 * (atr(length) / close)",
     ),
     "bollinger": composite(
         "Bollinger bands: middle = sma, upper and lower `multiple` standard deviations from it; width = (upper - lower) / middle;"

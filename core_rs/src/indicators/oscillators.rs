@@ -29,7 +29,7 @@ impl Rsi {
         };
         let (rise, fall) = (self.up.next(rise), self.down.next(fall));
         let total = rise + fall;
-        if total == 0.0 { 50.0 } else { 100.0 * rise / total }
+        if total == 0.0 { 50.0 } else { 100.0 * (rise / total) }
     }
 }
 

@@ -59,7 +59,7 @@ def test_an_indicator_has_the_values_worked_out_by_hand(text: str, engine: str, 
 def values(text: str, bars: bt.Bars, engine: str) -> np.ndarray:
     compiler = Compiler(PlanBuilder(), {}, {})
     wanted = compiler.number("text", text)
-    plan = Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1), (-1, -1, -1), 0)
+    plan = Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1))
     return kernel.node_values(bars, plan, (wanted,), None, engine)[0]  # type: ignore[arg-type]
 
 
@@ -110,6 +110,30 @@ def test_rsi_is_50_without_moves_and_0_or_100_with_moves_in_one_direction() -> N
     assert rsi(np.full(20, 7.0), 5)[5:].tolist() == [50] * 15
     assert rsi(np.arange(1.0, 21.0), 5)[5:].tolist() == [100] * 15
     assert rsi(np.arange(20.0, 0.0, -1.0), 5)[5:].tolist() == [0] * 15
+
+
+STEADY = [100 + 0.1 * i for i in range(120)]
+PAUSED = [*([100.0, 101.0, 99.0, 102.0, 100.5] * 8), *([101.0] * 140)]
+TOP, BOTTOM = [(121.72, 146.17, 121.72, 146.17)] * 40, [(146.17, 146.17, 121.72, 121.72)] * 40
+# A tape, and a condition that its indicator once fulfilled through rounding errors.
+NEVER = [
+    ([0.00001467] * 60, "cci(20) > 50 or cci(14) < -50 or cci(20) != 0"),
+    ([0.00001467] * 60, "close > bollinger(close, 20).upper or close > sma(close, 20) or close < sma(close, 14)"),
+    (TOP, "stoch(14, 1, 1).k > 100"),
+    (BOTTOM, "williams_r(14) < -100"),
+    (STEADY, "mfi(14) > 100"),
+    (STEADY, "rsi(close, 14) > 100"),
+    (STEADY, "stochrsi(close).k != 0"),
+    (PAUSED, "stochrsi(close).k > 10 and bars_since(close != close[1]) > 40"),
+]
+
+
+@pytest.mark.parametrize(("tape", "condition"), NEVER)
+def test_rounding_errors_give_no_signal(tape: list, condition: str, engine: str, make_bars: Callable[..., bt.Bars]) -> None:
+    bars = make_bars(tape)
+    volume = np.random.default_rng(3).uniform(1, 1000, len(bars)).round(1)
+    bars = bt.Bars(bars.time, bars.open, bars.high, bars.low, bars.close, volume, timeframe=bars.timeframe)
+    assert not bt.backtest(bars, bt.Strategy(entry_long=condition), engine=engine).trades
 
 
 def test_an_average_of_length_one_is_the_value(engine: str, make_bars: Callable[..., bt.Bars]) -> None:
