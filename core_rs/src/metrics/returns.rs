@@ -95,32 +95,32 @@ struct Returns {
 impl Returns {
     /// `equity` at the ends of periods, as many returns of the benchmark, and the risk-free rate of a period.
     fn new(equity: &[f64], benchmark: &[f64], capital: f64, rate: f64) -> Self {
-        let mut returns = vec![0.0; equity.len()];
+        let count = equity.iter().position(|&now| now <= 0.0).map_or(equity.len(), |end| end + 1);
+        let returns = returns_of(capital, &equity[..count]);
         let (mut sum, mut gains, mut losses, mut downside) = (0.0, 0.0, 0.0, 0.0);
         let (mut benchmark_sum, mut active_sum) = (0.0, 0.0);
-        let (mut before, mut count) = (capital, 0);
-        for ((r, &now), &b) in returns.iter_mut().zip(equity).zip(benchmark) {
-            *r = now / before - 1.0;
-            if !r.is_finite() {
-                return Self::default();
-            }
-            let excess = *r - rate;
+        let mut all_finite = true;
+        for (&r, &b) in returns.iter().zip(benchmark) {
+            all_finite &= r.is_finite();
+            let excess = r - rate;
             let loss = if excess < 0.0 { -excess } else { 0.0 };
-            sum += *r;
+            sum += r;
             gains += if excess > 0.0 { excess } else { 0.0 };
             losses += loss;
             downside += loss * loss;
             benchmark_sum += b;
-            active_sum += *r - b;
-            count += 1;
-            if now <= 0.0 {
-                break;
-            }
-            before = now;
+            active_sum += r - b;
         }
-        returns.truncate(count);
-        Self { returns, sum, gains, losses, downside, benchmark_sum, active_sum }
+        if all_finite { Self { returns, sum, gains, losses, downside, benchmark_sum, active_sum } } else { Self::default() }
     }
+}
+
+/// Returns over periods from the values at their ends; the first is relative to `first`.
+pub fn returns_of(first: f64, values: &[f64]) -> Vec<f64> {
+    let mut returns = Vec::with_capacity(values.len());
+    returns.extend(values.first().map(|now| now / first - 1.0));
+    returns.extend(values.windows(2).map(|pair| pair[1] / pair[0] - 1.0));
+    returns
 }
 
 /// Average drawdown and ulcer index.
