@@ -88,7 +88,7 @@ class Execution:
         max_bars: int | None,
         partial_exits: Sequence[tuple[float, float]],
         calendar: str,
-        risk_free: float = 0.0,
+        risk_free: float,
     ) -> Execution: ...
 
 def run(
@@ -102,7 +102,7 @@ def run(
     execution: Execution,
     equity: _Floats,
     flag: Flag | None,
-    benchmark: _Series | None = None,
+    benchmark: _Series | None,
 ) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
     """Run a plan over bars and fill `equity` (float64[n]); `masks`, if given, replace its conditions (uint8[n] each; 0 is false, None never).
     `benchmark` are times and prices, None for the closes.
@@ -132,6 +132,6 @@ def sweep(
     threads: int,
     values: _Floats,
     flag: Flag | None,
-    benchmark: _Series | None = None,
+    benchmark: _Series | None,
 ) -> None:
     """Run every combination (row-major float64[combinations * params]) and fill `values`, one row of metrics for each."""

@@ -23,6 +23,7 @@ from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, LEVELS, Execution
 from python_core.levels import Atr
+from python_core.metrics.benchmark import Benchmark
 from python_core.metrics.compute import compute
 from python_core.metrics.definitions import nan_to_none
 from python_core.strategy.compile import Plan, compile_plan, series_levels
@@ -251,6 +252,7 @@ def _run_rust(inputs: Inputs, plan: Plan, timeframe: str | None, control: Contro
         _native_execution(execution),
         equity,
         None if control is None else control.flag,
+        inputs.benchmark,
     )
     return Result(
         inputs,
@@ -269,6 +271,7 @@ def run_sweep(
     params: int,
     strategy_ms: int,
     execution: Execution,
+    benchmark: Benchmark | None,
     risk: bool,
     threads: int,
     values: npt.NDArray[np.float64],
@@ -290,6 +293,7 @@ def run_sweep(
             threads,
             values,
             None if control is None else control.flag,
+            benchmark,
         )
     except BarstormError:
         raise
@@ -310,7 +314,7 @@ _NATIVE_FIELDS = (
         "maintenance_margin",
         "pyramiding",
     ),
-    *("fill", "intrabar", "trailing_activation", "break_even_at", "max_bars", "partial_exits", "calendar"),
+    *("fill", "intrabar", "trailing_activation", "break_even_at", "max_bars", "partial_exits", "calendar", "risk_free"),
 )
 
 

@@ -38,8 +38,8 @@ def compute(
     traded_notional: float,
     first_open: float,
     close: npt.ArrayLike,
-    risk_free: float = 0.0,
-    benchmark: Benchmark | None = None,
+    risk_free: float,
+    benchmark: Benchmark | None,
 ) -> list[float]:
     """Metrics of a run in the order of `NAMES`, counts as floats and NaN where undefined.
 

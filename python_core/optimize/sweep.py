@@ -14,12 +14,14 @@ from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import kernel
 from python_core.engine.control import Control
+from python_core.engine.inputs import GivenSeries
 from python_core.engine.rules import check_rules
 from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.immutable import FrozenDict, Immutable, freeze
 from python_core.metrics import NAMES, RUN_NAMES, Metrics
+from python_core.metrics.benchmark import Benchmark, check_benchmark
 from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, meet_constraints
 from python_core.strategy.strategy import Strategy
@@ -117,6 +119,7 @@ def sweep(
     execution: Execution | None = None,
     *,
     objective: str = "sharpe",
+    benchmark: GivenSeries | None = None,
     risk: bool = True,
     threads: int | None = None,
     engine: kernel.Engine = "auto",
@@ -126,13 +129,14 @@ def sweep(
 
     Args:
         grid: values for some of the strategy's numeric parameters; the others keep their defaults. None: the ranges of its `Param`s.
-        execution, engine, control: as in `backtest`.
+        execution, benchmark, engine, control: as in `backtest`.
         objective: the metric that `SweepResult.best` maximizes.
         risk: whether to compute equity on every bar. Without it the sweep is faster, but drawdowns and metrics of returns are NaN.
         threads: maximum number of threads; None: one for each processor.
 
     Raises:
         StrategyError: an unknown parameter or metric, or a combination that can't be run.
+        BarsError: an invalid benchmark.
         EngineError: as in `backtest`.
         Cancelled: `control.cancel()` was called.
 
@@ -150,13 +154,14 @@ def sweep(
     execution = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars, strategy.timeframe)
     check_rules(execution, strategy)
+    compared = None if benchmark is None else check_benchmark(benchmark, int(bars.time[0]))
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
         raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use an integer from 1 to {MAX_THREADS:,}")
     if kernel.compiled_module(engine) is None:
-        values = _sweep_python(bars, strategy, params, execution, risk, control or Control())
+        values = _sweep_python(bars, strategy, params, execution, compared, risk, control or Control())
     else:
         template = compile_template(strategy, series_levels(execution), tuple(params), bars.timeframe)
         # If the first combination can't be run, this fails with the expression and the column.
@@ -164,7 +169,7 @@ def sweep(
         values = np.empty(count * len(NAMES))
         strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
         combinations = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
-        kernel.run_sweep(bars, template, combinations, len(params), strategy_ms, execution, bool(risk), threads, values, control)
+        kernel.run_sweep(bars, template, combinations, len(params), strategy_ms, execution, compared, bool(risk), threads, values, control)
         values = values.reshape(count, len(NAMES))
     return SweepResult(strategy, params, values, objective)
 
@@ -230,13 +235,19 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
 
 
 def _sweep_python(
-    bars: Bars, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], execution: Execution, risk: bool, control: Control
+    bars: Bars,
+    strategy: Strategy,
+    params: dict[str, npt.NDArray[np.float64]],
+    execution: Execution,
+    benchmark: Benchmark | None,
+    risk: bool,
+    control: Control,
 ) -> npt.NDArray[np.float64]:
     values = np.empty((len(next(iter(params.values()))), len(NAMES)))
     undefined = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
     for i in range(len(values)):
         control.check(i / len(values))
         combination = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
-        values[i] = kernel.backtest(bars, combination, execution, engine="python").values
+        values[i] = kernel.backtest(bars, combination, execution, benchmark=benchmark, engine="python").values
         values[i, undefined] = np.nan
     return values

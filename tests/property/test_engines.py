@@ -76,7 +76,8 @@ executions = st.builds(
     break_even_at=st.sampled_from([None, None, 0.005]),
     max_bars=st.sampled_from([None, None, 1, 3, 20]),
     partial_exits=st.sampled_from([(), (), ((0.01, 0.5),), ((0.005, 0.3), (0.02, 0.3), (0.03, 0.4)), ((0.001, 1.0),)]),
-    calendar=st.sampled_from(["crypto", "exchange"]),
+    calendar=st.sampled_from(["crypto", "exchange", "fx"]),
+    risk_free=st.sampled_from([0.0, 0.0, 0.03, -0.01]),
 )
 
 

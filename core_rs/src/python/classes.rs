@@ -69,7 +69,7 @@ pub struct Execution(pub execution::Execution);
 impl Execution {
     #[new]
     #[pyo3(signature = (*, initial_capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
-        fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar, risk_free=0.0))]
+        fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar, risk_free))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         initial_capital: f64,

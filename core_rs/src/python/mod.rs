@@ -73,7 +73,7 @@ type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, i64,
 
 /// Run a plan, or signals if `masks` are given; fills `equity`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, execution, equity, flag, benchmark=None))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, execution, equity, flag, benchmark))]
 #[allow(clippy::too_many_arguments)]
 fn run<'py>(
     py: Python<'py>,
@@ -146,7 +146,7 @@ fn node_values<'py>(
 /// Run every combination of a template's parameters; fills `values`. See `_core_rs.pyi`.
 #[pyfunction]
 #[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, risk, threads, values, flag,
-    benchmark=None))]
+    benchmark))]
 #[allow(clippy::too_many_arguments)]
 fn sweep<'py>(
     py: Python<'py>,

@@ -29,6 +29,8 @@ def flat(equity: Any, close: Any, **given: Any) -> list[float]:
         "exposed_bars": 0,
         "traded_notional": 0.0,
         "first_open": 10.0,
+        "risk_free": 0.0,
+        "benchmark": None,
     }
     return compute(equity=equity, close=close, timeframe_ms=timeframe_ms, trades=np.zeros(0, TRADE_DTYPE), **arguments | given)
 

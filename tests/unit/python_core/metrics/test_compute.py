@@ -41,6 +41,8 @@ def flat(equity: Any, trades: np.ndarray | None = None, **given: Any) -> list[fl
         "traded_notional": 0.0,
         "first_open": 10.0,
         "close": np.full(len(equity), 12.0),
+        "risk_free": 0.0,
+        "benchmark": None,
     }
     return compute(equity=equity, timeframe_ms=timeframe_ms, trades=rows() if trades is None else trades, **arguments | given)
 
