@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from python_core.data.columns import Floats, Integers, float_column, integer_column, iso
+from python_core.data.timeframes import bar_end
 from python_core.errors import BarsError
 
 
@@ -65,7 +66,7 @@ def benchmark_returns(
     if benchmark is None:
         values = np.append(first_open, close[ends])
     else:
-        moments = np.append(time_ms[0], time_ms[ends] + timeframe_ms)
+        moments = np.append(time_ms[0], bar_end(time_ms[ends], timeframe_ms))
         values = benchmark.price[np.searchsorted(benchmark.time, moments, side="right") - 1]
     with np.errstate(over="ignore"):
         returns: list[float] = (values[1:] / values[:-1] - 1.0).tolist()

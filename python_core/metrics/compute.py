@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from python_core.data.timeframes import DAY_MS
+from python_core.data.timeframes import DAY_MS, bar_end
 from python_core.execution import Calendar
 from python_core.metrics.benchmark import Benchmark, benchmark_returns
 from python_core.metrics.definitions import NAMES
@@ -56,7 +56,7 @@ def compute(
     """
     curve, time = np.asarray(equity, dtype=np.float64), np.asarray(time_ms, dtype=np.int64)
     closes, final_equity = np.asarray(close, dtype=np.float64), float(curve[-1])
-    years = float(int(time[-1]) - int(time[0]) + timeframe_ms) / float(_YEAR_MS)
+    years = float(int(bar_end(time[-1:], timeframe_ms)[0]) - int(time[0])) / float(_YEAR_MS)
     buy_and_hold = _ratio(float(closes[-1]), first_open) - 1.0
     deepest, deepest_money, longest_ms = _drawdown(curve, time, capital)
     rows: list[_Trade] = list(zip(*(trades[name].tolist() for name in _TRADE_COLUMNS), strict=True))

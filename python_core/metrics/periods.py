@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 
 from python_core.data.columns import Integers
-from python_core.data.timeframes import DAY_MS, WEEK_MS
+from python_core.data.timeframes import DAY_MS, MONTH_MS, WEEK_MS
 from python_core.execution import Calendar
 
-_SHORTEST_MONTH_MS: Final = 28 * DAY_MS
 # Days in a year, and in a week.
 _DAYS: Final[dict[str, tuple[float, float]]] = {"crypto": (365.0, 7.0), "exchange": (252.0, 5.0), "fx": (260.0, 5.0)}
 
@@ -32,7 +31,7 @@ def period_ends(time_ms: Integers, timeframe_ms: int, calendar: Calendar) -> Int
 def periods_per_year(timeframe_ms: int, calendar: Calendar) -> float:
     """The number of periods in a year."""
     days, week = _DAYS[calendar]
-    if timeframe_ms >= _SHORTEST_MONTH_MS:
+    if timeframe_ms == MONTH_MS:
         return 12.0
     if timeframe_ms >= WEEK_MS:
         return days / week

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core.data import timeframes
+from python_core.data.timeframes import bar_end
 from python_core.metrics import NAMES
 from tests.property.test_engines import assert_equal_bits, random_bars
 from tests.support.cases import CASES
@@ -20,10 +22,19 @@ RELATIVE = ("beta", "alpha", "tracking_error", "information_ratio")
 thorough = settings(max_examples=CASES)
 seeds = st.integers(0, 2**32 - 1)
 lengths = st.one_of(st.integers(1, 60), st.integers(900, 2300))
-timeframes = st.sampled_from(["1m", "1h", "1d", "1w"])
+names = st.sampled_from(["1m", "1h", "1d", "3d", "1w", "1M"])
 calendars = st.sampled_from(["crypto", "exchange", "fx"])
 rates = st.sampled_from([0.0, 0.04, -0.02, 3.0])
 STRATEGY = bt.Strategy(entry_long="close > sma(close, n)", entry_short="close < sma(close, n)", params={"n": 3})
+
+
+def make_bars(rng: np.random.Generator, n: int, timeframe: str, *, gaps: bool) -> bt.Bars:
+    if timeframe not in ("3d", "1M"):
+        return random_bars(rng, n, timeframe, "normal", gaps=gaps, extras=False)
+    days = random_bars(rng, n, "1d", "normal", gaps=False, extras=False)
+    steps = np.cumsum(rng.choice([1, 1, 1, 2] if gaps else [1], n))
+    time = timeframes.series(0, timeframes.milliseconds(timeframe), int(steps[-1]) + 1)[steps]
+    return bt.Bars(time, days.open, days.high, days.low, days.close, days.volume, timeframe=timeframe)
 
 
 def a_benchmark(rng: np.random.Generator, bars: bt.Bars) -> tuple[np.ndarray, np.ndarray]:
@@ -43,10 +54,10 @@ def values(bars: bt.Bars, rules: bt.Execution, engine: Any, **given: Any) -> dic
 
 @needs_rust
 @thorough
-@given(seed=seeds, n=lengths, timeframe=timeframes, gaps=st.booleans(), calendar=calendars, risk_free=rates)
+@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, risk_free=rates)
 def test_engines_agree_on_any_benchmark(seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, risk_free: float) -> None:
     rng = np.random.default_rng(seed)
-    bars = random_bars(rng, n, timeframe, "normal", gaps=gaps, extras=False)
+    bars = make_bars(rng, n, timeframe, gaps=gaps)
     rules = bt.Execution(calendar=calendar, risk_free=risk_free, leverage=float(rng.choice([1.0, 20.0])))
     benchmark = a_benchmark(rng, bars)
     assert values(bars, rules, "rust", benchmark=benchmark) == values(bars, rules, "python", benchmark=benchmark)
@@ -55,12 +66,12 @@ def test_engines_agree_on_any_benchmark(seed: int, n: int, timeframe: str, gaps:
 
 @needs_rust
 @thorough
-@given(seed=seeds, n=lengths, timeframe=timeframes, gaps=st.booleans(), calendar=calendars, risk=st.booleans())
+@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, risk=st.booleans())
 def test_a_sweep_compares_with_a_benchmark_as_single_runs_do(
     seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, risk: bool
 ) -> None:
     rng = np.random.default_rng(seed)
-    bars = random_bars(rng, n, timeframe, "normal", gaps=gaps, extras=False)
+    bars = make_bars(rng, n, timeframe, gaps=gaps)
     rules, benchmark = bt.Execution(calendar=calendar, risk_free=0.05), a_benchmark(rng, bars)
     for engine in ("rust", "python"):
         swept = bt.sweep(
@@ -72,11 +83,11 @@ def test_a_sweep_compares_with_a_benchmark_as_single_runs_do(
 
 
 @thorough
-@given(seed=seeds, n=lengths, timeframe=timeframes, gaps=st.booleans(), calendar=calendars, engine=st.sampled_from(["auto", "python"]))
+@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, engine=st.sampled_from(["auto", "python"]))
 def test_closes_given_as_a_benchmark_are_the_default(seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, engine: Any) -> None:
-    bars = random_bars(np.random.default_rng(seed), n, timeframe, "normal", gaps=gaps, extras=False)
+    bars = make_bars(np.random.default_rng(seed), n, timeframe, gaps=gaps)
     rules = bt.Execution(calendar=calendar)
-    closes = (np.append(bars.time[0], bars.time + bars.timeframe_ms), np.append(bars.open[0], bars.close))
+    closes = (np.append(bars.time[0], bar_end(bars.time, bars.timeframe_ms)), np.append(bars.open[0], bars.close))
     assert values(bars, rules, engine, benchmark=closes) == values(bars, rules, engine)
     # Twice the price is the same benchmark, and power-of-two factors change no bit.
     doubled = (closes[0], closes[1] * 2)
@@ -84,18 +95,16 @@ def test_closes_given_as_a_benchmark_are_the_default(seed: int, n: int, timefram
 
 
 @thorough
-@given(
-    seed=seeds, n=st.integers(4, 400), timeframe=timeframes, calendar=calendars, risk_free=rates, engine=st.sampled_from(["auto", "python"])
-)
+@given(seed=seeds, n=st.integers(4, 400), timeframe=names, calendar=calendars, risk_free=rates, engine=st.sampled_from(["auto", "python"]))
 def test_an_account_compared_with_itself_has_beta_one_and_no_alpha(
     seed: int, n: int, timeframe: str, calendar: Any, risk_free: float, engine: Any
 ) -> None:
-    bars = random_bars(np.random.default_rng(seed), n, timeframe, "normal", gaps=True, extras=False)
+    bars = make_bars(np.random.default_rng(seed), n, timeframe, gaps=True)
     rules = bt.Execution(calendar=calendar, risk_free=risk_free)
     alone = bt.backtest(bars, STRATEGY, rules, engine=engine)
     if alone.metrics.volatility in (None, 0.0):
         return
-    benchmark = (np.append(bars.time[0], bars.time + bars.timeframe_ms), np.append(rules.initial_capital, alone.equity))
+    benchmark = (np.append(bars.time[0], bar_end(bars.time, bars.timeframe_ms)), np.append(rules.initial_capital, alone.equity))
     found = bt.backtest(bars, STRATEGY, rules, benchmark=benchmark, engine=engine).metrics
     assert found.beta == pytest.approx(1.0, rel=1e-9)
     assert found.alpha == pytest.approx(0.0, abs=1e-7)
@@ -105,7 +114,7 @@ def test_an_account_compared_with_itself_has_beta_one_and_no_alpha(
 @thorough
 @given(seed=seeds, n=st.integers(1, 2000), timeframe=st.sampled_from(["1m", "1h"]), engine=st.sampled_from(["auto", "python"]))
 def test_without_weekend_bars_calendars_differ_only_in_the_length_of_a_year(seed: int, n: int, timeframe: str, engine: Any) -> None:
-    bars = random_bars(np.random.default_rng(seed), n, timeframe, "normal", gaps=True, extras=False)
+    bars = make_bars(np.random.default_rng(seed), n, timeframe, gaps=True)
     weekdays = (bars.time // DAY_MS + 3) % 7 < 5
     if not weekdays.any():
         return

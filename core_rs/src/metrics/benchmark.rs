@@ -1,6 +1,7 @@
 //! The series that a run is compared with: the twin of `python_core.metrics.benchmark`, which has checked it.
 
 use crate::market::Market;
+use crate::market::timeframe::bar_end_ms;
 use crate::metrics::periods::Periods;
 use crate::metrics::returns::returns_of;
 
@@ -16,6 +17,7 @@ pub fn benchmark_returns(market: &Market<'_>, periods: &Periods) -> Vec<f64> {
         if known == 0 { f64::NAN } else { price[known - 1] }
     };
     let first = value_at(bars.time[0]);
-    let values: Vec<f64> = periods.clone().ends().into_iter().map(|end| value_at(bars.time[end] + market.timeframe_ms)).collect();
+    let values: Vec<f64> =
+        periods.clone().ends().into_iter().map(|end| value_at(bar_end_ms(bars.time[end], market.timeframe_ms))).collect();
     returns_of(first, &values)
 }

@@ -10,6 +10,7 @@ mod returns;
 mod trades;
 
 use crate::market::DAY_MS;
+use crate::market::timeframe::bar_end_ms;
 use crate::metrics::periods::periods_per_year;
 use crate::metrics::ratio::ratio;
 use crate::metrics::returns::return_values;
@@ -63,7 +64,7 @@ impl<'a> MetricsInput<'a> {
         Self {
             final_equity: account.balance,
             bars: market.len(),
-            span_ms: market.bars.time[last] - market.bars.time[0] + market.timeframe_ms,
+            span_ms: bar_end_ms(market.bars.time[last], market.timeframe_ms) - market.bars.time[0],
             timeframe_ms: market.timeframe_ms,
             periods,
             benchmark,

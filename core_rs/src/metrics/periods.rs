@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::market::{DAY_MS, WEEK_MS};
+use crate::market::{DAY_MS, MONTH_MS, WEEK_MS};
 use crate::simulation::execution::Calendar;
 
 const THREE_DAYS_MS: i64 = 3 * DAY_MS;
-/// No month is shorter.
-const SHORTEST_MONTH_MS: i64 = 28 * DAY_MS;
 
 /// The last bars of periods: of UTC days with bars, or every bar if bars last a day or longer.
 #[derive(Clone, Debug)]
@@ -67,7 +65,7 @@ pub fn periods_per_year(timeframe_ms: i64, calendar: Calendar) -> f64 {
         Calendar::Fx => (260.0, 5.0),
     };
     match timeframe_ms {
-        SHORTEST_MONTH_MS.. => 12.0,
+        MONTH_MS => 12.0,
         WEEK_MS.. => days / week,
         THREE_DAYS_MS.. => days / 3.0,
         _ => days,

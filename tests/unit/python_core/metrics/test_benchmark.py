@@ -156,6 +156,16 @@ def test_a_given_benchmark_follows_the_ends_of_intraday_periods() -> None:
     assert relative(found) == pytest.approx(by_numpy([0.1, -0.1], [0.5, 1.0], 365))
 
 
+def test_a_given_benchmark_follows_the_ends_of_calendar_months() -> None:
+    months, moments = (
+        np.array(texts, "datetime64[ms]").astype(np.int64)
+        for texts in (["2024-01-01", "2024-02-01"], ["2024-01-01", "2024-02-01", "2024-02-01T00:00:00.001", "2024-03-01"])
+    )
+    benchmark = check_benchmark((moments, [4.0, 5.0, 6.0, 7.5]), int(months[0]))
+    found = report([110.0, 99.0], [1.0, 1.0], time_ms=months, timeframe_ms=31 * DAY_MS, benchmark=benchmark)
+    assert relative(found) == pytest.approx(by_numpy([0.1, -0.1], [0.25, 0.5], 12))
+
+
 def test_after_ruin_the_benchmark_has_no_returns_either() -> None:
     found = report([150.0, 75.0, 0.0, 0.0, 0.0], [12.5, 12.5, 25.0, 500.0, 1.0])
     assert relative(found) == pytest.approx(by_numpy([0.5, -0.5, -1.0], [0.25, 0.0, 1.0], 365))

@@ -200,6 +200,12 @@ def test_a_year_has_the_periods_of_its_calendar(timeframe_ms: int, calendar: str
     assert found.volatility == pytest.approx(sqrt(M2 / 4) * sqrt(periods), rel=1e-12)
 
 
+def test_years_of_monthly_bars_run_to_the_end_of_the_last_month() -> None:
+    months = np.array(["2023-01", "2023-02", "2024-02"], "datetime64[M]").astype("datetime64[ms]").astype(np.int64)
+    # 365 days of 2023, 31 and 29 of 2024.
+    assert report([110.0, 99.0, 150.0], time_ms=months, timeframe_ms=31 * DAY_MS).cagr == pytest.approx(1.5 ** (365 / 425) - 1, rel=1e-14)
+
+
 def test_returns_end_when_equity_is_gone() -> None:
     ruined = report([50.0, 0.0, 0.0, 0.0])
     assert ruined.cagr == -1.0
