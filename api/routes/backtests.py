@@ -15,7 +15,19 @@ from api.http import sse
 from api.http.openapi import SMA_CROSS, described
 from api.http.problems import problem_responses
 from api.http.responses import Cursor, Limit, Offset, accepted, conditional, location_header, not_modified
-from workers import Attempt, BacktestRequest, CreateAndRunRequest, EquityCurve, Run, RunOptions, RunPage, RunState, Service, TradePage
+from workers import (
+    Attempt,
+    BacktestRequest,
+    CreateAndRunRequest,
+    EquityCurve,
+    MonthlyReturns,
+    Run,
+    RunOptions,
+    RunPage,
+    RunState,
+    Service,
+    TradePage,
+)
 from workers.runs.follow import END
 
 RunId = Annotated[str, PathParameter(description="Id of the backtest.")]
@@ -123,6 +135,16 @@ class Backtests(Controller):
         points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="Maximum number of points.")] = 1_000_000,
     ) -> Response[EquityCurve]:
         return conditional(request, await service.backtests.get_equity(run_id, points=points))
+
+    @get(
+        "/{run_id:str}/monthly-returns",
+        **described("backtests.get_monthly_returns"),
+        responses=not_modified() | problem_responses(404, 409, 503),
+    )
+    async def get_backtest_monthly_returns(
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId
+    ) -> Response[MonthlyReturns]:
+        return conditional(request, await service.backtests.get_monthly_returns(run_id))
 
 
 class BacktestJobs(Controller):

@@ -129,7 +129,7 @@ def evaluate_expressions(bars: Bars, strategy: Strategy, texts: Mapping[str, str
     """Values of `texts` (label to expression)."""
     if len(texts) > MAX_EXPRESSIONS:
         raise StrategyError(f"{len(texts):,} expressions", where="expressions", hint=f"use at most {MAX_EXPRESSIONS}", code="too_large")
-    check_timeframe(bars, strategy.timeframe)
+    check_timeframe(bars.timeframe, strategy.timeframe)
     row_ms = strategy_bar_ms(bars, strategy)
     compiler = expression_compiler(strategy, row_ms)
     positions = {label: compiler.expression(label if label in CONDITIONS else f"{label:.60}", text) for label, text in texts.items()}
@@ -176,7 +176,7 @@ def recent_bars(bars: Bars, strategy: Strategy, end: int, rows: int) -> Bars:
 
     If the strategy uses higher timeframes, the bars that these need to warm up come on top.
     """
-    check_timeframe(bars, strategy.timeframe)
+    check_timeframe(bars.timeframe, strategy.timeframe)
     if compile_plan(strategy, (), bars.timeframe).uses_higher_timeframes:
         rows += min(warm_up_bars(bars, strategy), 2 * MAX_BARS)
     begin = history_start(bars, strategy, int(bars.time[end - 1]) - (rows - 1) * strategy_bar_ms(bars, strategy))

@@ -128,15 +128,25 @@ def simulate(
 
 
 def _run(inputs: Inputs, engine: Engine, control: Control | None) -> Result:
-    bars, program, execution = inputs.bars, inputs.program, inputs.execution
-    strategy = program if isinstance(program, Strategy) else None
-    timeframe = None if strategy is None else strategy.timeframe
-    check_timeframe(bars, timeframe)
-    plan = compile_plan(strategy, series_levels(execution))
-    if plan.uses_higher_timeframes and timeframe is None:
-        plan = compile_plan(strategy, series_levels(execution), bars.timeframe)
+    plan = compile_run(inputs.program, inputs.execution, inputs.bars.timeframe)
+    timeframe = inputs.program.timeframe if isinstance(inputs.program, Strategy) else None
     run = _run_python if compiled_module(engine) is None else _run_rust
     return run(inputs, plan, timeframe, control)
+
+
+def compile_run(program: Strategy | Signals, execution: Execution, bars_timeframe: str) -> Plan:
+    """The plan of a run over bars of a timeframe.
+
+    Raises:
+        StrategyError: an expression that can't be run on these bars, or a timeframe that they don't fit into.
+    """
+    strategy = program if isinstance(program, Strategy) else None
+    timeframe = None if strategy is None else strategy.timeframe
+    check_timeframe(bars_timeframe, timeframe)
+    plan = compile_plan(strategy, series_levels(execution))
+    if plan.uses_higher_timeframes and timeframe is None:
+        plan = compile_plan(strategy, series_levels(execution), bars_timeframe)
+    return plan
 
 
 def check_inputs(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:

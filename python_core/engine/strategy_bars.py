@@ -26,7 +26,7 @@ class StrategyBars:
 
     def __init__(self, bars: Bars, timeframe: str | None) -> None:
         length_ms = bars.timeframe_ms if timeframe is None else timeframes.milliseconds(timeframe)
-        check_timeframe(bars, timeframe)
+        check_timeframe(bars.timeframe, timeframe)
         self._bars, self._by_timeframe = bars, {0: self}
         self.base_bars = len(bars)
         if length_ms == bars.timeframe_ms:
@@ -66,12 +66,12 @@ class StrategyBars:
         return np.searchsorted(theirs, own, side="right") - 1
 
 
-def check_timeframe(bars: Bars, timeframe: str | None) -> None:
-    """Check that the bars fit into the strategy's timeframe.
+def check_timeframe(bars_timeframe: str, timeframe: str | None) -> None:
+    """Check that bars of a timeframe fit into the strategy's.
 
     Raises:
         StrategyError: they don't.
     """
-    if timeframe is not None and not timeframes.fits(bars.timeframe_ms, timeframes.milliseconds(timeframe)):
-        message, hint = timeframes.misfit(bars.timeframe, timeframe)
+    if timeframe is not None and not timeframes.fits(timeframes.milliseconds(bars_timeframe), timeframes.milliseconds(timeframe)):
+        message, hint = timeframes.misfit(bars_timeframe, timeframe)
         raise StrategyError(message, where="timeframe", hint=hint)

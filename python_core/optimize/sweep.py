@@ -152,7 +152,7 @@ def sweep(
         )
     kernel.check_strategy(strategy)
     execution = kernel.check_inputs(bars, execution, control)
-    check_timeframe(bars, strategy.timeframe)
+    check_timeframe(bars.timeframe, strategy.timeframe)
     check_rules(execution, strategy)
     compared = None if benchmark is None else check_benchmark(benchmark, int(bars.time[0]))
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)

@@ -9,21 +9,28 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 import python_core as bt
 from python_core.files import mapped
 from workers.data.parts import Part, bars_from_series, read_all
+from workers.data.run_bars import BarRange, RunBars, select
 from workers.model.datasets import Dataset
-from workers.model.selection import Selection
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts, anonymous_file, publish_file
 
 SUFFIX: Final = ".columns"
 MAX_RANGES: Final = 10_000
 _log = structlog.stdlib.get_logger(__name__)
+
+
+class KnownRange(NamedTuple):
+    """The fingerprint of a range's bars with their warm-up, and the position of the first bar of the run."""
+
+    fingerprint: str
+    first: int
 
 
 class BarsCache:
@@ -37,7 +44,7 @@ class BarsCache:
         self._bars: OrderedDict[str, bt.Bars] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._ranges: OrderedDict[tuple[str, int | None, int | None], str] = OrderedDict()
+        self._ranges: OrderedDict[tuple[str, BarRange], KnownRange] = OrderedDict()
         self._hashing = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="columns")
 
@@ -61,34 +68,35 @@ class BarsCache:
                 self._bytes -= _size(oldest)
         return bars
 
-    def load_selection(self, dataset: Dataset, parts: Sequence[Part], selection: Selection) -> bt.Bars:
-        """The bars in a selection's range, as a view. Each range is hashed only once.
+    def load_range(self, dataset: Dataset, parts: Sequence[Part], wanted: BarRange) -> RunBars:
+        """The bars of a range with its warm-up, as a view. Each range is hashed only once.
 
         Raises:
             Invalid: a stored file is missing or damaged.
             BarsError: there is no bar in the range.
         """
-        if self.fingerprint(dataset, selection) is not None:
-            return self._view(dataset, parts, selection)
+        if self.known_range(dataset, wanted) is not None:
+            return self._view(dataset, parts, wanted)
         with self._hashing:  # so that concurrent requests for one range read and hash it once
-            return self._view(dataset, parts, selection)
+            return self._view(dataset, parts, wanted)
 
-    def fingerprint(self, dataset: Dataset, selection: Selection) -> str | None:
-        """The fingerprint of the bars in a selection's range, if it is known without loading them."""
-        if selection.whole:
-            return dataset.fingerprint
+    def known_range(self, dataset: Dataset, wanted: BarRange) -> KnownRange | None:
+        """What is known of a range without loading its bars."""
+        if wanted.is_all:
+            return KnownRange(dataset.fingerprint, 0)
         with self._lock:
-            return self._ranges.get((dataset.fingerprint, selection.start, selection.end))
+            return self._ranges.get((dataset.fingerprint, wanted))
 
-    def _view(self, dataset: Dataset, parts: Sequence[Part], selection: Selection) -> bt.Bars:
-        view = self.load(dataset, parts).between(selection.start, selection.end)
-        vars(view)["fingerprint"] = fingerprint = self.fingerprint(dataset, selection) or view.fingerprint
-        if not selection.whole:
+    def _view(self, dataset: Dataset, parts: Sequence[Part], wanted: BarRange) -> RunBars:
+        selected = select(self.load(dataset, parts), wanted)
+        known = self.known_range(dataset, wanted) or KnownRange(selected.bars.fingerprint, selected.first)
+        vars(selected.bars)["fingerprint"] = known.fingerprint
+        if not wanted.is_all:
             with self._lock:
-                self._ranges[dataset.fingerprint, selection.start, selection.end] = fingerprint
+                self._ranges[dataset.fingerprint, wanted] = known
                 while len(self._ranges) > MAX_RANGES:
                     self._ranges.popitem(last=False)
-        return view
+        return selected
 
     def __len__(self) -> int:
         return len(self._bars)

@@ -231,12 +231,13 @@ def _validate(name: Series, columns: Columns, timeframe: str) -> Columns:
 
 
 @contextmanager
-def as_client_error() -> Iterator[None]:
-    """Raise errors of the library as `Invalid`."""
+def as_client_error(within: str = "") -> Iterator[None]:
+    """Raise errors of the library as `Invalid`; `within` is the field of the request that their places are in."""
     try:
         yield
     except bt.BarstormError as error:
-        raise Invalid(error.message, where=error.where, hint=error.hint, code=error.code) from error
+        where = f"{within}.{error.where}" if within and error.where else error.where or within
+        raise Invalid(error.message, where=where, hint=error.hint, code=error.code) from error
 
 
 def _values(row: DatasetRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Resolution of a selection to a version of a dataset and the fingerprint of the selected bars."""
+"""Resolution of a selection to a version of a dataset and its selected bars."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+import python_core as bt
 from python_core.data import timeframes
+from python_core.engine import kernel
+from python_core.engine.rules import check_rules
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
 from workers.data.datasets import as_client_error
+from workers.data.run_bars import bar_range
 from workers.db.database import Database
 from workers.db.tables import DatasetRow
 from workers.errors import Conflict, Invalid, NotFound
@@ -39,19 +43,22 @@ class _Candidate(NamedTuple):
 
 
 class ResolvedDataset(msgspec.Struct, frozen=True):
-    """A version of a dataset, and the fingerprint of the selected bars."""
+    """A version of a dataset, the fingerprint of the selected bars with their warm-up, and the position of the first bar of the run."""
 
     dataset: Dataset
     fingerprint: str
+    first: int
 
 
-async def resolve(database: Database, bars: BarsCache, selection: Selection) -> ResolvedDataset:
+async def resolve(
+    database: Database, bars: BarsCache, selection: Selection, strategy: bt.Strategy, execution: bt.Execution
+) -> ResolvedDataset:
     """The dataset that a selection names now. A new range loads the bars once to hash them.
 
     Raises:
         NotFound: there is no such dataset.
         Conflict: several datasets match the market.
-        Invalid: the dataset is of inverse contracts, or has no bar in the range.
+        Invalid: strategy and execution can't run on it, it is of inverse contracts, or it has no bar in the range.
     """
     async with database.read() as session:
         reference = selection.dataset or await _find_market(session, selection)
@@ -59,11 +66,28 @@ async def resolve(database: Database, bars: BarsCache, selection: Selection) -> 
         if dataset.kind == "inverse":
             what = "inverse contracts, settled in the base currency, are not supported"
             raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
-        if (known := bars.fingerprint(dataset, selection)) is not None:
-            return ResolvedDataset(dataset, known)
+        check_runnable(strategy, execution, dataset.timeframe)
+        wanted = bar_range(selection, strategy, execution, dataset.timeframe)
+        if (known := bars.known_range(dataset, wanted)) is not None:
+            return ResolvedDataset(dataset, *known)
         parts = await catalog.list_parts(session, dataset)
     with as_client_error():
-        return ResolvedDataset(dataset, await asyncio.to_thread(lambda: bars.load_selection(dataset, parts, selection).fingerprint))
+        selected = await asyncio.to_thread(lambda: bars.load_range(dataset, parts, wanted))
+    return ResolvedDataset(dataset, selected.bars.fingerprint, selected.first)
+
+
+def check_runnable(strategy: bt.Strategy, execution: bt.Execution, timeframe: str) -> None:
+    """Check that a strategy can run under these rules, on bars of a timeframe.
+
+    Raises:
+        Invalid: it can't; names the field of the request.
+    """
+    with as_client_error("strategy"):
+        kernel.compile_run(strategy, bt.Execution(), timeframe)
+    with as_client_error("execution"):
+        check_rules(execution, strategy)
+    with as_client_error():  # what is left are levels, which are named with their field
+        kernel.compile_run(strategy, execution, timeframe)
 
 
 async def _find_market(session: AsyncSession, selection: Selection) -> str:
@@ -92,7 +116,9 @@ async def _find_market(session: AsyncSession, selection: Selection) -> str:
 def _hint(selection: Selection, near: Sequence[_Candidate], rows: Sequence[_Candidate]) -> str:
     """Suggests datasets that exist."""
     length = timeframes.milliseconds(cast(str, selection.timeframe))
-    finer = [row for row in near if timeframes.fits(timeframes.milliseconds(row.timeframe), length) and row.timeframe != selection.timeframe]
+    finer = [
+        row for row in near if timeframes.fits(timeframes.milliseconds(row.timeframe), length) and row.timeframe != selection.timeframe
+    ]
     if finer:
         best = max(finer, key=lambda row: timeframes.milliseconds(row.timeframe))
         return (

@@ -12,6 +12,7 @@ import msgspec
 import python_core as bt
 from workers.data.bars_cache import BarsCache
 from workers.data.parts import Part
+from workers.data.run_bars import bar_range
 from workers.model.datasets import Dataset
 from workers.model.runs import BacktestRequest
 from workers.runs import results
@@ -32,9 +33,10 @@ def compute(
 ) -> Computed:
     assert isinstance(request.strategy, bt.Strategy)
     clock = [time.perf_counter()]
-    bars = bars_cache.load_selection(dataset, parts, request)
+    bars, first = bars_cache.load_range(dataset, parts, bar_range(request, request.strategy, request.execution, dataset.timeframe))
     clock.append(time.perf_counter())
-    result = bt.backtest(bars, request.strategy, request.execution, engine=request.engine, control=control)
+    start = int(bars.time[first])
+    result = bt.backtest(bars, request.strategy, request.execution, start=start, engine=request.engine, control=control)
     _ = result.metrics  # computed on first use; its time belongs to the kernel
     clock.append(time.perf_counter())
     row = results.save(artifacts, result)

@@ -10,7 +10,7 @@ from msgspec import Meta
 import python_core as bt
 from python_core.engine.kernel import Engine
 from python_core.errors import StructuredError
-from python_core.metrics import Metrics
+from python_core.metrics import Metrics, MonthlyReturn
 from workers.errors import Invalid, WorkersError
 from workers.model.clock import TimeMs, now_ms
 from workers.model.names import check_name, check_owner
@@ -91,11 +91,28 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     engine: Annotated[str, Meta(description="Engine that computed it.")]
     bars: Annotated[int, Meta(description="Number of bars.")]
     trades: Annotated[int, Meta(description="Number of trades.")]
-    rejected_orders: Annotated[int, Meta(description="Entries that were too large for the account or too small for the market.")]
+    rejected_orders: Annotated[
+        int,
+        Meta(
+            description="Entries that were too large for the account, too small for the market, or had a stop or target on the wrong side."
+        ),
+    ]
+    clipped_orders: Annotated[int, Meta(description="Entries that were filled with less than asked, as much as the account could pay for.")]
+    filtered_entries: Annotated[
+        int, Meta(description="Entries left out by trading hours or days, the limit of entries a day, or the cooldown.")
+    ]
+    expired_orders: Annotated[int, Meta(description="Resting entries that were removed because they expired.")]
     ambiguous_bars: Annotated[
         int, Meta(description="Bars that met levels on both sides of the open, so that `intrabar` decided which came first.")
     ]
-    ruined: Annotated[bool, Meta(description="Whether equity fell to 0 or below, which ends the run.")]
+    ruined: Annotated[bool, Meta(description="Whether equity fell to nothing, which ends the run.")]
+    warm_up_shortfall: Annotated[
+        int | None,
+        Meta(
+            description="Bars in the strategy's timeframe that were missing before the start for every signal to be defined there; null for contract 1."
+        ),
+    ]
+    contract: Annotated[int, Meta(description="Version of the simulation's rules; results of different versions may differ.")]
     metrics: Metrics
 
 
@@ -144,6 +161,12 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class MonthlyReturns(msgspec.Struct, frozen=True, kw_only=True):
+    """Returns of UTC months, in order."""
+
+    items: tuple[MonthlyReturn, ...]
+
+
 class TradePage(msgspec.Struct, frozen=True, kw_only=True):
     """A page of trades, in the order of their exits; `total` counts all of them."""
 
@@ -161,7 +184,12 @@ class EquityCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_request(raw: str) -> BacktestRequest:
-    return msgspec.json.decode(raw, type=BacktestRequest)
+    return msgspec.json.decode(upgrade_request(raw), type=BacktestRequest)
+
+
+def upgrade_request(raw: str) -> str:
+    """A stored request in the form of today. Those of contract 1 name the initial capital `capital`, and were run without warm-up."""
+    return raw.replace('"execution":{"capital":', '"warm_up_from":"start","execution":{"initial_capital":', 1)
 
 
 def encode(value: Any) -> str:

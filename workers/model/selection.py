@@ -16,6 +16,7 @@ Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 _Label = Annotated[str, Meta(min_length=1, max_length=60)]
 _Time = Annotated[int, Meta(ge=0, le=2**53)]
 MARKET_FIELDS: Final = ("symbol", "timeframe", "exchange", "kind")
+WarmUp = Literal["auto", "start"]
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,11 +37,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kind: Annotated[MarketKind | None, Meta(description="Kind of market, if the symbol has several; only with `symbol`.")] = None
     start: Annotated[
         _Time | None,
-        Meta(
-            description="Only bars that open at or after this time, UTC epoch milliseconds. Earlier bars are not used, not even to warm up."
-        ),
+        Meta(description="The run starts with the first bar that opens at or after this time, UTC epoch milliseconds; default: the first."),
     ] = None
     end: Annotated[_Time | None, Meta(description="Only bars that open before this time, UTC epoch milliseconds.")] = None
+    warm_up_from: Annotated[
+        WarmUp | _Time,
+        Meta(
+            description="Bars before `start` that indicators are computed from, without trading: `auto` for as many as they need to settle, as far as "
+            "the dataset has them; `start` for none; or those that open at or after a time, UTC epoch milliseconds."
+        ),
+    ] = "start"
 
     def __post_init__(self) -> None:
         if self.dataset is None:
@@ -56,6 +62,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 raise ValueError(f"{name}: {value!r:.60} is not a valid time; use UTC epoch milliseconds")
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError(f"end: {self.end} is not after start, {self.start}; the range includes start and excludes end")
+        self._check_warm_up()
 
     def _check_market(self) -> None:
         if self.symbol is None or self.timeframe is None:
@@ -71,10 +78,21 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         except bt.BarstormError as error:
             raise ValueError(str(error)) from None
 
+    def _check_warm_up(self) -> None:
+        given = self.warm_up_from
+        if given in get_args(WarmUp):
+            return
+        if type(given) is not int or not 0 <= given <= 2**53:
+            raise ValueError(f"warm_up_from: {given!r:.60} is not a valid time; use auto, start or UTC epoch milliseconds")
+        if self.start is None:
+            raise ValueError(f"warm_up_from: {given} is a warm-up without a start; give start, or leave warm_up_from out")
+        if given > self.start:
+            raise ValueError(f"warm_up_from: {given} is not before start, {self.start}; use an earlier time, auto or start")
+
     @property
-    def whole(self) -> bool:
-        """Whether it selects all bars."""
-        return self.start is None and self.end is None
+    def is_range(self) -> bool:
+        """Whether it selects a range instead of all bars."""
+        return self.start is not None or self.end is not None
 
     def selection(self) -> dict[str, Any]:
         """The fields of the selection, without those of subclasses."""

@@ -23,7 +23,7 @@ from workers.db.tables import StrategyRow
 from workers.errors import WorkersError
 from workers.model.clock import now_ms
 from workers.model.names import check_name, new_id
-from workers.model.runs import BacktestRequest, Run, RunOptions, encode
+from workers.model.runs import BacktestRequest, Run, RunOptions, encode, upgrade_request
 from workers.model.selection import Selection
 from workers.runs import saga, submit
 from workers.runs.results import Results
@@ -58,9 +58,9 @@ async def create_and_run(database: Database, results: Results, bars: BarsCache, 
             await saga.start(session, run_id, KIND, data)
     # The fingerprint of a range needs its bars. They are read here, into the cache, because the steps hold a transaction open. Errors are left
     # to the steps, which undo the saga.
-    if not request.whole:
+    if request.is_range:
         with suppress(WorkersError):
-            await resolve.resolve(database, bars, request)
+            await resolve.resolve(database, bars, request, request.strategy, request.execution)
     # Also when the key was used before: the saga of the first request may be unfinished.
     await saga.advance(database, run_id, steps(database, results, bars))
     return await submit.get(database, results, run_id)
@@ -70,7 +70,7 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
     """Record the key, create the strategy, accept the run. The id of the saga is that of the run."""
 
     async def create_strategy(session: AsyncSession, data: Data) -> None:
-        request, now = msgspec.convert(data["request"], CreateAndRunRequest), now_ms()
+        request, now = _request(data), now_ms()
         try:
             session.add(
                 StrategyRow(
@@ -91,13 +91,17 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
         await idempotency.release(session, msgspec.convert(data["options"], RunOptions), KIND, data["run_id"])
 
     async def accept_run(session: AsyncSession, data: Data) -> None:
-        request, options = msgspec.convert(data["request"], CreateAndRunRequest), msgspec.convert(data["options"], RunOptions)
+        request, options = _request(data), msgspec.convert(data["options"], RunOptions)
         backtest = BacktestRequest(**request.selection(), strategy=data["strategy_id"], execution=request.execution, engine=request.engine)
         row, result = await submit.prepare(database, results, bars, backtest, options)
         row.id = data["run_id"]
         await submit.accept(session, results, row, backtest, result)
 
     return (Step(record_key, release_key), Step(create_strategy, delete_strategy), Step(accept_run))
+
+
+def _request(data: Data) -> CreateAndRunRequest:
+    return msgspec.json.decode(upgrade_request(encode(data["request"])), type=CreateAndRunRequest)
 
 
 def sagas(database: Database, results: Results, bars: BarsCache) -> Mapping[str, Sequence[Step]]:

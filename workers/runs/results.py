@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -17,11 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.metrics import RUN_NAMES, Metrics
+from python_core.metrics.monthly import monthly_returns
 from python_core.trades import REASONS
 from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.clock import now_ms
-from workers.model.runs import EquityCurve, RunResult, TradePage, encode
+from workers.model.runs import EquityCurve, MonthlyReturns, RunResult, TradePage, encode
 from workers.queue import keys
 from workers.queue.queue import Queue, RedisError
 from workers.runs import store
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     import polars
 
 _log = structlog.stdlib.get_logger(__name__)
+
+
+# Counts of a result that are columns of the table.
+COUNTS: Final = ("rejected_orders", "clipped_orders", "filtered_entries", "expired_orders", "ambiguous_bars")
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -64,9 +69,10 @@ def save(store: Artifacts, result: bt.Result) -> dict[str, Any]:
         "digest": result.digest,
         "engine": result.engine,
         "bars": result.bars,
-        "rejected_orders": result.rejected_orders,
-        "ambiguous_bars": result.ambiguous_bars,
+        **{name: getattr(result, name) for name in COUNTS},
         "ruined": result.ruined,
+        "warm_up_shortfall": result.warm_up_shortfall,
+        "contract": bt.CONTRACT,
         **{name: getattr(metrics, name) for name in RUN_NAMES},
         "long_short": encode({"long": metrics.long, "short": metrics.short}),
         **hashes,
@@ -76,7 +82,7 @@ def save(store: Artifacts, result: bt.Result) -> dict[str, Any]:
 
 def from_row(row: Mapping[str, Any] | sa.RowMapping) -> StoredResult:
     metrics = {name: row[name] for name in RUN_NAMES} | msgspec.json.decode(row["long_short"])
-    names = ("fingerprint", "digest", "engine", "bars", "trades", "rejected_orders", "ambiguous_bars", "ruined")
+    names = (name for name in RunResult.__struct_fields__ if name != "metrics")
     result = RunResult(**{name: row[name] for name in names}, metrics=msgspec.convert(metrics, Metrics))
     return StoredResult(result, row["trades_hash"], row["equity_hash"])
 
@@ -131,6 +137,12 @@ class Results:
         """Equity at the close of each bar or, with `points`, of at most that many bars: the first, the last, and lows and highs between."""
         stored = await self.load(fingerprint)
         return await asyncio.to_thread(lambda: _equity(self._read(stored.equity if stored else None), points))
+
+    async def monthly_returns(self, fingerprint: str, *, initial_capital: float) -> MonthlyReturns:
+        """The return of each UTC month of a result."""
+        stored = await self.load(fingerprint)
+        frame = await asyncio.to_thread(lambda: self._read(stored.equity if stored else None))
+        return MonthlyReturns(items=monthly_returns(frame["equity"].to_numpy(), frame["time"].to_numpy(), initial_capital))
 
     def _read(self, name: str | None) -> polars.DataFrame:
         import polars

@@ -8,10 +8,10 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
+from python_core.engine.inputs import Inputs
 from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
-from workers.data.datasets import as_client_error
 from workers.data.resolve import ResolvedDataset
 from workers.db import idempotency
 from workers.db.database import Database
@@ -81,11 +81,11 @@ async def prepare(
         Conflict: several datasets match.
         Invalid: strategy and execution don't fit together, the dataset is of inverse contracts, or there are no bars in the range.
     """
-    resolved = await resolve.resolve(database, bars, request)
-    dataset = resolved.dataset
     async with database.read() as session:
         stored = None if isinstance(request.strategy, bt.Strategy) else await strategies.get(session, request.strategy)
     strategy = cast(bt.Strategy, request.strategy) if stored is None else stored.strategy
+    resolved = await resolve.resolve(database, bars, request, strategy, request.execution)
+    dataset = resolved.dataset
     request = msgspec.structs.replace(request, **resolve.pinned_to(dataset), strategy=strategy)
     fingerprint = fingerprint_of(resolved, strategy, request.execution)
     result = await results.reusable(fingerprint, request.engine)
@@ -111,13 +111,8 @@ async def prepare(
 
 
 def fingerprint_of(resolved: ResolvedDataset, strategy: bt.Strategy, execution: bt.Execution) -> str:
-    """The fingerprint that the kernel will give this run, computed without loading the bars.
-
-    Raises:
-        Invalid: an expression of the execution doesn't compile.
-    """
-    with as_client_error():
-        return bt.fingerprint(cast(bt.Bars, resolved), strategy, execution)  # it reads only the fingerprint of bars
+    """The fingerprint that the kernel will give this run, computed without loading the bars."""
+    return Inputs(cast(bt.Bars, resolved), strategy, execution, resolved.first).fingerprint  # it reads only the fingerprint of bars
 
 
 async def get(database: Database, results: Results, run_id: str) -> Run:

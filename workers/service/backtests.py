@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
-from workers.model.runs import Attempt, BacktestRequest, EquityCurve, Run, RunOptions, RunPage, TradePage
+from workers.model.runs import Attempt, BacktestRequest, EquityCurve, MonthlyReturns, Run, RunOptions, RunPage, TradePage
 from workers.model.states import RunState
 from workers.runs import create_and_run, follow, submit
 from workers.runs.create_and_run import CreateAndRunRequest
@@ -25,7 +25,7 @@ class Backtests(OperationGroup):
         progress, the new run follows it and gets the same result.
 
         The bars are those of `dataset`, or of the one dataset with this `symbol` and `timeframe`, in its newest version. `start` and `end`
-        restrict the run to a range.
+        restrict the run to a range; indicators are computed from earlier bars, too, as `warm_up_from` says.
 
         Raises:
             NotFound: unknown dataset or strategy.
@@ -130,3 +130,16 @@ class Backtests(OperationGroup):
         """
         run = await submit.require_succeeded(self._resources.database, run_id)
         return await self._resources.results.equity(run.fingerprint, points=points)
+
+    @operation
+    async def get_monthly_returns(self, run_id: str) -> MonthlyReturns:
+        """Get the monthly returns of a backtest.
+
+        The return of each UTC month that has bars: equity at its last close relative to that of the month before, the first relative to the
+        initial capital.
+
+        Raises:
+            Conflict: the run has not succeeded.
+        """
+        run = await submit.require_succeeded(self._resources.database, run_id)
+        return await self._resources.results.monthly_returns(run.fingerprint, initial_capital=run.request.execution.initial_capital)

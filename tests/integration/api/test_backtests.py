@@ -107,6 +107,36 @@ def test_a_backtest_gives_the_result_of_the_library(client: httpx.Client) -> Non
     assert 2 <= len(sample["equity"]) <= 50
     assert set(sample["time"]) <= set(equity["time"])
     assert sample["total"] == 3_000
+    months = client.get(f"{address}/monthly-returns").raise_for_status().json()["items"]
+    assert [(each["year"], each["month"], each["total_return"]) for each in months] == [
+        (each.year, each.month, each.total_return) for each in expected.monthly_returns
+    ]
+    assert len(months) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "text"),
+    [
+        ({"execution": {"stop_loss": "foo"}}, "execution.stop_loss", "foo"),
+        ({"execution": {"stop_loss": {"long": "low", "short": "foo"}}}, "execution.stop_loss.short", "foo"),
+        ({"execution": {"entry_stop": "highest(hihg, 20)"}}, "execution.entry_stop", "hihg"),
+        ({"execution": {"sizing": "risk", "size": 0.01}}, "execution.sizing", "stop"),
+        ({"execution": {"sizing": "risk", "size": 0.01, "stop_loss": {"short": 0.01}}}, "execution.sizing", "long"),
+        ({"execution": {"entry_expires": 3}}, "execution.entry_expires", "entry_limit"),
+        ({"strategy": {**CROSS, "timeframe": "5m"}}, "strategy.timeframe", "1h"),
+        ({"strategy": {"entry_long": "at('5m', close > open)"}}, "strategy.entry_long", "5m"),
+    ],
+)
+def test_what_can_not_run_is_refused_when_it_is_submitted(client: httpx.Client, changes: dict[str, Any], place: str, text: str) -> None:
+    upload(client, "any", csv(random_bars(100, seed=40)))
+    body = {"dataset": "any", "strategy": CROSS, **changes}
+    for path, extra in (("/api/v1/backtests", {}), ("/api/v1/queue/backtest/create-and-run", {"name": "refused"})):
+        response = client.post(path, json={**body, **extra})
+        assert response.status_code == 400, response.text
+        (error,) = response.json()["errors"]
+        assert error["path"].split(",")[0].removeprefix("$.") == place
+        assert text in response.json()["detail"]
+    assert client.get("/api/v1/strategies/refused").status_code == 404
 
 
 def columns(bars: bt.Bars) -> tuple[Any, ...]:
@@ -127,7 +157,7 @@ def test_an_unchanged_run_is_not_sent_again(client: httpx.Client) -> None:
     upload(client, "unchanged", csv(random_bars(200, seed=2)))
     address = client.post("/api/v1/backtests", json={"dataset": "unchanged", "strategy": CROSS}).headers["location"]
     ended(client, address)
-    for part in ("", "/trades", "/equity"):
+    for part in ("", "/trades", "/equity", "/monthly-returns"):
         first = client.get(address + part)
         again = client.get(address + part, headers={"if-none-match": f'"other", {first.headers["etag"]}'})
         assert (again.status_code, again.content) == (304, b"")

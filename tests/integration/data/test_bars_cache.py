@@ -14,7 +14,7 @@ from python_core.files import mapped
 from workers.data import bars_cache, catalog, parts
 from workers.data.bars_cache import BarsCache
 from workers.data.parts import Part
-from workers.model.selection import Selection
+from workers.data.run_bars import BarRange
 
 pytestmark = pytest.mark.anyio
 
@@ -56,20 +56,20 @@ async def test_bars_read_from_the_disk_are_identical(service: workers.Service, b
 async def test_a_range_is_a_view_and_hashed_once(service: workers.Service, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, of = await stored(service, "d", with_all(bars))
     chosen = cache(service)
-    ranges = [Selection(dataset="d", start=int(bars.time[i]), end=int(bars.time[-i])) for i in (1, 2, 3)]
-    assert [chosen.fingerprint(dataset, each) for each in ranges] == [None] * 3
-    for each in ranges:
-        part = chosen.load_selection(dataset, of, each)
+    ranges = [BarRange(start=int(bars.time[i]), end=int(bars.time[-i]), warm_up_bars=i - 1) for i in (1, 2, 3)]
+    assert [chosen.known_range(dataset, each) for each in ranges] == [None] * 3
+    for i, each in enumerate(ranges):
+        part, first = chosen.load_range(dataset, of, each)
+        assert first == i
         assert np.shares_memory(part.close, chosen.load(dataset, of).close)
         again = bt.Bars(*(getattr(part, name) for name in parts.SERIES["bars"]), timeframe="1h", funding=part.funding, mark=part.mark)
-        assert chosen.fingerprint(dataset, each) == part.fingerprint == again.fingerprint
-        assert chosen.load_selection(dataset, of, each).fingerprint == part.fingerprint
+        assert chosen.known_range(dataset, each) == (part.fingerprint, first) == (again.fingerprint, first)
+        assert chosen.load_range(dataset, of, each).bars.fingerprint == part.fingerprint
     monkeypatch.setattr(bars_cache, "MAX_RANGES", 2)
-    chosen.load_selection(dataset, of, ranges[2])
-    assert [chosen.fingerprint(dataset, each) is None for each in ranges] == [True, False, False]
-    whole = Selection(dataset="d")
-    assert chosen.load_selection(dataset, of, whole) is chosen.load(dataset, of)
-    assert chosen.fingerprint(dataset, whole) == dataset.fingerprint
+    chosen.load_range(dataset, of, ranges[2])
+    assert [chosen.known_range(dataset, each) is None for each in ranges] == [True, False, False]
+    assert chosen.load_range(dataset, of, BarRange()).bars is chosen.load(dataset, of)
+    assert chosen.known_range(dataset, BarRange()) == (dataset.fingerprint, 0)
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"barstorm columns 1\n{}\n", None])

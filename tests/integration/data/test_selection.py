@@ -73,6 +73,7 @@ async def test_a_range_gives_the_result_of_a_dataset_with_only_these_bars(
         execution=execution,
         start=int(bars.time[500]),
         end=int(bars.time[1500]),
+        warm_up_from="start",
         engine="python" if isolated else "auto",
     )
     accepted = await service.backtests.submit(request)
@@ -134,7 +135,7 @@ async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_ev
     counting = cached_property(recorded)
     counting.__set_name__(bt.Bars, "fingerprint")
     monkeypatch.setattr(bt.Bars, "fingerprint", counting)
-    ranged = msgspec.structs.replace(request_, start=int(bars.time[10]))
+    ranged = msgspec.structs.replace(request_, start=int(bars.time[100]))
     runs = await asyncio.gather(*(service.backtests.submit(ranged) for _ in range(100)))
     runs.append(await service.backtests.submit(msgspec.structs.replace(ranged, execution=bt.Execution(slippage=0.01))))
     assert len(hashed) == 1

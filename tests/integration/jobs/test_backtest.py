@@ -11,6 +11,7 @@ import python_core as bt
 import workers
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker, running
+from workers.data import resolve
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
 from workers.runs import results, store
@@ -97,8 +98,10 @@ async def test_a_result_without_its_files_is_computed_again(
 
 
 async def test_a_failing_run_keeps_its_error_and_is_not_retried(
-    service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, finished: Finished
+    service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As if accepted by a version that had no rule against it.
+    monkeypatch.setattr(resolve, "check_runnable", lambda *_: None)
     finer_than_the_bars = bt.Strategy(entry_long="close > open", timeframe="1m")
     accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=finer_than_the_bars))
     run = await finished(accepted.id)

@@ -14,6 +14,7 @@ import pytest
 import python_core as bt
 import workers
 from tests.support.workers import Finished, StartWorker
+from workers.data import resolve
 from workers.jobs import isolated as isolated_kernel
 from workers.model.states import RunState
 
@@ -38,8 +39,15 @@ def kernels() -> list[int]:
 
 
 async def test_an_isolated_run_gives_the_same_result(
-    service: workers.Service, isolated: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
+    service: workers.Service,
+    isolated: workers.Settings,
+    request_: workers.BacktestRequest,
+    start_worker: StartWorker,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # As if a run that can't work had been accepted by a version that had no rule against it.
+    monkeypatch.setattr(resolve, "check_runnable", lambda *_: None)
     async with start_worker(isolated):
         run = await finished((await service.backtests.submit(msgspec.structs.replace(request_, engine="python"))).id)
         wrong = bt.Strategy(entry_long="close > open", timeframe="1m")
