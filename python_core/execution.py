@@ -28,6 +28,7 @@ MAX_BARS: Final = 2**31 - 1
 DAY_MINUTES: Final = 1440
 
 Profit = Annotated[float, Meta(gt=0)]
+Whole = Annotated[int, Meta(ge=1, le=MAX_BARS)]
 # Minutes of the day are how a time is kept.
 Clock = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] | Annotated[int, Meta(ge=0, lt=DAY_MINUTES)]
 _CLOCK: Final = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
@@ -46,8 +47,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     initial_capital: Annotated[float, Meta(gt=0, description="Account value before the first trade.")] = 10_000.0
     commission: Annotated[float, Meta(ge=0, lt=1, description="Fee of a fill as taker, as a fraction of its notional.")] = 0.0006
     maker_fee: Annotated[
-        float | None,
-        Meta(description="Fee of a fill as maker (a limit that has rested), a fraction of its notional, 0 <= x < 1; null: as commission."),
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(description="Fee of a fill as maker (a limit that has rested), as a fraction of its notional; null: as commission."),
     ] = None
     order_fee: Annotated[float, Meta(ge=0, description="Fee of every fill, on top of the fraction; money.")] = 0.0
     slippage: Annotated[
@@ -111,7 +112,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     break_even_at: Annotated[
         Profit | None, Meta(description="Profit (fraction of the entry price) at which the stop moves to the entry price.")
     ] = None
-    max_bars: Annotated[int, Meta(ge=1, le=MAX_BARS, description="Strategy bars after which a position is closed.")] | None = None
+    max_bars: Annotated[Whole | None, Meta(description="Strategy bars after which a position is closed.")] = None
     partial_exits: Annotated[
         tuple[tuple[Profit, Annotated[float, Meta(gt=0, le=1)]], ...],
         Meta(
@@ -119,27 +120,19 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             description="Pairs of profit fraction and share of the quantity to close; profits increase, shares add up to at most 1.",
         ),
     ] = ()
-    trading_hours: (
-        Annotated[
-            tuple[tuple[Clock, Clock], ...],
-            Meta(
-                min_length=1,
-                max_length=16,
-                description='Hours in which entries fill: pairs of from and to, "HH:MM" or minutes of the UTC day; '
-                "from is inside, to outside, and from > to runs over midnight.",
-            ),
-        ]
-        | None
-    ) = None
-    trading_days: (
-        Annotated[
-            tuple[Annotated[int, Meta(ge=0, le=6)], ...],
-            Meta(min_length=1, max_length=7, description="UTC days on which entries fill: 0 Monday to 6 Sunday."),
-        ]
-        | None
-    ) = None
+    trading_hours: Annotated[
+        Annotated[tuple[tuple[Clock, Clock], ...], Meta(min_length=1, max_length=16)] | None,
+        Meta(
+            description='Hours in which entries fill: pairs of from and to, "HH:MM" or minutes of the UTC day; '
+            "from is inside, to outside, and from > to runs over midnight."
+        ),
+    ] = None
+    trading_days: Annotated[
+        Annotated[tuple[Annotated[int, Meta(ge=0, le=6)], ...], Meta(min_length=1, max_length=7)] | None,
+        Meta(description="UTC days on which entries fill: 0 Monday to 6 Sunday."),
+    ] = None
     flat_outside: Annotated[bool, Meta(description="Whether a position is closed at the first open outside the hours and days.")] = False
-    max_entries_per_day: Annotated[int, Meta(ge=1, le=MAX_BARS, description="Maximum number of entries in a UTC day.")] | None = None
+    max_entries_per_day: Annotated[Whole | None, Meta(description="Maximum number of entries in a UTC day.")] = None
     cooldown: Annotated[int, Meta(ge=0, le=MAX_BARS, description="Strategy bars without entries after a position with a loss.")] = 0
     risk_free: Annotated[float, Meta(gt=-1, description="Risk-free return a year in risk metrics, a fraction.")] = 0.0
     calendar: Annotated[Calendar, Meta(description="Days per year in risk metrics: crypto 365, exchange 252, fx 260.")] = "crypto"

@@ -96,12 +96,12 @@ else:
     # msgspec decodes no union of two structs, so objects are decoded as mappings and parsed by Execution.
     _ATR_SCHEMA = msgspec.json.schema_components([Atr], ref_template="{name}")[1]["Atr"]
 
-    def _level_type(number):
+    def _level_type(number, title):
         expression = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION)]
         parts = msgspec.json.schema_components([number | expression | None], ref_template="{name}")[0][0]["anyOf"]
         one_side = {"anyOf": [*parts, _ATR_SCHEMA]}
         sides = {
-            "title": "PerSide",
+            "title": title,
             "description": "A level for each side; null for none.",
             "type": "object",
             "properties": dict.fromkeys(SIDES, one_side),
@@ -110,5 +110,5 @@ else:
         }
         return number | expression | Annotated[dict[str, Any], Meta(extra_json_schema={"anyOf": [_ATR_SCHEMA, sides]})] | None
 
-    FractionLevel = _level_type(Annotated[float, Meta(gt=0, lt=1)])
-    ProfitLevel = _level_type(Annotated[float, Meta(gt=0)])
+    FractionLevel = _level_type(Annotated[float, Meta(gt=0, lt=1)], "FractionPerSide")
+    ProfitLevel = _level_type(Annotated[float, Meta(gt=0)], "ProfitPerSide")

@@ -16,6 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema, Tag
 from litestar.static_files import create_static_files_router
 
+from api.http.schemas import named_parts
 from api.http.uploads import FILE_TYPES, MULTIPART
 from python_core import __version__
 from workers.service.operations import OPERATIONS, client_text
@@ -72,7 +73,7 @@ class Document(OpenAPI):
         _, schemas = msgspec.json.schema_components(self.structs, ref_template="#/components/schemas/{name}")
         for schema in schemas.values():
             schema["description"] = client_text(schema["description"])
-        document["components"]["schemas"].update(schemas)
+        document["components"]["schemas"].update(schemas | named_parts(schemas))
         document["paths"] = dict(sorted(document["paths"].items()))
         for operation in (operation for path in document["paths"].values() for operation in path.values()):
             for status, response in operation["responses"].items():

@@ -44,6 +44,19 @@ ON_MARKET = {
     "end": 1735689600000,
     "strategy": SMA_CROSS,
 }
+WITH_RULES = {
+    "dataset": "btcusdt-1h",
+    "strategy": SMA_CROSS,
+    "execution": {
+        "entry_limit": 0.001,
+        "entry_expires": 3,
+        "maker_fee": 0.0002,
+        "stop_loss": {"long": {"multiple": 2.0, "period": 14}, "short": 0.02},
+        "trading_hours": [["08:00", "20:00"]],
+        "trading_days": [0, 1, 2, 3, 4],
+        "cooldown": 5,
+    },
+}
 CREATE_AND_RUN = {"name": "sma-cross", "strategy": SMA_CROSS, "dataset": "btcusdt-1h"}
 
 
@@ -74,7 +87,9 @@ class Backtests(Controller):
         self,
         service: NamedDependency[Service],
         options: NamedDependency[RunOptions],
-        data: Annotated[BacktestRequest, BodyKwarg(examples=[Example(value=ON_DATASET), Example(value=ON_MARKET)])],
+        data: Annotated[
+            BacktestRequest, BodyKwarg(examples=[Example(value=ON_DATASET), Example(value=ON_MARKET), Example(value=WITH_RULES)])
+        ],
     ) -> Response[Run]:
         return _accepted(await service.backtests.submit(data, options))
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from python_core.data.columns import Floats, Integers
 
 
 class MonthlyReturn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The return of a UTC month.
-
-    Attributes:
-        month: 1 to 12.
-        total_return: equity at the close of the month's last bar / that of the month before - 1; fraction, None after ruin.
-    """
+    """The return of a UTC month."""
 
     year: int
-    month: int
-    total_return: float | None
+    month: Annotated[int, Meta(ge=1, le=12)]
+    total_return: Annotated[
+        float | None,
+        Meta(description="Equity at the close of the month's last bar / that of the month before - 1; fraction, null after ruin."),
+    ]
 
 
 def monthly_returns(equity: Floats, time_ms: Integers, capital: float) -> tuple[MonthlyReturn, ...]:

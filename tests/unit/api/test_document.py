@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 from litestar.serialization import encode_json
 from litestar.testing import TestClient
 
+import python_core as bt
 import workers
 from api import app, create_app
 from workers.service.operations import OPERATIONS
@@ -67,9 +70,73 @@ def test_every_error_response_is_a_problem() -> None:
 def test_the_schemas_are_those_that_validate_the_bodies() -> None:
     _, expected = msgspec.json.schema_components(app.schemas(), ref_template="#/components/schemas/{name}")
     schemas = document()["components"]["schemas"]
-    assert set(schemas) == set(expected)
+    assert set(schemas) == {*expected, "Atr", "FractionPerSide", "ProfitPerSide"}
     assert schemas["BacktestRequest"]["additionalProperties"] is False
     assert {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1} in schemas["Execution"]["properties"]["stop_loss"]["anyOf"]
+
+
+def nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """All objects inside a document."""
+    if isinstance(node, dict):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from nodes(value)
+
+
+def test_objects_in_schemas_are_named_and_choices_are_not_nested() -> None:
+    schemas = document()["components"]["schemas"]
+    for name, schema in schemas.items():
+        for part in nodes(schema.get("properties", {})):
+            assert not ("title" in part and part.get("type") == "object"), name
+            for choice in part.get("anyOf", ()) if isinstance(part.get("anyOf"), list) else ():
+                assert "anyOf" not in choice, name
+    for node in nodes(document()):
+        if isinstance(reference := node.get("$ref"), str):
+            assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+def test_every_field_of_the_execution_is_described_with_its_bounds() -> None:
+    fields = document()["components"]["schemas"]["Execution"]["properties"]
+    assert set(fields) == set(bt.Execution.__struct_fields__)
+    for name, field in fields.items():
+        assert field["description"], name
+        for choice in field.get("anyOf", [field]):
+            if choice.get("type") in ("number", "integer"):
+                assert {"minimum", "exclusiveMinimum"} & set(choice), name
+            if choice.get("type") == "array":
+                assert choice["maxItems"], name
+
+
+LEVELS: list[tuple[Any, bool]] = [
+    (None, True),
+    (0.02, True),
+    ("low[1]", True),
+    ({"multiple": 2.0}, True),
+    ({"long": 0.02}, True),
+    ({"long": {"multiple": 2, "period": 20}, "short": "high"}, True),
+    (1.5, False),
+    (-0.1, False),
+    ("", False),
+    ({}, False),
+    ({"period": 14}, False),
+    ({"multiple": 2.0, "other": 1}, False),
+    ({"long": 0.02, "both": 0.02}, False),
+    ({"long": {"long": 0.02}}, False),
+    ({"long": 1.5}, False),
+    ([0.02], False),
+]
+
+
+@pytest.mark.parametrize(("level", "valid"), LEVELS)
+def test_the_schema_of_a_level_accepts_what_the_service_does(level: Any, valid: bool) -> None:
+    schema = {**document()["components"]["schemas"]["Execution"], "components": document()["components"]}
+    body = {"stop_loss": level}
+    assert jsonschema_rs.is_valid(schema, body) == valid
+    if valid:
+        msgspec.convert(body, bt.Execution)
+    else:
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(body, bt.Execution)
 
 
 def test_example_bodies_are_valid() -> None:
