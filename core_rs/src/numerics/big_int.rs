@@ -128,23 +128,25 @@ fn small_quotient(x: u128, by: u64) -> Option<f64> {
         return None;
     }
     let guess = ((x >> 52) as u64 as f64 * WIDTH as f64 + (x as u64 & (WIDTH - 1)) as f64) / by as f64;
-    // The guess is a few units of its last digit off at most: the remainder, in whole numbers, tells how many.
-    let (mut mantissa, exponent) = mantissa_and_exponent(guess);
-    let product = i128::from(mantissa) * i128::from(by);
-    let (mut rest, divisor) = if exponent < 0 {
-        (((x as i128) << exponent.unsigned_abs().min(120)) - product, i128::from(by))
+    // The remainder, in whole numbers, tells how many units of its last digit the guess is off. It is at most a few times the divisor, which
+    // is below 2^60 here, so that its lowest 64 bits are all of it.
+    let (mantissa, exponent) = mantissa_and_exponent(guess);
+    let product = (mantissa as u64).wrapping_mul(by);
+    let (rest, divisor) = if exponent < 0 {
+        ((x as u64).checked_shl(exponent.unsigned_abs()).unwrap_or(0).wrapping_sub(product) as i64, by as i64)
     } else {
-        (x as i128 - (product << exponent), i128::from(by) << exponent)
+        ((x as u64).wrapping_sub(product << exponent) as i64, (by << exponent) as i64)
     };
-    while 2 * rest.abs() > divisor {
-        mantissa += rest.signum() as i64;
-        rest -= rest.signum() * divisor;
-    }
-    if 2 * rest.abs() == divisor && mantissa % 2 != 0 {
-        mantissa += rest.signum() as i64;
-    }
+    let step = i64::from(2 * rest > divisor) - i64::from(2 * rest < -divisor);
+    let (mantissa, rest) = (mantissa + step, rest - step * divisor);
+    let twice = 2 * rest.abs();
     // Below a power of two the digits are half as large.
-    (mantissa > WIDTH as i64 || mantissa == WIDTH as i64 && rest >= 0).then(|| mantissa as f64 * power_of_two(exponent))
+    let sure = twice < divisor && (mantissa > WIDTH as i64 || mantissa == WIDTH as i64 && rest >= 0);
+    if sure {
+        return Some(mantissa as f64 * power_of_two(exponent));
+    }
+    // Halfway, to the even one.
+    (twice == divisor && mantissa > WIDTH as i64 + 1).then(|| (mantissa + (mantissa & 1) * rest.signum()) as f64 * power_of_two(exponent))
 }
 
 /// `dividend / by * 2^exponent`, rounded once to the nearest float64, ties to even; `by` must be positive.

@@ -4,7 +4,7 @@
 use num_bigint::BigInt;
 
 use crate::numerics::big_int::rounded_quotient;
-use crate::numerics::float_bits::{mantissa_and_exponent, round_to_float};
+use crate::numerics::float_bits::{mantissa_and_exponent, power_of_two, round_to_float};
 
 /// A fixed-point number that covers the whole range of products of two float64 values.
 ///
@@ -27,10 +27,9 @@ const MASK: i64 = 0xffff_ffff;
 const SMALLEST: i32 = -1074;
 const UNIT: i32 = 2 * SMALLEST;
 
-/// The leading 127 bits of a number other than 0, the first of them set: `bits * 2^exponent`, and `more` if it has further bits.
+/// The leading 127 bits of a number other than 0, the first of them set: `bits * 2^exponent`.
 struct Leading {
     bits: u128,
-    more: bool,
     exponent: i32,
 }
 
@@ -146,18 +145,16 @@ impl Accumulator {
     fn leading(&self) -> Leading {
         let at = |k: usize| self.high.checked_sub(k).map_or(0, |j| self.limbs[j] as u128);
         let bits = at(0) << 96 | at(1) << 64 | at(2) << 32 | at(3);
-        let exponent = 32 * (self.high as i32 - 3) + UNIT;
         let zeros = bits.leading_zeros();
-        let lower = (self.low..self.high.saturating_sub(4)).any(|j| self.limbs[j] != 0);
-        if zeros == 0 {
-            return Leading { bits: bits >> 1, more: lower | (bits & 1 != 0) | (at(4) != 0), exponent: exponent + 1 };
-        }
-        let shifted = at(4) << (zeros - 1);
-        Leading {
-            bits: bits << (zeros - 1) | shifted >> 32,
-            more: lower | (shifted & MASK as u128 != 0),
-            exponent: exponent + 1 - zeros as i32,
-        }
+        let bits = if zeros == 0 { bits >> 1 } else { bits << (zeros - 1) | at(4) << (zeros - 1) >> 32 };
+        Leading { bits, exponent: 32 * (self.high as i32 - 3) + UNIT + 1 - zeros as i32 }
+    }
+
+    /// Whether a number has more bits than `leading` gives.
+    fn has_more_than(&self, leading: &Leading) -> bool {
+        let position = (leading.exponent - UNIT).max(0) as usize;
+        let (limb, rest) = (position / 32, position % 32);
+        self.limbs[limb] & ((1 << rest) - 1) != 0 || (self.low..limb).any(|j| self.limbs[j] != 0)
     }
 
     /// The sum over `count`, rounded once to the nearest float64, ties to even.
@@ -166,10 +163,9 @@ impl Accumulator {
         match self.signum() {
             0 => 0.0,
             1 => {
-                let Leading { bits, more, exponent } = self.leading();
-                let count = count as u128;
-                let quotient = bits / count;
-                round_to_float(quotient, more | (quotient * count != bits), exponent)
+                let (leading, count) = (self.leading(), count as u128);
+                let quotient = leading.bits / count;
+                round_to_float(quotient, self.has_more_than(&leading) || quotient * count != leading.bits, leading.exponent)
             }
             _ => -self.negated().mean(count),
         }
@@ -182,24 +178,31 @@ impl Accumulator {
         match (self.signum(), by.signum()) {
             (_, 0) => f64::NAN,
             (0, _) => 0.0,
-            (1, _) => {
-                let (dividend, divisor) = (self.leading(), by.leading());
-                let (high, low) = (divisor.bits >> 63, divisor.bits & (u128::from(u64::MAX) >> 1));
-                let exponent = dividend.exponent - divisor.exponent - 63;
-                let quotient = dividend.bits / high;
-                if low == 0 && !divisor.more {
-                    return round_to_float(quotient, dividend.more | (quotient * high != dividend.bits), exponent);
-                }
-                // The true quotient lies between these two, as `high` has 64 bits.
-                let least = round_to_float(quotient - 2, false, exponent);
-                if least == round_to_float(quotient + 1, false, exponent) {
-                    least
-                } else {
-                    rounded_quotient(&self.to_big(), &by.to_big(), 0)
-                }
-            }
-            _ => -self.negated().quotient(by),
+            (1, _) => self.positive_quotient(by),
+            _ => -self.negated().positive_quotient(by),
         }
+    }
+
+    /// Of positive numbers, after `carry`.
+    #[inline(always)]
+    fn positive_quotient(&self, by: &Self) -> f64 {
+        let (dividend, divisor) = (self.leading(), by.leading());
+        let exponent = dividend.exponent - divisor.exponent - 63;
+        if (-950..950).contains(&exponent) {
+            let high = divisor.bits >> 63;
+            // At least 62 bits, so that a last bit stands for all that follow.
+            let quotient = (dividend.bits / high) as u64;
+            if divisor.bits == high << 63 && !by.has_more_than(&divisor) {
+                let more = u128::from(quotient) * high != dividend.bits || self.has_more_than(&dividend);
+                return (quotient | u64::from(more)) as f64 * power_of_two(exponent);
+            }
+            // The true quotient lies between these two, as `high` has 64 bits.
+            let (least, most) = ((quotient - 2) as f64, quotient.saturating_add(1) as f64);
+            if least == most {
+                return least * power_of_two(exponent);
+            }
+        }
+        rounded_quotient(&self.to_big(), &by.to_big(), 0)
     }
 
     /// A positive number in multiples of 2^UNIT, after `carry`.

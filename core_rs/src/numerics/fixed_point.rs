@@ -21,6 +21,8 @@ pub struct Grid {
     /// Magnitudes that the grid holds: from `smallest` to below `limit`.
     smallest: f64,
     limit: f64,
+    /// Whether it may hold values below 0.
+    signed: bool,
     /// Prefix sums of both parts, and their last values.
     coarse: Lookback<i64>,
     fine: Lookback<i64>,
@@ -46,6 +48,7 @@ impl Grid {
             fine_bits: 52 - length_bits,
             smallest: power_of_two(smallest_exponent),
             limit: power_of_two(limit_exponent),
+            signed: false,
             coarse: Lookback::new(longest, TILE, 0),
             fine: Lookback::new(longest, TILE, 0),
             total: (0, 0),
@@ -57,7 +60,9 @@ impl Grid {
         smallest >= self.smallest && largest < self.limit
     }
 
-    pub fn push(&mut self, values: &[f64]) {
+    /// Add the next tile of values; `signed` says that some may be below 0.
+    pub fn push(&mut self, values: &[f64], signed: bool) {
+        self.signed |= signed;
         let (coarse, fine) = (self.coarse.next_tile(values.len()), self.fine.next_tile(values.len()));
         split_on_grid(values, power_of_two(-self.unit), power_of_two(self.fine_bits), coarse, fine);
         self.total = (simd::running_sum(coarse, self.total.0), simd::running_sum(fine, self.total.1));
@@ -88,6 +93,7 @@ impl Grid {
             (self.coarse.delayed(0), self.coarse.delayed(length)),
             (self.fine.delayed(0), self.fine.delayed(length)),
             (power_of_two(self.unit), power_of_two(-self.fine_bits)),
+            self.signed,
             length as f64,
             out,
         );
@@ -129,61 +135,61 @@ fn shifted_float(x: i64) -> f64 {
 type Windows<'a> = (&'a [i64], &'a [i64]);
 
 multiversion! {
-    /// `units`: the coarse unit, and the fine one as a fraction of it.
-    fn means(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), length: f64, out: &mut [f64]) = means_in;
+    /// `units`: the coarse unit, and the fine one as a fraction of it. `signed`: values may be below 0.
+    fn means(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), signed: bool, length: f64, out: &mut [f64]) = means_in;
 }
 #[inline(always)]
-fn means_in(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), length: f64, out: &mut [f64]) {
-    // A guess, and a correction by its remainder over the length. The remainder is exact, and so are sums of guess and correction that lie
-    // halfway between two floats, if the correction is: it is a small multiple of a quarter of the last digit.
+fn means_in(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), signed: bool, length: f64, out: &mut [f64]) {
+    // A guess, and a correction by its remainder over the length. The remainder is exact. So is a correction that leads to the middle between
+    // two floats, as it has few digits: the low part of the reciprocal makes up for what the reciprocal itself is off.
     let (reciprocal, scaled_length) = (units.0 / length, length / units.0);
+    let reciprocal_low = (-reciprocal).mul_add(scaled_length, 1.0) * reciprocal;
     let fine_sum = |fine| shifted_float(fine).mul_add(units.1, -ROUNDER * units.1);
-    let remainder = |guess: f64, sum| (-guess).mul_add(scaled_length, sum);
-    if [1.0, 3.0, 5.0, 7.0, 9.0].iter().all(|&k| length * k * (1.0 / length) == k) {
-        for_each_sum(coarse, fine, fine_sum, out, |sum, rest| {
+    let quotient = |guess: f64, remainder: f64| guess + remainder.mul_add(reciprocal, remainder * reciprocal_low);
+    if signed {
+        for_each_sum(coarse, fine, fine_sum, out, |coarse, fine| {
+            let (sum, rest) = rounded_sum(coarse, fine);
             let guess = sum * reciprocal;
-            guess + (remainder(guess, sum) + rest) * reciprocal
+            quotient(guess, (-guess).mul_add(scaled_length, sum) + rest)
         });
     } else {
-        // The correction is a quotient, from the reciprocal and its own remainder (Markstein 1990): faster than a division, with the same bits.
-        for_each_sum(coarse, fine, fine_sum, out, |sum, rest| {
-            let guess = sum * reciprocal;
-            let numerator = remainder(guess, sum) + rest;
-            let correction = numerator * reciprocal;
-            guess + remainder(correction, numerator).mul_add(reciprocal, correction)
+        // Nothing cancels out, so that the guess is close to the coarse part, and what remains of that is exact.
+        for_each_sum(coarse, fine, fine_sum, out, |coarse, fine| {
+            let guess = (coarse + fine) * reciprocal;
+            quotient(guess, (-guess).mul_add(scaled_length, coarse) + fine)
         });
     }
 }
 
 /// `means` on machines without fused multiply-add.
-fn means_divided(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), length: f64, out: &mut [f64]) {
+fn means_divided(coarse: Windows<'_>, fine: Windows<'_>, units: (f64, f64), _signed: bool, length: f64, out: &mut [f64]) {
     let scaled_length = length / units.0;
-    for_each_sum(
-        coarse,
-        fine,
-        |fine| to_float(fine) * units.1,
-        out,
-        |sum, rest| {
-            let guess = sum / scaled_length;
-            // The products of both halves of the guess with a length are exact.
-            let upper = f64::from_bits(guess.to_bits() & !0x1f_ffff);
-            let remainder = (sum - upper * scaled_length) - (guess - upper) * scaled_length;
-            guess + (remainder + rest) / scaled_length
-        },
-    );
+    let fine_sum = |fine| to_float(fine) * units.1;
+    for_each_sum(coarse, fine, fine_sum, out, |coarse, fine| {
+        let (sum, rest) = rounded_sum(coarse, fine);
+        let guess = sum / scaled_length;
+        // The products of both halves of the guess with a length are exact.
+        let upper = f64::from_bits(guess.to_bits() & !0x1f_ffff);
+        let remainder = (sum - upper * scaled_length) - (guess - upper) * scaled_length;
+        guess + (remainder + rest) / scaled_length
+    });
 }
 
-/// Writes `finish` of each window's sum in coarse units: the sum rounded, and what rounding has cut off.
+/// The sum of both parts, rounded, and what rounding has cut off: exact, as the last digit of `fine` divides the coarse unit (Dekker 1971).
+#[inline(always)]
+fn rounded_sum(coarse: f64, fine: f64) -> (f64, f64) {
+    let sum = coarse + fine;
+    (sum, fine - (sum - coarse))
+}
+
+/// Writes `finish` of the two parts of each window's sum, in coarse units.
 #[inline(always)]
 fn for_each_sum(coarse: Windows<'_>, fine: Windows<'_>, fine_sum: impl Fn(i64) -> f64, out: &mut [f64], finish: impl Fn(f64, f64) -> f64) {
     let n = out.len();
     let (coarse_end, coarse_start, fine_end, fine_start) = (&coarse.0[..n], &coarse.1[..n], &fine.0[..n], &fine.1[..n]);
     for i in 0..n {
         let coarse = to_float(coarse_end[i].wrapping_sub(coarse_start[i]));
-        let fine = fine_sum(fine_end[i].wrapping_sub(fine_start[i]));
-        // Exact, as the last digit of `fine` divides the coarse unit (Dekker 1971).
-        let sum = coarse + fine;
-        out[i] = finish(sum, fine - (sum - coarse));
+        out[i] = finish(coarse, fine_sum(fine_end[i].wrapping_sub(fine_start[i])));
     }
 }
 
@@ -194,13 +200,16 @@ mod tests {
     use crate::random::Random;
 
     /// Values of one sign or both that are a few last digits apart, so that many averages lie halfway between two floats, or further.
-    fn values(random: &mut Random, n: usize) -> Vec<f64> {
+    fn values(random: &mut Random, n: usize, signed: bool) -> Vec<f64> {
         let scale = 2f64.powi(random.below(200) as i32 - 100) * (1.0 + random.next());
         let spread = 2f64.powi([-51, -50, -40, -20, 0, 8][random.below(6)]);
-        let signs = random.below(2) == 1;
         let mut value = || {
             let size = scale * (1.0 + random.next() * spread);
-            if signs && random.next() < 0.5 { -size } else { size }
+            match random.below(20) {
+                0 => 0.0,
+                k if k < 10 && signed => -size,
+                _ => size,
+            }
         };
         (0..n).map(|_| value()).collect()
     }
@@ -211,17 +220,18 @@ mod tests {
         for _ in 0..3_000 {
             let longest = [10, 130, 1000][random.below(3)];
             let length = 1 + random.below(longest);
-            let values = values(&mut random, (length + 20).min(TILE));
-            let sizes = || values.iter().map(|x: &f64| x.abs());
+            let signed = random.below(2) == 1;
+            let values = values(&mut random, (length + 20).min(TILE), signed);
+            let sizes = || values.iter().map(|x: &f64| x.abs()).filter(|&x| x > 0.0);
             let (smallest, largest) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
             let mut grid = Grid::fitting(smallest, largest, length).expect("the values are close together");
-            grid.push(&values);
+            grid.push(&values, signed);
             let (mut fused, mut divided) = (vec![0.0; values.len()], vec![0.0; values.len()]);
             grid.means(length, &mut fused);
             let windows = |sums: &Lookback<i64>| (sums.delayed(0).to_vec(), sums.delayed(length).to_vec());
             let (coarse, fine) = (windows(&grid.coarse), windows(&grid.fine));
             let units = (power_of_two(grid.unit), power_of_two(-grid.fine_bits));
-            means_divided((&coarse.0, &coarse.1), (&fine.0, &fine.1), units, length as f64, &mut divided);
+            means_divided((&coarse.0, &coarse.1), (&fine.0, &fine.1), units, signed, length as f64, &mut divided);
             let mut sum = Accumulator::default();
             for (i, &value) in values.iter().enumerate() {
                 sum.add(value);
@@ -239,7 +249,7 @@ mod tests {
         for value in [1.467e-5_f64, 0.1, 1e-9, 123_456.789, -0.3] {
             for length in 1..300 {
                 let mut grid = Grid::fitting(value.abs(), value.abs(), length).expect("one magnitude fits");
-                grid.push(&vec![value; length]);
+                grid.push(&vec![value; length], value < 0.0);
                 let mut means = vec![0.0; length];
                 grid.means(length, &mut means);
                 assert_eq!(means[length - 1], value, "{length} times {value}");

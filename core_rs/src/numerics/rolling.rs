@@ -79,11 +79,10 @@ impl PrefixSums {
 
     /// Add the next tile of values, without NaN unless `may_have_nan`.
     pub fn push(&mut self, values: &[f64], may_have_nan: bool) {
-        let (smallest, largest) = match simd::extremes(values, values) {
-            // All are positive, as prices are, so these are the magnitudes.
-            (smallest, largest) if smallest > 0.0 && largest > 0.0 => (smallest, largest),
-            _ => magnitudes(values),
-        };
+        let (lowest, highest) = simd::extremes(values, values);
+        let signed = lowest < 0.0;
+        // If all are positive, as prices are, these are the magnitudes.
+        let (smallest, largest) = if lowest > 0.0 && highest > 0.0 { (lowest, highest) } else { magnitudes(values) };
         self.finite.next_tile(values, may_have_nan || largest == f64::INFINITY);
         let mut cleaned = [0.0; TILE];
         let values = if self.finite.not_finite.is_empty() {
@@ -107,7 +106,7 @@ impl PrefixSums {
             self.mode = Mode::Slow(grid.to_values(self.max_length));
         }
         match &mut self.mode {
-            Mode::Fast(grid) => grid.push(values),
+            Mode::Fast(grid) => grid.push(values, signed),
             Mode::Slow(lookback) => lookback.next_tile(values.len()).copy_from_slice(values),
             Mode::Empty => {}
         }
