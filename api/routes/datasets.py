@@ -39,7 +39,11 @@ RowPolicy = Annotated[
 Start = Annotated[int | None, QueryParameter(description="Only bars that open at or after this time, UTC epoch milliseconds.")]
 End = Annotated[int | None, QueryParameter(description="Only bars that open before this time, UTC epoch milliseconds.")]
 ResampleTo = Annotated[
-    str, QueryParameter(max_length=20, description="Longer timeframe to resample the bars to, such as 4h; default: no resampling.")
+    str,
+    QueryParameter(
+        max_length=20,
+        description="Longer timeframe to resample the bars to, such as 4h or 1M (a month; 1m is a minute); default: no resampling.",
+    ),
 ]
 Header = Annotated[
     bool,
@@ -88,7 +92,11 @@ class Datasets(Controller):
         tick_size: Annotated[float | None, QueryParameter(description="Smallest price increment.")] = None,
         lot_size: Annotated[float | None, QueryParameter(description="Smallest quantity increment.")] = None,
         timeframe: Annotated[
-            str, QueryParameter(max_length=20, description="Time between bars, such as 5m or 1h; default: inferred from the file.")
+            str,
+            QueryParameter(
+                max_length=20,
+                description="Time between bars, such as 30s, 5m, 1h or 1M (a month; 1m is a minute); default: inferred from the file.",
+            ),
         ] = "",
         policy: RowPolicy = "reject",
         header: Header = True,

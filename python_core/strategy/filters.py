@@ -23,7 +23,7 @@ Side = Literal["long", "short"]
 class TimeframeFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A condition on a higher timeframe that must be true for entries of a side: a shorthand for `and at(timeframe, condition)`."""
 
-    timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h.")]
+    timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h or 1M (a month).")]
     condition: Annotated[str, Meta(max_length=2_000, description="Condition, evaluated on the bars of this timeframe.")]
 
     def __post_init__(self) -> None:

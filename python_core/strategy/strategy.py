@@ -64,7 +64,9 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     timeframe: Annotated[
         str | None,
-        Meta(description="Timeframe of the signals; null: that of the bars. Orders fill and stops are checked on the bars themselves."),
+        Meta(
+            description="Timeframe of the signals, such as 45m, 4h, 3d or 1M (a month; 1m is a minute); null: that of the bars. Orders fill and stops are checked on the bars themselves."
+        ),
     ] = None
     additional_timeframes: Annotated[
         tuple[str, ...],

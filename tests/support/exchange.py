@@ -19,8 +19,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import numpy as np
 from aiohttp import web
 
+from python_core.data.timeframes import MONTH_MS, bar_end, bucket_start
+
 MINUTE = 60_000
-BYBIT_INTERVALS = {"1": 1, "5": 5, "60": 60, "D": 1440}
+MONTH = MONTH_MS // MINUTE  # stands for calendar months
+BYBIT_INTERVALS = {"1": 1, "5": 5, "60": 60, "D": 1440, "M": MONTH}
 BINANCE_INTERVALS = {"1m": 1, "5m": 5, "1h": 60, "1d": 1440}
 Payload = list[Any] | dict[str, Any]
 
@@ -102,7 +105,10 @@ def unfinished(row: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Market:
-    """True 1-minute candles (rows of time, open, high, low, close, volume) and funding (rows of time, rate) of BTCUSDT."""
+    """True 1-minute candles (rows of time, open, high, low, close, volume) and funding (rows of time, rate) of BTCUSDT.
+
+    Candles of an hour do, too, if only longer ones are requested.
+    """
 
     rows: np.ndarray
     funding: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
@@ -112,7 +118,7 @@ class Market:
 
     def candles(self, minutes: int) -> np.ndarray:
         if minutes not in self._resampled:
-            bucket = self.rows[:, 0] // (minutes * MINUTE) * (minutes * MINUTE)
+            bucket = bucket_start(self.rows[:, 0], minutes * MINUTE)
             at = np.flatnonzero(np.append(True, np.diff(bucket) > 0))
             last = np.append(at[1:], len(bucket)) - 1
             high, low = np.maximum.reduceat(self.rows[:, 2], at), np.minimum.reduceat(self.rows[:, 3], at)
@@ -196,7 +202,7 @@ class ExchangeServer:
         limit = min(int(query["limit"]), self.page_size)
         begin, stop = (begin, min(stop, begin + limit)) if start in query else (max(begin, stop - limit), stop)
         rows = rows[begin:stop]
-        if len(rows) and rows[-1, 0] + minutes * MINUTE > self.now_ms:
+        if len(rows) and bar_end(rows[-1:, 0], minutes * MINUTE)[0] > self.now_ms:
             rows = np.concatenate([rows[:-1], unfinished(rows[-1])[None]])
         if self.on_candles:
             self.on_candles(minutes, since)

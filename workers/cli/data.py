@@ -140,7 +140,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     importing.add_argument("--kind", default="spot", choices=get_args(MarketKind), help="kind of market (default: %(default)s)")
     importing.add_argument("--tick-size", type=float, metavar="PRICE", help="smallest step of the price")
     importing.add_argument("--lot-size", type=float, metavar="QUANTITY", help="smallest step of the quantity")
-    importing.add_argument("--timeframe", help="timeframe of the bars, such as 1h (default: inferred)")
+    importing.add_argument("--timeframe", help="timeframe of the bars, such as 30s, 1h or 1M (default: inferred)")
     importing.add_argument("--owner", default="", help="owner of the dataset")
     appending = add_operation("append", append, "datasets.append")
     appending.add_argument("dataset", metavar="DATASET", help="id or name")
@@ -160,7 +160,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     exporting.add_argument("dataset", metavar="DATASET", help=REFERENCE)
     exporting.add_argument("file", type=Path, metavar="FILE")
     exporting.add_argument("--format", choices=views.FORMATS, help="file format (default: from the file name)")
-    exporting.add_argument("--timeframe", help="resample to this timeframe, such as 1h")
+    exporting.add_argument("--timeframe", help="resample to this timeframe, such as 1h or 1M")
     add_operation("delete", delete, "datasets.delete").add_argument("dataset", metavar="DATASET", help=REFERENCE)
 
 

@@ -23,7 +23,7 @@ POLL_S: Final = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", metavar="SYMBOL", help="such as BTCUSDT or BTC/USDT")
-    parser.add_argument("timeframe", metavar="TIMEFRAME", help="such as 1m")
+    parser.add_argument("timeframe", metavar="TIMEFRAME", help="such as 1m (a minute) or 1M (a month)")
     parser.add_argument("--exchange", required=True, metavar="ID", help="id of the exchange in ccxt, such as bybit")
     parser.add_argument("--kind", default="spot", choices=("spot", "linear", "inverse"), help="kind of market (default: %(default)s)")
     parser.add_argument(

@@ -60,7 +60,7 @@ class Chunk(NamedTuple):
 
 def closed_until(exchange: Exchange, step_ms: int) -> int:
     """The end of the last closed candle: the opening time of the first one that may still change."""
-    return int(timeframes.bucket_start(np.array([exchange.now_ms() - SETTLE_MS]), step_ms)[0])
+    return timeframes.align(exchange.now_ms() - SETTLE_MS, step_ms)
 
 
 async def read_candles(
@@ -76,7 +76,7 @@ async def read_candles(
     newest: np.ndarray | None = None  # the last candle of the last response, read once so far
     at = before = start
     while at < end:
-        rows = await reader.page(at if newest is None else at - step, at)
+        rows = await reader.page(at if newest is None else timeframes.shift(at, step, -1), at)
         if newest is not None:
             rows = reader.merged(np.concatenate([newest, rows]))
         if not len(rows) or rows[-1, 0] < at:
@@ -84,11 +84,11 @@ async def read_candles(
             continue
         ready.append(rows[:-1])
         newest = rows[-1:]
-        at = int(newest[0, 0]) + step
+        at = timeframes.shift(int(newest[0, 0]), step, 1)
         if sum(map(len, ready)) >= chunk_bars:
             chunk = _chunk(np.concatenate(ready), before, step)
             yield chunk
-            before, ready = int(chunk.columns["time"][-1]) + step, []
+            before, ready = timeframes.shift(int(chunk.columns["time"][-1]), step, 1), []
     if newest is not None:
         reread = await reader.request(int(newest[0, 0]))
         ready.append(reader.merged(np.concatenate([newest, reread[reread[:, 0] == newest[0, 0]]])))
@@ -131,7 +131,7 @@ class _Reader:
             if missing is None:
                 break
             self._report.repeated_requests += 1
-            rows = self.merged(np.concatenate([rows, await self.request(max(missing - self._step, since))]))
+            rows = self.merged(np.concatenate([rows, await self.request(max(timeframes.shift(missing, self._step, -1), since))]))
         return rows
 
     async def request(self, since: int) -> np.ndarray:
@@ -157,29 +157,30 @@ class _Reader:
 
     async def skip_ahead(self, at: int) -> int:
         """Where to read next if there are no candles at `at`. Daily candles show cheaply where the market continues."""
-        page_ms = self._exchange.page_bars(self._market) * self._step
-        if self._step >= DAY_MS or at + page_ms >= self._end or not self._exchange.has_daily_candles():
-            return at + page_ms
+        page_bars = self._exchange.page_bars(self._market)
+        after_page = timeframes.shift(at, self._step, page_bars)
+        if self._step >= DAY_MS or after_page >= self._end or not self._exchange.has_daily_candles():
+            return after_page
         begin = at // DAY_MS * DAY_MS
         days = (await self._exchange.candles(self._market, "1d", begin))[:, 0]
         if not (days >= begin).any():
-            return max(begin + self._exchange.page_bars(self._market) * DAY_MS, at + page_ms)
+            return max(begin + page_bars * DAY_MS, after_page)
         # A day may not begin at midnight UTC, so the day before is included.
-        return max(int(days[days >= begin].min()) - DAY_MS, at + page_ms)
+        return max(int(days[days >= begin].min()) - DAY_MS, after_page)
 
     def _first_missing(self, rows: np.ndarray, first: int) -> int | None:
         time = rows[rows[:, 0] >= first, 0]
         if not len(time) or time[0] > first:
             return first
-        holes = np.flatnonzero(np.diff(time) > self._step)
-        return int(time[holes[0]]) + self._step if len(holes) else None
+        holes = np.flatnonzero(timeframes.steps(time, self._step) > 1)
+        return timeframes.shift(int(time[holes[0]]), self._step, 1) if len(holes) else None
 
 
 def _chunk(rows: np.ndarray, before: int, step: int) -> Chunk:
     """Rows as columns, with the gaps between them and after `before`, the end of the previous chunk."""
     time = rows[:, 0].astype(np.int64)
-    ends = np.concatenate([[before - step], time])
-    holes = np.flatnonzero(np.diff(ends) > step)
-    gaps = [TimeRange(int(ends[i]) + step, int(ends[i + 1]) - step) for i in holes]
+    ends = np.concatenate([[timeframes.shift(before, step, -1)], time])
+    holes = np.flatnonzero(timeframes.steps(ends, step) > 1)
+    gaps = [TimeRange(timeframes.shift(int(ends[i]), step, 1), timeframes.shift(int(ends[i + 1]), step, -1)) for i in holes]
     columns = {name: np.ascontiguousarray(rows[:, i]) for i, name in enumerate(SERIES["bars"])}
     return Chunk({**columns, "time": time}, gaps)

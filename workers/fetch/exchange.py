@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import structlog
 
+from python_core.data import timeframes
 from workers.errors import Invalid, Unavailable
 from workers.model.clock import now_ms
 from workers.model.datasets import Instrument
@@ -144,7 +145,8 @@ class Exchange:
     def check_timeframe(self, timeframe: str) -> None:
         offered = self._client.timeframes or {}
         if timeframe not in offered:
-            raise Invalid(f"{self.name} has no {timeframe} candles", where="timeframe", hint=f"use {' '.join(offered)}")
+            known = " ".join(name for name in offered if name in timeframes.MILLISECONDS)
+            raise Invalid(f"{self.name} has no {timeframe} candles", where="timeframe", hint=f"use one of {known}")
 
     def has_daily_candles(self) -> bool:
         return "1d" in (self._client.timeframes or {})

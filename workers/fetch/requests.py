@@ -37,7 +37,9 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     symbol: Annotated[
         str, Meta(min_length=1, max_length=60, description="Symbol in the notation of ccxt (BTC/USDT) or of the exchange (BTCUSDT).")
     ]
-    timeframe: Annotated[str, Meta(max_length=20, description="Timeframe of the candles.", examples=["1m"])]
+    timeframe: Annotated[
+        str, Meta(max_length=20, description="Timeframe of the candles; the exchange must have it.", examples=["1m", "1d", "1M"])
+    ]
     kind: Annotated[
         MarketKind, Meta(description="Kind of market: spot, or perpetual futures settled in the quote (linear) or base currency (inverse).")
     ] = "spot"

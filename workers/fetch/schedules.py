@@ -26,6 +26,7 @@ from workers.model.states import OPEN
 BATCH: Final = 100
 # Schedules of the same period are spread over this time, so that they don't all hit an exchange at once.
 SPREAD_MS: Final = 5_000
+MIN_PERIOD_MS: Final = 60_000
 
 
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +34,8 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     fetch: FetchRequest
     every_s: Annotated[
-        Annotated[int, Meta(ge=60, le=604_800)] | None, Meta(description="Period in seconds; default: the timeframe, but at most a day.")
+        Annotated[int, Meta(ge=60, le=604_800)] | None,
+        Meta(description="Period in seconds; default: the timeframe, but at least a minute and at most a day."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -44,7 +46,9 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def every_ms(self) -> int:
-        return min(timeframes.milliseconds(self.fetch.timeframe), timeframes.DAY_MS) if self.every_s is None else self.every_s * 1000
+        if self.every_s is not None:
+            return self.every_s * 1000
+        return min(max(timeframes.milliseconds(self.fetch.timeframe), MIN_PERIOD_MS), timeframes.DAY_MS)
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):

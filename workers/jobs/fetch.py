@@ -119,7 +119,7 @@ class _FetchJob:
                     await session.execute(insert(session, DatasetGapRow).values(values[first : first + 1000]).on_conflict_do_nothing())
             self.report.bars += len(columns["time"])
             self.report.gaps += len(chunk.gaps)
-            self.report.missing += sum((gap.end - gap.start) // self._step + 1 for gap in chunk.gaps)
+            self.report.missing += sum(int(timeframes.steps(np.array(gap), self._step)[0]) + 1 for gap in chunk.gaps)
             await self._record_progress(session, dataset)
 
     async def save_funding(self) -> None:
@@ -129,7 +129,7 @@ class _FetchJob:
             return
         async with self._executor.database.read() as session:
             ends = [part.end for part in await catalog.list_parts(session, dataset) if part.series == "funding"]
-        begin, end = max(ends) + 1 if ends else dataset.start, dataset.end + self._step
+        begin, end = max(ends) + 1 if ends else dataset.start, timeframes.shift(dataset.end, self._step, 1)
         rates = await self._job.unless_stopped(candles.read_funding(self._exchange, self.market, begin, end, self.report))
         if not len(rates["time"]):
             return
@@ -164,12 +164,13 @@ class _FetchJob:
 
 def _align_up(time_ms: int, step: int) -> int:
     """The first opening time of a candle at or after a time."""
-    return int(timeframes.bucket_start(np.array([time_ms + step - 1]), step)[0])
+    start = timeframes.align(time_ms, step)
+    return start if start == time_ms else timeframes.shift(start, step, 1)
 
 
 def _stretches(times: np.ndarray, step: int) -> list[TimeRange]:
     """The stretches without holes, each as its first and last time."""
-    after = np.flatnonzero(np.diff(times) > step)
+    after = np.flatnonzero(timeframes.steps(times, step) > 1)
     return [TimeRange(*pair) for pair in zip(times[np.append(0, after + 1)].tolist(), times[np.append(after, -1)].tolist(), strict=True)]
 
 
@@ -179,5 +180,5 @@ def _uncovered(stretches: list[TimeRange], start: int, end: int, step: int) -> l
     for stretch in sorted(stretches):
         if start < min(stretch.start, end):
             spans.append((start, min(stretch.start, end)))
-        start = max(start, stretch.end + step)
+        start = max(start, timeframes.shift(stretch.end, step, 1))
     return [*spans, (start, end)] if start < end else spans

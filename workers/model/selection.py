@@ -31,7 +31,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Meta(description="Instead of `dataset`, together with `timeframe`: symbol of the dataset; case and separators are ignored."),
     ] = None
     timeframe: Annotated[
-        Annotated[str, Meta(max_length=20)] | None, Meta(description="Timeframe of the dataset, such as 1h; only with `symbol`.")
+        Annotated[str, Meta(max_length=20)] | None,
+        Meta(description="Timeframe of the dataset, such as 1h or 1M (a month; 1m is a minute); only with `symbol`."),
     ] = None
     exchange: Annotated[_Label | None, Meta(description="Exchange of the dataset, if several have the symbol; only with `symbol`.")] = None
     kind: Annotated[MarketKind | None, Meta(description="Kind of market, if the symbol has several; only with `symbol`.")] = None

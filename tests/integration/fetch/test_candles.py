@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
-from tests.support.exchange import MINUTE, ExchangeServer, Faults, Market
+from tests.support.exchange import MINUTE, MONTH, ExchangeServer, Faults, Market
 from tests.support.marks import on_postgresql, on_sqlite
 from tests.support.waiting import Until
 from tests.support.workers import StartWorker, WorkerProcesses
@@ -285,6 +285,34 @@ async def test_a_cancelled_fetch_keeps_what_it_has_stored(
 
 
 @on_sqlite
+async def test_months_are_fetched_as_the_calendar_has_them(
+    service: workers.Service, worker: LeaseWorker, server: ExchangeServer, ended: Ended
+) -> None:
+    hours = bt.synthetic(18 * 31 * 24, timeframe="1h", start="2019-11-01")
+    rows = np.column_stack([hours.time, hours.open, hours.high, hours.low, hours.close, hours.volume]).astype(np.float64)
+    months = hours.resample("1M").time
+    # June and July 2020 are missing at the exchange; the last month is still open.
+    rows = rows[(rows[:, 0] < months[7]) | (rows[:, 0] >= months[9])]
+    server.markets["spot"] = Market(rows)
+    server.now_ms = int(months[14]) + 40 * 60 * MINUTE
+    server.page_size = 5
+    request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe="M", since=int(months[0]) + 1)
+    done = await ended((await service.fetches.create(request)).id)
+    assert done.state == RunState.SUCCEEDED, done.error
+    dataset = await service.datasets.get("bybit-btcusdt-1M")
+    assert (dataset.timeframe, dataset.rows, dataset.gaps) == ("1M", 11, 1)
+    bars = await stored(service, dataset.id)
+    assert bars[:, 0].astype(int).tolist() == [*months[1:7], *months[9:14]]
+    assert np.array_equal(bars, server.markets["spot"].candles(MONTH)[[*range(1, 7), *range(7, 12)]])
+    assert done.report is not None
+    assert (done.report.gaps, done.report.missing) == (1, 2)
+    requested: list[int] = []
+    server.on_candles = lambda minutes, since: requested.append(since)
+    again = await ended((await service.fetches.create(request)).id)
+    assert (again.state, requested) == (RunState.SUCCEEDED, []), "no candles are new, and the gap is known"
+
+
+@on_sqlite
 async def test_what_an_exchange_lacks_fails_with_a_hint(
     service: workers.Service, worker: LeaseWorker, dataset: workers.Dataset, ended: Ended
 ) -> None:
@@ -297,6 +325,7 @@ async def test_what_an_exchange_lacks_fails_with_a_hint(
 
     assert await error(symbol="BTCUSTD") == ("unknown_symbol", "did you mean BTC/USDT?")
     assert (await error(kind="inverse"))[0] == "unknown_symbol"
+    assert await error(timeframe="8h") == ("invalid", "use one of 1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w 1M")
     assert await error(dataset=dataset.name) == ("other_market", "use another dataset for this fetch")
     with pytest.raises(workers.Invalid, match="use binance"):
         await service.fetches.create(workers.FetchRequest(exchange="binanse", symbol="BTCUSDT", timeframe="1m"))
@@ -354,6 +383,12 @@ async def test_a_schedule_keeps_a_dataset_up_to_date(
         await service.fetches.create_schedule(request)
     await service.fetches.delete_schedule(schedule.id)
     assert (await service.fetches.list_schedules()).items == ()
+
+
+def test_a_schedule_runs_at_most_once_a_minute_and_at_least_once_a_day() -> None:
+    for timeframe, every_s in (("1s", 60), ("1m", 60), ("5m", 300), ("1d", 86_400), ("1M", 86_400)):
+        request = workers.FetchRequest(exchange="bybit", symbol="BTCUSDT", timeframe=timeframe)
+        assert workers.ScheduleRequest(fetch=request).every_ms == every_s * 1000
 
 
 async def test_a_schedule_submits_once_a_period_and_one_fetch_at_a_time(service: workers.Service) -> None:
