@@ -11,7 +11,7 @@ import numpy as np
 import polars
 import pytest
 
-from python_core.data import calendars
+from python_core.data import calendars, timeframes
 from python_core.data.timeframes import MILLISECONDS
 from python_core.errors import BarstormError
 from python_core.files import read
@@ -103,6 +103,14 @@ def test_missing_minutes_within_sessions_are_counted() -> None:
     # On a common Friday the time up to 21:00 would be missing.
     common = opening(("2023-11-17T14:30", "2023-11-17T18:00"), THANKSGIVING[2])
     assert find_gaps(common, MINUTE, "XNYS") == [(209, 180 + 3 * 390 + 210)]
+
+
+def test_longer_bars_are_missing_if_any_of_their_days_has_a_session() -> None:
+    months = np.array([ms(f"2023-{month:02}-01") for month in (1, 2, 3, 6, 7)])
+    assert find_gaps(months, timeframes.MONTH_MS, "XNYS") == find_gaps(months, timeframes.MONTH_MS, "") == [(2, 2)]
+    # Friday to Sunday and on: the three days from the 25th of December 2022 had sessions but for Christmas, observed on Monday.
+    three = timeframes.align(ms("2022-12-21"), 3 * DAY) + np.array([0, 1, 3, 5]) * 3 * DAY
+    assert find_gaps(three, 3 * DAY, "XNYS") == [(1, 1), (2, 1)]
 
 
 def test_a_lunch_break_is_not_a_gap() -> None:

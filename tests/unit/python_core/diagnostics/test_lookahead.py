@@ -24,6 +24,20 @@ def test_a_function_that_looks_ahead_is_caught(cross: bt.Strategy, bars: bt.Bars
     assert all(row.time < bars.time[row.cut] for row in found.look_ahead)
 
 
+@pytest.mark.parametrize("fill", ["next_open", "close"])
+def test_bars_with_closed_hours_and_weekends_are_sound(fill: str) -> None:
+    whole = bt.synthetic(24 * 400, timeframe="1h", start="2023-01-02")
+    hour, weekday = whole.time // 3_600_000 % 24, (whole.time // 86_400_000 + 3) % 7
+    session = (hour >= 14) & (hour < 18) & (weekday < 5)
+    bars = bt.Bars(*(getattr(whole, name)[session] for name in ("time", "open", "high", "low", "close", "volume")), timeframe="1h")
+    for timeframe in (None, "1d"):
+        strategy = bt.Strategy(
+            entry_long="at('1w', close > open) and at('1M', close > sma(close, 2))", exit_long="close < at('1d', low)", timeframe=timeframe
+        )
+        found = diagnostics.check(bars, strategy, fill=fill, cuts=60)  # type: ignore[arg-type]
+        assert found.sound, found.look_ahead
+
+
 def test_recursion_is_found_in_exponential_averages_only(bars: bt.Bars) -> None:
     strategy = bt.Strategy(entry_long="close > sma(close, 20)", exit_long="close < ema(close, 20)")
     found = diagnostics.check(bars, strategy)

@@ -7,6 +7,7 @@ import pytest
 
 import python_core as bt
 from python_core import diagnostics
+from python_core.diagnostics.values import recent_bars
 
 
 def test_values_are_those_of_the_run(cross: bt.Strategy, bars: bt.Bars) -> None:
@@ -34,6 +35,48 @@ def test_values_of_a_higher_timeframe_have_one_row_for_each_of_its_bars(bars: bt
     first = int(np.flatnonzero(bars.time == found.time[1])[0])
     assert found.columns["close"][1] == bars.close[first + 3]
     assert found.columns["high"][1] == bars.high[first : first + 4].max()
+
+
+def test_values_follow_the_fill_of_the_orders() -> None:
+    week = bt.synthetic(12, timeframe="1d", start="2024-01-01")
+    keep = np.array([0, 1, 2, 3, 4, 7, 8])  # Monday to Friday, Monday, Tuesday
+    days = bt.Bars(*(getattr(week, name)[keep] for name in ("time", "open", "high", "low", "close", "volume")), timeframe="1d")
+    strategy = bt.Strategy(entry_long="at('1w', close > 0)")
+    for fill, first in (("next_open", 4), ("close", 5)):
+        found = diagnostics.values(days, strategy, fill=fill)  # type: ignore[arg-type]
+        assert found.columns["entry_long"].tolist() == [False] * first + [True] * (7 - first)
+        plotted = diagnostics.plot(days, strategy, fill=fill).columns["entry_long"]  # type: ignore[arg-type]
+        assert plotted == tuple(found.columns["entry_long"].tolist())
+        activity = diagnostics.activity(days, strategy, bt.Execution(fill=fill))  # type: ignore[arg-type]
+        assert activity.conditions["entry_long"].true == 7 - first
+        found_check = diagnostics.check(days, strategy, fill=fill)  # type: ignore[arg-type]
+        assert found_check.sound
+
+
+@pytest.mark.parametrize("timeframe", ["1M", "1w"])
+def test_a_plot_of_longer_bars_starts_with_complete_ones(timeframe: str) -> None:
+    bars = bt.synthetic(1_200, timeframe="1d", start="2020-01-15")
+    strategy = bt.Strategy(
+        entry_long="close > slow and at('1M', close > open) and at('1w', close > open)", define={"slow": "sma(close, 5)"}
+    )
+    if timeframe == "1M":
+        strategy = bt.Strategy(entry_long="close > slow", define={"slow": "sma(close, 5)"}, timeframe="1M")
+    whole = diagnostics.values(bars, strategy)
+    start = int(whole.time[-20])
+    part = diagnostics.plot(bars, strategy, start=start, limit=10)
+    assert part.time == tuple(whole.time[-20:-10].tolist())
+    for name in ("slow", "entry_long"):
+        assert part.columns[name] == tuple(whole.columns[name][-20:-10].tolist())
+
+
+def test_history_begins_with_complete_bars_of_every_timeframe() -> None:
+    bars = bt.synthetic(3_000, timeframe="1d", start="2015-01-15")
+    strategy = bt.Strategy(entry_long="at('1w', close > sma(close, 3)) and at('1M', close > sma(close, 2)) and at('3d', close > close[1])")
+    for end in range(2_900, 2_960):
+        recent = recent_bars(bars, strategy, end, 40)
+        assert len(recent) < 300
+        found = diagnostics.values(recent, strategy).columns["entry_long"][-40:]
+        assert found.tolist() == diagnostics.values(bars[:end], strategy).columns["entry_long"][-40:].tolist()
 
 
 def test_invalid_expressions_are_rejected(cross: bt.Strategy, bars: bt.Bars) -> None:

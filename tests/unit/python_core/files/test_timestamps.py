@@ -53,6 +53,18 @@ def test_the_unit_of_epoch_times_is_detected(per_second: int, suffix: str) -> No
 def test_milliseconds_of_the_first_years_are_known_by_their_step() -> None:
     assert files.read_bars(with_times(["0", "60000", "120000"])).timeframe == "1m"
     assert files.read_bars(with_times(["0", "60", "120"])).time.tolist() == [0, 60_000, 120_000]
+    assert files.read_bars(with_times(["0", "1000", "3000"])).timeframe == "1s"
+    february, march = 31 * 86_400_000, 59 * 86_400_000
+    assert files.read_bars(with_times(["0", str(february), str(march)])).timeframe == "1M"
+    seconds = files.read_bars(with_times(["5", "6", "8"]))
+    assert (seconds.timeframe, seconds.time.tolist()) == ("1s", [5_000, 6_000, 8_000])
+
+
+def test_months_in_a_file_are_known_by_their_first_days() -> None:
+    bars, report = files.read_with_report(with_times(["2024-01-01", "2024-02-01", "2024-03-01", "2024-05-01"]))
+    assert (bars.timeframe, report.timeframe) == ("1M", "1M")
+    assert [(notice.kind, notice.count, notice.lines) for notice in report.notices if notice.kind == "gap"] == [("gap", 1, (4,))]
+    assert "which is not a known timeframe" in str(rejection(with_times(["2024-01-15", "2024-02-15", "2024-03-15"])))
 
 
 def test_times_with_and_without_seconds_or_fractions_may_be_mixed() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import python_core as bt
+from python_core.data import timeframes
 from python_core.data.columns import iso
 from python_core.errors import BarsError
 from python_core.metrics import NAMES, Metrics
@@ -55,6 +57,18 @@ def by_numpy(r: Any, b: Any, per_year: float, rate: float = 0.0) -> dict[str, fl
         "tracking_error": active.std(ddof=1) * sqrt(per_year),
         "information_ratio": active.mean() / active.std(ddof=1) * sqrt(per_year),
     }
+
+
+def test_a_benchmark_of_months_is_read_at_their_ends(engine: str) -> None:
+    bars = bt.synthetic(24, timeframe="1M", start="2023-01-01")
+    # The price at the end of February 2024, a day before 31 days from its start are over, and so on.
+    ends = timeframes.bar_end(bars.time, bars.timeframe_ms)
+    benchmark = ([bars.time[0], *ends], [bars.open[0], *bars.close])
+    strategy = bt.Strategy(entry_long="close > sma(close, 3)", exit_long="close < sma(close, 3)")
+    given, own = (bt.backtest(bars, strategy, benchmark=each, engine=engine).metrics for each in (benchmark, None))  # type: ignore[arg-type]
+    assert relative(given) == relative(own)
+    years = (ends[-1] - bars.time[0]) / (365 * DAY_MS)
+    assert given.cagr == pytest.approx((given.final_equity / 10_000) ** (1 / years) - 1, rel=1e-12)
 
 
 def test_metrics_relative_to_the_market_are_as_worked_out_by_hand() -> None:
