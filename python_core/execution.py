@@ -154,6 +154,11 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return of_side(getattr(self, name), side)
 
     @property
+    def hours(self) -> tuple[tuple[int, int], ...] | None:
+        """The trading hours in minutes of the UTC day."""
+        return None if self.trading_hours is None else tuple((int(begin), int(end)) for begin, end in self.trading_hours)
+
+    @property
     def maker_rate(self) -> float:
         """Fee of a fill as maker, a fraction of its notional."""
         return self.commission if self.maker_fee is None else self.maker_fee

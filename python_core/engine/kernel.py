@@ -220,22 +220,22 @@ def compiled_module(engine: Engine) -> ModuleType | None:
 
 
 def _run_python(inputs: Inputs, plan: Plan, timeframe: str | None, control: Control | None) -> Result:
-    bars, program, execution = inputs.bars, inputs.program, inputs.execution
-    orders = make_orders(bars, timeframe, plan, program if isinstance(program, Signals) else None, control, fill=execution.fill)
-    outcome = reference.simulate(bars, orders, execution, control or Control())
+    bars, program, execution, first, benchmark = inputs
+    orders = make_orders(bars, timeframe, plan, execution, program if isinstance(program, Signals) else None, control)
+    outcome = reference.simulate(bars, orders, execution, control or Control(), first)
     metrics = compute(
         equity=outcome.equity,
-        time_ms=bars.time,
+        time_ms=bars.time[first:],
         timeframe_ms=bars.timeframe_ms,
         trades=outcome.trades,
         capital=float(execution.initial_capital),
         calendar=execution.calendar,
         exposed_bars=outcome.exposed_bars,
         traded_notional=outcome.traded_notional,
-        first_open=float(bars.open[0]),
-        close=bars.close,
+        first_open=float(bars.open[first]),
+        close=bars.close[first:],
         risk_free=float(execution.risk_free),
-        benchmark=inputs.benchmark,
+        benchmark=benchmark,
     )
     return Result(
         inputs,

@@ -1,8 +1,4 @@
-"""The reference simulator: bar by bar, in the order of the contract.
-
-The twins in `core_rs/src/simulation` are `account.rs` and `intrabar.rs`. Both engines give the same bits, so every float expression keeps
-its order of operations.
-"""
+"""The reference simulator: bar by bar, in the order of the contract. The twin is `core_rs/src/simulation/mod.rs`."""
 
 from __future__ import annotations
 
@@ -13,23 +9,14 @@ import numpy.typing as npt
 
 from python_core.data.bars import Bars
 from python_core.engine.control import Control
-from python_core.engine.orders import Orders
-from python_core.engine.position import Position
+from python_core.engine.fills import Fills
+from python_core.engine.inside import InsideBar
+from python_core.engine.orders import Due, Orders
 from python_core.engine.result import Counts
-from python_core.engine.sizing import size_entry
 from python_core.execution import Execution
-from python_core.levels import Atr
-from python_core.trades import (
-    END,
-    LIQUIDATION,
-    PARTIAL_EXIT,
-    REVERSAL,
-    RUIN,
-    SIGNAL,
-    TAKE_PROFIT,
-    TIME,
-    TRADE_DTYPE,
-)
+from python_core.trades import END, REVERSAL, RUIN, SIGNAL, TIME, TRADE_DTYPE
+
+MINUTE_MS = 60_000
 
 
 class Outcome(NamedTuple):
@@ -46,249 +33,180 @@ class Outcome(NamedTuple):
 
 
 class Simulator:
-    """Account, position and trades while the bars pass."""
+    """Runs orders over bars from the bar `first` on; those before it are warm-up."""
 
-    def __init__(self, bars: Bars, orders: Orders, execution: Execution) -> None:
-        self.bars, self.orders, self.execution = bars, orders, execution
-        self.time = bars.time.tolist()
-        self.open, self.high, self.low, self.close = (getattr(bars, name).tolist() for name in ("open", "high", "low", "close"))
-        self.mark = None if bars.mark is None else (bars.mark[0].tolist(), bars.mark[1].tolist())
-        self.balance = execution.initial_capital
-        self.position: Position | None = None
-        self.trades: list[tuple[int | float, ...]] = []
-        self.exposed_bars = self.rejected_orders = self.ambiguous_bars = 0
-        self.traded_notional = 0.0
-        self.ruined = False
+    def __init__(self, bars: Bars, orders: Orders, execution: Execution, first: int) -> None:
+        self.bars, self.orders, self.execution, self.first = bars, orders, execution, first
+        self.fills = Fills(bars, orders, execution, first)
+        self.account = self.fills.account
+        # Strategy bars by the base bar at whose open their orders are due.
+        self.due = {i: k for k, i in enumerate(orders.fills_at) if i < len(bars)}
+        self.fills.last_due = max((k for i, k in self.due.items() if i <= first), default=-1)
+        self.funding: list[tuple[int, float]] = []
+        if bars.funding is not None:
+            times, rates = bars.funding
+            # Exchanges stamp some payments a few milliseconds late.
+            self.funding = list(zip((times // MINUTE_MS * MINUTE_MS).tolist(), rates.tolist(), strict=True))
+        self.next_funding = 0
 
     def run(self, control: Control) -> Outcome:
-        n = len(self.time)
-        equity = np.empty(n)
-        at_open, at_close = self.orders.schedule(self.execution.fill)
-        strategy_closes = {fills_at: k for k, fills_at in enumerate(self.orders.fills_at.tolist())}
-        funding = [] if self.bars.funding is None else list(zip(*(column.tolist() for column in self.bars.funding), strict=True))
-        next_funding = 0
-        for i in range(n):
-            if i % 4096 == 0:
-                control.check(i / n)
-            # 1. Funding
-            while next_funding < len(funding) and funding[next_funding][0] <= self.time[i]:
-                self.pay_funding(i, funding[next_funding][1])
-                next_funding += 1
-            # 2. Open: orders of the strategy bar that has just closed, and the exit by time
-            k = at_open.get(i)
-            max_bars_reached = self.max_bars_reached(i, strategy_closes)
-            if k is not None:
-                self.fill_orders(i, k, self.open[i], max_bars_reached)
-            elif max_bars_reached:
-                self.close_position(i, self.open[i], TIME)
-            # 3. Within the bar
-            if self.position is not None:
-                self.trade_within_bar(i)
-            # 4. Close
-            if self.position is not None:
-                self.position.observe_bar(self.high[i], self.low[i])
-            k = at_close.get(i)
-            if k is not None:
-                self.fill_orders(i, k, self.close[i], False)
-            # 5. End of data
-            if i == n - 1 and self.position is not None and self.equity_at(self.close[i]) > 0:
-                self.close_position(i, self.close[i], END)
-            if self.equity_at(self.close[i]) <= 0:
-                if self.position is not None:
-                    self.close_position(i, self.close[i], RUIN)
-                self.ruined = True
-                equity[i:] = self.balance
+        n, account = len(self.bars), self.account
+        equity = np.zeros(n - self.first)
+        for i in range(self.first, n):
+            if (i - self.first) % 4096 == 0:
+                control.check((i - self.first) / (n - self.first))
+            self.fills.begin_bar(i)
+            for step in (self._pay_funding, self._open, self._inside, self._close):
+                step(i)
+                if account.ruined:
+                    break
+            if i == n - 1 and account.position is not None:
+                self.fills.close_market(self.fills.close[i], END, at_open=False)
+            if account.ruined:
                 break
-            equity[i] = self.equity_at(self.close[i])
+            equity[i - self.first] = account.equity_at(self.fills.close[i])
+        fills = self.fills
         return Outcome(
-            np.array(self.trades, dtype=TRADE_DTYPE),
+            np.array(account.trades, dtype=TRADE_DTYPE),
             equity,
-            self.exposed_bars,
-            self.traded_notional,
-            Counts(rejected_orders=self.rejected_orders, ambiguous_bars=self.ambiguous_bars, ruined=self.ruined),
+            account.exposed_bars,
+            account.traded_notional,
+            Counts(
+                fills.rejected_orders,
+                fills.clipped_orders,
+                fills.filtered_entries,
+                fills.expired_orders,
+                fills.ambiguous_bars,
+                account.ruined,
+            ),
         )
 
-    def equity_at(self, price: float) -> float:
-        """Equity with the position valued at `price`."""
-        p = self.position
-        return self.balance if p is None else self.balance + p.side * p.quantity * (price - p.entry)
+    # 1. Funding
 
-    def pay_funding(self, i: int, rate: float) -> None:
-        if (p := self.position) is not None:
-            cost = p.quantity * p.side * self.open[i] * rate
-            self.balance -= cost
-            p.funding += cost
+    def _pay_funding(self, i: int) -> None:
+        time, open_price = self.fills.time[i], self.fills.open[i]
+        while self.next_funding < len(self.funding) and self.funding[self.next_funding][0] <= time:
+            self.account.pay_funding(open_price, self.funding[self.next_funding][1])
+            self.next_funding += 1
 
-    def max_bars_reached(self, i: int, strategy_closes: dict[int, int]) -> bool:
-        """Whether the position has been open for `max_bars` strategy bars when bar `i` opens."""
-        return (
-            self.execution.max_bars is not None
-            and self.position is not None
-            and i in strategy_closes
-            and strategy_closes[i] - self.position.entry_strategy_bar >= self.execution.max_bars
-        )
+    # 2. Open
 
-    def fill_orders(self, i: int, k: int, price: float, max_bars_reached: bool) -> None:
-        """Fill the orders of strategy bar `k` at `price`: exits before entries."""
-        entry_long, exit_long, entry_short, exit_short = self.orders.at(k)
-        if (p := self.position) is not None:
-            exits, reverses = (exit_long, entry_short) if p.side > 0 else (exit_short, entry_long)
-            if exits or reverses or max_bars_reached:
-                self.close_position(i, price, SIGNAL if exits else REVERSAL if reverses else TIME)
-        if entry_long or entry_short:
-            p, side = self.position, 1.0 if entry_long else -1.0
-            if p is None or p.entries < self.execution.pyramiding:
-                self.enter(i, k, side, price)
-
-    def enter(self, i: int, k: int, side: float, price: float) -> None:
-        """Open a position or add to it, or reject the order if it is too large for the account or too small for the market."""
-        execution, p = self.execution, self.position
-        fill_price = price * (1.0 + side * execution.slippage)
-        equity = self.equity_at(price)
-        free_balance = self.balance if p is None else self.balance - p.quantity * p.entry / execution.leverage
-        stop_loss = self.level("stop_loss", k, side, fill_price) if execution.sizing == "risk" else None
-        quantity = size_entry(execution, side, fill_price, stop_loss, equity, free_balance)
-        if quantity is None:
-            self.rejected_orders += 1
-            return
-        fee = quantity * fill_price * execution.commission
-        self.balance -= fee
-        self.traded_notional += quantity * fill_price
-        if p is None:
-            p = self.position = Position(side, i, k, fill_price)
-        else:
-            p.entry = (p.entry * p.quantity + fill_price * quantity) / (p.quantity + quantity)
-        p.quantity += quantity
-        p.max_quantity = max(p.max_quantity, p.quantity)
-        p.entries += 1
-        p.fees += fee
-        p.stop_loss = self.level("stop_loss", k, side, p.entry)
-        p.take_profit = self.level("take_profit", k, side, p.entry)
-        trailing = execution.level("trailing_stop", "long" if side > 0 else "short")
-        if trailing is not None:
-            p.trailing_distance = trailing if isinstance(trailing, float | int) else self.orders.level("trailing_stop", k, trailing)
-
-    def level(self, name: str, k: int, side: float, entry: float) -> float | None:
-        """Price of the stop-loss or the take-profit of an entry at `entry` on the signal of strategy bar `k`."""
-        value = self.execution.level(name, "long" if side > 0 else "short")
-        toward = -side if name == "stop_loss" else side
-        if value is None:
-            return None
-        if isinstance(value, Atr):
-            return entry + toward * self.orders.level(name, k, value)
-        if isinstance(value, str):
-            return self.orders.level(name, k, value)
-        return entry * (1.0 + toward * float(value))
-
-    def close_position(self, i: int, price: float, reason: int) -> None:
-        """Close the whole position with a market order."""
-        p = self.position
-        assert p is not None
-        self.close_quantity(i, p.quantity, price * (1.0 - p.side * self.execution.slippage), reason)
-
-    def close_quantity(self, i: int, quantity: float, price: float, reason: int) -> None:
-        """Close `quantity` of the position at `price` and record the trade, with that share of the entry fees and funding."""
-        p = self.position
-        assert p is not None
-        fee = 0.0 if reason == LIQUIDATION else quantity * price * self.execution.commission
-        gross = p.side * quantity * (price - p.entry)
-        self.balance = self.balance + gross - fee
-        self.traded_notional += quantity * price
-        closes_position = quantity >= p.quantity
-        share = 1.0 if closes_position else quantity / p.quantity
-        entry_fees, funding = p.fees * share, p.funding * share
-        fees = entry_fees + fee
-        self.trades.append(
-            (
-                self.time[p.entry_index],
-                self.time[i],
-                p.entry_index,
-                i,
-                int(p.side),
-                reason,
-                quantity,
-                p.entry,
-                price,
-                gross,
-                fees,
-                funding,
-                gross - fees - funding,
-                *p.excursions(price),
-            )
-        )
-        if closes_position:
-            self.exposed_bars += i - p.entry_index
-            self.position = None
-        else:
-            p.quantity -= quantity
-            p.fees -= entry_fees
-            p.funding -= funding
-
-    def trade_within_bar(self, i: int) -> None:
-        """Apply liquidation, stops, take-profit and partial exits within bar `i`."""
-        p = self.position
-        assert p is not None
-        open_price = self.open[i]
-        worst, best = (self.low[i], self.high[i]) if p.side > 0 else (self.high[i], self.low[i])
-        liquidation = p.liquidation_level(self.execution)
-        worst_mark = worst if self.mark is None else (self.mark[0][i] if p.side > 0 else self.mark[1][i])
-        hits_liquidation = liquidation is not None and p.at_or_worse(worst_mark, liquidation)
-        stop, reason = p.stop_level(self.execution)
-        # At the open: levels that a gap has jumped over fill at the open.
-        if hits_liquidation and liquidation is not None and p.at_or_worse(open_price, liquidation):
-            self.liquidate(i)
-            return
-        if stop is not None and p.at_or_worse(open_price, stop):
-            self.close_position(i, open_price, reason)
-            return
-        self.take_profits(i, open_price, at_open=True)
-        if self.position is None:
-            return
-        # From the open to the close. A bar has its extremes but not their order, so `intrabar` decides which level is reached first.
-        hits_stop = stop is not None and p.at_or_worse(worst, stop)
-        profit = p.next_profit_level(self.execution)
-        hits_profit = profit is not None and p.at_or_better(best, profit)
-        if hits_profit and (hits_stop or hits_liquidation):
-            self.ambiguous_bars += 1
-            best_is_nearer = abs(best - open_price) < abs(open_price - worst)
-            if self.execution.intrabar == "optimistic" or (self.execution.intrabar == "path" and best_is_nearer):
-                self.take_profits(i, best)
-                if self.position is None:
-                    return
-        # On the way to the worst price, the nearer of stop and liquidation comes first.
-        if stop is not None and hits_stop and not (hits_liquidation and liquidation is not None and not p.at_or_better(stop, liquidation)):
-            self.close_position(i, stop, reason)
-        elif hits_liquidation:
-            self.liquidate(i)
-        elif hits_profit:
-            self.take_profits(i, best)
-
-    def liquidate(self, i: int) -> None:
-        """Close the position at its bankruptcy price, where the whole margin is lost and no fee is charged."""
-        p = self.position
-        assert p is not None
-        self.close_quantity(i, p.quantity, p.entry * (1.0 - p.side / self.execution.leverage), LIQUIDATION)
-
-    def take_profits(self, i: int, reached: float, *, at_open: bool = False) -> None:
-        """Fill every profit level up to the price `reached`, the nearest first: at the level itself or, if `at_open`, at `reached`."""
-        while (p := self.position) is not None:
-            level = p.next_profit_level(self.execution)
-            if level is None or not p.at_or_better(reached, level):
+    def _open(self, i: int) -> None:
+        fills, account = self.fills, self.account
+        if fills.is_liquidated_at_open():
+            fills.liquidate(at_open=True)
+        for step in (self._fill_due, self._gaps_of_position, self._gaps_of_entries):
+            if account.ruined:
                 return
-            price = reached if at_open else level
-            if p.partial_exit_level(self.execution) != level:
-                self.close_quantity(i, p.quantity, price, TAKE_PROFIT)
+            step(i)
+
+    def _fill_due(self, i: int) -> None:
+        """Orders due at this open, and exits by time."""
+        fills = self.fills
+        k = self.due.get(i)
+        if k is not None:
+            fills.last_due = k
+            fills.expired_orders += fills.resting.expire(k)
+        orders = None if k is None or self.execution.fill == "close" else self._orders_of(k)
+        self._fill_orders(orders, fills.open[i], exit_by_time=self._exits_by_time(i, k), at_close=False)
+
+    def _orders_of(self, k: int) -> Due | None:
+        """The orders of a strategy bar; those that would fill at the first bar or before don't exist."""
+        return self.orders.due(k) if self.orders.fills_at[k] > self.first else None
+
+    def _exits_by_time(self, i: int, k: int | None) -> bool:
+        """Whether the position is closed after `max_bars`, or because the bar opens outside the trading times."""
+        p, execution = self.account.position, self.execution
+        if p is None:
+            return False
+        if execution.flat_outside and not self.fills.times.is_open(self.fills.time[i]):
+            return True
+        return execution.max_bars is not None and k is not None and k - p.entry_strategy_bar >= execution.max_bars
+
+    def _fill_orders(self, due: Due | None, price: float, *, exit_by_time: bool, at_close: bool) -> None:
+        """Exits, then entries. An exit and an entry of its side: while a position of that side is open neither counts, else only the entry."""
+        fills, account = self.fills, self.account
+        entry_long, exit_long, entry_short, exit_short = due or (None, False, None, False)
+        side = 0.0 if account.position is None else account.position.side
+        if exit_long and entry_long is not None:
+            exit_long, entry_long = False, None if side > 0 else entry_long
+        if exit_short and entry_short is not None:
+            exit_short, entry_short = False, None if side < 0 else entry_short
+        if account.position is not None:
+            exits, opposite = (exit_long, entry_short) if side > 0 else (exit_short, entry_long)
+            reverses = opposite is not None and opposite.resting_level is None
+            if exits or reverses or exit_by_time:
+                fills.close_market(price, SIGNAL if exits else REVERSAL if reverses else TIME, at_open=not at_close)
+        if exit_long:
+            fills.resting.remove(1.0)
+        if exit_short:
+            fills.resting.remove(-1.0)
+        for entry in (entry_long, entry_short):
+            if entry is None or account.ruined or not fills.has_room(entry.side):
                 continue
-            quantity = p.partial_exit_quantity(self.execution)
-            p.partial_exits_done += 1
-            if quantity > 0:
-                self.close_quantity(i, min(quantity, p.quantity), price, PARTIAL_EXIT)
+            if entry.resting_level is None:
+                fills.enter_market(entry, price, at_close=at_close)
+            else:
+                fills.place(entry)
+
+    def _gaps_of_position(self, i: int) -> None:
+        """Levels of the position that the open touches fill at the open."""
+        fills, open_price = self.fills, self.fills.open[i]
+        if fills.is_liquidated_at_open():
+            fills.liquidate(at_open=True)
+        if (p := self.account.position) is None:
+            return
+        stop, reason = p.stop_level()
+        if stop is not None and p.falls_to(open_price, stop):
+            fills.stop_out(open_price, reason, at_open=True)
+        while self.account.position is p:
+            level = p.next_profit_level()
+            if level is None or not p.reaches_profit(open_price, level):
+                return
+            fills.take_profit(level, open_price, at_open=True)
+
+    def _gaps_of_entries(self, i: int) -> None:
+        """A resting entry that the open touches fills at the open; if both are touched, the nearer one, unless it is rejected."""
+        fills, open_price = self.fills, self.fills.open[i]
+        while not self.account.ruined:
+            touched = [entry for entry in fills.resting.all() if fills.can_fill(entry) and fills.resting.touched(entry, open_price)]
+            if not touched or fills.fill_resting_at_open(min(touched, key=lambda entry: abs(entry.level - open_price))):
+                return
+
+    # 3. Inside the bar
+
+    def _inside(self, i: int) -> None:
+        if self.account.position is not None or self.fills.resting.all():
+            InsideBar(self.fills).run()
+
+    # 4. Close
+
+    def _close(self, i: int) -> None:
+        fills, account = self.fills, self.account
+        price = fills.close[i]
+        if (p := account.position) is not None:
+            high, low = fills.high[i], fills.low[i]
+            if fills.opened_inside is not None:
+                # Only what surely came after the fill.
+                if fills.resting.direction(fills.opened_inside) > 0:
+                    low = price
+                else:
+                    high = price
+            p.observe_bar(high, low)
+        if self.execution.fill == "close" and (k := self.due.get(i + 1)) is not None:
+            fills.last_due = k
+            if (due := self._orders_of(k)) is not None:
+                self._fill_orders(due, price, exit_by_time=False, at_close=True)
+        if not account.ruined and account.equity_at(price) <= account.dust:
+            if account.position is not None:
+                fills.close_market(price, RUIN, at_open=False)
+            account.ruin()
 
 
-def simulate(bars: Bars, orders: Orders, execution: Execution, control: Control) -> Outcome:
-    """Run the orders over the bars.
+def simulate(bars: Bars, orders: Orders, execution: Execution, control: Control, first: int = 0) -> Outcome:
+    """Run the orders over the bars from the bar `first` on.
 
     Raises:
         Cancelled: `control.cancel()` was called.
     """
-    return Simulator(bars, orders, execution).run(control)
+    return Simulator(bars, orders, execution, first).run(control)

@@ -73,12 +73,18 @@ FILLS: Table = {
 }
 
 ORDER_OF_THINGS: Table = {
-    "an exit comes before an entry of the same bar": {
+    "an exit and an entry of the side that is open cancel each other": {
         "bars": [100, 100, 110, 115, 115],
         "orders": "L Ll . l .",
         "rules": {"commission": 0.01},
-        "trades": [("long", 1, 100, 2, 110, "signal", 1, 1 + 1.1), ("long", 2, 110, 4, 115, "signal", 1, 1.1 + 1.15)],
-        "equity": [1000, 999, 999 + 10 - 1.1 - 1.1, 999 + 10 - 2.2 + 5, 999 + 10 - 2.2 + 5 - 1.15],
+        "trades": [("long", 1, 100, 4, 115, "signal", 1, 1 + 1.15)],
+        "equity": [1000, 999, 999 + 10, 999 + 15, 999 + 15 - 1.15],
+    },
+    "an exit and an entry of a side that is not open are an entry": {
+        "bars": [100, 100, 110, 115, 115],
+        "orders": "Ll S Ll s .",
+        "trades": [("long", 1, 100, 2, 110, "reversal"), ("short", 2, 110, 3, 115, "reversal"), ("long", 3, 115, 4, 115, "end")],
+        "equity": [1000, 1000, 1010, 1005, 1005],
     },
     "an opposite entry closes and then opens at the same open": {
         "bars": [100, 100, 110, 105, 105],

@@ -240,12 +240,37 @@ FROZEN: Table = {
         "trades": [],
         "equity": [1000, 1000, 1000],
     },
-    "a stop on the wrong side of the open fills at once": {
+    "an entry whose stop is on the wrong side of the fill is rejected": {
         "bars": [(100, 102, 97, 100), (100, 110, 98, 109), 109],
         "orders": "L . .",
         "rules": {"stop_loss": "high"},
-        "trades": [("long", 1, 100, 1, 100, "stop_loss")],
+        "trades": [],
         "equity": [1000, 1000, 1000],
+        "rejected": 1,
+    },
+    "a stop at the fill is on the wrong side": {
+        "bars": [100, 100, 109],
+        "orders": "L . .",
+        "rules": {"stop_loss": "close"},
+        "trades": [],
+        "equity": [1000, 1000, 1000],
+        "rejected": 1,
+    },
+    "an entry whose target is on the wrong side of the fill is rejected": {
+        "bars": [(100, 102, 97, 100), 103, 109],
+        "orders": "L . .",
+        "rules": {"take_profit": "high"},
+        "trades": [],
+        "equity": [1000, 1000, 1000],
+        "rejected": 1,
+    },
+    "a reversal that is rejected closes all the same": {
+        "bars": [100, 100, 110, 109],
+        "orders": "L S . .",
+        "rules": {"stop_loss": {"short": "low * 0.5"}},
+        "trades": [("long", 1, 100, 2, 110, "reversal")],
+        "equity": [1000, 1000, 1010, 1010],
+        "rejected": 1,
     },
 }
 
