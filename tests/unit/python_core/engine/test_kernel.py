@@ -165,7 +165,7 @@ def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) ->
     plan = core_rs.Plan((), (-1,) * 4, (-1,) * 3)
     refused = False
     try:
-        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, signals], 60_000, execution, equity, None)
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, signals], 60_000, execution, equity, None, None)
     except (TypeError, ValueError):
         refused = True
     assert refused or set(spoil) <= {"time", "open", "high", "low", "close"}
@@ -203,17 +203,18 @@ def test_times_changed_after_the_check_do_no_harm(engine: Any, value: int) -> No
 
 @needs_rust
 @pytest.mark.parametrize("owners", [1, 2])
-@pytest.mark.parametrize("name", [*columns(), "masks"])
+@pytest.mark.parametrize("name", [*columns(), "masks", "benchmark"])
 def test_an_output_that_shares_memory_with_an_input_is_rejected(name: str, owners: int) -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
-    given = {**columns(), "masks": np.ones(BARS, np.uint8)}
+    given = {**columns(), "masks": np.ones(BARS, np.uint8), "benchmark": np.ones(BARS)}
     memory = bytearray(8 * BARS)
     equity = np.frombuffer(memory)
     given[name] = (equity if owners == 1 else np.frombuffer(memory)).view(given[name].dtype)[:BARS]
-    signals, plan, execution = given.pop("masks"), core_rs.Plan((), (-1,) * 4, (-1,) * 3), kernel._native_execution(bt.Execution())
+    signals, benchmark = [given.pop("masks"), None, None, None], (columns()["time"], given.pop("benchmark"))
+    plan, execution = core_rs.Plan((), (-1,) * 4, (-1,) * 3), kernel._native_execution(bt.Execution())
     with pytest.raises((TypeError, ValueError), match="borrowed" if owners == 1 else "shares memory"):
-        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, None], 60_000, execution, equity, None)
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, signals, 60_000, execution, equity, None, benchmark)
 
 
 @needs_rust
@@ -223,7 +224,7 @@ def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
     template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 3, 1)
     execution, values = kernel._native_execution(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
-        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, execution, True, 1, values, None)
+        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, execution, True, 1, values, None, None)
 
 
 def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:
