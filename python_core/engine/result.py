@@ -15,6 +15,7 @@ from python_core.engine.strategy_bars import StrategyBars
 from python_core.immutable import Immutable, freeze
 from python_core.metrics import Metrics, MonthlyReturn
 from python_core.metrics.monthly import monthly_returns
+from python_core.strategy.compile import compile_plan
 from python_core.strategy.signals import Signals
 from python_core.trades import Trades
 
@@ -96,7 +97,7 @@ class Result(Immutable):
         if isinstance(program, Signals):
             return 0
         before = 0 if first == 0 else int(np.searchsorted(StrategyBars(bars, program.timeframe).fills_at, first, side="right"))
-        return max(0, program.warm_up_bars - before)
+        return max(0, compile_plan(program, (), bars.timeframe).warm_up - before)
 
     @property
     def metrics(self) -> Metrics:

@@ -159,8 +159,8 @@ def kama(x: Series, length: int, fast: int, slow: int) -> Series:
 
 ROWS: Final[dict[str, Indicator]] = {
     "sma": primitive(sma, length(), warm_up=lambda length: length - 1),
-    "ema": primitive(ema, length(), warm_up=lambda length: length - 1),
-    "rma": primitive(rma, length(), warm_up=lambda length: length - 1),
+    "ema": primitive(ema, length(), warm_up=lambda length: length - 1, settle=lambda length: 5 * length),
+    "rma": primitive(rma, length(), warm_up=lambda length: length - 1, settle=lambda length: 10 * length),
     "wma": primitive(wma, length(), warm_up=lambda length: length - 1),
     "hma": primitive(hma, length(), warm_up=lambda length: length - 1 + math.isqrt(length) - 1),
     "dema": composite(

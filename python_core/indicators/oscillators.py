@@ -43,7 +43,7 @@ def mean_deviation(x: Series, length: int) -> Series:
 _CHANGE: Final = "series - series[length]"
 
 ROWS: Final[dict[str, Indicator]] = {
-    "rsi": primitive(rsi, length(default=14), warm_up=lambda length: length),
+    "rsi": primitive(rsi, length(default=14), warm_up=lambda length: length, settle=lambda length: 10 * length + 1),
     "stoch": composite(
         "Stochastic oscillator: k = position of the close in the range of `length` bars, 0 to 100, averaged over `smooth` bars; d = sma(k)."
         " 0 if there is no range. As in TA-Lib. (Lane 1984)",

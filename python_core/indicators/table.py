@@ -52,6 +52,8 @@ class Indicator(NamedTuple):
     outputs: tuple[str, ...] = ()
     reference: Callable[..., Any] | None = None
     warm_up: Callable[..., int] = lambda *arguments: 0
+    # Bars after which the value hardly depends on where the data begins: less than 5e-5 of it. None: as `warm_up`.
+    settle: Callable[..., int] | None = None
     formula: Mapping[str, str] = MappingProxyType({})
     # Whether it may be unknown even after the warm-up, as before a condition has ever been true.
     may_stay_unknown: bool = False

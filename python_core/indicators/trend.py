@@ -135,6 +135,7 @@ ROWS: Final[dict[str, Indicator]] = {
         implied=("high", "low", "close"),
         outputs=("line", "direction"),
         warm_up=lambda length, multiple: length,
+        settle=lambda length, multiple: 10 * length + 1,
     ),
     "ichimoku": composite(
         "Ichimoku: conversion and base are the midpoints of the range of `short` and `medium` bars; span_a (their average) and span_b (the"

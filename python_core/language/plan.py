@@ -56,6 +56,7 @@ class PlanBuilder:
         self.timeframe_ms = 0
         self.nodes: list[Node] = []
         self.warm_ups: list[int] = []
+        self.settles: list[int] = []
         self._series = 0
         self._total_lookback = 0
         self._seen: dict[Node | tuple[Node, str], int] = {}
@@ -68,15 +69,20 @@ class PlanBuilder:
                 raise StrategyError(f"the strategy needs more than {MAX_NODES:,} operations", hint="make it smaller", code="too_large")
             self._seen[key] = len(self.nodes)
             self.nodes.append(node)
-            warm_up = max((self.warm_ups[i] for i in inputs), default=0)
-            if op in AT_OPS:
-                # A higher bar is known once the last finer bar that it spans has closed. A month has at most 31 days.
-                finer_ms = self.timeframe_ms or self.strategy_ms or _MINUTE_MS
-                warm_up = (warm_up + 1) * max(self.nodes[inputs[0]].timeframe_ms // finer_ms, 1) - 1
-            own = self._own_warm_up(node)
-            self.warm_ups.append(warm_up + own)
+            own, own_settle = self._own_warm_up(node)
+            self.warm_ups.append(self._inputs_known(op, inputs, self.warm_ups) + own)
+            self.settles.append(self._inputs_known(op, inputs, self.settles) + own_settle)
             self._check_size(node, own)
         return self._seen[key]
+
+    def _inputs_known(self, op: str, inputs: tuple[int, ...], known_after: list[int]) -> int:
+        """The number of bars after which all inputs are known, from that of each node."""
+        bars = max((known_after[i] for i in inputs), default=0)
+        if op in AT_OPS:
+            # A higher bar is known once the last finer bar that it spans has closed. A month has at most 31 days.
+            finer_ms = self.timeframe_ms or self.strategy_ms or _MINUTE_MS
+            bars = (bars + 1) * max(self.nodes[inputs[0]].timeframe_ms // finer_ms, 1) - 1
+        return bars
 
     def _check_size(self, node: Node, own_warm_up: int) -> None:
         self._total_lookback += own_warm_up
@@ -96,17 +102,19 @@ class PlanBuilder:
                 code="too_large",
             )
 
-    def _own_warm_up(self, node: Node) -> int:
+    def _own_warm_up(self, node: Node) -> tuple[int, int]:
+        """The bars that a node adds to those of its inputs until it is known, and until it has settled."""
         if node.op in CROSSINGS:
-            return 1
+            return 1, 1
         if self.free:
-            return 0
+            return 0, 0
         if node.op in STREAKS:
-            return int(node.args[0])
+            return int(node.args[0]), int(node.args[0])
         if node.op not in INDICATORS:
-            return 0
+            return 0, 0
         indicator = INDICATORS[node.op]
-        return indicator.warm_up(*indicator.values(node.args))
+        arguments = indicator.values(node.args)
+        return indicator.warm_up(*arguments), (indicator.settle or indicator.warm_up)(*arguments)
 
     def indicator(self, op: str, inputs: tuple[int, ...], arguments: tuple[int, ...], output: int | None = None) -> int:
         """Add an operation whose arguments are the numbers at these positions; `output` selects one of several outputs."""

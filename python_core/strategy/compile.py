@@ -31,6 +31,7 @@ class Plan(NamedTuple):
         conditions: positions of the nodes of the four signals; -1 for a signal that is not set.
         levels: positions of the nodes of the levels, in the order of `LEVEL_SIDES`; -1 for those that need no series.
         warm_up: strategy bars before every signal is known.
+        settle: strategy bars before no signal depends on where the data begins, but for what weighs less than 5e-5.
         uses_higher_timeframes: whether some nodes are evaluated on higher timeframes.
     """
 
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     conditions: tuple[int, int, int, int]
     levels: tuple[int, ...] = (-1,) * len(LEVEL_SIDES)
     warm_up: int = 0
+    settle: int = 0
     uses_higher_timeframes: bool = False
 
 
@@ -115,11 +117,12 @@ def _build(
             filtered = compiler.condition(f"htf_filters.{ENTRY_SIDES[name]}[{i}]", each.condition, each.timeframe)
             conditions[-1] = builder.add("and", (conditions[-1], filtered))
     numbers = [_level(compiler, levels, i) for i in range(len(levels))]
-    warm_up = max((builder.warm_ups[i] for i in (*conditions, *numbers) if i >= 0), default=0)
+    roots = [i for i in (*conditions, *numbers) if i >= 0]
+    warm_up, settle = (max((bars[i] for i in roots), default=0) for bars in (builder.warm_ups, builder.settles))
     nodes, place = builder.prune((*conditions, *numbers))
     c = [place[i] for i in (*conditions, -1, -1, -1, -1)]
     n = tuple(place[i] for i in numbers) or (-1,) * len(LEVEL_SIDES)
-    return Plan(nodes, (c[0], c[1], c[2], c[3]), n, warm_up, any(node.timeframe_ms for node in builder.nodes))
+    return Plan(nodes, (c[0], c[1], c[2], c[3]), n, warm_up, settle, any(node.timeframe_ms for node in builder.nodes))
 
 
 def _level(compiler: Compiler, levels: tuple[Atr | str | None, ...], i: int) -> int:

@@ -129,6 +129,14 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         return compile_plan(self, ()).warm_up
 
+    @property
+    def settle_bars(self) -> int:
+        """As `warm_up_bars`, with each `ema` counted as 5 lengths and each `rma` (in `rsi`, `atr`, `adx`, `supertrend`) as 10.
+
+        After that, what came before the first bar weighs less than 5e-5 in them.
+        """
+        return compile_plan(self, ()).settle
+
     def condition(self, name: str) -> str:
         """A condition such as `entry_long` in canonical form, joined with its filters; empty if there is none."""
         filters = self.htf_filters.get(ENTRY_SIDES[name], ()) if name in ENTRY_SIDES else ()

@@ -51,7 +51,7 @@ def bar_range(selection: Selection, strategy: bt.Strategy, execution: bt.Executi
     plan = compile_run(strategy, execution, timeframe)
     timeframe_ms = timeframes.milliseconds(strategy.timeframe or timeframe)
     longest_ms = max(timeframe_ms, *(node.timeframe_ms for node in plan.nodes))
-    return wanted._replace(warm_up_bars=plan.warm_up, timeframe_ms=timeframe_ms, longest_ms=longest_ms)
+    return wanted._replace(warm_up_bars=plan.settle, timeframe_ms=timeframe_ms, longest_ms=longest_ms)
 
 
 def select(bars: bt.Bars, wanted: BarRange) -> RunBars:

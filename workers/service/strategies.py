@@ -38,6 +38,9 @@ class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     hash: Annotated[str, Meta(description="Strategies with equal hashes give equal results on the same bars.")]
     warm_up_bars: Annotated[int, Meta(description="Number of bars, in the strategy's timeframe, until every signal is defined.")]
+    settle_bars: Annotated[
+        int, Meta(description="Number of bars until what came before them hardly matters; runs on a range read as many before their start.")
+    ]
     explanation: Annotated[str, Meta(description="What the strategy does, in plain words.")]
     canonical: Annotated[dict[str, Any], Meta(description="The fields that determine the result, in canonical form.")]
 
@@ -108,6 +111,7 @@ class Strategies(OperationGroup):
         return StrategyCheck(
             hash=strategy.hash,
             warm_up_bars=strategy.warm_up_bars,
+            settle_bars=strategy.settle_bars,
             explanation=strategy.explain(),
             canonical=strategy.canonical(),
         )

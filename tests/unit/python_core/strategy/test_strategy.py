@@ -179,3 +179,28 @@ def test_signals_that_are_not_booleans_are_rejected(masks: dict[str, Any], words
         bt.Signals(**masks)
     said = str(caught.value)
     assert said == words or (words.endswith("...") and said.startswith(words.removesuffix("...")))
+
+
+@pytest.mark.parametrize(
+    ("condition", "warm_up", "settle"),
+    [
+        ("close > open", 0, 0),
+        ("close > sma(close, 30)", 29, 29),
+        ("close > ema(close, 50)", 49, 250),
+        ("close > ema(ema(close, 10), 20)", 28, 150),
+        ("close > rma(close, 14)", 13, 140),
+        ("rsi(close, 14) > 50", 14, 141),
+        ("atr(14) > 1", 14, 141),
+        ("supertrend(10, 3.0) > 1", 10, 101),
+        ("crossover(ema(close, 50), ema(close, 200))", 200, 1001),
+        ("adx(14) > 20", 27, 281),
+    ],
+)
+def test_a_strategy_settles_after_five_lengths_of_an_ema_and_ten_of_an_rma(condition: str, warm_up: int, settle: int) -> None:
+    strategy = bt.Strategy(entry_long=condition)
+    assert (strategy.warm_up_bars, strategy.settle_bars) == (warm_up, settle)
+
+
+def test_higher_timeframes_settle_in_bars_of_their_own() -> None:
+    strategy = bt.Strategy(entry_long="at('4h', close > ema(close, 10))", timeframe="1h")
+    assert (strategy.warm_up_bars, strategy.settle_bars) == (39, 4 * 51 - 1)
