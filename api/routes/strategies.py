@@ -16,6 +16,7 @@ from api.http.problems import ProblemError, problem_responses
 from api.http.responses import Limit, Offset, conditional, created, location_header, matches, not_modified
 from python_core import Execution, Strategy
 from python_core.diagnostics import Diagnosis, Plot
+from python_core.execution import Fill
 from workers import Service, StoredStrategy, StrategyCheck, StrategyLibrary, StrategyPage
 
 StrategyReference = Annotated[str, PathParameter(description="Id or name of the strategy.")]
@@ -54,6 +55,12 @@ class PlotRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         int | None, Meta(description="Open time of the first bar, UTC epoch milliseconds; default: the last `limit` bars.")
     ] = None
     limit: Annotated[int, Meta(ge=1, le=5_000, description="Maximum number of bars.")] = 500
+    fill: Annotated[
+        Fill,
+        Meta(
+            description="As in an execution: with `close`, a bar sees a bar of a higher timeframe only if that ends no later than itself."
+        ),
+    ] = "next_open"
 
 
 DiagnosisBody = Annotated[DiagnosisRequest, BodyKwarg(examples=[Example(value={"dataset": "btcusdt-1h", "strategy": SMA_CROSS})])]
@@ -96,7 +103,9 @@ class Strategies(Controller):
 
     @post("/plot", **described("strategies.plot"), status_code=200, responses=problem_responses(404, 408, 413, 415, 503))
     async def plot_strategy(self, service: NamedDependency[Service], data: PlotBody) -> Plot:
-        return await service.strategies.plot(data.dataset, data.strategy, data.expressions, start=data.start, limit=data.limit)
+        return await service.strategies.plot(
+            data.dataset, data.strategy, data.expressions, start=data.start, limit=data.limit, fill=data.fill
+        )
 
     @get(
         "/{strategy:str}",

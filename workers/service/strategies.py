@@ -10,6 +10,7 @@ from msgspec import Meta
 import python_core as bt
 from python_core import diagnostics
 from python_core.diagnostics import Diagnosis, Plot
+from python_core.execution import Fill
 from python_core.strategy import library
 from workers import strategies
 from workers.service.datasets import on_bars
@@ -144,6 +145,7 @@ class Strategies(OperationGroup):
         expressions: tuple[str, ...] | None = None,
         start: int | None = None,
         limit: int = 500,
+        fill: Fill = "next_open",
     ) -> Plot:
         """Plot a strategy.
 
@@ -152,4 +154,6 @@ class Strategies(OperationGroup):
         Raises:
             Invalid: an expression doesn't compile.
         """
-        return await on_bars(self._resources, dataset, lambda bars: diagnostics.plot(bars, strategy, expressions, start=start, limit=limit))
+        return await on_bars(
+            self._resources, dataset, lambda bars: diagnostics.plot(bars, strategy, expressions, start=start, limit=limit, fill=fill)
+        )

@@ -168,6 +168,20 @@ def test_an_exported_dataset_equals_the_imported_file(client: httpx.Client, mark
             assert read.read_bars(response.content, timeframe=original.timeframe).fingerprint == original.fingerprint, (path, form)
 
 
+def test_months_are_uploaded_inferred_and_resampled(client: httpx.Client) -> None:
+    days = bt.synthetic(200, timeframe="1d", start="2024-01-01")
+    months = days.resample("1M")
+    assert upload(client, "days", csv(days)).raise_for_status().json()["timeframe"] == "1d"
+    assert upload(client, "months", csv(months)).raise_for_status().json()["timeframe"] == "1M"
+    resampled = client.get("/datasets/days/bars", params={"timeframe": "M"}).json()
+    stored = client.get("/datasets/months/bars").json()
+    assert (resampled["timeframe"], resampled["time"]) == ("1M", months.time.tolist())
+    assert resampled == stored
+    refused = client.get("/datasets/months/bars", params={"timeframe": "1w"})
+    assert refused.status_code == 400
+    assert "1w bars can't be built from 1M bars" in refused.json()["detail"]
+
+
 def test_bars_can_be_paged_merged_and_resampled(client: httpx.Client) -> None:
     bars = bt.synthetic(1_000, timeframe="1m")
     upload(client, "pages", csv(bars)).raise_for_status()

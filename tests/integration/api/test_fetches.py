@@ -44,7 +44,7 @@ def test_a_fetch_is_accepted_polled_and_cancelled(client: httpx.Client) -> None:
     ("change", "text"),
     [
         ({"exchange": "bybitt"}, "bybit"),
-        ({"timeframe": "7m"}, "use one of 1m"),
+        ({"timeframe": "7m"}, "use one of 1s"),
         ({"symbol": " "}, "symbol"),
         ({"funding": True}, "spot markets have no funding rates"),
         ({"kind": "fx"}, "use spot, linear or inverse"),

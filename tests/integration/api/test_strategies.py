@@ -101,6 +101,9 @@ def test_values_can_be_plotted(client: TestClient[Any], bars: bt.Bars) -> None:
     assert shown["columns"]["sma(close, n)"][1] == pytest.approx(bars.close[:20].mean(), rel=1e-12)
     assert all(isinstance(value, bool) for value in shown["columns"]["entry_long"])
     assert len(client.post("/api/v1/strategies/plot", json={"dataset": "walk", "strategy": CROSS}).json()["time"]) == 500
+    body = {"dataset": "walk", "strategy": CROSS, "fill": "close"}
+    assert client.post("/api/v1/strategies/plot", json=body).status_code == 200
+    assert client.post("/api/v1/strategies/plot", json=body | {"fill": "later"}).status_code == 400
 
 
 @pytest.mark.parametrize(

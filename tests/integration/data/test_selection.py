@@ -195,6 +195,18 @@ async def test_a_market_without_a_dataset_is_not_found_with_suggestions(
     assert (await service.backtests.list()).items == ()
 
 
+async def test_months_and_minutes_are_different_timeframes_of_a_market(service: workers.Service, cross: bt.Strategy) -> None:
+    minutes = await service.resources.data.create("minutes", bt.synthetic(300, timeframe="1m"), instrument("BTC/USDT"))
+    months = await service.resources.data.create("months", bt.synthetic(300, timeframe="1M"), instrument("BTC/USDT"))
+    days = await service.resources.data.create("days", bt.synthetic(300, timeframe="1d"), instrument("ETH/USDT"))
+    await service.resources.data.create("weeks", bt.synthetic(300, timeframe="1w"), instrument("ETH/USDT"))
+    for timeframe, dataset in (("1m", minutes), ("1M", months), ("M", months), ("1", minutes)):
+        request = workers.BacktestRequest(symbol="BTCUSDT", timeframe=timeframe, strategy=cross)
+        assert (await service.backtests.submit(request)).dataset_id == dataset.id
+    text = await refused(service, workers.NotFound, workers.BacktestRequest(symbol="ETHUSDT", timeframe="1M", strategy=cross))
+    assert f"{days.name!r} has 1d bars" in text, "weeks don't fit into months"
+
+
 async def test_a_market_with_several_datasets_is_a_conflict_that_lists_them(
     service: workers.Service, bars: bt.Bars, cross: bt.Strategy
 ) -> None:
