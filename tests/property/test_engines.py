@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core.engine.result import Counts
 from python_core.optimize.sweep import WITHOUT_RISK
+from tests.property.cases import Case, signal_cases, strategy_cases
 from tests.support.cases import CASES
 from tests.support.marks import needs_rust
 
@@ -106,15 +108,15 @@ styles = st.sampled_from(["normal", "ticks", "tiny", "huge", "wild", "flat", "ju
 lengths = st.one_of(st.integers(1, 80), st.integers(900, 2300))
 
 
-def assert_equal_bits(bars: bt.Bars, program: bt.Strategy | bt.Signals, rules: bt.Execution) -> None:
-    run: Any = bt.backtest if isinstance(program, bt.Strategy) else bt.simulate
-    python, rust = run(bars, program, rules, engine="python"), run(bars, program, rules, engine="rust")
+def assert_equal_bits(case: Case) -> None:
+    python, rust = case.run("python"), case.run("rust")
     np.testing.assert_array_equal(rust.equity.view(np.int64), python.equity.view(np.int64), "equity")
     assert len(rust.trades) == len(python.trades)
     for field in rust.trades.array.dtype.names:
         a, b = (np.ascontiguousarray(result.trades.array[field]).view(np.int64) for result in (rust, python))
         np.testing.assert_array_equal(a, b, field)
-    assert (rust.rejected_orders, rust.ambiguous_bars, rust.ruined) == (python.rejected_orders, python.ambiguous_bars, python.ruined)
+    for name in Counts._fields:
+        assert getattr(rust, name) == getattr(python, name), name
     assert rust.metrics == python.metrics
     assert rust.digest == python.digest
     assert rust.fingerprint == python.fingerprint
@@ -140,7 +142,7 @@ def test_both_engines_give_the_same_bits_for_any_signals(
     names = ["entry_long", "exit_long", "entry_short", "exit_short"]
     chosen = [name for name in names if rng.random() < 0.7] or ["entry_long"]
     note(f"{chosen} {rules}")
-    assert_equal_bits(bars, bt.Signals(**{name: rng.random(n) < density for name in chosen}), rules)
+    assert_equal_bits(Case(bars, bt.Signals(**{name: rng.random(n) < density for name in chosen}), rules))
 
 
 SERIES = [
@@ -223,7 +225,23 @@ def test_both_engines_give_the_same_bits_for_any_strategy(
     except bt.StrategyError as error:
         assume("can't be built from" not in str(error))
         raise
-    assert_equal_bits(bars, strategy, rules)
+    assert_equal_bits(Case(bars, strategy, rules))
+
+
+@needs_rust
+@thorough
+@given(case=signal_cases())
+def test_both_engines_give_the_same_bits_for_any_rules(case: Case) -> None:
+    note(f"{case.execution} from {case.start}, warm-up from {case.warm_up_from}")
+    assert_equal_bits(case)
+
+
+@needs_rust
+@thorough
+@given(case=strategy_cases(conditions))
+def test_both_engines_give_the_same_bits_for_any_rules_of_a_strategy(case: Case) -> None:
+    note(f"{case.program} {case.execution} from {case.start}, warm-up from {case.warm_up_from}")
+    assert_equal_bits(case)
 
 
 @needs_rust
