@@ -13,7 +13,9 @@ import python_core as bt
 from python_core.data import timeframes
 from python_core.data.timeframes import bar_end
 from python_core.metrics import NAMES
-from tests.property.test_engines import assert_equal_bits, random_bars
+from python_core.metrics.benchmark import check_benchmark
+from python_core.metrics.compute import compute
+from tests.property.test_engines import random_bars
 from tests.support.cases import CASES
 from tests.support.marks import needs_rust
 
@@ -54,14 +56,31 @@ def values(bars: bt.Bars, rules: bt.Execution, engine: Any, **given: Any) -> dic
 
 @needs_rust
 @thorough
-@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, risk_free=rates)
-def test_engines_agree_on_any_benchmark(seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, risk_free: float) -> None:
+@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, risk_free=rates, given_series=st.booleans())
+def test_engines_compute_the_same_metrics_of_any_equity(
+    seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, risk_free: float, given_series: bool
+) -> None:
     rng = np.random.default_rng(seed)
     bars = make_bars(rng, n, timeframe, gaps=gaps)
     rules = bt.Execution(calendar=calendar, risk_free=risk_free, leverage=float(rng.choice([1.0, 20.0])))
-    benchmark = a_benchmark(rng, bars)
-    assert values(bars, rules, "rust", benchmark=benchmark) == values(bars, rules, "python", benchmark=benchmark)
-    assert_equal_bits(bars, STRATEGY, rules)
+    benchmark = a_benchmark(rng, bars) if given_series else None
+    result = bt.backtest(bars, STRATEGY, rules, benchmark=benchmark, engine="rust")
+    reference = compute(
+        equity=result.equity,
+        time_ms=bars.time,
+        timeframe_ms=bars.timeframe_ms,
+        trades=result.trades.array,
+        capital=rules.initial_capital,
+        calendar=calendar,
+        exposed_bars=0,
+        traded_notional=0.0,
+        first_open=float(bars.open[0]),
+        close=bars.close,
+        risk_free=risk_free,
+        benchmark=None if benchmark is None else check_benchmark(benchmark, int(bars.time[0])),
+    )
+    for name, found, expected in zip(NAMES, result.values.tolist(), reference, strict=True):
+        assert name in ("exposure", "turnover") or found.hex() == expected.hex(), name
 
 
 @needs_rust
@@ -73,11 +92,12 @@ def test_a_sweep_compares_with_a_benchmark_as_single_runs_do(
     rng = np.random.default_rng(seed)
     bars = make_bars(rng, n, timeframe, gaps=gaps)
     rules, benchmark = bt.Execution(calendar=calendar, risk_free=0.05), a_benchmark(rng, bars)
+    engine: Any
     for engine in ("rust", "python"):
         swept = bt.sweep(
             bars, STRATEGY, {"n": [2, 3]}, rules, objective="final_equity", benchmark=benchmark, risk=risk, engine=engine, threads=2
         )
-        single = bt.backtest(bars, STRATEGY, rules, benchmark=benchmark).metrics
+        single = bt.backtest(bars, STRATEGY, rules, benchmark=benchmark, engine=engine).metrics
         for name in (*RELATIVE, "sharpe", "sortino", "omega"):
             assert getattr(swept.metrics(1), name) == (getattr(single, name) if risk else None), (engine, name)
 
