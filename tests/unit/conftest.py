@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import python_core as bt
+from python_core.engine.result import Counts
+from python_core.strategy.compile import series_levels
 
 Bar = float | tuple[float, float, float, float]
 
@@ -43,23 +45,29 @@ def make_bars() -> Callable[..., bt.Bars]:
 
 
 @pytest.fixture(scope="session")
-def read_signals() -> Callable[[str], bt.Signals]:
-    """`read_signals("L . ls")`: one word for each bar, of L (enter long), l (exit long), S and s for short; `.` for none."""
+def read_signals() -> Callable[..., bt.Signals]:
+    """`read_signals("L . ls")`: one word for each bar, of L (enter long), l (exit long), S and s for short; `.` for none.
 
-    def read(text: str) -> bt.Signals:
+    Sizes and levels are a number for all bars, one for each bar, or these for each side. Signals that no word has are not given.
+    """
+
+    def read(text: str, **levels: Any) -> bt.Signals:
         words = text.split()
-        assert set("".join(words)) <= {*SIGNALS, "."}, text
-        return bt.Signals(**{name: np.array([letter in word for word in words]) for letter, name in SIGNALS.items()})
+        used = set("".join(words)) - {"."}
+        assert used <= set(SIGNALS), text
+        masks = {name: np.array([letter in word for word in words]) for letter, name in SIGNALS.items() if letter in used or not used}
+        return bt.Signals(**masks, **{name: _columns(value, len(words)) for name, value in levels.items()})
 
     return read
 
 
 @pytest.fixture(scope="session")
-def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str], bt.Signals]) -> Callable[..., None]:
+def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[..., bt.Signals]) -> Callable[..., None]:
     """Run one row of a table and compare the whole result.
 
     A trade is (side, entry bar, entry price, exit bar, exit price, reason) and, where they are not 1, 0 and 0, quantity, fees, funding.
-    Capital is 1000, and each order buys or sells a quantity of 1 without costs, unless the row says otherwise.
+    Capital is 1000, and each order buys or sells a quantity of 1 without costs, unless the row says otherwise. `levels` are those of the
+    signals.
     """
 
     def check(
@@ -67,19 +75,24 @@ def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str
         *,
         bars: Sequence[Bar],
         orders: str = "",
+        levels: dict[str, Any] | None = None,
         strategy: bt.Strategy | None = None,
         rules: dict[str, Any] | None = None,
         trades: Sequence[tuple[Any, ...]],
         equity: Sequence[float],
         rejected: int = 0,
+        clipped: int = 0,
+        filtered: int = 0,
+        expired: int = 0,
         ambiguous: int = 0,
         ruined: bool = False,
         funding: Sequence[tuple[int, float]] | None = None,
         mark: Sequence[tuple[float, float]] | None = None,
         **layout: Any,
     ) -> None:
-        execution = bt.Execution(**{"initial_capital": 1000, "commission": 0, "sizing": "fixed_quantity", "size": 1, **(rules or {})})
-        plain = not any(isinstance(value, str | bt.Atr) for value in (execution.stop_loss, execution.take_profit, execution.trailing_stop))
+        defaults = {"initial_capital": 1000, "commission": 0, "sizing": "fixed_quantity"}
+        execution = bt.Execution(**{**defaults, **(rules or {})})
+        plain = not any(level is not None for level in series_levels(execution))
         for quiet in (0, QUIET_BARS) if strategy is None and "times" not in layout and plain else (0,):
             first = bars[0][0] if isinstance(bars[0], tuple) else bars[0]
             made = make_bars(
@@ -91,17 +104,28 @@ def check_by_hand(make_bars: Callable[..., bt.Bars], read_signals: Callable[[str
                 **layout,
             )
             if strategy is None:
-                result = bt.simulate(made, read_signals(". " * quiet + orders), execution, engine=engine)
+                result = bt.simulate(made, read_signals(". " * quiet + orders, **(levels or {})), execution, engine=engine)
             else:
                 result = bt.backtest(made, strategy, execution, engine=engine)
             wanted = [_trade(quiet, *trade) for trade in trades]
             assert [_fields(row, trade) for row, trade in zip(result.trades.array, result.trades, strict=True)] == wanted
             assert len(equity) == len(bars), "the table needs one equity for each bar"
             assert result.equity.tolist() == pytest.approx([execution.initial_capital] * quiet + list(equity), rel=1e-12, abs=1e-9)
-            assert (result.rejected_orders, result.ambiguous_bars, result.ruined) == (rejected, ambiguous, ruined)
+            counts = (rejected, clipped, filtered, expired, ambiguous, ruined)
+            assert tuple(getattr(result, name) for name in Counts._fields) == counts
             assert result.engine == engine
 
     return check
+
+
+def _columns(value: Any, n: int) -> Any:
+    """A number or a list as an array of the last n bars, for each side if there are sides."""
+    if isinstance(value, dict):
+        return {side: _columns(part, n) for side, part in value.items()}
+    values = np.full(n, np.nan if isinstance(value, list) else value)
+    if isinstance(value, list):
+        values[n - len(value) :] = value
+    return values
 
 
 def _trade(
