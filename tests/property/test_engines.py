@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core.data.timeframes import MILLISECONDS, series
 from python_core.engine.result import Counts
 from python_core.optimize.sweep import WITHOUT_RISK
 from tests.property.cases import Case, signal_cases, strategy_cases
@@ -20,7 +21,7 @@ thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-TIMEFRAMES = {"1m": 60_000, "1h": 3_600_000, "1d": 86_400_000, "1w": 604_800_000}
+TIMEFRAMES = {name: MILLISECONDS[name] for name in ("1s", "1m", "1h", "1d", "1w", "1M")}
 
 
 def random_bars(rng: np.random.Generator, n: int, timeframe: str, style: str, *, gaps: bool, extras: bool) -> bt.Bars:
@@ -40,8 +41,10 @@ def random_bars(rng: np.random.Generator, n: int, timeframe: str, style: str, *,
     volume = np.where(rng.random(n) < 0.2, 0.0, np.exp(rng.standard_normal(n) * 4))
     length = TIMEFRAMES[timeframe]
     steps = np.where(rng.random(n) < 0.05, rng.integers(2, 2000, n), 1) if gaps else np.ones(n, dtype=np.int64)
-    start = 1_600_000_000_000 // length * length + int(rng.integers(0, 2)) * 60_000
-    time = start + np.cumsum(steps) * length
+    if timeframe == "1M":
+        time = series(0, length, 12 * 8_000)[np.cumsum(np.minimum(steps, 40))]
+    else:
+        time = 1_600_000_000_000 // length * length + int(rng.integers(0, 2)) * 60_000 + np.cumsum(steps) * length
     funding = mark = None
     if extras:
         times = np.unique(rng.integers(time[0] - length, time[-1] + length, max(1, n // 8)))

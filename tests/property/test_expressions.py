@@ -136,13 +136,18 @@ def read(path: Path) -> bt.Bars:
 
 
 def random_bars(random: Random, files: Path) -> bt.Bars:
-    """Part of a real market, with its ticks and gaps, or of a synthetic one with bars left out."""
+    """Part of a real market, with its ticks and gaps, or of a synthetic one with bars or hours left out."""
     if random.random() < 0.5:
         bars = read(files / f"{random.choice(FILES)}.parquet")
         start = random.randrange(max(1, len(bars) - 1_200))
         return bars[start : start + random.choice([40, 300, 1_200])]
-    whole = bt.synthetic(random.choice([30, 400, 1_300]), seed=random.randrange(10**6), timeframe=random.choice(["1m", "5m", "1h", "1d"]))
+    whole = bt.synthetic(
+        random.choice([30, 400, 1_300]), seed=random.randrange(10**6), timeframe=random.choice(["1s", "45m", "1m", "5m", "1h", "1d", "1M"])
+    )
     keep = np.array([random.random() > 0.03 for _ in range(len(whole))])
+    if random.random() < 0.3:  # closed hours
+        period = random.choice([5, 7, 24])
+        keep &= np.arange(len(whole)) % period < random.randint(1, period)
     keep[:2] = True
     columns = (whole.time, whole.open, whole.high, whole.low, whole.close, whole.volume)
     return bt.Bars(*(column[keep] for column in columns), timeframe=whole.timeframe)

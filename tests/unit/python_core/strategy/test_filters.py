@@ -59,6 +59,23 @@ def test_a_suffix_sets_the_timeframe_of_series_functions_and_definitions() -> No
         assert one.hash == bt.Strategy(entry_long=long, define=define).hash
 
 
+def test_months_and_minutes_can_be_appended_to_names() -> None:
+    short = bt.Strategy(
+        entry_long="close > sma_1M(close, 2) and open_1m > 1 and close > high_3d",
+        additional_timeframes=["M", "1m", "3D"],  # type: ignore[arg-type]
+        htf_filters={"long": [{"timeframe": "8H", "condition": "close > ema(close, 3, tf='1M')"}]},  # type: ignore[list-item]
+        timeframe="1",
+    )
+    long = bt.Strategy(
+        entry_long="close > at('1M', sma(close, 2)) and at('1m', open) > 1 and close > at('3d', high) and at('8h', close > at('1M', ema(close, 3)))",
+        timeframe="1m",
+    )
+    assert short.additional_timeframes == ("1M", "1m", "3d")
+    assert short.hash == long.hash
+    bars = bt.synthetic(4_000, timeframe="1m")
+    assert bt.backtest(bars, short).digest == bt.backtest(bars, long).digest
+
+
 def test_a_filter_is_swept_with_the_strategy() -> None:
     bars = bt.synthetic(3_000, timeframe="15m")
     fields = {"entry_long": "close > open", "exit_long": "close < open", "params": {"length": 3}, "timeframe": "15m"}
