@@ -33,7 +33,7 @@ RUST_FOLLOWS = (
     "contract/test_examples.py",
     "property/test_engines.py",
     "property/test_money.py",
-    "property/test_warm_up.py",
+    "property/test_ranges.py",
 )
 
 

@@ -43,11 +43,11 @@ class Fills:
         self.opened_inside: RestingEntry | None = None
         self.rejected_orders = self.clipped_orders = self.filtered_entries = self.expired_orders = self.ambiguous_bars = 0
 
-    def begin_bar(self, i: int) -> None:
-        """Go to the open of bar `i`."""
+    def begin_bar(self, i: int, due: int | None) -> None:
+        """Go to the open of bar `i`, at which the orders of strategy bar `due` are due, if any."""
         self.i, self.resting_price, self.opened_inside = i, None, None
-
-    # Exits
+        if due is not None:
+            self.last_due = due
 
     def close_market(self, price: float, reason: int, *, at_open: bool) -> None:
         """Close the whole position with a market order at `price`, before slippage."""
@@ -113,8 +113,6 @@ class Fills:
         p.partial_exits_done += 1
         if quantity > 0:
             self.close_quantity(quantity, price, rate, PARTIAL_EXIT, at_open=at_open)
-
-    # Entries
 
     def has_room(self, side: float) -> bool:
         """Whether an entry of a side can open a position, reverse it, or add to it."""

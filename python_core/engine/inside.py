@@ -35,8 +35,6 @@ class InsideBar:
             self._enter_flat()
         self.fills.ambiguous_bars += self.is_ambiguous
 
-    # A flat account
-
     def _enter_flat(self) -> None:
         touched = [entry for entry in self.resting.all() if self._touched(entry)]
         self.is_ambiguous = len(touched) == 2
@@ -52,8 +50,6 @@ class InsideBar:
             return False
         i = self.fills.i
         return self.resting.touched(entry, self.fills.high[i] if self.resting.direction(entry) > 0 else self.fills.low[i])
-
-    # A position at the open
 
     def _trade_position(self, position: Position) -> None:
         extremes = Extremes(self.fills.adverse_extreme(position), self.fills.favourable_extreme(position))
@@ -140,8 +136,6 @@ class InsideBar:
                 return False
             self.fills.take_profit(level, self.fills.inside(level))
         return True
-
-    # After a resting entry has filled inside the bar
 
     def _exits_after(self, entry: RestingEntry) -> None:
         """Exits that follow a resting entry in its bar.

@@ -55,7 +55,7 @@ class Simulator:
         for i in range(self.first, n):
             if (i - self.first) % 4096 == 0:
                 control.check((i - self.first) / (n - self.first))
-            self.fills.begin_bar(i)
+            self.fills.begin_bar(i, self.due.get(i))
             for step in (self._pay_funding, self._open, self._inside, self._close):
                 step(i)
                 if account.ruined:
@@ -81,17 +81,15 @@ class Simulator:
             ),
         )
 
-    # 1. Funding
-
     def _pay_funding(self, i: int) -> None:
+        """Step 1 of the contract."""
         time, open_price = self.fills.time[i], self.fills.open[i]
         while self.next_funding < len(self.funding) and self.funding[self.next_funding][0] <= time:
             self.account.pay_funding(open_price, self.funding[self.next_funding][1])
             self.next_funding += 1
 
-    # 2. Open
-
     def _open(self, i: int) -> None:
+        """Step 2: liquidation, orders that are due, and levels that the open has jumped over."""
         fills, account = self.fills, self.account
         if fills.is_liquidated_at_open():
             fills.liquidate(at_open=True)
@@ -105,7 +103,6 @@ class Simulator:
         fills = self.fills
         k = self.due.get(i)
         if k is not None:
-            fills.last_due = k
             fills.expired_orders += fills.resting.expire(k)
         orders = None if k is None or self.execution.fill == "close" else self._orders_of(k)
         self._fill_orders(orders, fills.open[i], exit_by_time=self._exits_by_time(i, k), at_close=False)
@@ -173,15 +170,13 @@ class Simulator:
             if not touched or fills.fill_resting_at_open(min(touched, key=lambda entry: abs(entry.level - open_price))):
                 return
 
-    # 3. Inside the bar
-
     def _inside(self, i: int) -> None:
+        """Step 3: levels between the open and the extremes."""
         if self.account.position is not None or self.fills.resting.all():
             InsideBar(self.fills).run()
 
-    # 4. Close
-
     def _close(self, i: int) -> None:
+        """Step 4: the extremes since the entry, orders that fill at the close, and ruin."""
         fills, account = self.fills, self.account
         price = fills.close[i]
         if (p := account.position) is not None:

@@ -171,6 +171,14 @@ COOLDOWN: Table = {
         "equity": [1000, 999, 999, 999, 999],
         "filtered": 1,
     },
+    "a liquidation at the open counts from the strategy bar that is due there": {
+        "bars": [100, 100, 80, 80, 80, 80],
+        "orders": "L . L L . .",
+        "rules": {"cooldown": 1, "leverage": 10},
+        "trades": [("long", 1, 100, 2, 90, "liquidation"), ("long", 4, 80, 5, 80, "end")],
+        "equity": [1000, 1000, 990, 990, 990, 990],
+        "filtered": 1,
+    },
     "a losing reversal closes and opens nothing": {
         "bars": [100, 100, 98, 98],
         "orders": "L S . .",
