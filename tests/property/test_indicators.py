@@ -27,6 +27,8 @@ COMPLETE = [
     "close",
     "open",
     "hl2",
+    "hlc3",
+    "ohlc4",
     "volume",
     "close - 50",
     "close * 1e300",

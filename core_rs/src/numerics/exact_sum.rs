@@ -64,6 +64,9 @@ impl Accumulator {
 
     #[inline(always)]
     fn accumulate(&mut self, value: f64, sign: i64) {
+        if value == 0.0 {
+            return; // it would use the limb of the smallest values
+        }
         let (mantissa, exponent) = mantissa_and_exponent(value);
         let shift = (exponent - UNIT) as usize;
         self.add_bits(shift / 32, u128::from(mantissa.unsigned_abs()) << (shift % 32), sign * mantissa.signum());
@@ -72,6 +75,9 @@ impl Accumulator {
 
     #[inline(always)]
     fn accumulate_product(&mut self, a: f64, b: f64, sign: i64) {
+        if a == 0.0 || b == 0.0 {
+            return;
+        }
         let ((a, exponent_a), (b, exponent_b)) = (mantissa_and_exponent(a), mantissa_and_exponent(b));
         let product = u128::from(a.unsigned_abs()) * u128::from(b.unsigned_abs());
         let sign = sign * a.signum() * b.signum();

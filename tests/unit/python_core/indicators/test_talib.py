@@ -1,7 +1,8 @@
 """Indicators against TA-Lib on real data, to 1e-9 of the value (or of the scale that it is a small difference of).
 
 Averages with infinite memory may be seeded differently, so they are compared once the difference has decayed: `settle` bars after the
-first value. Other differences are described at the row.
+first value. TA-Lib keeps running sums and rounds sum and quotient apart, where averages here are rounded once; that difference is far below
+1e-9, except where it decides between equal and unequal (`doubtful`). Other differences are described at the row.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def untraded(bars: bt.Bars) -> np.ndarray:
 
 
 def without_rsi_range(bars: bt.Bars) -> np.ndarray:
-    """Bars where the RSI is constant except for rounding errors."""
+    """Bars where the RSI is constant except for rounding errors: no range here, whatever they are in TA-Lib."""
     rsi = talib.RSI(bars.close, 14)
     return talib.MAX(rsi, 14) - talib.MIN(rsi, 14) < 1e-9
 
