@@ -149,7 +149,8 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
             changed = [np.full(n, value) for value in (still, still, still, still, 0.0, still, still)]
         if extras:
             times, rates = funding  # type: ignore[misc]
-            keep = times <= time[cut]
+            # A payment counts at the whole minute before its stamp.
+            keep = times // 60_000 * 60_000 <= time[cut]
             funding = (times[keep], rates[keep])
         joined = [np.concatenate((old[: cut + 1], new[cut + 1 :])) for old, new in zip(before, changed, strict=True)]
         other = run(joined, np.concatenate((masks[:, : cut + 1], np.zeros((4, n - cut - 1), dtype=bool)), axis=1), n, funding)
