@@ -34,6 +34,7 @@ RUST_FOLLOWS = (
     "property/test_engines.py",
     "property/test_money.py",
     "property/test_ranges.py",
+    "property/test_resting.py",
 )
 
 
