@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from python_core.data.bars import Bars
 from python_core.data.columns import iso
+from python_core.data.epoch import Moment, to_epoch_ms
 from python_core.engine.rules import check_rules
 from python_core.errors import EngineError
 from python_core.execution import LEVELS, WHOLE, Execution
 from python_core.language.normalize import canonical
 from python_core.levels import SIDES, Atr, PerSide, of_side
 from python_core.metrics.benchmark import Benchmark, check_benchmark
-from python_core.numerics.scalars import plain
 from python_core.strategy.signals import Signals
 from python_core.strategy.strategy import Strategy
 
@@ -62,29 +62,29 @@ def select_inputs(
     bars: Bars,
     program: Strategy | Signals,
     execution: Execution,
-    start: int | None = None,
-    warm_up_from: int | None = None,
+    start: Moment | None = None,
+    warm_up_from: Moment | None = None,
     benchmark: GivenSeries | None = None,
 ) -> Inputs:
-    """The inputs of a run that starts at the first bar at or after `start`, after a warm-up from `warm_up_from` on (epoch milliseconds).
+    """The inputs of a run that starts at the first bar at or after `start`, after a warm-up from `warm_up_from` on.
 
     Raises:
         ExecutionError, StrategyError: rules that contradict each other.
         EngineError: a start outside the bars or before the warm-up.
-        BarsError: a benchmark that is not a series, or has no value at the first open.
+        BarsError: not a time, or a benchmark that is not a series, or has no value at the first open.
     """
     check_rules(execution, program)
-    begin = 0
+    first, begin = 0 if start is None else _first_bar(bars, to_epoch_ms(start, "start")), 0
     if warm_up_from is not None:
-        warm_up_from = _time("warm_up_from", warm_up_from)
-        if (warm_up_from if start is None else _time("start", start)) < warm_up_from or (start is None and warm_up_from > bars.time[0]):
+        warm_up_ms = to_epoch_ms(warm_up_from, "warm_up_from")
+        start_ms = int(bars.time[0]) if start is None else to_epoch_ms(start, "start")
+        if start_ms < warm_up_ms:
             raise EngineError(
-                f"the run starts at {bars.time[0] if start is None else start}, before the warm-up from {warm_up_from}",
+                f"the run starts at {start_ms} ({iso(start_ms)}), before the warm-up from {warm_up_ms} ({iso(warm_up_ms)})",
                 where="start",
                 hint="set start to a time after warm_up_from",
             )
-        begin = int(np.searchsorted(bars.time, warm_up_from))
-    first = begin if start is None else _first_bar(bars, _time("start", start))
+        begin = int(np.searchsorted(bars.time, warm_up_ms))
     if begin > 0:
         bars, program, first = bars[begin:], program[begin:] if isinstance(program, Signals) else program, first - begin
     return Inputs(bars, program, execution, first, None if benchmark is None else check_benchmark(benchmark, int(bars.time[first])))
@@ -95,8 +95,8 @@ def fingerprint(
     program: Strategy | Signals,
     execution: Execution,
     *,
-    start: int | None = None,
-    warm_up_from: int | None = None,
+    start: Moment | None = None,
+    warm_up_from: Moment | None = None,
     benchmark: GivenSeries | None = None,
 ) -> str:
     """SHA-256 (hex) of the inputs of a run: contract number, bars, canonical strategy (or signals), execution, start and benchmark.
@@ -108,13 +108,6 @@ def fingerprint(
         assert bt.fingerprint(bars, strategy, bt.Execution()) == bt.backtest(bars, strategy).fingerprint
     """
     return select_inputs(bars, program, execution, start, warm_up_from, benchmark).fingerprint
-
-
-def _time(where: str, value: Any) -> int:
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise EngineError(f"expected a time, got {value!r:.60}", where=where, hint="use UTC epoch milliseconds")
-    return value
 
 
 def _first_bar(bars: Bars, start: int) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from python_core.data import timeframes
 from python_core.data.bars import Bars
+from python_core.data.epoch import Moment
 from python_core.engine import simulate as reference
 from python_core.engine.control import Control
 from python_core.engine.evaluate import evaluate
@@ -60,8 +61,8 @@ def backtest(
     strategy: Strategy,
     execution: Execution | None = None,
     *,
-    start: int | None = None,
-    warm_up_from: int | None = None,
+    start: Moment | None = None,
+    warm_up_from: Moment | None = None,
     benchmark: GivenSeries | None = None,
     engine: Engine = "auto",
     control: Control | None = None,
@@ -71,8 +72,9 @@ def backtest(
     Args:
         bars: history in the strategy's timeframe or in a shorter one that fits into it.
         execution: capital, costs, size and stops; the default is `bt.Execution()`.
-        start: the run begins with the first bar at or after it, epoch milliseconds; bars before it warm up the strategy. Default: the first bar.
-        warm_up_from: bars before it are not used, epoch milliseconds. Default: the first bar.
+        start: the run begins with the first bar at or after it; bars before it warm up the strategy. Epoch milliseconds, ISO 8601 text such as
+            "2012-01-01", a datetime or a date, in UTC unless it has an offset. Default: the first bar.
+        warm_up_from: bars before it are not used. Default: the first bar.
         benchmark: (times, prices) to compare with, with a value at or before the first open. Default: the closes of the bars.
         engine: "rust", "python", or "auto" for the compiled engine where it is installed. Both give the same bits.
         control: cancels the call from another thread and reports its progress.
@@ -99,8 +101,8 @@ def simulate(
     signals: Signals,
     execution: Execution | None = None,
     *,
-    start: int | None = None,
-    warm_up_from: int | None = None,
+    start: Moment | None = None,
+    warm_up_from: Moment | None = None,
     benchmark: GivenSeries | None = None,
     engine: Engine = "auto",
     control: Control | None = None,

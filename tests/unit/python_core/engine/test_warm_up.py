@@ -82,6 +82,13 @@ def test_the_start_is_part_of_the_fingerprint(make_bars: MakeBars, read_signals:
     assert found[2] == bt.fingerprint(bars, signals, FREE, start=int(bars.time[1]) + 1)
 
 
+def test_a_start_may_be_a_date(make_bars: MakeBars, read_signals: ReadSignals) -> None:
+    bars, signals = make_bars([100] * 30), read_signals(". " * 30)
+    assert bt.simulate(bars, signals, FREE, start="2024-01-02", warm_up_from="2024-01-01T12:00Z").time[0] == bars.time[24]
+    with pytest.raises(bt.BarsError, match="start"):
+        bt.simulate(bars, signals, FREE, start="tomorrow")
+
+
 def test_a_benchmark_is_part_of_the_fingerprint(make_bars: MakeBars, read_signals: ReadSignals) -> None:
     bars, signals = make_bars([100] * 5), read_signals("L . . . .")
     benchmarks: list[Any] = [None, (bars.time, bars.close), (bars.time, bars.close + 1), (bars.time[:4], bars.close[:4])]
@@ -103,9 +110,9 @@ def test_funding_before_the_start_is_not_paid(engine: str, make_bars: MakeBars, 
         ({"start": 10**15}, "start: 1000000000000000 is outside the bars"),
         (
             {"start": 1_704_067_200_000, "warm_up_from": 1_704_067_200_001},
-            "before the warm-up from 1704067200001; set start to a time after",
+            "before the warm-up from 1704067200001 (2024-01-01T00:00Z); set start to a time after",
         ),
-        ({"warm_up_from": 1_704_070_800_000}, "before the warm-up from 1704070800000; set start to a time after"),
+        ({"warm_up_from": 1_704_070_800_000}, "before the warm-up from 1704070800000 (2024-01-01T01:00Z); set start to a time after"),
     ],
     ids=str,
 )
