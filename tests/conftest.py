@@ -35,6 +35,7 @@ RUST_FOLLOWS = (
     "property/test_money.py",
     "property/test_ranges.py",
     "property/test_resting.py",
+    "property/test_neutral.py",
 )
 
 

@@ -205,7 +205,7 @@ def signal_cases(draw: st.DrawFn, *, max_bars: int = 120) -> Case:
 def strategy_cases(draw: st.DrawFn, conditions: st.SearchStrategy[str], *, max_bars: int = 400) -> Case:
     """A run of a strategy with random conditions, on the timeframe of the bars or a longer one."""
     rng = np.random.default_rng(draw(seeds))
-    minutes, timeframe = draw(st.sampled_from([(60, None), (60, "4h"), (15, "1h"), (60, "1d")]))
+    minutes, timeframe = draw(st.sampled_from([(60, None), (60, "4h"), (15, "1h"), (15, None)]))
     bars = _bars(draw, rng, draw(st.integers(2, max_bars)), minutes=minutes)
     texts = {name: draw(conditions) if i == 0 or draw(st.booleans()) else "" for i, name in enumerate(NAMES)}
     fields, _ = draw(rules(given=False))
