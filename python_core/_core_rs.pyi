@@ -36,7 +36,7 @@ _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 _Columns = tuple[_Integers, _Floats, _Floats, _Floats, _Floats, _Floats]
 _Series = tuple[_Integers, _Floats]
-_Masks = Sequence[NDArray[np.uint8] | None]
+_Signals = tuple[Sequence[NDArray[np.uint8] | None], Sequence[_Floats | None], _Floats | None]
 _Node = tuple[str, tuple[int, ...], tuple[float, ...], int]
 
 @final
@@ -51,44 +51,50 @@ class Flag:
 class Plan:
     """The nodes of a `python_core.strategy.compile.Plan`, decoded and checked; a position of -1 means none."""
 
-    def __new__(cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int]) -> Plan: ...
+    def __new__(cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, ...]) -> Plan: ...
 
 @final
 class Template:
     """A `Plan` with `params` open parameters; the arguments of an indicator are its last inputs."""
 
-    def __new__(
-        cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, int, int], params: int
-    ) -> Template: ...
+    def __new__(cls, nodes: Sequence[_Node], conditions: tuple[int, int, int, int], levels: tuple[int, ...], params: int) -> Template: ...
 
 @final
 class Execution:
-    """`python_core.Execution`, with each level as a pair of a kind (none, fraction, multiple, series) and a number."""
+    """`python_core.Execution`, with each level as a pair of a kind (none, fraction, multiple, series) and a number, in the order of `LEVEL_SIDES`."""
 
     def __new__(
         cls,
         *,
         initial_capital: float,
         commission: float,
+        maker_fee: float,
+        order_fee: float,
         slippage: float,
         sizing: str,
         size: float,
         step: float,
+        tick: float,
         min_notional: float,
         leverage: float,
         maintenance_margin: float,
         pyramiding: int,
         fill: str,
         intrabar: str,
-        stop_loss: tuple[str, float],
-        take_profit: tuple[str, float],
-        trailing_stop: tuple[str, float],
+        levels: Sequence[tuple[str, float]],
+        entry_expires: int,
+        limit_through: float,
         trailing_activation: float | None,
         break_even_at: float | None,
         max_bars: int | None,
         partial_exits: Sequence[tuple[float, float]],
-        calendar: str,
+        trading_hours: Sequence[tuple[int, int]],
+        trading_days: Sequence[int] | None,
+        flat_outside: bool,
+        max_entries_per_day: int | None,
+        cooldown: int,
         risk_free: float,
+        calendar: str,
     ) -> Execution: ...
 
 def run(
@@ -97,18 +103,21 @@ def run(
     mark: tuple[_Floats, _Floats] | None,
     timeframe_ms: int,
     plan: Plan,
-    masks: _Masks | None,
+    signals: _Signals | None,
     strategy_ms: int,
     execution: Execution,
+    first_bar: int,
     equity: _Floats,
     flag: Flag | None,
     benchmark: _Series | None,
-) -> tuple[_Integers, bool, list[float | None], int, int, bool]:
-    """Run a plan over bars and fill `equity` (float64[n]); `masks`, if given, replace its conditions (uint8[n] each; 0 is false, None never).
-    `benchmark` are times and prices, None for the closes.
+) -> tuple[_Integers, bool, list[float | None], tuple[int, int, int, int, int, bool]]:
+    """Run a plan over bars and fill `equity` (float64[n - first_bar]); bars before `first_bar` are warm-up.
+
+    `signals`, if given, replace the plan's conditions and levels: four masks (uint8[n] each; 0 is false, None never), the levels of
+    `LEVEL_SIDES` and sizes (float64[n] each, None for none). `benchmark` are times and prices, None for the closes.
 
     Returns trades (words to view as `TRADE_DTYPE`), whether `fill_excursions` must still fill in their mae and mfe, the metrics in the order of
-    `NAMES` (None if undefined, int if counts), rejected orders, ambiguous bars, and whether the account was ruined.
+    `NAMES` (None if undefined, int if counts), and the fields of `python_core.engine.result.Counts`.
     """
 
 def node_values(
@@ -128,6 +137,7 @@ def sweep(
     combinations: _Floats,
     strategy_ms: int,
     execution: Execution,
+    first_bar: int,
     risk: bool,
     threads: int,
     values: _Floats,

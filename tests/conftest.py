@@ -26,30 +26,6 @@ settings.load_profile("barstorm")
 # `timeout` and CI end us with SIGTERM, which would leave our servers behind; an interrupt lets the fixtures stop them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-# Files with tests of rules that the compiled engine doesn't have yet.
-RUST_FOLLOWS = (
-    "unit/python_core/engine/",
-    "unit/python_core/strategy/test_library.py",
-    "contract/test_examples.py",
-    "property/test_engines.py",
-    "property/test_money.py",
-    "property/test_ranges.py",
-    "property/test_resting.py",
-    "property/test_neutral.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        name = item.path.relative_to(ROOT / "tests").as_posix() if item.path.is_relative_to(ROOT / "tests") else ""
-        if not name.startswith(RUST_FOLLOWS):
-            continue
-        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        compares = name.endswith(("test_engines.py", "test_library.py"))
-        if params.get("engine") == "rust" or compares:
-            # Generated cases are not run, as failures would be shrunk at length.
-            item.add_marker(pytest.mark.xfail(reason="the compiled engine follows", strict=False, run=not name.startswith("property/")))
-
 
 @pytest.fixture(scope="session")
 def market_data() -> Path:

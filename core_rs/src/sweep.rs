@@ -19,7 +19,7 @@ use crate::signals::orders::{Carry, OrderTile, Source};
 use crate::simulation::Simulator;
 use crate::simulation::account::Ledger;
 use crate::simulation::drawdown::DrawdownTracker;
-use crate::simulation::equity_curve::{DrawdownCurve, IgnoredCurve};
+use crate::simulation::equity_curve::DrawdownCurve;
 use crate::simulation::execution::Execution;
 use crate::simulation::trade::Trade;
 
@@ -32,6 +32,8 @@ pub struct Sweep<'a> {
     pub combinations: &'a [f64],
     pub execution: &'a Execution,
     pub strategy_ms: i64,
+    /// The first bar that is simulated; those before it are warm-up.
+    pub first_bar: usize,
     /// Whether to track equity at every bar, which drawdowns and the metrics of returns need.
     pub risk: bool,
     pub threads: usize,
@@ -53,11 +55,12 @@ impl Ledger for TradeSums {
 pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<()> + Sync)) -> Result<()> {
     let params = job.template.params;
     let count = values.len() / metrics::VALUES;
-    if job.market.is_empty() || job.combinations.len() != count * params {
+    if job.first_bar >= job.market.len() || job.combinations.len() != count * params {
         return Err(Error::Input("values must have one row for each combination, and there must be bars".into()));
     }
-    let periods = Periods::new(job.market.bars.time, job.market.timeframe_ms, job.execution.calendar);
-    let benchmark = if job.risk { benchmark_returns(&job.market, &periods) } else { Vec::new() };
+    let simulated = job.market.from(job.first_bar);
+    let periods = Periods::new(simulated.bars.time, simulated.timeframe_ms, job.execution.calendar);
+    let benchmark = if job.risk { benchmark_returns(&simulated, &periods) } else { Vec::new() };
     let period_ends = periods.ends();
     let threads = job.threads.clamp(1, count.max(1));
     let period_values = if job.risk { period_ends.len().max(1) } else { 1 };
@@ -146,7 +149,8 @@ fn run_chunk(
     poll: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Vec<Vec<f64>>> {
     let (market, execution) = (job.market, job.execution);
-    let simulator = Simulator::new(market, execution);
+    let simulated = market.from(job.first_bar);
+    let simulator = Simulator::new(simulated, execution, execution.levels, false);
     let mut joined = JoinedPlan::default();
     let mut runs = Vec::with_capacity(combinations.len());
     for params in combinations {
@@ -156,27 +160,28 @@ fn run_chunk(
             simulator: simulator.clone(),
             trade_sums: TradeSums::default(),
             curve: DrawdownCurve {
-                drawdown: DrawdownTracker::new(execution.initial_capital, market.bars.time),
+                drawdown: DrawdownTracker::new(execution.initial_capital, simulated.bars.time),
                 periods: Vec::with_capacity(if job.risk { period_ends.len() } else { 0 }),
                 ends: if job.risk { period_ends } else { &[] },
             },
         });
     }
-    let ignores_equity = !job.risk && simulator.may_ignore_equity();
+    let mut ignored_curve = if job.risk { None } else { simulator.ignored_curve() };
     let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes_ms, &market, job.strategy_ms, execution.fill_at_close)?;
-    let mut tile = OrderTile::new(&runs.first().map(|run| run.outputs).unwrap_or_default());
-    let needs = execution.order_needs();
-    let mut frame = Frame::new(market, job.strategy_ms)?;
+    let mut tile = OrderTile::new(&job.template.outputs, Source::Plan, execution.order_needs(&execution.levels), job.first_bar);
+    let mut frame = Frame::new(market, job.strategy_ms, job.first_bar)?;
     while frame.advance() {
         evaluator.run(&frame);
         for bars in frame.base_tiles() {
             poll(bars.len())?;
+            if bars.start < job.first_bar {
+                continue;
+            }
             for run in &mut runs {
-                tile.assemble(&frame, bars.clone(), &evaluator, &run.outputs, Source::Plan, needs, &mut run.carry);
-                if ignores_equity {
-                    run.simulator.run(&tile, &mut run.trade_sums, &mut IgnoredCurve);
-                } else {
-                    run.simulator.run(&tile, &mut run.trade_sums, &mut run.curve);
+                tile.assemble(&frame, bars.clone(), &evaluator, &run.outputs, Source::Plan, &mut run.carry);
+                match &mut ignored_curve {
+                    Some(curve) => run.simulator.run(&tile, &mut run.trade_sums, curve),
+                    None => run.simulator.run(&tile, &mut run.trade_sums, &mut run.curve),
                 }
             }
         }

@@ -23,8 +23,7 @@ from python_core.engine.result import Counts, Result
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, LEVELS, Execution
-from python_core.levels import Atr
-from python_core.metrics.benchmark import Benchmark
+from python_core.levels import SIDES, Atr
 from python_core.metrics.compute import compute
 from python_core.metrics.definitions import nan_to_none
 from python_core.strategy.compile import Plan, compile_plan, series_levels
@@ -93,7 +92,7 @@ def backtest(
     """
     check_strategy(strategy)
     inputs = select_inputs(bars, strategy, check_inputs(bars, execution, control), start, warm_up_from, benchmark)
-    return _run(inputs, engine, control)
+    return run(inputs, engine, control)
 
 
 def simulate(
@@ -126,14 +125,15 @@ def simulate(
     if isinstance(bars, Bars) and signals.length != len(bars):
         raise StrategyError(f"got {signals.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar")
     inputs = select_inputs(bars, signals, check_inputs(bars, execution, control), start, warm_up_from, benchmark)
-    return _run(inputs, engine, control)
+    return run(inputs, engine, control)
 
 
-def _run(inputs: Inputs, engine: Engine, control: Control | None) -> Result:
+def run(inputs: Inputs, engine: Engine, control: Control | None) -> Result:
+    """Run inputs that have been checked."""
     plan = compile_run(inputs.program, inputs.execution, inputs.bars.timeframe)
     timeframe = inputs.program.timeframe if isinstance(inputs.program, Strategy) else None
-    run = _run_python if compiled_module(engine) is None else _run_rust
-    return run(inputs, plan, timeframe, control)
+    run_engine = _run_python if compiled_module(engine) is None else _run_rust
+    return run_engine(inputs, plan, timeframe, control)
 
 
 def compile_run(program: Strategy | Signals, execution: Execution, bars_timeframe: str) -> Plan:
@@ -251,39 +251,32 @@ def _run_python(inputs: Inputs, plan: Plan, timeframe: str | None, control: Cont
 
 def _run_rust(inputs: Inputs, plan: Plan, timeframe: str | None, control: Control | None) -> Result:
     assert _core_rs is not None
-    bars, program, execution = inputs.bars, inputs.program, inputs.execution
-    equity = np.empty(len(bars))
-    trades, excursions_pending, metrics, rejected, ambiguous, ruined = _core_rs.run(
+    bars, program, execution, first = inputs.bars, inputs.program, inputs.execution, inputs.first
+    equity = np.empty(len(bars) - first)
+    trades, excursions_pending, metrics, counts = _core_rs.run(
         (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
         bars.funding,
         bars.mark,
         bars.timeframe_ms,
         _native_plan(plan),
-        program.bytes if isinstance(program, Signals) else None,
+        (program.bytes, program.levels, program.size) if isinstance(program, Signals) else None,
         bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe],
         _native_execution(execution),
+        first,
         equity,
         None if control is None else control.flag,
         inputs.benchmark,
     )
-    return Result(
-        inputs,
-        engine="rust",
-        metrics=metrics,
-        trades=Trades(trades, partial(_core_rs.fill_excursions, low=bars.low, high=bars.high) if excursions_pending else None),
-        equity=equity,
-        counts=Counts(rejected_orders=rejected, ambiguous_bars=ambiguous, ruined=ruined),
-    )
+    complete = partial(_core_rs.fill_excursions, low=bars.low[first:], high=bars.high[first:]) if excursions_pending else None
+    return Result(inputs, engine="rust", metrics=metrics, trades=Trades(trades, complete), equity=equity, counts=Counts(*counts))
 
 
 def run_sweep(
-    bars: Bars,
+    inputs: Inputs,
     template: Plan,
     combinations: npt.NDArray[np.float64],
     params: int,
     strategy_ms: int,
-    execution: Execution,
-    benchmark: Benchmark | None,
     risk: bool,
     threads: int,
     values: npt.NDArray[np.float64],
@@ -291,21 +284,23 @@ def run_sweep(
 ) -> None:
     """Run all combinations (row-major float64[combinations * params]) on the compiled engine, and fill `values` with one row of metrics for each."""
     assert _core_rs is not None
+    bars = inputs.bars
     try:
         _core_rs.sweep(
             (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
             bars.funding,
             bars.mark,
             bars.timeframe_ms,
-            _core_rs.Template(template.nodes, template.conditions, template.levels[0:6:2], params),
+            _core_rs.Template(template.nodes, template.conditions, template.levels, params),
             combinations,
             strategy_ms,
-            _native_execution(execution),
+            _native_execution(inputs.execution),
+            inputs.first,
             risk,
             threads,
             values,
             None if control is None else control.flag,
-            benchmark,
+            inputs.benchmark,
         )
     except BarstormError:
         raise
@@ -313,40 +308,26 @@ def run_sweep(
         raise StrategyError(str(error), where="grid") from None
 
 
-_NATIVE_FIELDS = (
-    *(
-        "initial_capital",
-        "commission",
-        "slippage",
-        "sizing",
-        "size",
-        "step",
-        "min_notional",
-        "leverage",
-        "maintenance_margin",
-        "pyramiding",
-    ),
-    *("fill", "intrabar", "trailing_activation", "break_even_at", "max_bars", "partial_exits", "calendar", "risk_free"),
-)
-
-
 @lru_cache(maxsize=256)
 def _native_plan(plan: Plan) -> Any:
     assert _core_rs is not None
-    return _core_rs.Plan(plan.nodes, plan.conditions, plan.levels[0:6:2])
+    return _core_rs.Plan(plan.nodes, plan.conditions, plan.levels)
 
 
 @lru_cache(maxsize=256)
 def _native_execution(execution: Execution) -> Any:
-    """The execution for the compiled module, where levels are pairs of a kind and a number."""
+    """The execution for the compiled module, where levels are pairs of a kind and a number, long and short of each."""
     assert _core_rs is not None
-    fields = {name: getattr(execution, name) for name in _NATIVE_FIELDS}
-    for name in LEVELS[:3]:
-        level = execution.level(name, "long")
-        if level is None:
-            fields[name] = ("none", 0.0)
-        elif isinstance(level, Atr):
-            fields[name] = ("multiple", level.multiple)
-        else:
-            fields[name] = ("series", 0.0) if isinstance(level, str) else ("fraction", level)
+    fields = {name: getattr(execution, name) for name in execution.__struct_fields__ if name not in LEVELS}
+    fields["maker_fee"] = execution.commission if execution.maker_fee is None else execution.maker_fee
+    fields["trading_hours"] = execution.trading_hours or ()
+    fields["levels"] = [_native_level(execution.level(name, side)) for name in LEVELS for side in SIDES]
     return _core_rs.Execution(**fields)
+
+
+def _native_level(level: float | str | Atr | None) -> tuple[str, float]:
+    if level is None:
+        return "none", 0.0
+    if isinstance(level, Atr):
+        return "multiple", level.multiple
+    return ("series", 0.0) if isinstance(level, str) else ("fraction", level)

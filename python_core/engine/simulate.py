@@ -91,6 +91,7 @@ class Simulator:
     def _open(self, i: int) -> None:
         """Step 2: liquidation, orders that are due, and levels that the open has jumped over."""
         fills, account = self.fills, self.account
+        fills.last_due = self.due.get(i, fills.last_due)
         if fills.is_liquidated_at_open():
             fills.liquidate(at_open=True)
         for step in (self._fill_due, self._gaps_of_position, self._gaps_of_entries):

@@ -14,14 +14,12 @@ from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import kernel
 from python_core.engine.control import Control
-from python_core.engine.inputs import GivenSeries
-from python_core.engine.rules import check_rules
+from python_core.engine.inputs import GivenSeries, Inputs, select_inputs
 from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.immutable import FrozenDict, Immutable, freeze
 from python_core.metrics import NAMES, RUN_NAMES, Metrics
-from python_core.metrics.benchmark import Benchmark, check_benchmark
 from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, meet_constraints
 from python_core.strategy.strategy import Strategy
@@ -118,8 +116,10 @@ def sweep(
     grid: Mapping[str, Iterable[float]] | None = None,
     execution: Execution | None = None,
     *,
-    objective: str = "sharpe",
+    start: int | None = None,
+    warm_up_from: int | None = None,
     benchmark: GivenSeries | None = None,
+    objective: str = "sharpe",
     risk: bool = True,
     threads: int | None = None,
     engine: kernel.Engine = "auto",
@@ -129,7 +129,7 @@ def sweep(
 
     Args:
         grid: values for some of the strategy's numeric parameters; the others keep their defaults. None: the ranges of its `Param`s.
-        execution, benchmark, engine, control: as in `backtest`.
+        execution, start, warm_up_from, benchmark, engine, control: as in `backtest`.
         objective: the metric that `SweepResult.best` maximizes.
         risk: whether to compute equity on every bar. Without it the sweep is faster, but drawdowns and metrics of returns are NaN.
         threads: maximum number of threads; None: one for each processor.
@@ -153,15 +153,14 @@ def sweep(
     kernel.check_strategy(strategy)
     execution = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars.timeframe, strategy.timeframe)
-    check_rules(execution, strategy)
-    compared = None if benchmark is None else check_benchmark(benchmark, int(bars.time[0]))
+    inputs = select_inputs(bars, strategy, execution, start, warm_up_from, benchmark)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
         raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use an integer from 1 to {MAX_THREADS:,}")
     if kernel.compiled_module(engine) is None:
-        values = _sweep_python(bars, strategy, params, execution, compared, risk, control or Control())
+        values = _sweep_python(inputs, params, risk, control or Control())
     else:
         template = compile_template(strategy, series_levels(execution), tuple(params), bars.timeframe)
         # If the first combination can't be run, this fails with the expression and the column.
@@ -169,7 +168,7 @@ def sweep(
         values = np.empty(count * len(NAMES))
         strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
         combinations = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
-        kernel.run_sweep(bars, template, combinations, len(params), strategy_ms, execution, compared, bool(risk), threads, values, control)
+        kernel.run_sweep(inputs, template, combinations, len(params), strategy_ms, bool(risk), threads, values, control)
         values = values.reshape(count, len(NAMES))
     return SweepResult(strategy, params, values, objective)
 
@@ -234,20 +233,14 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
     return {name: column[meets] for name, column in params.items()}
 
 
-def _sweep_python(
-    bars: Bars,
-    strategy: Strategy,
-    params: dict[str, npt.NDArray[np.float64]],
-    execution: Execution,
-    benchmark: Benchmark | None,
-    risk: bool,
-    control: Control,
-) -> npt.NDArray[np.float64]:
+def _sweep_python(inputs: Inputs, params: dict[str, npt.NDArray[np.float64]], risk: bool, control: Control) -> npt.NDArray[np.float64]:
     values = np.empty((len(next(iter(params.values()))), len(NAMES)))
     undefined = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
+    strategy = inputs.program
+    assert isinstance(strategy, Strategy)
     for i in range(len(values)):
         control.check(i / len(values))
         combination = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
-        values[i] = kernel.backtest(bars, combination, execution, benchmark=benchmark, engine="python").values
+        values[i] = kernel.run(inputs._replace(program=combination), "python", None).values
         values[i, undefined] = np.nan
     return values

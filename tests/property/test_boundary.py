@@ -99,7 +99,7 @@ class Hostile:
             numbers += [float(self.random.randrange(outputs))] * (outputs > 1)
             node = (op, tuple(self.random.randrange(len(nodes)) for _ in range(inputs)), tuple(numbers), frame)
             try:
-                core_rs.Plan([*nodes, node], (-1,) * 4, (-1,) * 3)
+                core_rs.Plan([*nodes, node], (-1,) * 4, (-1,) * 10)
             except ValueError:
                 continue
             nodes.append(node)
@@ -109,7 +109,7 @@ class Hostile:
         """Positions of conditions and levels."""
         ours = [i for i, node in enumerate(nodes) if node[3] == 0]
         conditions, numbers = [i for i in ours if nodes[i][0] in CONDITIONS], [i for i in ours if nodes[i][0] not in CONDITIONS]
-        return tuple(self.random.choice([-1, *conditions]) for _ in range(4)), tuple(self.random.choice([-1, *numbers]) for _ in range(3))
+        return tuple(self.random.choice([-1, *conditions]) for _ in range(4)), tuple(self.random.choice([-1, *numbers]) for _ in range(10))
 
     def execution(self, core_rs: Any) -> Any:
         choice = self.random.choice
@@ -117,23 +117,33 @@ class Hostile:
         return core_rs.Execution(
             **{
                 name: choice((0.0, 0.001, self.number()))
-                for name in ("commission", "slippage", "step", "min_notional", "maintenance_margin")
+                for name in ("commission", "maker_fee", "order_fee", "slippage", "step", "tick", "min_notional", "maintenance_margin")
             },
+            limit_through=choice((0.0, 0.0, 0.01, self.number())),
             **{name: choice((1.0, 1e4, self.number())) for name in ("initial_capital", "size", "leverage")},
             **{name: choice((None, 0.01, self.number())) for name in ("trailing_activation", "break_even_at")},
-            **{name: choice(level) for name in ("stop_loss", "take_profit", "trailing_stop")},
+            **{name: choice((None, 0, 1, -5, 2**63 - 1, -(2**63))) for name in ("max_bars", "max_entries_per_day")},
+            **{name: choice((0, 1, 3, -5, 2**63 - 1, -(2**63))) for name in ("entry_expires", "cooldown")},
+            levels=[choice(level) for _ in range(6)] + [choice(level) if choice((True, False)) else ("none", 0.0) for _ in range(4)],
+            trading_hours=[(choice((0, 500, -(2**63))), choice((0, 1_000, 2**63 - 1))) for _ in range(choice((0, 0, 1, 2)))],
+            trading_days=choice((None, None, [], [0, 3], [6, 7, 2**63])),
+            flat_outside=choice((True, False)),
             sizing=choice(("equity_fraction", "fixed_notional", "fixed_quantity", "risk")),
             fill=choice(("next_open", "close")),
             intrabar=choice(("pessimistic", "path", "optimistic")),
             calendar=choice(("crypto", "exchange", "fx")),
             risk_free=choice((0.0, 0.05, self.number())),
             pyramiding=choice((0, 1, 2, 2**32 - 1)),
-            max_bars=choice((None, 0, 1, -5, 2**63 - 1, -(2**63))),
             partial_exits=[(self.number(), self.number()) for _ in range(self.random.randrange(4))],
         )
 
-    def masks(self) -> list[np.ndarray | None] | None:
-        return self.random.choice([None, [self.arrays.integers(0, 256, self.bars).astype(np.uint8), None, None, None]])
+    def signals(self) -> Any:
+        """Masks, levels and sizes, or None."""
+        if self.random.random() < 0.5:
+            return None
+        masks = [self.arrays.integers(0, 256, self.bars).astype(np.uint8) if self.random.random() < 0.5 else None for _ in range(4)]
+        levels = [self.column(self.bars) if self.random.random() < 0.2 else None for _ in range(10)]
+        return masks, levels, self.random.choice((None, None, self.column(self.bars)))
 
 
 @pytest.mark.skipif(bt.engine != "rust", reason=bt.engine_reason)
@@ -149,17 +159,18 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
     conditions, levels = hostile.outputs(nodes)
     base_ms = hostile.random.choice((*[MINUTE] * 20, 1, 2**63 - 1, 0, -1))
     strategy_ms = hostile.random.choice((*[base_ms] * 6, 3 * MINUTE, 7 * 86_400_000, 31 * 86_400_000, 2**62, 0))
-    plan, masks, equity = core_rs.Plan(nodes, conditions, levels), hostile.masks(), np.empty(hostile.bars)
+    first = hostile.random.choice((0, 0, 0, 1, hostile.bars // 2, hostile.bars - 1, hostile.bars, 2**63))
+    plan, signals, equity = core_rs.Plan(nodes, conditions, levels), hostile.signals(), np.empty(max(hostile.bars - first, 0))
     with suppress(ValueError):
         trades, excursions_pending, metrics, *_ = core_rs.run(
-            *history, base_ms, plan, masks, strategy_ms, execution, equity, None, hostile.benchmark()
+            *history, base_ms, plan, signals, strategy_ms, execution, first, equity, None, hostile.benchmark()
         )
         assert (len(trades) % 15, len(metrics)) == (0, len(NAMES))
         if excursions_pending:
-            core_rs.fill_excursions(trades, history[0][3], history[0][2])
+            core_rs.fill_excursions(trades, history[0][3][first:], history[0][2][first:])
         core_rs.node_values(history[0], base_ms, plan, [0, 1], strategy_ms, hostile.random.random() < 0.5)
     template = core_rs.Template(
-        [*nodes[:5], ("param", (), (0.0,), 0), ("sma", (0, 5), (), 0), ("lt", (0, 6), (), 0)], (4, 7, -1, -1), (6, 6, -1), 1
+        [*nodes[:5], ("param", (), (0.0,), 0), ("sma", (0, 5), (), 0), ("lt", (0, 6), (), 0)], (4, 7, -1, -1), (6, 6, -1, 6, *(-1,) * 6), 1
     )
     lengths = hostile.arrays.choice(np.array(NUMBERS if hostile.random.random() < 0.3 else (1.0, 2.0, 50.0, 1e4)), 3)
     with suppress(ValueError):
@@ -170,6 +181,7 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
             lengths,
             strategy_ms,
             execution,
+            first,
             hostile.random.random() < 0.5,
             2,
             np.empty(3 * len(NAMES)),

@@ -16,6 +16,8 @@ use crate::simd::bitmask::TILE;
 pub struct Frame<'a> {
     market: Market<'a>,
     length_ms: i64,
+    /// A base bar at which a frame of base bars, or a tile, begins.
+    first_bar: usize,
     pub start: usize,
     pub end: usize,
     /// For each strategy bar the first base bar after it, which fills its orders. Empty if strategy bars are base bars.
@@ -27,13 +29,14 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    pub fn new(market: Market<'a>, length_ms: i64) -> Result<Self> {
+    pub fn new(market: Market<'a>, length_ms: i64, first_bar: usize) -> Result<Self> {
         if length_ms <= 0 || !fits(market.timeframe_ms, length_ms) {
             return Err(Error::Input("the bars do not fit into the strategy's timeframe".into()));
         }
         Ok(Self {
             market,
             length_ms,
+            first_bar,
             start: 0,
             end: 0,
             fills_at: Vec::new(),
@@ -47,7 +50,7 @@ impl<'a> Frame<'a> {
     pub fn advance(&mut self) -> bool {
         self.start = self.end;
         if self.is_base() {
-            self.end = (self.start + TILE).min(self.market.len());
+            self.end = self.tile_end(self.start, self.market.len());
         } else {
             self.build();
         }
@@ -55,9 +58,19 @@ impl<'a> Frame<'a> {
     }
 
     /// The base bars of the frame, at most a tile at a time.
-    pub fn base_tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let end = self.end;
-        (self.start..end).step_by(TILE).map(move |start| start..(start + TILE).min(end))
+    pub fn base_tiles(&self) -> impl Iterator<Item = Range<usize>> + use<'_, 'a> {
+        let mut next = self.start;
+        std::iter::from_fn(move || {
+            let start = next;
+            next = self.tile_end(start, self.end);
+            (start < next).then_some(start..next)
+        })
+    }
+
+    /// Where a tile that begins at `start` ends, at most at `end`.
+    fn tile_end(&self, start: usize, end: usize) -> usize {
+        let end = (start + TILE).min(end);
+        if start < self.first_bar { end.min(self.first_bar) } else { end }
     }
 
     /// Whether strategy bars are base bars.

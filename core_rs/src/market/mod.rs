@@ -28,6 +28,12 @@ impl Market<'_> {
         self.bars.time.len()
     }
 
+    /// The market from a bar on.
+    pub fn from(&self, bar: usize) -> Self {
+        let bars = self.bars.slice(bar..self.len());
+        Self { bars, mark: self.mark.map(|(low, high)| (&low[bar..], &high[bar..])), ..*self }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.bars.time.is_empty()
     }

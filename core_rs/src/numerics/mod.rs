@@ -9,3 +9,4 @@ pub mod float_bits;
 pub mod lookback;
 pub mod rolling;
 pub mod smoothed;
+pub mod ticks;

@@ -14,8 +14,8 @@ use crate::plan::op::Op;
 pub struct Outputs {
     /// entry_long, exit_long, entry_short, exit_short.
     pub conditions: [Option<usize>; 4],
-    /// The series behind stop_loss, take_profit, trailing_stop.
-    pub levels: [Option<usize>; 3],
+    /// The series behind the levels of an execution, in the order of `LEVELS` in Python, long and short of each.
+    pub levels: [Option<usize>; 10],
 }
 
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ pub struct Plan {
 pub type RawNode = (String, Vec<usize>, Vec<f64>, i64);
 
 impl Plan {
-    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3]) -> Result<Self> {
+    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 10]) -> Result<Self> {
         let mut ops: Vec<Op> = Vec::with_capacity(nodes.len());
         for (name, inputs, numbers, _) in nodes {
             let at = ops.len();
@@ -58,7 +58,7 @@ impl Plan {
 
 impl Outputs {
     /// `operation` gives for a position whether its operation is a condition, and its timeframe.
-    pub fn decode(conditions: [i64; 4], levels: [i64; 3], operation: impl Fn(usize) -> Option<(bool, i64)>) -> Result<Self> {
+    pub fn decode(conditions: [i64; 4], levels: [i64; 10], operation: impl Fn(usize) -> Option<(bool, i64)>) -> Result<Self> {
         let position = |i: i64| usize::try_from(i).ok();
         let outputs = Self { conditions: conditions.map(position), levels: levels.map(position) };
         for (output, is_condition) in outputs.conditions.iter().map(|i| (i, true)).chain(outputs.levels.iter().map(|i| (i, false))) {

@@ -15,7 +15,7 @@ pub struct Template {
     /// Kind, inputs and constant of each node.
     nodes: Vec<(Kind, Vec<usize>, f64)>,
     timeframes_ms: Vec<i64>,
-    outputs: Outputs,
+    pub outputs: Outputs,
     pub params: usize,
 }
 
@@ -30,7 +30,7 @@ enum Value {
 }
 
 impl Template {
-    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 3], params: usize) -> Result<Self> {
+    pub fn decode(nodes: &[RawNode], conditions: [i64; 4], levels: [i64; 10], params: usize) -> Result<Self> {
         if params > MAX_PARAMS {
             return Err(Error::Plan(format!("more than {MAX_PARAMS} parameters")));
         }

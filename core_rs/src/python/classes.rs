@@ -4,9 +4,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::cancel;
+use crate::numerics::ticks::Ticks;
 use crate::plan::{self, template};
 use crate::python::errors::raise;
+use crate::signals::level::Level;
 use crate::simulation::execution;
+use crate::simulation::trading_times::TradingTimes;
 
 #[pyclass(frozen, module = "python_core._core_rs")]
 #[derive(Default)]
@@ -46,7 +49,7 @@ pub struct Plan(pub plan::Plan);
 #[pymethods]
 impl Plan {
     #[new]
-    fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 3]) -> PyResult<Self> {
+    fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 10]) -> PyResult<Self> {
         plan::Plan::decode(&nodes, conditions, levels).map(Self).map_err(raise)
     }
 }
@@ -57,7 +60,7 @@ pub struct Template(pub template::Template);
 #[pymethods]
 impl Template {
     #[new]
-    fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 3], params: usize) -> PyResult<Self> {
+    fn new(nodes: Vec<plan::RawNode>, conditions: [i64; 4], levels: [i64; 10], params: usize) -> PyResult<Self> {
         template::Template::decode(&nodes, conditions, levels, params).map(Self).map_err(raise)
     }
 }
@@ -68,35 +71,51 @@ pub struct Execution(pub execution::Execution);
 #[pymethods]
 impl Execution {
     #[new]
-    #[pyo3(signature = (*, initial_capital, commission, slippage, sizing, size, step, min_notional, leverage, maintenance_margin, pyramiding,
-        fill, intrabar, stop_loss, take_profit, trailing_stop, trailing_activation, break_even_at, max_bars, partial_exits, calendar, risk_free))]
+    #[pyo3(signature = (*, initial_capital, commission, maker_fee, order_fee, slippage, sizing, size, step, tick, min_notional, leverage,
+        maintenance_margin, pyramiding, fill, intrabar, levels, entry_expires, limit_through, trailing_activation, break_even_at, max_bars,
+        partial_exits, trading_hours, trading_days, flat_outside, max_entries_per_day, cooldown, risk_free, calendar))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         initial_capital: f64,
         commission: f64,
+        maker_fee: f64,
+        order_fee: f64,
         slippage: f64,
         sizing: &str,
         size: f64,
         step: f64,
+        tick: f64,
         min_notional: f64,
         leverage: f64,
         maintenance_margin: f64,
         pyramiding: u32,
         fill: &str,
         intrabar: &str,
-        stop_loss: (String, f64),
-        take_profit: (String, f64),
-        trailing_stop: (String, f64),
+        levels: [(String, f64); 10],
+        entry_expires: i64,
+        limit_through: f64,
         trailing_activation: Option<f64>,
         break_even_at: Option<f64>,
         max_bars: Option<i64>,
         partial_exits: Vec<(f64, f64)>,
-        calendar: &str,
+        trading_hours: Vec<(i64, i64)>,
+        trading_days: Option<Vec<usize>>,
+        flat_outside: bool,
+        max_entries_per_day: Option<i64>,
+        cooldown: i64,
         risk_free: f64,
+        calendar: &str,
     ) -> PyResult<Self> {
+        let mut slots = [Level::None; 10];
+        for (slot, given) in slots.iter_mut().zip(&levels) {
+            *slot = level(given)?;
+        }
+        let days = |days: Vec<usize>| std::array::from_fn(|day| days.contains(&day));
         Ok(Self(execution::Execution {
             initial_capital,
             commission,
+            maker_fee,
+            order_fee,
             slippage,
             sizing: match sizing {
                 "equity_fraction" => execution::Sizing::EquityFraction,
@@ -107,6 +126,7 @@ impl Execution {
             },
             size,
             step,
+            ticks: Ticks::new(tick),
             min_notional,
             leverage,
             maintenance_margin,
@@ -122,30 +142,34 @@ impl Execution {
                 "optimistic" => execution::Intrabar::Optimistic,
                 _ => return Err(unknown("intrabar", intrabar)),
             },
-            stop_loss: level(&stop_loss)?,
-            take_profit: level(&take_profit)?,
-            trailing_stop: level(&trailing_stop)?,
+            levels: execution::Levels::from_slots(slots),
+            entry_expires,
+            limit_through,
             trailing_activation,
             break_even_at,
             max_bars,
             partial_exits,
+            trading_times: TradingTimes { hours: trading_hours, days: trading_days.map(days) },
+            flat_outside,
+            max_entries_per_day,
+            cooldown,
+            risk_free,
             calendar: match calendar {
                 "crypto" => execution::Calendar::Crypto,
                 "exchange" => execution::Calendar::Exchange,
                 "fx" => execution::Calendar::Fx,
                 _ => return Err(unknown("calendar", calendar)),
             },
-            risk_free,
         }))
     }
 }
 
-fn level((kind, value): &(String, f64)) -> PyResult<execution::Level> {
+fn level((kind, value): &(String, f64)) -> PyResult<Level> {
     Ok(match kind.as_str() {
-        "none" => execution::Level::None,
-        "fraction" => execution::Level::Fraction(*value),
-        "multiple" => execution::Level::Multiple(*value),
-        "series" => execution::Level::Series,
+        "none" => Level::None,
+        "fraction" => Level::Fraction(*value),
+        "multiple" => Level::Multiple(*value),
+        "series" => Level::Series,
         _ => return Err(unknown("level", kind)),
     })
 }

@@ -25,7 +25,7 @@ use crate::python::arrays::{Columns, Floats, Mark, Mask, Series, buffers, check_
 use crate::python::classes::{Execution, Flag, Plan, Template};
 use crate::python::errors::raise;
 use crate::signals::evaluate;
-use crate::signals::orders::Source;
+use crate::signals::orders::{Given, LEVELS, Source};
 use crate::simulation;
 use crate::simulation::trade::Trade;
 use crate::sweep::{Sweep, sweep as run_sweep};
@@ -69,11 +69,14 @@ fn metric_values<'py>(py: Python<'py>, values: &[f64]) -> PyResult<Bound<'py, Py
     )
 }
 
-type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, i64, i64, bool);
+/// Trades, whether their excursions are pending, metrics, and the counts rejected, clipped, filtered, expired, ambiguous, ruined.
+type RunResult<'py> = (Bound<'py, PyArray1<i64>>, bool, Bound<'py, PyList>, (i64, i64, i64, i64, i64, bool));
+type GivenArrays<'py> = ([Mask<'py>; 4], [Option<Floats<'py>>; LEVELS], Option<Floats<'py>>);
 
-/// Run a plan, or signals if `masks` are given; fills `equity`. See `_core_rs.pyi`.
+/// Run a plan, or signals if they are given; fills `equity`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, masks, strategy_ms, execution, equity, flag, benchmark))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, plan, signals, strategy_ms, execution, first_bar, equity, flag,
+    benchmark))]
 #[allow(clippy::too_many_arguments)]
 fn run<'py>(
     py: Python<'py>,
@@ -82,38 +85,40 @@ fn run<'py>(
     mark: Mark<'py>,
     timeframe_ms: i64,
     plan: &Plan,
-    masks: Option<[Mask<'py>; 4]>,
+    signals: Option<GivenArrays<'py>>,
     strategy_ms: i64,
     execution: &Execution,
+    first_bar: usize,
     mut equity: PyReadwriteArray1<'py, f64>,
     flag: Option<&Flag>,
     benchmark: Series<'py>,
 ) -> PyResult<RunResult<'py>> {
     let market = market(&columns, &funding, &mark, &benchmark, timeframe_ms)?;
-    let mut given = [None; 4];
-    let source = match &masks {
-        None => Source::Plan,
-        Some(masks) => {
-            for (given, mask) in given.iter_mut().zip(masks) {
-                if let Some(mask) = mask {
-                    let mask = mask.as_slice()?;
-                    if mask.len() != market.len() {
-                        return Err(PyValueError::new_err("signals: give one value for each bar"));
-                    }
-                    *given = Some(mask);
-                }
-            }
-            Source::Given(given)
-        }
-    };
+    let mut given = Given::default();
     let mut read = buffers(&market);
-    read.extend(given.iter().flatten());
+    if let Some((masks, levels, size)) = &signals {
+        for (given, mask) in given.masks.iter_mut().zip(masks) {
+            *given = mask.as_ref().map(|mask| mask.as_slice()).transpose()?;
+        }
+        for (given, values) in given.levels.iter_mut().zip(levels) {
+            *given = values.as_ref().map(|values| values.as_slice()).transpose()?;
+        }
+        given.size = size.as_ref().map(|values| values.as_slice()).transpose()?;
+        let floats = given.levels.iter().chain([&given.size]).flatten().copied();
+        let lengths = given.masks.iter().flatten().map(|mask| mask.len()).chain(floats.clone().map(<[f64]>::len));
+        if lengths.into_iter().any(|length| length != market.len()) || strategy_ms != timeframe_ms {
+            return Err(PyValueError::new_err("signals: give one value for each bar"));
+        }
+        read.extend(given.masks.iter().flatten());
+        read.extend(floats.map(bytemuck::cast_slice::<f64, u8>));
+    }
+    let source = if signals.is_some() { Source::Given(&given) } else { Source::Plan };
     check_no_overlap(bytemuck::cast_slice(equity.as_slice()?), &read)?;
     let equity = equity.as_slice_mut()?;
     let mut interrupt = None;
     let outcome = py.detach(|| {
         let mut poll = poll(flag.map(|flag| &flag.0), &mut interrupt);
-        backtest::backtest(market, &plan.0, source, strategy_ms, &execution.0, equity, &mut poll)
+        backtest::backtest(market, &plan.0, source, strategy_ms, &execution.0, first_bar, equity, &mut poll)
     });
     let outcome = outcome.map_err(|error| interrupt.unwrap_or_else(|| raise(error)))?;
     let totals = outcome.totals;
@@ -121,9 +126,14 @@ fn run<'py>(
         bytemuck::cast_vec::<Trade, i64>(outcome.trades).into_pyarray(py),
         outcome.excursions_pending,
         metric_values(py, &outcome.metrics)?,
-        totals.rejected_orders,
-        totals.ambiguous_bars,
-        totals.ruined,
+        (
+            totals.rejected_orders,
+            totals.clipped_orders,
+            totals.filtered_entries,
+            totals.expired_orders,
+            totals.ambiguous_bars,
+            totals.ruined,
+        ),
     ))
 }
 
@@ -145,8 +155,8 @@ fn node_values<'py>(
 
 /// Run every combination of a template's parameters; fills `values`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, risk, threads, values, flag,
-    benchmark))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, first_bar, risk,
+    threads, values, flag, benchmark))]
 #[allow(clippy::too_many_arguments)]
 fn sweep<'py>(
     py: Python<'py>,
@@ -158,6 +168,7 @@ fn sweep<'py>(
     combinations: Floats<'py>,
     strategy_ms: i64,
     execution: &Execution,
+    first_bar: usize,
     risk: bool,
     threads: usize,
     mut values: PyReadwriteArray1<'py, f64>,
@@ -170,6 +181,7 @@ fn sweep<'py>(
         combinations: combinations.as_slice()?,
         execution: &execution.0,
         strategy_ms,
+        first_bar,
         risk,
         threads,
     };

@@ -185,7 +185,7 @@ pub fn node_values(market: Market<'_>, plan: &Plan, positions: &[usize], strateg
     if positions.iter().any(|&i| plan.ops.get(i).is_none_or(Op::is_condition) || plan.timeframes_ms[i] != 0) {
         return Err(Error::Plan("an operation to be returned does not give numbers on the strategy's bars".into()));
     }
-    let mut frame = Frame::new(market, strategy_ms)?;
+    let mut frame = Frame::new(market, strategy_ms, 0)?;
     let mut evaluator = Evaluator::new(&plan.ops, &plan.timeframes_ms, &market, strategy_ms, fill_at_close)?;
     let mut values = vec![Vec::new(); positions.len()];
     while frame.advance() {

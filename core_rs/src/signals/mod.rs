@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod evaluate;
+pub mod level;
 pub mod operations;
 pub mod orders;
 pub mod retained;

@@ -4,8 +4,10 @@
 use std::ops::Range;
 
 use crate::market::frame::Frame;
+use crate::numerics::ticks::Ticks;
 use crate::plan::Outputs;
 use crate::signals::evaluate::Evaluator;
+use crate::signals::level::{Level, Sides, is_no_level};
 use crate::simd::bitmask::{self, Mask, TILE, WORDS};
 use crate::simd::{self, Predicate, multiversion};
 
@@ -14,42 +16,119 @@ pub const EXIT_LONG: usize = 1;
 pub const ENTRY_SHORT: usize = 2;
 pub const EXIT_SHORT: usize = 3;
 
-/// Orders that fill on bars of a tile: masks in the order of the constants above, and for each bar the levels of an entry on it.
+/// Levels in the order of Python's `LEVELS`, long and short of each.
+pub const LEVELS: usize = 10;
+/// The series of the levels, and that of sizes.
+const SLOTS: usize = LEVELS + 1;
+const TRAILING: usize = 4;
+const ENTRY_LIMIT: usize = 6;
+const ENTRY_STOP: usize = 8;
+const SIZE: usize = LEVELS;
+
+/// Orders that fill on bars of a tile: masks in the order of the constants above, and for each bar the numbers of an entry on it.
 #[derive(Clone, Debug)]
 pub struct Orders {
+    /// Entries that are not void, and exits without an entry of the same side.
     pub masks: [Mask; 4],
-    /// The series of stop-loss, take-profit and trailing stop, empty if there is none.
-    pub levels: [Vec<f64>; 3],
+    /// Exits with an entry of the same side, long and short; only if `OrderNeeds` asks for them.
+    pub contradictions: [Mask; 2],
+    /// The distinct series of numbers, a tile long.
+    series: Vec<Vec<f64>>,
+    slots: [Option<usize>; SLOTS],
+    /// The first slot of the prices of resting entries, if there are any.
+    resting: Option<usize>,
+}
+
+/// Numbers of an entry: its series at the signal bar, NaN where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct EntrySeries {
+    pub stop_loss: f64,
+    pub take_profit: f64,
+    pub trailing_stop: f64,
+    pub size: f64,
 }
 
 impl Orders {
-    fn new(has_level: &[bool; 3]) -> Self {
-        Self { masks: [[0; WORDS]; 4], levels: has_level.map(|has| if has { vec![f64::NAN; TILE] } else { Vec::new() }) }
+    fn new(slots: [Option<usize>; SLOTS], resting: Option<usize>) -> Self {
+        let count = slots.iter().flatten().max().map_or(0, |last| last + 1);
+        Self { masks: [[0; WORDS]; 4], contradictions: [[0; WORDS]; 2], series: vec![vec![f64::NAN; TILE]; count], slots, resting }
     }
 
-    pub fn level(&self, which: usize, bar: usize) -> f64 {
-        self.levels[which].get(bar).copied().unwrap_or(f64::NAN)
+    #[inline(always)]
+    fn number(&self, slot: usize, at: usize) -> f64 {
+        self.slots[slot].map_or(f64::NAN, |series| self.series[series][at])
+    }
+
+    /// The numbers of an entry of side 0 (long) or 1 (short) at position `at` of the tile.
+    #[inline(always)]
+    pub fn entry_series(&self, side: usize, at: usize) -> EntrySeries {
+        if self.series.is_empty() {
+            return EntrySeries { stop_loss: f64::NAN, take_profit: f64::NAN, trailing_stop: f64::NAN, size: f64::NAN };
+        }
+        EntrySeries {
+            stop_loss: self.number(side, at),
+            take_profit: self.number(2 + side, at),
+            trailing_stop: self.number(TRAILING + side, at),
+            size: self.number(SIZE, at),
+        }
+    }
+
+    /// The price of a resting entry; infinity if the entry is a market order.
+    pub fn resting_price(&self, side: usize, at: usize) -> f64 {
+        let price = self.resting.map_or(f64::NAN, |first| self.number(first + side, at));
+        if price.is_nan() { f64::INFINITY } else { price }
+    }
+
+    pub fn rests(&self, side: usize, at: usize) -> bool {
+        self.resting_price(side, at) < f64::INFINITY
     }
 }
 
-/// The orders of base bars `start..end`, all that the simulator needs besides the bars.
+/// The orders of some base bars, all that the simulator needs besides the bars.
 #[derive(Debug)]
 pub struct OrderTile {
+    /// The bars, counted from the first one that is simulated.
     pub start: usize,
     pub end: usize,
     pub at_open: Orders,
     /// Only with orders that fill at a close.
     pub at_close: Orders,
-    /// Bars at whose open a strategy bar has closed; only with a limit on the bars of a position.
+    /// Bars at whose open a strategy bar has closed; only if `OrderNeeds` asks for them.
     pub strategy_closes: Mask,
+    needs: OrderNeeds,
+    /// The first base bar that is simulated; those before it are warm-up.
+    first_bar: usize,
+    /// Prices of resting entries of strategy bars: long, short.
+    resting_prices: [Vec<f64>; 2],
 }
 
 /// Where signals come from: a plan's conditions, or the caller.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     Plan,
-    /// One value for each base bar; 0 is false.
-    Given([Option<&'a [u8]>; 4]),
+    Given(&'a Given<'a>),
+}
+
+impl Source<'_> {
+    pub fn has_sizes(&self) -> bool {
+        matches!(self, Self::Given(given) if given.size.is_some())
+    }
+
+    pub fn has_levels(&self) -> [bool; LEVELS] {
+        match self {
+            Self::Plan => [false; LEVELS],
+            Self::Given(given) => given.levels.map(|values| values.is_some()),
+        }
+    }
+}
+
+/// The caller's signals, one value for each base bar.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// 0 is false.
+    pub masks: [Option<&'a [u8]>; 4],
+    pub levels: [Option<&'a [f64]>; LEVELS],
+    pub size: Option<&'a [f64]>,
 }
 
 /// What an execution needs of an `OrderTile` besides orders at the open.
@@ -57,37 +136,76 @@ pub enum Source<'a> {
 pub struct OrderNeeds {
     pub at_close: bool,
     pub strategy_closes: bool,
+    pub contradictions: bool,
+    /// Whether entries rest as limits (true) or as stops (false), and where.
+    pub resting: Option<(bool, Sides)>,
+    pub ticks: Ticks,
 }
 
-/// The signals of a frame's strategy bars, without those that rule each other out, and their levels.
+/// The signals of a frame's strategy bars, without those that rule each other out, and their numbers, by series.
 struct FrameSignals<'a> {
-    signals: [Mask; 4],
-    levels: [Option<&'a [f64]>; 3],
+    masks: [Mask; 4],
+    contradictions: [Mask; 2],
+    series: [&'a [f64]; SLOTS],
     n: usize,
 }
 
 /// The signals of a frame's last strategy bar, which fill at the next frame's first open.
 #[derive(Clone, Copy, Debug)]
 pub struct Carry {
-    signals: [u64; 4],
-    levels: [f64; 3],
+    masks: [u64; 4],
+    contradictions: [u64; 2],
+    series: [f64; SLOTS],
 }
 
 impl Default for Carry {
     fn default() -> Self {
-        Self { signals: [0; 4], levels: [f64::NAN; 3] }
+        Self { masks: [0; 4], contradictions: [0; 2], series: [f64::NAN; SLOTS] }
     }
 }
 
 impl OrderTile {
-    pub fn new(outputs: &Outputs) -> Self {
-        let levels = outputs.levels.map(|level| level.is_some());
-        Self { start: 0, end: 0, at_open: Orders::new(&levels), at_close: Orders::new(&levels), strategy_closes: [0; WORDS] }
+    /// `outputs` are those of the plan or template, `first_bar` the first base bar that is simulated.
+    pub fn new(outputs: &Outputs, source: Source<'_>, needs: OrderNeeds, first_bar: usize) -> Self {
+        let resting = needs.resting.map(|(limit, _)| if limit { ENTRY_LIMIT } else { ENTRY_STOP });
+        let mut slots = [None; SLOTS];
+        let mut count = 0;
+        for slot in (0..SLOTS).filter(|&slot| slot < ENTRY_LIMIT || slot == SIZE) {
+            let has = match source {
+                Source::Given(given) if slot == SIZE => given.size.is_some(),
+                Source::Given(given) if given.levels[slot].is_some() => true,
+                _ => slot < LEVELS && outputs.levels[slot].is_some(),
+            };
+            // Where both sides have the same series, they share it.
+            let shared = slot % 2 == 1 && slots[slot - 1].is_some() && has && outputs.levels[slot] == outputs.levels[slot - 1] && {
+                let given = |slot: usize| if let Source::Given(given) = source { given.levels[slot].map(<[f64]>::as_ptr) } else { None };
+                given(slot) == given(slot - 1)
+            };
+            if shared {
+                slots[slot] = slots[slot - 1];
+            } else if has {
+                slots[slot] = Some(count);
+                count += 1;
+            }
+        }
+        if let Some(first) = resting {
+            (slots[first], slots[first + 1]) = (Some(count), Some(count + 1));
+        }
+        let orders = Orders::new(slots, resting);
+        Self {
+            start: 0,
+            end: 0,
+            at_close: orders.clone(),
+            at_open: orders,
+            strategy_closes: [0; WORDS],
+            needs,
+            first_bar,
+            resting_prices: if resting.is_some() { [vec![0.0; TILE], vec![0.0; TILE]] } else { Default::default() },
+        }
     }
 
     /// Set the orders of base bars `part` of a frame whose operations have been evaluated. Call it for the parts of a frame in order, each
-    /// at most a tile long, and pass `carry` on from frame to frame.
-    #[allow(clippy::too_many_arguments)]
+    /// at most a tile long and none before the first bar that is simulated, and pass `carry` on from frame to frame.
     pub fn assemble(
         &mut self,
         frame: &Frame<'_>,
@@ -95,14 +213,13 @@ impl OrderTile {
         evaluator: &Evaluator,
         outputs: &Outputs,
         source: Source<'_>,
-        needs: OrderNeeds,
         carry: &mut Carry,
     ) {
-        (self.start, self.end) = (part.start, part.end);
+        (self.start, self.end) = (part.start - self.first_bar, part.end - self.first_bar);
         let columns = frame.columns();
         let n = columns.close.len();
         let mut packed = [[0; WORDS]; 4];
-        let mut signals = [&[0; WORDS]; 4];
+        let mut signals = [&NONE; 4];
         match source {
             Source::Plan => {
                 for (signal, condition) in signals.iter_mut().zip(outputs.conditions) {
@@ -111,8 +228,8 @@ impl OrderTile {
                     }
                 }
             }
-            Source::Given(masks) => {
-                for ((signal, packed), mask) in signals.iter_mut().zip(&mut packed).zip(masks) {
+            Source::Given(given) => {
+                for ((signal, packed), mask) in signals.iter_mut().zip(&mut packed).zip(given.masks) {
                     if let Some(mask) = mask {
                         simd::pack_bools(&mask[part.clone()], packed);
                         *signal = packed;
@@ -120,131 +237,215 @@ impl OrderTile {
                 }
             }
         }
-        let levels = outputs.levels.map(|level| level.map(|i| evaluator.number(i, &columns)));
-        let mut from_frame = FrameSignals { signals: [[0; WORDS]; 4], levels, n };
-        let known = known(&levels);
-        resolve_conflicts(&signals, &known, n, &mut from_frame.signals);
-        if frame.is_base() {
-            self.shift_by_one_bar(frame, &from_frame, needs, carry);
-        } else {
-            self.spread_to_base_bars(frame, &from_frame, needs, carry);
+        let number = |slot: usize| -> Option<&[f64]> {
+            let given = match source {
+                Source::Plan => None,
+                Source::Given(given) => {
+                    if slot == SIZE {
+                        given.size
+                    } else {
+                        given.levels[slot]
+                    }
+                }
+            };
+            match given {
+                Some(values) => Some(&values[part.clone()]),
+                None if slot < LEVELS => outputs.levels[slot].map(|i| evaluator.number(i, &columns)),
+                None => None,
+            }
+        };
+        let mut prices = std::mem::take(&mut self.resting_prices);
+        if let (Some((limit, sides)), Some(first)) = (self.needs.resting, self.at_open.resting) {
+            for (side, prices) in prices.iter_mut().enumerate() {
+                resting_prices(sides[side], limit, side == 0, columns.close, number(first + side), self.needs.ticks, &mut prices[..n]);
+            }
         }
+        let mut from_frame = FrameSignals { masks: [NONE; 4], contradictions: [NONE; 2], series: [&[]; SLOTS], n };
+        let (mut known, mut rests) = ([[!0; WORDS]; 2], NONE);
+        for (slot, series) in self.at_open.slots.iter().enumerate() {
+            let Some(series) = *series else { continue };
+            let is_resting = self.at_open.resting.is_some_and(|first| slot == first || slot == first + 1);
+            let values = if is_resting { Some(&prices[slot % 2][..n]) } else { number(slot) };
+            let Some(values) = values else { continue };
+            from_frame.series[series] = values;
+            let sides = if slot == SIZE { 0..2 } else { slot % 2..slot % 2 + 1 };
+            for side in sides {
+                keep_known(values, slot / 2 == TRAILING / 2, matches!(source, Source::Given(_)), &mut known[side]);
+            }
+        }
+        if self.at_open.resting.is_some() {
+            rests = both_rest(&prices, n);
+        }
+        resolve_conflicts(&signals, &known, &rests, n, &mut from_frame.masks);
+        if self.needs.contradictions {
+            for (side, out) in from_frame.contradictions.iter_mut().enumerate() {
+                let (entries, exits) = (&from_frame.masks[2 * side], signals[2 * side + 1]);
+                out.iter_mut().zip(entries.iter().zip(exits)).for_each(|(out, (entry, exit))| *out = entry & exit);
+            }
+        }
+        if frame.is_base() {
+            self.shift_by_one_bar(frame, part, &from_frame, carry);
+        } else {
+            self.spread_to_base_bars(frame, part, &from_frame, carry);
+        }
+        self.resting_prices = prices;
     }
 
     /// If strategy bars are base bars, the orders of each bar fill on the next.
-    fn shift_by_one_bar(&mut self, frame: &Frame<'_>, from_frame: &FrameSignals<'_>, needs: OrderNeeds, carry: &mut Carry) {
-        let FrameSignals { signals, levels, n } = from_frame;
+    fn shift_by_one_bar(&mut self, frame: &Frame<'_>, part: Range<usize>, from_frame: &FrameSignals<'_>, carry: &mut Carry) {
+        let FrameSignals { masks, contradictions, series, n } = from_frame;
         let n = *n;
-        for ((signal, carried), out) in signals.iter().zip(&mut carry.signals).zip(&mut self.at_open.masks) {
-            shift(signal, carried, n, out);
+        if part.start == self.first_bar {
+            *carry = Carry::default();
         }
-        for (which, level) in levels.iter().enumerate() {
-            if let Some(level) = level {
-                let shifted = &mut self.at_open.levels[which];
-                shifted[0] = carry.levels[which];
-                shifted[1..n].copy_from_slice(&level[..n - 1]);
-                carry.levels[which] = level[n - 1];
-                if needs.at_close {
-                    self.at_close.levels[which][..n].copy_from_slice(level);
-                }
+        for ((mask, carried), out) in masks.iter().zip(&mut carry.masks).zip(&mut self.at_open.masks) {
+            shift(mask, carried, n, out);
+        }
+        if self.needs.contradictions {
+            for ((mask, carried), out) in contradictions.iter().zip(&mut carry.contradictions).zip(&mut self.at_open.contradictions) {
+                shift(mask, carried, n, out);
             }
         }
-        if needs.at_close {
-            self.at_open.masks = [[0; WORDS]; 4];
-            self.at_close.masks = *signals;
+        for (which, shifted) in self.at_open.series.iter_mut().enumerate() {
+            let values = series[which];
+            shifted[0] = carry.series[which];
+            shifted[1..n].copy_from_slice(&values[..n - 1]);
+            carry.series[which] = values[n - 1];
+            if self.needs.at_close {
+                self.at_close.series[which][..n].copy_from_slice(values);
+            }
+        }
+        if self.needs.at_close {
+            self.at_open.masks = [NONE; 4];
+            (self.at_close.masks, self.at_close.contradictions) = (*masks, *contradictions);
             if frame.is_last() {
                 self.at_close.masks.iter_mut().for_each(|mask| mask[(n - 1) / 64] &= !(1 << ((n - 1) % 64)));
             }
         }
-        if needs.strategy_closes {
+        if self.needs.strategy_closes {
             self.strategy_closes = [!0; WORDS];
-            self.strategy_closes[0] &= if self.start == 0 { !1 } else { !0 };
+            self.strategy_closes[0] &= if part.start == 0 { !1 } else { !0 };
         }
     }
 
     /// If strategy bars span several base bars, each order goes to the one base bar that fills it.
-    fn spread_to_base_bars(&mut self, frame: &Frame<'_>, from_frame: &FrameSignals<'_>, needs: OrderNeeds, carry: &mut Carry) {
-        let FrameSignals { signals, levels, n } = from_frame;
+    fn spread_to_base_bars(&mut self, frame: &Frame<'_>, part: Range<usize>, from_frame: &FrameSignals<'_>, carry: &mut Carry) {
+        let FrameSignals { masks, contradictions, series, n } = from_frame;
         let n = *n;
-        self.at_open.masks = [[0; WORDS]; 4];
-        self.at_close.masks = [[0; WORDS]; 4];
-        self.strategy_closes = [0; WORDS];
-        let bars = self.start..self.end;
-        if self.start == frame.start && self.start > 0 {
+        for orders in [&mut self.at_open, &mut self.at_close] {
+            (orders.masks, orders.contradictions) = ([NONE; 4], [NONE; 2]);
+        }
+        self.strategy_closes = NONE;
+        let has_orders = |fills_at: usize| fills_at > self.first_bar;
+        if part.start == frame.start && part.start > 0 {
             // The last strategy bar of the frame before ended just before this frame.
             bitmask::set(&mut self.strategy_closes, 0);
-            for (mask, carried) in self.at_open.masks.iter_mut().zip(carry.signals) {
-                mask[0] |= carried;
-            }
-            for (level, carried) in self.at_open.levels.iter_mut().zip(carry.levels) {
-                if let Some(first) = level.first_mut() {
-                    *first = carried;
+            if has_orders(part.start) {
+                for (mask, carried) in self.at_open.masks.iter_mut().zip(carry.masks) {
+                    mask[0] |= carried;
+                }
+                for (mask, carried) in self.at_open.contradictions.iter_mut().zip(carry.contradictions) {
+                    mask[0] |= carried;
+                }
+                for (values, carried) in self.at_open.series.iter_mut().zip(carry.series) {
+                    values[0] = carried;
                 }
             }
         }
         for k in 0..n {
             let fills_at = frame.fills_at[k];
-            let bar = if needs.at_close { fills_at - 1 } else { fills_at };
-            if bars.contains(&fills_at) {
-                bitmask::set(&mut self.strategy_closes, fills_at - self.start);
+            let bar = if self.needs.at_close { fills_at - 1 } else { fills_at };
+            if part.contains(&fills_at) {
+                bitmask::set(&mut self.strategy_closes, fills_at - part.start);
             }
-            if !bars.contains(&bar) || (fills_at == frame.end && frame.is_last()) {
+            if !part.contains(&bar) || !has_orders(fills_at) || (fills_at == frame.end && frame.is_last()) {
                 continue;
             }
-            let (at, orders) = (bar - self.start, if needs.at_close { &mut self.at_close } else { &mut self.at_open });
-            for (mask, signal) in orders.masks.iter_mut().zip(signals) {
+            let (at, orders) = (bar - part.start, if self.needs.at_close { &mut self.at_close } else { &mut self.at_open });
+            let masks = orders.masks.iter_mut().zip(masks).chain(orders.contradictions.iter_mut().zip(contradictions));
+            for (mask, signal) in masks {
                 mask[at / 64] |= u64::from(bitmask::get(signal, k)) << (at % 64);
             }
-            for (target, level) in orders.levels.iter_mut().zip(levels) {
-                if let Some(level) = level {
-                    target[at] = level[k];
-                }
+            for (target, values) in orders.series.iter_mut().zip(series) {
+                target[at] = values[k];
             }
         }
-        if self.end == frame.end {
+        if part.end == frame.end {
             *carry = Carry::default();
-            if n > 0 && !needs.at_close {
-                for (carried, signal) in carry.signals.iter_mut().zip(signals) {
-                    *carried = u64::from(bitmask::get(signal, n - 1));
-                }
-                for (carried, level) in carry.levels.iter_mut().zip(levels) {
-                    *carried = level.map_or(f64::NAN, |level| level[n - 1]);
+            if n > 0 && !self.needs.at_close {
+                carry.masks = masks.map(|mask| u64::from(bitmask::get(&mask, n - 1)));
+                carry.contradictions = contradictions.map(|mask| u64::from(bitmask::get(&mask, n - 1)));
+                for (carried, values) in carry.series.iter_mut().zip(series).take(self.at_open.series.len()) {
+                    *carried = values[n - 1];
                 }
             }
         }
     }
 }
 
-/// Bars on which all levels are known. A trailing distance must not be negative, either.
-fn known(levels: &[Option<&[f64]>; 3]) -> Mask {
-    let mut known = [!0; WORDS];
-    for (which, level) in levels.iter().enumerate() {
-        if let Some(level) = level {
-            let mut this = [0; WORDS];
-            if which == 2 {
-                simd::compare(Predicate::Ge, level, &[0.0; TILE][..level.len()], &mut this);
-            } else {
-                simd::compare(Predicate::Eq, level, level, &mut this);
-            }
-            known.iter_mut().zip(this).for_each(|(known, this)| *known &= this);
+const NONE: Mask = [0; WORDS];
+
+/// Prices of resting entries at each signal bar: infinity where the entry is a market order, NaN where there is no entry.
+fn resting_prices(level: Level, limit: bool, long: bool, close: &[f64], series: Option<&[f64]>, ticks: Ticks, out: &mut [f64]) {
+    // A limit that buys lies below the close, a stop that buys above it.
+    let toward = if limit == long { -1.0 } else { 1.0 };
+    for (k, (price, &close)) in out.iter_mut().zip(close).enumerate() {
+        let value = series.map_or(f64::NAN, |series| series[k]);
+        let exact = match level {
+            Level::Fraction(fraction) => close * (1.0 + toward * fraction),
+            Level::Multiple(multiple) => close + toward * (multiple * value),
+            Level::Given if is_no_level(value) => f64::INFINITY,
+            Level::Series | Level::Given => value,
+            Level::None => f64::INFINITY,
+        };
+        let is_market_order = level == Level::None || (level == Level::Given && is_no_level(value));
+        let rounded = ticks.round(exact, limit != long);
+        *price = if is_market_order || (rounded > 0.0 && rounded < f64::INFINITY) { rounded } else { f64::NAN };
+    }
+}
+
+/// Bars on which both sides have a resting price.
+fn both_rest(prices: &[Vec<f64>; 2], n: usize) -> Mask {
+    let mut both = NONE;
+    for k in 0..n {
+        if prices.iter().all(|prices| prices[k] < f64::INFINITY) {
+            bitmask::set(&mut both, k);
         }
     }
-    known
+    both
+}
+
+/// Keep the bars on which a number is known. A trailing distance must not be negative, either; if the caller gives it as infinity of either
+/// sign, there is none.
+fn keep_known(values: &[f64], is_trailing: bool, is_given: bool, known: &mut Mask) {
+    let mut this = NONE;
+    if is_trailing {
+        simd::compare(Predicate::Ge, values, &[0.0; TILE][..values.len()], &mut this);
+        if is_given {
+            let mut infinite = NONE;
+            simd::compare(Predicate::Eq, values, &[f64::NEG_INFINITY; TILE][..values.len()], &mut infinite);
+            this.iter_mut().zip(infinite).for_each(|(this, infinite)| *this |= infinite);
+        }
+    } else {
+        simd::compare(Predicate::Eq, values, values, &mut this);
+    }
+    known.iter_mut().zip(this).for_each(|(known, this)| *known &= this);
 }
 
 multiversion! {
-    /// Clear bits past the end of a tile, entries in both directions on one bar, and entries whose levels are not known.
-    fn resolve_conflicts(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) = resolve_conflicts_in;
+    /// Clear bits past the end of a tile; entries whose numbers are not known; entries in both directions on one bar, unless both rest; and
+    /// exits with an entry of their side.
+    fn resolve_conflicts(signals: &[&Mask; 4], known: &[Mask; 2], both_rest: &Mask, n: usize, out: &mut [Mask; 4]) = resolve_conflicts_in;
 }
 #[inline(always)]
-fn resolve_conflicts_in(signals: &[&Mask; 4], known: &Mask, n: usize, out: &mut [Mask; 4]) {
+fn resolve_conflicts_in(signals: &[&Mask; 4], known: &[Mask; 2], both_rest: &Mask, n: usize, out: &mut [Mask; 4]) {
     for w in 0..WORDS {
         let inside = bitmask::first_bits(w, n);
-        let (long, short) = (signals[ENTRY_LONG][w], signals[ENTRY_SHORT][w]);
-        out[ENTRY_LONG][w] = long & !short & known[w] & inside;
-        out[ENTRY_SHORT][w] = short & !long & known[w] & inside;
-        out[EXIT_LONG][w] = signals[EXIT_LONG][w] & inside;
-        out[EXIT_SHORT][w] = signals[EXIT_SHORT][w] & inside;
+        let (long, short) = (signals[ENTRY_LONG][w] & known[0][w] & inside, signals[ENTRY_SHORT][w] & known[1][w] & inside);
+        let cancelled = long & short & !both_rest[w];
+        (out[ENTRY_LONG][w], out[ENTRY_SHORT][w]) = (long & !cancelled, short & !cancelled);
+        out[EXIT_LONG][w] = signals[EXIT_LONG][w] & inside & !out[ENTRY_LONG][w];
+        out[EXIT_SHORT][w] = signals[EXIT_SHORT][w] & inside & !out[ENTRY_SHORT][w];
     }
 }
 

@@ -9,6 +9,8 @@ pub struct Held {
     /// Negative when short.
     pub quantity: f64,
     pub entry: f64,
+    /// Equity at which nothing is left.
+    pub ruin: f64,
 }
 
 impl Held {
@@ -17,8 +19,8 @@ impl Held {
         self.balance + self.quantity * (close - self.entry)
     }
 
-    /// The first bar at whose close equity is 0 or less.
-    pub fn ruin(&self, bars: Range<usize>, close: &[f64]) -> Option<usize> {
-        bars.into_iter().find(|&bar| self.equity(close[bar]) <= 0.0)
+    /// The first bar at whose close nothing is left.
+    pub fn first_ruin(&self, bars: Range<usize>, close: &[f64]) -> Option<usize> {
+        bars.into_iter().find(|&bar| self.equity(close[bar]) <= self.ruin)
     }
 }

@@ -200,7 +200,7 @@ pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
     portable::extremes(low, high)
 }
 
-/// Fill in the equity of a position at each close; returns whether it is 0 or less anywhere.
+/// Fill in the equity of a position at each close; returns whether it is ruin anywhere.
 #[inline(always)]
 pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     #[cfg(target_arch = "x86_64")]

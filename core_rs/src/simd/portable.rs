@@ -89,13 +89,13 @@ pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     let mut ruined = false;
     for (equity, &close) in equity.iter_mut().zip(close) {
         *equity = held.equity(close);
-        ruined |= *equity <= 0.0;
+        ruined |= *equity <= held.ruin;
     }
     ruined
 }
 
 /// Lower `troughs`, lane by lane, to the equity at each value, and stop before the first group with equity of `peak` or more. `values` are
-/// equity, or with `FROM_CLOSE` closes at which the position `held` is valued; then a group with equity of 0 or less stops it, too. Returns
+/// equity, or with `FROM_CLOSE` closes at which the position `held` is valued; then a group in which it is ruin stops it, too. Returns
 /// the number of values passed.
 #[inline(always)]
 pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
@@ -104,7 +104,7 @@ pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f
         let (mut stops, mut lower) = (false, lowest);
         for (lower, &value) in lower.iter_mut().zip(group) {
             let equity = if FROM_CLOSE { held.equity(value) } else { value };
-            stops |= (equity >= peak) | (FROM_CLOSE & (equity <= 0.0));
+            stops |= (equity >= peak) | (FROM_CLOSE & (equity <= held.ruin));
             *lower = lesser(equity, *lower);
         }
         if stops {

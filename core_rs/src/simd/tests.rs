@@ -77,7 +77,7 @@ fn extremes_and_first_outside_see_every_value_at_every_length() {
 
 #[test]
 fn equity_has_the_same_bits_with_and_without_avx512() {
-    let held = Held { balance: 1000.1, quantity: -0.3, entry: 101.7 };
+    let held = Held { balance: 1000.1, quantity: -0.3, entry: 101.7, ruin: 990.0 };
     for n in 0..40 {
         let close: Vec<f64> = (0..n).map(|i| 100.0 + 7.3 * f64::from(i * i % 11)).collect();
         let (mut a, mut b) = (vec![0.0; close.len()], vec![0.0; close.len()]);
@@ -96,7 +96,7 @@ fn lower_troughs_stops_at_the_same_group_with_and_without_avx512() {
         assert_eq!(a, b);
         done
     }
-    let held = Held { balance: 100.0, quantity: -2.0, entry: 100.0 };
+    let held = Held { balance: 100.0, quantity: -2.0, entry: 100.0, ruin: 1e-7 };
     for n in 0..40 {
         let flat = vec![100.0; n];
         assert_eq!(check::<false>(&flat, held, 101.0), n);

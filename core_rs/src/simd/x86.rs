@@ -5,8 +5,8 @@ use std::arch::x86_64::{
     _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64, _mm512_add_pd,
     _mm512_alignr_epi64, _mm512_castsi512_si128, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_cmp_pd_mask,
     _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mul_pd, _mm512_permutexvar_epi64,
-    _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_pd, _mm512_setzero_si512,
-    _mm512_storeu_si512, _mm512_sub_pd, _mm512_test_epi8_mask,
+    _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512, _mm512_storeu_si512,
+    _mm512_sub_pd, _mm512_test_epi8_mask,
 };
 
 use crate::simd::held::Held;
@@ -81,11 +81,11 @@ pub fn extremes(low: &[f64], high: &[f64]) -> (f64, f64) {
 #[target_feature(enable = "avx512f,avx512dq")]
 pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
     let equity = &mut equity[..close.len()];
-    let (held, zero, mut ruined) = (HeldLanes::new(held), _mm512_setzero_pd(), 0);
+    let (ruin, held, mut ruined) = (_mm512_set1_pd(held.ruin), HeldLanes::new(held), 0);
     groups!(close.len(), |at, lanes| {
         let value = held.equity(load(close, at, lanes));
         store(equity, at, lanes, value);
-        ruined |= _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, value, zero);
+        ruined |= _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, value, ruin);
     });
     ruined != 0
 }
@@ -93,13 +93,13 @@ pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
 pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; 8]) -> usize {
-    let (held, zero, peak) = (HeldLanes::new(held), _mm512_setzero_pd(), _mm512_set1_pd(peak));
+    let (ruin, held, peak) = (_mm512_set1_pd(held.ruin), HeldLanes::new(held), _mm512_set1_pd(peak));
     let mut lowest = load(troughs, 0, ALL_LANES);
     groups!(values.len(), |at, lanes| {
         let value = load(values, at, lanes);
         let equity = if FROM_CLOSE { held.equity(value) } else { value };
         let reaches = _mm512_mask_cmp_pd_mask::<_CMP_GE_OQ>(lanes, equity, peak);
-        let ruined = if FROM_CLOSE { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, equity, zero) } else { 0 };
+        let ruined = if FROM_CLOSE { _mm512_mask_cmp_pd_mask::<_CMP_LE_OQ>(lanes, equity, ruin) } else { 0 };
         if reaches | ruined != 0 {
             store(troughs, 0, ALL_LANES, lowest);
             return at;

@@ -56,11 +56,11 @@ impl<'a> DrawdownTracker<'a> {
     /// Equity of the next bars.
     #[inline(always)]
     pub fn push(&mut self, equity: &[f64]) {
-        self.push_all::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0 });
+        self.push_all::<false>(equity, Held { balance: 0.0, quantity: 0.0, entry: 0.0, ruin: 0.0 });
     }
 
-    /// Equity of a position at the next closes. Returns the position of the first close where it is 0 or less, if there is one; that close
-    /// and those after it do not count as pushed.
+    /// Equity of a position at the next closes. Returns the position of the first close where it is ruin, if there is one; that close and
+    /// those after it do not count as pushed.
     #[inline(always)]
     pub fn push_held(&mut self, close: &[f64], held: Held) -> Option<usize> {
         self.push_all::<true>(close, held)
@@ -80,7 +80,7 @@ impl<'a> DrawdownTracker<'a> {
             }
             for &value in group {
                 let equity = if FROM_CLOSE { held.equity(value) } else { value };
-                if FROM_CLOSE && equity <= 0.0 {
+                if FROM_CLOSE && equity <= held.ruin {
                     return Some(done);
                 }
                 self.push_one(equity);

@@ -11,8 +11,8 @@ pub trait EquityCurve {
     /// Equity stays at `value` over `bars`.
     fn push_flat(&mut self, bars: Range<usize>, value: f64);
 
-    /// Equity is that of the position `held` over `bars`; `close` are the closes of all bars. Returns the first bar with equity of 0 or
-    /// less, if there is one; that bar and those after it do not count as received.
+    /// Equity is that of the position `held` over `bars`; `close` are the closes of all bars. Returns the first bar in which
+    /// it is ruin, if there is one; that bar and those after it do not count as received.
     fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize>;
 
     /// Equity of all `_bars`, which are a tile, has been received.
@@ -36,7 +36,7 @@ impl EquityCurve for StoredCurve<'_> {
     #[inline(always)]
     fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
         let ruined = mark_to_market(&close[bars.clone()], held, &mut self.equity[bars.clone()]);
-        if ruined { held.ruin(bars, close) } else { None }
+        if ruined { held.first_ruin(bars, close) } else { None }
     }
 
     #[inline(always)]
@@ -81,16 +81,19 @@ impl EquityCurve for DrawdownCurve<'_> {
     }
 }
 
-/// For runs whose equity is not needed, and in which an open position is never worth 0 or less.
+/// For runs whose equity is not needed.
 #[derive(Clone, Copy, Debug)]
-pub struct IgnoredCurve;
+pub struct IgnoredCurve {
+    /// A position bought from a larger balance than this is worth something at every price.
+    pub safe_balance: f64,
+}
 
 impl EquityCurve for IgnoredCurve {
     #[inline(always)]
     fn push_flat(&mut self, _bars: Range<usize>, _value: f64) {}
 
     #[inline(always)]
-    fn push_held(&mut self, _bars: Range<usize>, _close: &[f64], _held: Held) -> Option<usize> {
-        None
+    fn push_held(&mut self, bars: Range<usize>, close: &[f64], held: Held) -> Option<usize> {
+        if held.balance > self.safe_balance { None } else { held.first_ruin(bars, close) }
     }
 }

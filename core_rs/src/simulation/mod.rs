@@ -5,11 +5,15 @@ pub mod account;
 pub mod drawdown;
 pub mod equity_curve;
 pub mod execution;
+pub mod fills;
 pub mod intrabar;
 pub mod position;
+pub mod prices;
+pub mod resting;
 pub mod sizing;
 pub mod skip;
 pub mod trade;
+pub mod trading_times;
 
 use std::ops::Range;
 
@@ -18,8 +22,10 @@ use crate::signals::orders::OrderTile;
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
 use crate::simulation::account::{Ledger, Trader};
-use crate::simulation::equity_curve::EquityCurve;
-use crate::simulation::execution::Execution;
+use crate::simulation::equity_curve::{EquityCurve, IgnoredCurve};
+use crate::simulation::execution::{Execution, Levels};
+use crate::simulation::fills::{Moment, When};
+use crate::simulation::intrabar::Bar;
 use crate::simulation::skip::{OpenPosition, skip_to_events};
 use crate::simulation::trade::{Reason, Trade};
 
@@ -39,14 +45,20 @@ impl Ledger for Vec<Trade> {
 }
 
 impl<'a> Simulator<'a> {
-    pub fn new(market: Market<'a>, execution: &'a Execution) -> Self {
-        Self { trader: Trader::new(market, execution), open: None }
+    pub fn new(market: Market<'a>, execution: &'a Execution, levels: Levels, has_sizes: bool) -> Self {
+        Self { trader: Trader::new(market, execution, levels, has_sizes), open: None }
     }
 
-    /// Whether the balance alone shows ruin, so that the caller may use an `IgnoredCurve`: at leverage 1 an open position is never worth 0
-    /// or less.
-    pub fn may_ignore_equity(&self) -> bool {
-        !self.trader.follows_every_bar && self.trader.execution.leverage == 1.0 && self.trader.execution.maintenance_margin > 1e-6
+    /// The curve of a run whose equity is not needed, if the balance shows whether a position may be worth nothing.
+    pub fn ignored_curve(&self) -> Option<IgnoredCurve> {
+        let Trader { market, execution, dust, .. } = &self.trader;
+        let is_safe = !self.trader.follows_every_bar && execution.leverage == 1.0 && execution.maintenance_margin > 1e-6;
+        is_safe.then(|| {
+            // A long position is worth at least the share of its cost to which prices can fall; a short one is liquidated before that.
+            let (lowest, highest) = extremes(market.bars.low, market.bars.high);
+            let share = (lowest / (highest * (1.0 + execution.slippage) + execution.ticks.tick())).min(execution.maintenance_margin);
+            IgnoredCurve { safe_balance: 2.0 * dust / share }
+        })
     }
 
     /// Load the bars that fill the orders of a tile into the cache. They are too far apart for the processor to foresee, unless there are
@@ -68,7 +80,7 @@ impl<'a> Simulator<'a> {
 
     /// Run the bars of a tile.
     pub fn run(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl EquityCurve) {
-        if self.trader.account.totals.ruined {
+        if self.trader.ruined() {
             curve.push_flat(orders.start..orders.end, self.trader.account.balance);
         } else if self.trader.follows_every_bar {
             self.run_every_bar(orders, ledger, curve);
@@ -81,37 +93,47 @@ impl<'a> Simulator<'a> {
     fn run_every_bar(&mut self, orders: &OrderTile, ledger: &mut impl Ledger, curve: &mut impl EquityCurve) {
         let trader = &mut self.trader;
         for i in orders.start..orders.end {
-            let at = i - orders.start;
-            trader.pay_funding(i);
-            if bitmask::get(&orders.strategy_closes, at) {
-                trader.account.strategy_bars += 1;
+            run_bar(trader, orders, ledger, i);
+            if trader.ruined() {
+                return curve.push_flat(i..orders.end, trader.account.balance);
             }
-            let max_bars_reached = trader.max_bars_reached(&orders.strategy_closes, at);
-            if max_bars_reached || any_order(&orders.at_open.masks, at) {
-                let strategy_bar = trader.account.strategy_bars;
-                trader.fill_orders(ledger, i, at, &orders.at_open, trader.market.bars.open[i], max_bars_reached, strategy_bar);
-            }
-            if trader.account.position.is_some() {
-                trader.trade_within_bar(ledger, i);
-            }
-            if let Some(p) = &mut trader.account.position {
-                p.observe_bar(trader.market.bars.high[i], trader.market.bars.low[i]);
-            }
-            let close = trader.market.bars.close[i];
-            if any_order(&orders.at_close.masks, at) {
-                let strategy_bar = trader.account.strategy_bars + 1;
-                trader.fill_orders(ledger, i, at, &orders.at_close, close, false, strategy_bar);
-            }
-            if i + 1 == trader.market.len() && trader.account.position.is_some() && trader.equity_at(close) > 0.0 {
-                trader.close_position(ledger, i, close, Reason::End);
-            }
-            if trader.equity_at(close) <= 0.0 {
-                trader.ruin(ledger, i);
-                curve.push_flat(i..orders.end, trader.account.balance);
-                return;
-            }
-            curve.push_flat(i..i + 1, trader.equity_at(close));
+            curve.push_flat(i..i + 1, trader.equity_at(trader.market.bars.close[i]));
         }
+    }
+}
+
+/// Everything that happens in bar `i`, in the order of the contract; ends early if it leaves nothing.
+fn run_bar(trader: &mut Trader<'_>, orders: &OrderTile, ledger: &mut impl Ledger, i: usize) {
+    let (at, open, close) = (i - orders.start, trader.market.bars.open[i], trader.market.bars.close[i]);
+    trader.pay_funding(i);
+    let is_due = bitmask::get(&orders.strategy_closes, at);
+    trader.account.strategy_bars += i64::from(is_due);
+    trader.liquidate_at_open(ledger, i);
+    if is_due && !trader.ruined() {
+        trader.expire_resting_entries();
+    }
+    let time_exit = (is_due && trader.max_bars_reached()) || (trader.execution.flat_outside && !trader.is_inside(i));
+    if !trader.ruined() && (time_exit || any_order(&orders.at_open.masks, at)) {
+        let moment = Moment { bar: i, price: open, when: When::Open, strategy_bar: trader.account.strategy_bars };
+        trader.fill_orders(ledger, &orders.at_open, at, moment, time_exit);
+    }
+    if trader.waits_for_prices() {
+        let mut bar = Bar::new(i);
+        trader.fill_gaps(ledger, &mut bar);
+        if trader.waits_for_prices() {
+            trader.trade_within_bar(ledger, &mut bar);
+        }
+        trader.observe_bar(&bar);
+    }
+    if !trader.ruined() && any_order(&orders.at_close.masks, at) {
+        let moment = Moment { bar: i, price: close, when: When::Close, strategy_bar: trader.account.strategy_bars + 1 };
+        trader.fill_orders(ledger, &orders.at_close, at, moment, false);
+    }
+    if !trader.ruined() && trader.equity_at(close) <= trader.dust {
+        trader.ruin(ledger, i);
+    }
+    if i + 1 == trader.market.len() {
+        trader.close_position(ledger, i, close, Reason::End, When::Close);
     }
 }
 

@@ -6,6 +6,8 @@ pub struct Position {
     /// 1 for a long position, -1 for a short one.
     pub side: f64,
     pub entry_index: usize,
+    /// The first bar in which the position is open: that of the entry, or the next one after an entry at a close.
+    pub exposed_from: usize,
     /// The strategy bar of the first entry's signal, as the number of strategy bars closed by then.
     pub entry_strategy_bar: i64,
     /// Average entry price.
@@ -16,13 +18,18 @@ pub struct Position {
     pub entries: u32,
     pub fees: f64,
     pub funding: f64,
+    /// Margin that funding has used up.
+    pub deficit: f64,
+    /// Sum of net of the exits so far.
+    pub net: f64,
     /// Highest and lowest price since the entry.
     pub highest: f64,
     pub lowest: f64,
-    pub stop_loss: Option<f64>,
-    pub take_profit: Option<f64>,
-    /// Distance of the trailing stop: a fraction of the price if the execution sets one, else an amount.
-    pub trailing_distance: Option<f64>,
+    /// Prices, NaN if there is none.
+    pub stop_loss: f64,
+    pub take_profit: f64,
+    /// Distance of the trailing stop, NaN if there is none: a fraction of the price if the execution sets one, else an amount.
+    pub trailing_distance: f64,
     pub partial_exits_done: usize,
 }
 
@@ -52,15 +59,9 @@ impl Position {
         if self.long { self.highest } else { self.lowest }
     }
 
-    /// Whether `price` is at `level` or worse for the position.
+    /// Margin that is left: isolated, so it is all that the position can lose.
     #[inline(always)]
-    pub fn at_or_worse(&self, price: f64, level: f64) -> bool {
-        if self.long { price <= level } else { price >= level }
-    }
-
-    /// Whether `price` is at `level` or better for the position.
-    #[inline(always)]
-    pub fn at_or_better(&self, price: f64, level: f64) -> bool {
-        if self.long { price >= level } else { price <= level }
+    pub fn margin(&self, leverage: f64) -> f64 {
+        self.quantity * self.entry / leverage - self.deficit
     }
 }

@@ -8,9 +8,12 @@ use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, Ord
 use crate::simd::bitmask::{self, Mask};
 use crate::simd::held::Held;
 use crate::simd::{first_outside, multiversion};
-use crate::simulation::account::{ClosedPart, Ledger, Trader};
+use crate::simulation::account::{ClosedPart, Ledger, Trader, no_worse};
 use crate::simulation::equity_curve::EquityCurve;
-use crate::simulation::position::{Position, side};
+use crate::simulation::execution::Intrabar;
+use crate::simulation::fills::{Entry, ExitFill, When};
+use crate::simulation::position::side;
+use crate::simulation::prices::{fills_limit, limit_bound, touch_bound, touches, within};
 use crate::simulation::trade::Reason;
 
 /// A position with one entry and one exit.
@@ -33,51 +36,49 @@ impl OpenPosition {
         ClosedPart {
             long: self.long,
             entry_index: self.entry_index,
+            exposed_from: self.entry_index,
             entry: self.entry,
             quantity: self.quantity,
             entry_fees: self.fee,
             funding: 0.0,
+            deficit: 0.0,
             excursions: (f64::NAN, f64::NAN),
             closes_position: true,
         }
     }
+}
 
-    /// The same position for the trader, which closes it at a level.
-    #[inline(always)]
-    fn position(self) -> Position {
-        Position {
-            long: self.long,
-            side: side(self.long),
-            entry_index: self.entry_index,
-            entry_strategy_bar: 0,
-            entry: self.entry,
-            quantity: self.quantity,
-            max_quantity: self.quantity,
-            entries: 1,
-            fees: self.fee,
-            funding: 0.0,
-            highest: self.entry,
-            lowest: self.entry,
-            stop_loss: (!self.stop_loss.is_nan()).then_some(self.stop_loss),
-            take_profit: (!self.take_profit.is_nan()).then_some(self.take_profit),
-            trailing_distance: None,
-            partial_exits_done: 0,
-        }
-    }
+/// Run the bars of a tile. The position is `open`; the trader itself has none.
+pub fn skip_to_events<L: Ledger, C: EquityCurve>(
+    trader: &mut Trader<'_>,
+    open: &mut Option<OpenPosition>,
+    orders: &OrderTile,
+    ledger: &mut L,
+    curve: &mut C,
+) {
+    if trader.is_simple { skip_simply(trader, open, orders, ledger, curve) } else { skip_in_general(trader, open, orders, ledger, curve) }
 }
 
 multiversion! {
-    /// Run the bars of a tile. The position is `open`; the trader itself has none.
-    pub fn skip_to_events<L: Ledger, C: EquityCurve>(
+    fn skip_simply<L: Ledger, C: EquityCurve>(
         trader: &mut Trader<'_>,
         open: &mut Option<OpenPosition>,
         orders: &OrderTile,
         ledger: &mut L,
         curve: &mut C,
-    ) = skip_to_events_in;
+    ) = skip_to_events_in::<true>;
+}
+multiversion! {
+    fn skip_in_general<L: Ledger, C: EquityCurve>(
+        trader: &mut Trader<'_>,
+        open: &mut Option<OpenPosition>,
+        orders: &OrderTile,
+        ledger: &mut L,
+        curve: &mut C,
+    ) = skip_to_events_in::<false>;
 }
 #[inline(always)]
-fn skip_to_events_in(
+fn skip_to_events_in<const SIMPLE: bool>(
     trader: &mut Trader<'_>,
     open_between_tiles: &mut Option<OpenPosition>,
     orders: &OrderTile,
@@ -95,14 +96,13 @@ fn skip_to_events_in(
     while at < n {
         let Some(p) = open else {
             let balance = trader.account.balance;
-            if balance <= 0.0 {
-                trader.account.totals.ruined = true;
+            if trader.ruined() {
                 return curve.push_flat(start + at..orders.end, balance);
             }
             let entry = next_order(masks, ENTRY_LONG, ENTRY_SHORT, from, n);
             curve.push_flat(start + at..start + entry, balance);
             if entry < n {
-                open = enter(trader, orders, entry);
+                open = enter::<SIMPLE>(trader, orders, entry);
             }
             (at, from) = (entry, entry + 1);
             continue;
@@ -110,81 +110,145 @@ fn skip_to_events_in(
         let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
         let order = next_order(masks, exit, reversal, from, n);
         let hit = at + first_hit(&low[at..order], &high[at..order], exit_bounds(trader, &p));
-        let held = Held { balance: trader.account.balance, quantity: side(p.long) * p.quantity, entry: p.entry };
+        let held = Held { balance: trader.account.balance, quantity: side(p.long) * p.quantity, entry: p.entry, ruin: trader.dust };
         // Equity of the run's last bar follows from closing the position there.
         let until = if hit == n && is_last { n - 1 } else { hit };
-        if let Some(bar) = curve.push_held(start + at..start + until, market.bars.close, held) {
-            close_by_trader(trader, p.position(), |trader| trader.ruin(ledger, bar));
-            return curve.push_flat(bar..orders.end, trader.account.balance);
+        let ruin = curve.push_held(start + at..start + until, market.bars.close, held);
+        at = ruin.map_or(until, |bar| bar - start);
+        if at == n {
+            break;
         }
-        (at, from) = (until, until + 1);
-        if hit < order {
-            close_by_trader(trader, p.position(), |trader| trader.trade_within_bar(ledger, start + hit));
-            open = None;
+        let bar = start + at;
+        let (close, is_gap) = (market.bars.close[bar], bar > p.entry_index && is_liquidated_at_open::<SIMPLE>(trader, &p, bar));
+        let fill = if ruin.is_some() {
+            market_exit::<SIMPLE>(trader, &p, close, Reason::Ruin, When::Close)
+        } else if is_gap {
+            liquidation(trader, &p, When::Open)
+        } else if hit < order {
+            exit_at_level::<SIMPLE>(trader, &p, bar)
         } else if order < n {
             let reason = if bitmask::get(&masks[exit], at) { Reason::Signal } else { Reason::Reversal };
-            close_by_order(trader, &p, ledger, start + at, reason);
-            let enters = bitmask::get(&masks[ENTRY_LONG], at) || bitmask::get(&masks[ENTRY_SHORT], at);
-            open = if enters { enter(trader, orders, at) } else { None };
-        } else if is_last {
-            let bar = orders.end - 1;
-            let close = market.bars.close[bar];
-            if held.equity(close) > 0.0 {
-                close_by_trader(trader, p.position(), |trader| trader.close_position(ledger, bar, close, Reason::End));
-                trader.account.totals.ruined = trader.account.balance <= 0.0;
-            } else {
-                close_by_trader(trader, p.position(), |trader| trader.ruin(ledger, bar));
-            }
+            market_exit::<SIMPLE>(trader, &p, market.bars.open[bar], reason, When::Open)
+        } else {
+            let reason = if held.equity(close) > held.ruin { Reason::End } else { Reason::Ruin };
+            market_exit::<SIMPLE>(trader, &p, close, reason, When::Close)
+        };
+        trader.settle_exit::<SIMPLE>(ledger, bar, &p.closed(), fill);
+        if fill.reason == Reason::Ruin {
+            trader.account.leave_nothing();
+        }
+        // After an exit at the open, the orders of the bar may enter again.
+        let enters = (is_gap || hit >= order) && (bitmask::get(&masks[ENTRY_LONG], at) || bitmask::get(&masks[ENTRY_SHORT], at));
+        open = if enters && fill.when == When::Open && !trader.ruined() { enter::<SIMPLE>(trader, orders, at) } else { None };
+        from = at + 1;
+        if fill.when == When::Close && !trader.ruined() {
             return curve.push_flat(bar..bar + 1, trader.account.balance);
         }
     }
     *open_between_tiles = open;
 }
 
-/// Give the position to the trader, and let `act` close it.
-fn close_by_trader(trader: &mut Trader<'_>, position: Position, act: impl FnOnce(&mut Trader<'_>)) {
-    trader.account.position = Some(position);
-    act(trader);
-    debug_assert!(trader.account.position.is_none());
-}
-
 /// Fill the entry order of bar `at` of the tile, at its open.
 #[inline(always)]
-fn enter(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<OpenPosition> {
+fn enter<const SIMPLE: bool>(trader: &mut Trader<'_>, orders: &OrderTile, at: usize) -> Option<OpenPosition> {
     let (bar, balance) = (orders.start + at, trader.account.balance);
     let long = bitmask::get(&orders.at_open.masks[ENTRY_LONG], at);
-    let side = side(long);
-    let fill = trader.settle_entry(&orders.at_open, at, side, trader.market.bars.open[bar], balance, balance)?;
-    let level = |which: usize| trader.level(which, &orders.at_open, at, side, fill.price).unwrap_or(f64::NAN);
+    let market_price = trader.market.bars.open[bar];
+    let price = fill_price::<SIMPLE>(trader, long, market_price);
+    let order = Entry { long, market_price, price, maker: false, series: orders.at_open.entry_series(usize::from(!long), at) };
+    let entered = trader.settle_entry::<SIMPLE>(&order, None, balance, balance)?;
     Some(OpenPosition {
         long,
         entry_index: bar,
-        entry: fill.price,
-        quantity: fill.quantity,
-        fee: fill.fee,
-        stop_loss: level(0),
-        take_profit: level(1),
+        entry: price,
+        quantity: entered.quantity,
+        fee: entered.fee,
+        stop_loss: entered.stop_loss,
+        take_profit: entered.take_profit,
     })
 }
 
-/// Close the position at the open of bar `i`.
+/// Whether the open of bar `i` is beyond the liquidation level. At leverage 1, that of a long position is at a price of 0.
 #[inline(always)]
-fn close_by_order(trader: &mut Trader<'_>, p: &OpenPosition, ledger: &mut impl Ledger, i: usize, reason: Reason) {
-    let price = trader.exit_price(side(p.long), trader.market.bars.open[i]);
-    trader.settle_exit(ledger, i, &p.closed(), price, reason);
+fn is_liquidated_at_open<const SIMPLE: bool>(trader: &Trader<'_>, p: &OpenPosition, i: usize) -> bool {
+    may_be_liquidated::<SIMPLE>(p) && trader.is_liquidated_at_open(i, p.long, trader.liquidation_price(p.long, p.entry))
+}
+
+#[inline(always)]
+fn may_be_liquidated<const SIMPLE: bool>(p: &OpenPosition) -> bool {
+    !(SIMPLE && p.long)
+}
+
+#[inline(always)]
+fn liquidation(trader: &Trader<'_>, p: &OpenPosition, when: When) -> ExitFill {
+    ExitFill { price: trader.bankruptcy_price(p.long, p.entry), rate: 0.0, reason: Reason::Liquidation, when }
+}
+
+/// The fill of a market order, or of a stop, that closes the position at `price`.
+#[inline(always)]
+fn market_exit<const SIMPLE: bool>(trader: &Trader<'_>, p: &OpenPosition, price: f64, reason: Reason, when: When) -> ExitFill {
+    let price = fill_price::<SIMPLE>(trader, !p.long, price);
+    let price = if may_be_liquidated::<SIMPLE>(p) { no_worse(p.long, price, trader.bankruptcy_price(p.long, p.entry)) } else { price };
+    ExitFill { price, rate: trader.execution.commission, reason, when }
+}
+
+/// How levels close the position in bar `i`, which reaches one of them: `intrabar` for a position with nothing but these levels.
+#[inline(always)]
+fn exit_at_level<const SIMPLE: bool>(trader: &mut Trader<'_>, p: &OpenPosition, i: usize) -> ExitFill {
+    let (execution, bars) = (trader.execution, &trader.market.bars);
+    let (open, low, high) = (bars.open[i], bars.low[i], bars.high[i]);
+    let (worst, best) = if p.long { (low, high) } else { (high, low) };
+    let (stop, profit, through) = (p.stop_loss, p.take_profit, execution.limit_through);
+    let liquidation_price = trader.liquidation_price(p.long, p.entry);
+    let take_profit = |price, when| ExitFill { price, rate: execution.maker_fee, reason: Reason::TakeProfit, when };
+    if touches(p.long, open, liquidation_price) {
+        return liquidation(trader, p, When::Open);
+    }
+    if touches(p.long, open, stop) {
+        return market_exit::<SIMPLE>(trader, p, open, Reason::StopLoss, When::Open);
+    }
+    if fills_limit(!p.long, open, profit, through) {
+        return take_profit(open, When::Open);
+    }
+    let (hits_stop, hits_liquidation) = (touches(p.long, worst, stop), touches(p.long, worst, liquidation_price));
+    let hits_profit = fills_limit(!p.long, best, profit, through);
+    let is_ambiguous = hits_profit && (hits_stop || hits_liquidation);
+    let profit_is_first = match execution.intrabar {
+        _ if !is_ambiguous => hits_profit,
+        Intrabar::Pessimistic => false,
+        Intrabar::Path => (best - open).abs() < (open - worst).abs(),
+        Intrabar::Optimistic => true,
+    };
+    let liquidation_is_nearer = if p.long { liquidation_price > stop } else { liquidation_price < stop };
+    let fill = if profit_is_first {
+        take_profit(within(profit, low, high), When::Inside)
+    } else if hits_stop && !(hits_liquidation && liquidation_is_nearer) {
+        market_exit::<SIMPLE>(trader, p, within(stop, low, high), Reason::StopLoss, When::Inside)
+    } else {
+        liquidation(trader, p, When::Inside)
+    };
+    trader.account.totals.ambiguous_bars += i64::from(is_ambiguous);
+    fill
+}
+
+#[inline(always)]
+fn fill_price<const SIMPLE: bool>(trader: &Trader<'_>, buys: bool, price: f64) -> f64 {
+    if SIMPLE { price * (1.0 + side(buys) * trader.execution.slippage) } else { trader.market_fill(buys, price) }
 }
 
 /// The position ends at a price at or below the first bound, or at or above the second.
 #[inline(always)]
 fn exit_bounds(trader: &Trader<'_>, p: &OpenPosition) -> (f64, f64) {
-    let liquidation = trader.liquidation_level(p.long, p.entry);
+    let profit = limit_bound(!p.long, p.take_profit, trader.execution.limit_through);
+    let stop = touch_bound(p.long, p.stop_loss);
+    let liquidation = touch_bound(p.long, trader.liquidation_price(p.long, p.entry));
     let or = |level: f64, none: f64| if level.is_nan() { none } else { level };
     if p.long {
-        let (stop, liquidation) = (or(p.stop_loss, f64::NEG_INFINITY), liquidation.unwrap_or(f64::NEG_INFINITY));
-        (if stop > liquidation { stop } else { liquidation }, or(p.take_profit, f64::INFINITY))
+        let (stop, liquidation) = (or(stop, f64::NEG_INFINITY), or(liquidation, f64::NEG_INFINITY));
+        (if stop > liquidation { stop } else { liquidation }, or(profit, f64::INFINITY))
     } else {
-        let (stop, liquidation) = (or(p.stop_loss, f64::INFINITY), liquidation.unwrap_or(f64::INFINITY));
-        (or(p.take_profit, f64::NEG_INFINITY), if stop < liquidation { stop } else { liquidation })
+        let (stop, liquidation) = (or(stop, f64::INFINITY), or(liquidation, f64::INFINITY));
+        (or(profit, f64::NEG_INFINITY), if stop < liquidation { stop } else { liquidation })
     }
 }
 

@@ -150,6 +150,12 @@ BOUNDARY: dict[str, dict[str, Any]] = {
     "signals too short": {"masks": lambda array: array[:7]},
     "signals with holes": {"masks": spread_out},
     "signals that are booleans": {"masks": lambda array: array.astype(np.bool_)},
+    "levels too short": {"levels": lambda array: array[:7]},
+    "levels with holes": {"levels": spread_out},
+    "levels of another dtype": {"levels": lambda array: array.astype(np.float32)},
+    "levels that are infinite": {"levels": lambda array: array * np.inf},
+    "no bar after the warm-up": {"first": lambda _: BARS},
+    "a first bar before the first": {"first": lambda _: -1},
 }
 
 
@@ -158,29 +164,30 @@ BOUNDARY: dict[str, dict[str, Any]] = {
 def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
-    given = {**columns(), "equity": np.zeros(BARS), "masks": np.ones(BARS, np.uint8)}
+    given = {**columns(), "equity": np.zeros(BARS), "masks": np.ones(BARS, np.uint8), "levels": np.full(BARS, 90.0), "first": 0}
     given |= {name: change(given[name]) for name, change in spoil.items()}
-    signals, equity = given.pop("masks"), given.pop("equity")
-    execution = kernel._native_execution(bt.Execution(leverage=3, stop_loss=0.01, take_profit=0.02))
-    plan = core_rs.Plan((), (-1,) * 4, (-1,) * 3)
+    masks, equity, levels, first = (given.pop(name) for name in ("masks", "equity", "levels", "first"))
+    signals = [masks, None, None, masks], [levels, *[None] * 9], levels
+    execution = kernel._native_execution(bt.Execution(leverage=3, take_profit=0.02))
+    plan = core_rs.Plan((), (-1,) * 4, (-1,) * 10)
     refused = False
     try:
-        core_rs.run(tuple(given.values()), None, None, 60_000, plan, [signals, None, None, signals], 60_000, execution, equity, None, None)
-    except (TypeError, ValueError):
+        core_rs.run(tuple(given.values()), None, None, 60_000, plan, signals, 60_000, execution, first, equity, None, None)
+    except (OverflowError, TypeError, ValueError):
         refused = True
-    assert refused or set(spoil) <= {"time", "open", "high", "low", "close"}
+    assert refused or set(spoil) <= {"time", "open", "high", "low", "close"} or spoil is BOUNDARY["levels that are infinite"]
 
 
 @needs_rust
 @pytest.mark.parametrize(
     ("nodes", "conditions", "levels"),
     [
-        ([("close", (), (), 0)], (0, -1, -1, -1), (-1,) * 3),
-        ([("const_condition", (), (1.0,), 0)], (0, -1, -1, -1), (0, -1, -1)),
-        ([("close", (), (), 0), ("not", (0,), (), 0)], (1, -1, -1, -1), (-1,) * 3),
-        ([("const_condition", (), (1.0,), 300_000)], (0, -1, -1, -1), (-1,) * 3),
-        ([("close", (), (), 0), ("gt", (0, 1), (), 0)], (1, -1, -1, -1), (-1,) * 3),
-        ([], (0, -1, -1, -1), (-1,) * 3),
+        ([("close", (), (), 0)], (0, -1, -1, -1), (-1,) * 10),
+        ([("const_condition", (), (1.0,), 0)], (0, -1, -1, -1), (0, *(-1,) * 9)),
+        ([("close", (), (), 0), ("not", (0,), (), 0)], (1, -1, -1, -1), (-1,) * 10),
+        ([("const_condition", (), (1.0,), 300_000)], (0, -1, -1, -1), (-1,) * 10),
+        ([("close", (), (), 0), ("gt", (0, 1), (), 0)], (1, -1, -1, -1), (-1,) * 10),
+        ([], (0, -1, -1, -1), (-1,) * 10),
     ],
     ids=["a number as condition", "a condition as level", "a number as input of not", "on other bars", "itself as input", "none"],
 )
@@ -203,28 +210,31 @@ def test_times_changed_after_the_check_do_no_harm(engine: Any, value: int) -> No
 
 @needs_rust
 @pytest.mark.parametrize("owners", [1, 2])
-@pytest.mark.parametrize("name", [*columns(), "masks", "benchmark"])
+@pytest.mark.parametrize("name", [*columns(), "masks", "levels", "size", "benchmark"])
 def test_an_output_that_shares_memory_with_an_input_is_rejected(name: str, owners: int) -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
-    given = {**columns(), "masks": np.ones(BARS, np.uint8), "benchmark": np.ones(BARS)}
+    given = {**columns(), "masks": np.ones(BARS, np.uint8), "levels": np.ones(BARS), "size": np.ones(BARS), "benchmark": np.ones(BARS)}
     memory = bytearray(8 * BARS)
     equity = np.frombuffer(memory)
     given[name] = (equity if owners == 1 else np.frombuffer(memory)).view(given[name].dtype)[:BARS]
-    signals, benchmark = [given.pop("masks"), None, None, None], (columns()["time"], given.pop("benchmark"))
-    plan, execution = core_rs.Plan((), (-1,) * 4, (-1,) * 3), kernel._native_execution(bt.Execution())
+    masks, levels, size, benchmark = (given.pop(name) for name in ("masks", "levels", "size", "benchmark"))
+    plan, execution = core_rs.Plan((), (-1,) * 4, (-1,) * 10), kernel._native_execution(bt.Execution())
+    signals = [masks, None, None, None], [levels, *[None] * 9], size
     with pytest.raises((TypeError, ValueError), match="borrowed" if owners == 1 else "shares memory"):
-        core_rs.run(tuple(given.values()), None, None, 60_000, plan, signals, 60_000, execution, equity, None, benchmark)
+        core_rs.run(
+            tuple(given.values()), None, None, 60_000, plan, signals, 60_000, execution, 0, equity, None, (columns()["time"], benchmark)
+        )
 
 
 @needs_rust
 def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
     core_rs = kernel._core_rs
     assert core_rs is not None
-    template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 3, 1)
+    template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 10, 1)
     execution, values = kernel._native_execution(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
-        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, execution, True, 1, values, None, None)
+        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, execution, 0, True, 1, values, None, None)
 
 
 def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:
