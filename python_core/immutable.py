@@ -17,7 +17,7 @@ def freeze(array: A) -> A:
     """Make an array read-only in place, with all arrays that it is a view of; for new arrays, which nobody else can write to."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
-        owner.flags.writeable = False
+        owner.setflags(write=False)
         owner = owner.base
     return array
 

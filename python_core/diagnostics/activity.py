@@ -38,7 +38,16 @@ class StrategyActivity(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_bars: Annotated[int, Meta(description="Number of bars until every signal is defined.")]
     conditions: Annotated[dict[str, ConditionPart], Meta(description="Conditions by name, such as `entry_long`.")]
     cancelled_entries: Annotated[int, Meta(description="Number of bars with entries of both sides, which cancel each other.")]
-    rejected_orders: Annotated[int, Meta(description="Entries that were too large for the account or too small for the market.")]
+    rejected_orders: Annotated[
+        int,
+        Meta(
+            description="Entries that were too large for the account, too small for the market, or had a stop or target on the wrong side."
+        ),
+    ]
+    filtered_entries: Annotated[
+        int, Meta(description="Entries left out by trading hours or days, the limit of entries a day, or the cooldown.")
+    ]
+    expired_orders: Annotated[int, Meta(description="Resting entries that were removed because they expired.")]
     trades: Annotated[int, Meta(description="Number of trades.")]
     findings: Annotated[tuple[str, ...], Meta(description="What keeps the strategy from trading, in plain words; empty if nothing does.")]
 
@@ -64,6 +73,8 @@ def activity(bars: Bars, strategy: Strategy, execution: Execution | None = None)
         conditions=conditions,
         cancelled_entries=int((long & short).sum()),
         rejected_orders=result.rejected_orders,
+        filtered_entries=result.filtered_entries,
+        expired_orders=result.expired_orders,
         trades=len(result.trades),
         findings=(),
     )
@@ -126,10 +137,17 @@ def _findings(activity: StrategyActivity) -> Iterator[str]:
     signals = sum(part.true for part in entries.values())
     if signals and activity.cancelled_entries * len(entries) == signals:
         yield "the entries of both sides are on the same bars and cancel each other"
-    if signals and not activity.trades and activity.rejected_orders:
+    if not signals or activity.trades:
+        return
+    if activity.rejected_orders:
         rejected = f"{activity.rejected_orders:,} orders were too large for the account or too small for the market"
-        yield f"{rejected}: check size, step and min_notional"
-    elif signals and not activity.trades and activity.cancelled_entries * len(entries) != signals:
+        yield f"{rejected}, or had a stop or target on the wrong side: check size, step, min_notional and the levels"
+    if activity.filtered_entries:
+        yield f"{activity.filtered_entries:,} entries were left out: check trading_hours, trading_days, max_entries_per_day and cooldown"
+    if activity.expired_orders:
+        yield f"{activity.expired_orders:,} resting entries expired: check entry_limit, entry_stop and entry_expires"
+    explained = activity.rejected_orders + activity.filtered_entries + activity.expired_orders
+    if not explained and activity.cancelled_entries * len(entries) != signals:
         yield "the only signals are on the last bar, or before the level of a stop is known"
 
 

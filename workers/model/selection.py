@@ -47,7 +47,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             description="Bars before `start` that indicators are computed from, without trading: `auto` for as many as they need to settle, as far as "
             "the dataset has them; `start` for none; or those that open at or after a time, UTC epoch milliseconds."
         ),
-    ] = "start"
+    ] = "auto"
 
     def __post_init__(self) -> None:
         if self.dataset is None:

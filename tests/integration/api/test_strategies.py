@@ -35,6 +35,7 @@ def test_each_library_strategy_can_be_listed_checked_and_stored(client: TestClie
         assert checked.json() == {
             "hash": recipe.strategy.hash,
             "warm_up_bars": recipe.strategy.warm_up_bars,
+            "settle_bars": recipe.strategy.settle_bars,
             "explanation": recipe.strategy.explain(),
             "canonical": recipe.strategy.canonical(),
         }

@@ -52,6 +52,21 @@ def test_rejected_orders_are_a_finding(cross: bt.Strategy, bars: bt.Bars) -> Non
     assert "orders were too large for the account or too small for the market" in found.findings[0]
 
 
+@pytest.mark.parametrize(
+    ("execution", "finding"),
+    [
+        (bt.Execution(trading_hours=((0, 1),)), "entries were left out: check trading_hours"),
+        (bt.Execution(entry_limit=0.9), "resting entries expired: check entry_limit"),
+        (bt.Execution(stop_loss="close * 2"), "had a stop or target on the wrong side"),
+    ],
+)
+def test_entries_that_the_rules_keep_out_are_a_finding(cross: bt.Strategy, bars: bt.Bars, execution: bt.Execution, finding: str) -> None:
+    found = diagnostics.activity(bars[1:200], cross, execution)
+    assert found.trades == 0
+    assert len(found.findings) == 1
+    assert finding in found.findings[0]
+
+
 def test_a_strategy_that_trades_has_no_findings(cross: bt.Strategy, bars: bt.Bars) -> None:
     found = diagnostics.activity(bars, cross)
     assert found.trades > 0
