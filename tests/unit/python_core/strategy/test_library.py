@@ -59,6 +59,34 @@ def test_a_recipe_trades_on_synthetic_bars_and_can_be_searched(name: str) -> Non
     assert np.isfinite(table.column("final_equity")).all()
 
 
+BOTH_SIDES = tuple(recipe.name for recipe in library.load_all() if recipe.strategy.entry_long and recipe.strategy.entry_short)
+
+
+def with_tiny_size(execution: bt.Execution) -> bt.Execution:
+    """At this size and without adds, only levels on the wrong side can reject an entry."""
+    return msgspec.structs.replace(execution, sizing="fixed_quantity", size=1e-6, pyramiding=1)
+
+
+@pytest.mark.parametrize("name", BOTH_SIDES)
+def test_stops_and_targets_lie_on_their_side_for_long_and_short(name: str, market_data: Path) -> None:
+    recipe = library.load(name)
+    for level in ("stop_loss", "take_profit", "entry_limit", "entry_stop"):
+        assert not isinstance(getattr(recipe.execution, level), str), f"{level}: one price can't serve both sides"
+    execution, synthetic = with_tiny_size(recipe.execution), bt.synthetic(5_000, timeframe="1h")
+    assert {trade.side for trade in bt.backtest(synthetic, recipe.strategy, execution).trades} == {"long", "short"}
+    for bars in (synthetic, *(read(market_data / file) for file in FILES)):
+        assert bt.backtest(bars, recipe.strategy, execution).rejected_orders == 0
+
+
+def test_one_price_for_both_sides_rejects_the_entries_of_one() -> None:
+    strategy, bars = library.load("sma-cross").strategy, bt.synthetic(5_000, timeframe="1h")
+    one_price = bt.backtest(bars, strategy, with_tiny_size(bt.Execution(stop_loss="low * 0.9")))
+    assert one_price.rejected_orders > 10
+    assert {trade.side for trade in one_price.trades} == {"long"}
+    each_side = bt.Execution(stop_loss={"long": "low * 0.9", "short": "high * 1.1"})
+    assert bt.backtest(bars, strategy, with_tiny_size(each_side)).rejected_orders == 0
+
+
 @pytest.mark.skipif(bt.engine != "rust", reason=f"there is one engine to compare: {bt.engine_reason}")
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("name", library.names())
