@@ -30,6 +30,8 @@ Levels = tuple[float, float] | None
 
 def closed_at_the_end(masks: Masks) -> Masks:
     for name, mask in masks.items():
+        if name.startswith("exit"):
+            mask &= ~masks[name.replace("exit", "entry")]  # together they cancel each other here, and reopen the position there
         mask[0] = False  # backtesting.py doesn't call the strategy on the first bar
         mask[-2:] = (name.startswith("exit"), False)
     return masks
