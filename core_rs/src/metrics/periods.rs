@@ -52,9 +52,12 @@ impl Periods {
 /// The day since 1970 to which a time counts; a weekend counts to its Monday where markets close.
 fn trading_day(time_ms: i64, calendar: Calendar) -> i64 {
     let day = time_ms.div_euclid(DAY_MS);
+    if calendar == Calendar::Crypto {
+        return day;
+    }
     // 1970-01-01 was a Thursday; Monday is 0.
     let weekday = (day + 3).rem_euclid(7);
-    if calendar != Calendar::Crypto && weekday >= 5 { day + 7 - weekday } else { day }
+    if weekday >= 5 { day + 7 - weekday } else { day }
 }
 
 /// The number of periods in a year.

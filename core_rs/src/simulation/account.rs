@@ -7,7 +7,7 @@ use crate::market::{DAY_MS, Market};
 use crate::signals::level::{Level, is_no_level};
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, EntrySeries, Orders};
 use crate::simd::bitmask::{self, Mask};
-use crate::simulation::execution::{Execution, Levels};
+use crate::simulation::execution::{Execution, Levels, Sizing};
 use crate::simulation::fills::{Entered, Entry, ExitFill, Moment, RestingEntry, When};
 use crate::simulation::position::{Position, side};
 use crate::simulation::sizing::{SizeInput, size_entry, size_simple_entry};
@@ -91,6 +91,8 @@ pub struct Trader<'a> {
     pub follows_every_bar: bool,
     /// As `Execution::is_simple`, and entries have no sizes of their own.
     pub is_simple: bool,
+    /// Whether entries may have a stop-loss or a take-profit.
+    pub has_stops: bool,
     pub account: Account,
     /// Money that counts as nothing.
     pub dust: f64,
@@ -115,7 +117,8 @@ impl<'a> Trader<'a> {
         let follows_every_bar = !execution.allows_skipping(&levels) || market.funding.is_some() || market.mark.is_some();
         let power = [execution.commission, execution.maker_fee].map(|rate| execution.leverage / (1.0 + execution.leverage * rate));
         let is_simple = execution.is_simple() && !has_sizes;
-        Self { market, execution, levels, follows_every_bar, is_simple, account, dust: DUST * execution.initial_capital, power }
+        let has_stops = levels.stop_loss != [Level::None; 2] || levels.take_profit != [Level::None; 2];
+        Self { market, execution, levels, follows_every_bar, is_simple, has_stops, account, dust: DUST * execution.initial_capital, power }
     }
 
     /// Equity with the position valued at `price`.
@@ -301,7 +304,7 @@ impl<'a> Trader<'a> {
             equity,
             free,
             size: if series.size.is_nan() { execution.size } else { series.size },
-            stop: self.stop_price(&series, long, price),
+            stop: if execution.sizing == Sizing::Risk { self.stop_price(&series, long, price) } else { f64::NAN },
             dust: self.dust,
         };
         let sized = if SIMPLE { size_simple_entry(&input) } else { size_entry(execution, &input) };
@@ -310,13 +313,16 @@ impl<'a> Trader<'a> {
             return None;
         };
         let entry = held.map_or(price, |(entry, held)| (entry * held + price * quantity) / (held + quantity));
-        let (stop_loss, take_profit) = (self.stop_price(&series, long, entry), self.target_price(&series, long, entry));
-        let totals = &mut self.account.totals;
-        let on_wrong_side = if long { stop_loss >= price || take_profit <= price } else { stop_loss <= price || take_profit >= price };
-        if on_wrong_side {
-            totals.rejected_orders += 1;
-            return None;
+        let (mut stop_loss, mut take_profit) = (f64::NAN, f64::NAN);
+        if self.has_stops {
+            (stop_loss, take_profit) = (self.stop_price(&series, long, entry), self.target_price(&series, long, entry));
+            let on_wrong_side = if long { stop_loss >= price || take_profit <= price } else { stop_loss <= price || take_profit >= price };
+            if on_wrong_side {
+                self.account.totals.rejected_orders += 1;
+                return None;
+            }
         }
+        let totals = &mut self.account.totals;
         let fee = quantity * price * rate + if SIMPLE { 0.0 } else { execution.order_fee };
         totals.clipped_orders += i64::from(clipped);
         totals.traded_notional += quantity * price;

@@ -109,7 +109,11 @@ fn skip_to_events_in<const SIMPLE: bool>(
         };
         let (exit, reversal) = if p.long { (EXIT_LONG, ENTRY_SHORT) } else { (EXIT_SHORT, ENTRY_LONG) };
         let order = next_order(masks, exit, reversal, from, n);
-        let hit = at + first_hit(&low[at..order], &high[at..order], exit_bounds(trader, &p));
+        let hit = if trader.has_stops || may_be_liquidated::<SIMPLE>(&p) {
+            at + first_hit(&low[at..order], &high[at..order], exit_bounds(trader, &p))
+        } else {
+            order
+        };
         let held = Held { balance: trader.account.balance, quantity: side(p.long) * p.quantity, entry: p.entry, ruin: trader.dust };
         // Equity of the run's last bar follows from closing the position there.
         let until = if hit == n && is_last { n - 1 } else { hit };
@@ -119,9 +123,9 @@ fn skip_to_events_in<const SIMPLE: bool>(
             break;
         }
         let bar = start + at;
-        let (close, is_gap) = (market.bars.close[bar], bar > p.entry_index && is_liquidated_at_open::<SIMPLE>(trader, &p, bar));
+        let is_gap = bar > p.entry_index && is_liquidated_at_open::<SIMPLE>(trader, &p, bar);
         let fill = if ruin.is_some() {
-            market_exit::<SIMPLE>(trader, &p, close, Reason::Ruin, When::Close)
+            market_exit::<SIMPLE>(trader, &p, market.bars.close[bar], Reason::Ruin, When::Close)
         } else if is_gap {
             liquidation(trader, &p, When::Open)
         } else if hit < order {
@@ -130,6 +134,7 @@ fn skip_to_events_in<const SIMPLE: bool>(
             let reason = if bitmask::get(&masks[exit], at) { Reason::Signal } else { Reason::Reversal };
             market_exit::<SIMPLE>(trader, &p, market.bars.open[bar], reason, When::Open)
         } else {
+            let close = market.bars.close[bar];
             let reason = if held.equity(close) > held.ruin { Reason::End } else { Reason::Ruin };
             market_exit::<SIMPLE>(trader, &p, close, reason, When::Close)
         };
