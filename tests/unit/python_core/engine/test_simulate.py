@@ -263,6 +263,13 @@ TIME_STOP: Table = {
         "trades": [("long", 1, 101, 2, 102, "time"), ("long", 2, 102, 3, 103, "time")],
         "equity": [1000, 1000, 1001, 1002, 1002],
     },
+    "an exit and an entry of its side at that open count neither": {
+        "bars": [100, 101, 102, 103, 104],
+        "orders": "L Ll . . .",
+        "rules": {"max_bars": 1},
+        "trades": [("long", 1, 101, 2, 102, "time")],
+        "equity": [1000, 1000, 1001, 1001, 1001],
+    },
     "after a fill at the close, the bars count from the next open": {
         "bars": [100, 101, 102, 103, 104],
         "orders": "L . . . .",

@@ -183,6 +183,15 @@ RUIN: Table = {
         "equity": [1000, 1000, 0, 0, 0],
         "ruined": True,
     },
+    "after it nothing expires": {
+        "bars": [100, 100, (100, 100, 50, 99), 99, 99],
+        "orders": "L S . . .",
+        "levels": {"entry_stop": {"short": 1}},
+        "rules": {"sizing": "equity_fraction", "leverage": 4},
+        "trades": [("long", 1, 100, 2, 75, "liquidation", 40)],
+        "equity": [1000, 1000, 0, 0, 0],
+        "ruined": True,
+    },
     "funding that takes all the equity moves the liquidation to the open": {
         # Free cash is 0, so the deficit is 99.6: the level is 0.5 + 99.6, above the open.
         "bars": [100, 100, 100, 200, 200],

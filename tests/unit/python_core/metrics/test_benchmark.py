@@ -170,6 +170,14 @@ def test_a_given_benchmark_follows_the_ends_of_intraday_periods() -> None:
     assert relative(found) == pytest.approx(by_numpy([0.1, -0.1], [0.5, 1.0], 365))
 
 
+def test_the_end_of_a_bar_is_its_time_plus_its_length_where_bars_are_not_aligned() -> None:
+    time = 9 * HOUR_MS + DAY_MS * np.arange(6)  # days from 09:00 to 09:00
+    closes, equity = [10.0, 12, 9, 11, 13, 10], [100.0, 110, 105, 111, 100, 120]
+    known = np.append(time[0], time + DAY_MS - HOUR_MS)
+    given = check_benchmark((known, [10.0, *closes]), int(time[0]))
+    assert flat(equity, closes, time_ms=time, benchmark=given) == flat(equity, closes, time_ms=time)
+
+
 def test_a_given_benchmark_follows_the_ends_of_calendar_months() -> None:
     months, moments = (
         np.array(texts, "datetime64[ms]").astype(np.int64)
