@@ -200,6 +200,13 @@ LEVELS: Table = {
         "trades": [("long", 1, 100, 3, 101, "end")],
         "equity": [1000, 1000, 1000, 1001],
     },
+    "minus infinity is no level, as a trailing distance, too": {
+        "bars": [100, 100, (100, 150, 50, 100), 101],
+        "orders": "L . . .",
+        "levels": {"stop_loss": -np.inf, "take_profit": -np.inf, "trailing_stop": -np.inf},
+        "trades": [("long", 1, 100, 3, 101, "end")],
+        "equity": [1000, 1000, 1000, 1001],
+    },
     "a trailing distance below 0 is no entry": {
         "bars": [100, 100, 101],
         "orders": "L . .",
