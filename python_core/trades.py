@@ -35,6 +35,8 @@ TRADE_DTYPE: Final = np.dtype(
     + [(name, "<f8") for name in ("quantity", "entry_price", "exit_price", "gross", "fees", "funding", "net", "mae", "mfe")]
 )
 
+WORDS: Final = TRADE_DTYPE.itemsize // 8
+
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
     """One exit of a position, in whole or in part. Money is in the quote currency."""
@@ -58,13 +60,14 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
 class Trades(Immutable):
     """The trades of a run in the order of their exits: iterate for `Trade`s, or use `array` or `column` for read-only NumPy arrays."""
 
-    _array: npt.NDArray[np.void]
+    _words: npt.NDArray[np.int64]
     _fill: Callable[[npt.NDArray[np.int64]], None] | None
 
     def __init__(self, array: npt.NDArray[Any], fill: Callable[[npt.NDArray[np.int64]], None] | None) -> None:
-        """Trades of a new array of `TRADE_DTYPE`, as such or as int64 words; `fill` fills in mae and mfe in the words of a copy of it."""
+        """Trades of a new array of `TRADE_DTYPE`, as such or as int64 words; `fill` fills in mae and mfe in a copy of the words."""
         # The compiled engine skips bars between events, so it leaves mae and mfe open; they are filled in on first use.
-        vars(self).update(_array=freeze(array.view(TRADE_DTYPE)), _fill=fill)
+        state = vars(self)
+        state["_words"], state["_fill"] = array.view(np.int64) if array.dtype == TRADE_DTYPE else array, fill
 
     @property
     def array(self) -> npt.NDArray[np.void]:
@@ -73,14 +76,14 @@ class Trades(Immutable):
         Times are epoch milliseconds, `entry_index` and `exit_index` positions of bars; `side` is 1 or -1, `reason` a position in `REASONS`.
         """
         if (fill := self._fill) is not None:
-            filled = self._array.copy()
-            fill(filled.view(np.int64))
-            vars(self)["_array"] = freeze(filled)
+            words = self._words.copy()
+            fill(words)
+            vars(self)["_words"] = words
             vars(self)["_fill"] = None  # last, as other threads look at it first
-        return self._array
+        return freeze(self._words.view(TRADE_DTYPE))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_array": self.array, "_fill": None}
+        return {"_words": self.array.view(np.int64), "_fill": None}
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column of `array`, int64[trades] or float64[trades].
@@ -90,13 +93,13 @@ class Trades(Immutable):
         """
         if name not in (names := TRADE_DTYPE.names or ()):
             raise KeyError(f"trades have no column {name!r}; use one of {', '.join(names)}")
-        return (self.array if name in ("mae", "mfe") else self._array)[name]
+        return (self.array if name in ("mae", "mfe") else freeze(self._words.view(TRADE_DTYPE)))[name]
 
     def __len__(self) -> int:
-        return len(self._array)
+        return len(self._words) // WORDS
 
     def __iter__(self) -> Iterator[Trade]:
-        for i in range(len(self.array)):
+        for i in range(len(self)):
             yield self[i]
 
     def __getitem__(self, i: int) -> Trade:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from python_core.engine.control import Control
 from python_core.engine.evaluate import evaluate
 from python_core.engine.inputs import CONTRACT, GivenSeries, Inputs, select_inputs
 from python_core.engine.orders import make_orders
-from python_core.engine.result import Counts, Result
+from python_core.engine.result import Result
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import BarstormError, EngineError, StrategyError
 from python_core.execution import DEFAULT, LEVELS, Execution
@@ -259,7 +259,7 @@ def _run_rust(inputs: Inputs, plan: Plan, timeframe: str | None, control: Contro
         bars.mark,
         bars.timeframe_ms,
         _native_plan(plan),
-        (program.bytes, program.levels, program.size) if isinstance(program, Signals) else None,
+        program.native if isinstance(program, Signals) else None,
         bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe],
         _native_execution(execution),
         first,
@@ -267,8 +267,14 @@ def _run_rust(inputs: Inputs, plan: Plan, timeframe: str | None, control: Contro
         None if control is None else control.flag,
         inputs.benchmark,
     )
-    complete = partial(_core_rs.fill_excursions, low=bars.low[first:], high=bars.high[first:]) if excursions_pending else None
-    return Result(inputs, engine="rust", metrics=metrics, trades=Trades(trades, complete), equity=equity, counts=Counts(*counts))
+
+    def fill(words: npt.NDArray[np.int64]) -> None:
+        assert _core_rs is not None
+        _core_rs.fill_excursions(words, bars.low[first:], bars.high[first:])
+
+    return Result(
+        inputs, engine="rust", metrics=metrics, trades=Trades(trades, fill if excursions_pending else None), equity=equity, counts=counts
+    )
 
 
 def run_sweep(

@@ -68,16 +68,24 @@ class Result(Immutable):
         metrics: list[float | None],
         trades: Trades,
         equity: npt.NDArray[np.float64],
-        counts: Counts,
+        counts: tuple[int, int, int, int, int, bool],
     ) -> None:
+        """The result of a run; `equity` is a new array, and `counts` are those of `Counts`."""
+        equity.setflags(write=False)
+        rejected_orders, clipped_orders, filtered_entries, expired_orders, ambiguous_bars, ruined = counts
         vars(self).update(
             trades=trades,
-            equity=freeze(equity),
+            equity=equity,
             engine=engine,
             _inputs=inputs,
             _row=metrics,
             _metrics=None,
-            **counts._asdict(),
+            rejected_orders=rejected_orders,
+            clipped_orders=clipped_orders,
+            filtered_entries=filtered_entries,
+            expired_orders=expired_orders,
+            ambiguous_bars=ambiguous_bars,
+            ruined=ruined,
         )
 
     @property

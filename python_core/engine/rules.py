@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from python_core.errors import ExecutionError, StrategyError
 from python_core.execution import LEVELS, Execution
-from python_core.levels import SIDES, Side
-from python_core.strategy.signals import Signals
+from python_core.levels import SIDES
+from python_core.strategy.signals import Shape, Signals
 from python_core.strategy.strategy import Strategy
 
 _RESTING: Final = ("entry_limit", "entry_stop")
@@ -22,10 +24,25 @@ def check_rules(execution: Execution, program: Strategy | Signals) -> None:
         ExecutionError: names the field, its value and what would be right.
         StrategyError: sizes of signals above the whole equity.
     """
-    signals = program if isinstance(program, Signals) else None
-    if signals is not None:
-        _check_signals(execution, signals)
-    set_levels = {name for name in LEVELS if getattr(execution, name) is not None or (signals is not None and signals.has_level(name))}
+    if isinstance(program, Signals):
+        _check_settings(execution, program.shape)
+        if program.size is not None:
+            _check_sizes(execution, program.size)
+    else:
+        _check_settings(execution, Shape((), False, (bool(program.entry_long.strip()), bool(program.entry_short.strip())), (False, False)))
+
+
+# A check that has passed is not repeated: a run over 1,000 bars takes no longer than the check.
+@lru_cache(maxsize=256)
+def _check_settings(execution: Execution, shape: Shape) -> None:
+    for name in shape.levels:
+        if getattr(execution, name) is not None:
+            raise ExecutionError("the signals have it, too", where=name, hint="give it either in the execution or in the signals")
+    if shape.has_sizes and execution.size != 1:
+        raise ExecutionError(
+            f"the signals have sizes, too, besides {execution.size}", where="size", hint="give it either in the execution or in the signals"
+        )
+    set_levels = {name for name in LEVELS if getattr(execution, name) is not None} | set(shape.levels)
     _check_resting(execution, set_levels)
     if execution.limit_through and not execution.partial_exits and not set_levels & {"entry_limit", "take_profit"}:
         raise ExecutionError(
@@ -36,28 +53,16 @@ def check_rules(execution: Execution, program: Strategy | Signals) -> None:
     if execution.trailing_activation is not None and "trailing_stop" not in set_levels:
         raise ExecutionError("there is no trailing stop to activate", where="trailing_activation", hint="set trailing_stop")
     if execution.sizing == "risk":
-        for i, side in enumerate(SIDES):
-            has_stop = execution.level("stop_loss", side) is not None or (signals is not None and signals.levels[i] is not None)
-            if _can_enter(program, side) and not has_stop:
+        for side, can_enter, has_stop in zip(SIDES, shape.can_enter, shape.has_stop, strict=True):
+            if can_enter and not has_stop and execution.level("stop_loss", side) is None:
                 raise ExecutionError(f"risk sizing needs a stop loss for {side} entries", where="sizing", hint="set stop_loss")
 
 
-def _check_signals(execution: Execution, signals: Signals) -> None:
-    for name in LEVELS:
-        if getattr(execution, name) is not None and signals.has_level(name):
-            raise ExecutionError("the signals have it, too", where=name, hint="give it either in the execution or in the signals")
-    if signals.size is None:
-        return
-    if execution.size != 1:
-        raise ExecutionError(
-            f"the signals have sizes, too, besides {execution.size}", where="size", hint="give it either in the execution or in the signals"
-        )
-    if execution.sizing in ("equity_fraction", "risk") and (signals.size > 1).any():
-        i = int(np.argmax(signals.size > 1))
+def _check_sizes(execution: Execution, sizes: npt.NDArray[np.float64]) -> None:
+    if execution.sizing in ("equity_fraction", "risk") and (sizes > 1).any():
+        i = int(np.argmax(sizes > 1))
         raise StrategyError(
-            f"bar {i} has {signals.size[i]!s}, more than the whole equity",
-            where="size",
-            hint="use fractions up to 1; to trade more, set leverage",
+            f"bar {i} has {sizes[i]!s}, more than the whole equity", where="size", hint="use fractions up to 1; to trade more, set leverage"
         )
 
 
@@ -73,9 +78,3 @@ def _check_resting(execution: Execution, set_levels: set[str]) -> None:
             where="entry_expires",
             hint="set entry_limit or entry_stop",
         )
-
-
-def _can_enter(program: Strategy | Signals, side: Side) -> bool:
-    if isinstance(program, Signals):
-        return program.masks[0 if side == "long" else 2] is not None
-    return bool((program.entry_long if side == "long" else program.entry_short).strip())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,22 @@ from python_core.strategy.compile import CONDITIONS
 Floats = npt.NDArray[np.float64]
 PerBar = npt.ArrayLike | Mapping[str, Any] | None
 _NUMBER_HINT: Final = "give one number for each bar; NaN means no entry"
+
+
+class Shape(NamedTuple):
+    """What signals or a strategy bring to a run.
+
+    Attributes:
+        levels: names of the levels that they have, for one side at least.
+        has_sizes: whether they have sizes.
+        can_enter: whether there are entries: long, short.
+        has_stop: whether they have a stop-loss: long, short.
+    """
+
+    levels: tuple[str, ...]
+    has_sizes: bool
+    can_enter: tuple[bool, bool]
+    has_stop: tuple[bool, bool]
 
 
 class Signals(Immutable):
@@ -76,15 +93,27 @@ class Signals(Immutable):
             raise StrategyError(f"the arrays differ in length: {lengths}", where="signals", hint="give one value for each bar")
         vars(self).update(masks=masks, size=sizes, levels=levels, length=next(iter(lengths.values())))
 
-    @property
-    def bytes(self) -> tuple[npt.NDArray[np.uint8] | None, ...]:
-        """The masks for the compiled engine, to which any byte but 0 is true."""
-        return tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks)
+    @cached_property
+    def native(self) -> tuple[tuple[npt.NDArray[np.uint8] | None, ...], tuple[Floats | None, ...], Floats | None]:
+        """Masks, levels and sizes for the compiled engine, to which any byte of a mask but 0 is true."""
+        return tuple(None if mask is None else mask.view(np.uint8) for mask in self.masks), self.levels, self.size
 
-    def has_level(self, name: str) -> bool:
-        """Whether there are levels of that name, for one side at least."""
-        i = 2 * LEVELS.index(name)
-        return self.levels[i] is not None or self.levels[i + 1] is not None
+    @cached_property
+    def shape(self) -> Shape:
+        """Which arrays there are."""
+        return Shape(
+            tuple(
+                name
+                for name, long, short in zip(LEVELS, self.levels[::2], self.levels[1::2], strict=True)
+                if long is not None or short is not None
+            ),
+            self.size is not None,
+            (self.masks[0] is not None, self.masks[2] is not None),
+            (self.levels[0] is not None, self.levels[1] is not None),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("native", "shape")}
 
     def __getitem__(self, key: slice) -> Signals:
         """The signals of a range of bars, without a copy."""
