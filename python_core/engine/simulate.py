@@ -10,7 +10,7 @@ import numpy.typing as npt
 from python_core.data.bars import Bars
 from python_core.engine.control import Control
 from python_core.engine.fills import Fills
-from python_core.engine.inside import InsideBar
+from python_core.engine.intrabar import InsideBar
 from python_core.engine.orders import Due, Orders
 from python_core.engine.result import Counts
 from python_core.execution import Execution
@@ -91,7 +91,6 @@ class Simulator:
     def _open(self, i: int) -> None:
         """Step 2: liquidation, orders that are due, and levels that the open has jumped over."""
         fills, account = self.fills, self.account
-        fills.last_due = self.due.get(i, fills.last_due)
         if fills.is_liquidated_at_open():
             fills.liquidate(at_open=True)
         for step in (self._fill_due, self._gaps_of_position, self._gaps_of_entries):

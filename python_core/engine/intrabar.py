@@ -1,4 +1,4 @@
-"""What happens between the open and the close of a bar. The twin is `core_rs/src/simulation/inside.rs`.
+"""What happens between the open and the close of a bar. The twin is `core_rs/src/simulation/intrabar.rs`.
 
 A bar has its extremes but not their order, so `intrabar` decides which side of the open is reached first.
 """
