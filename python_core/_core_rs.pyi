@@ -138,10 +138,15 @@ def sweep(
     strategy_ms: int,
     execution: Execution,
     first_bar: int,
-    risk: bool,
+    needs: tuple[bool, bool],
     threads: int,
     values: _Floats,
+    equity: _Floats,
     flag: Flag | None,
     benchmark: _Series | None,
 ) -> None:
-    """Run every combination (row-major float64[combinations * params]) and fill `values`, one row of metrics for each."""
+    """Run every combination (row-major float64[combinations * params]) and fill `values`, one row of metrics for each.
+
+    `needs` are whether metrics need the equity of every bar, and sums over trades; others are not for use. `equity`, if not empty, is filled
+    with one row of equity at the ends of periods for each combination.
+    """

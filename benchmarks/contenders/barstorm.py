@@ -47,8 +47,10 @@ class Barstorm(Contender):
         strategy = self.strategy(shorts=False)
         lengths = {"fast": grid.fast, "slow": grid.slow}
 
+        metrics = ("final_equity", "trades", "max_drawdown", "volatility") if risk else ("final_equity", "trades")
+
         def call() -> Table:
-            made = bt.sweep(bars, strategy, lengths, execution, objective="final_equity", risk=risk, threads=grid.threads)
+            made = bt.sweep(bars, strategy, lengths, execution, objective="final_equity", metrics=metrics, threads=grid.threads)
             table = Table(made.column("final_equity"), made.column("trades"))
             if risk:
                 table = table._replace(drawdown=made.column("max_drawdown"), volatility=made.column("volatility") / np.sqrt(365))

@@ -34,15 +34,33 @@ pub struct Sweep<'a> {
     pub strategy_ms: i64,
     /// The first bar that is simulated; those before it are warm-up.
     pub first_bar: usize,
-    /// Whether to track equity at every bar, which drawdowns and the metrics of returns need.
-    pub risk: bool,
+    pub needs: Needs,
     pub threads: usize,
+}
+
+/// What a sweep computes besides fills; metrics that need more are wrong or undefined, and not for use.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Equity at every bar, which drawdowns and the metrics of returns need.
+    pub equity: bool,
+    /// Sums over trades, which need more than their number.
+    pub trades: bool,
 }
 
 /// Combinations in a chunk: enough to share indicators, and few enough that their state stays in the second-level cache.
 const MAX_CHUNK: usize = 512;
 /// The most equity values at period ends that a chunk may store.
 const MAX_PERIOD_VALUES: usize = 1 << 22;
+
+/// Counts trades, where nothing else of them is needed.
+struct TradeCount<'a>(&'a mut TradeSums);
+
+impl Ledger for TradeCount<'_> {
+    #[inline(always)]
+    fn record(&mut self, trade: &Trade) {
+        self.0.count(trade.side > 0);
+    }
+}
 
 impl Ledger for TradeSums {
     #[inline(always)]
@@ -51,8 +69,9 @@ impl Ledger for TradeSums {
     }
 }
 
-/// Run every combination, and fill `values`, a row of `metrics::VALUES` for each. `poll` is called on every thread with the fraction done.
-pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<()> + Sync)) -> Result<()> {
+/// Run every combination, and fill `values`, a row of `metrics::VALUES` for each, and `equity`, if it is not empty, with a row of the equity at
+/// the end of each period. `poll` is called on every thread with the fraction done.
+pub fn sweep(job: Sweep<'_>, values: &mut [f64], equity: &mut [f64], poll: &(dyn Fn(f64) -> Result<()> + Sync)) -> Result<()> {
     let params = job.template.params;
     let count = values.len() / metrics::VALUES;
     if job.first_bar >= job.market.len() || job.combinations.len() != count * params {
@@ -60,16 +79,19 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
     }
     let simulated = job.market.from(job.first_bar);
     let periods = Periods::new(simulated.bars.time, simulated.timeframe_ms, job.execution.calendar);
-    let benchmark = if job.risk { benchmark_returns(&simulated, &periods) } else { Vec::new() };
+    let benchmark = if job.needs.equity { benchmark_returns(&simulated, &periods) } else { Vec::new() };
     let period_ends = periods.ends();
+    if !equity.is_empty() && (!job.needs.equity || equity.len() != count * period_ends.len()) {
+        return Err(Error::Input("equity must have one row for each combination, of one value for each period".into()));
+    }
     let threads = job.threads.clamp(1, count.max(1));
-    let period_values = if job.risk { period_ends.len().max(1) } else { 1 };
+    let period_values = if job.needs.equity { period_ends.len().max(1) } else { 1 };
     let chunk = count.div_ceil(2 * threads).clamp(1, MAX_CHUNK).min((MAX_PERIOD_VALUES / period_values).max(1));
     let order = order_by_blocks(job.combinations, params, count, chunk);
     let done = AtomicUsize::new(0);
     let total = (count * job.market.len()) as f64;
     let chunks = Mutex::new(order.chunks(chunk));
-    let values = Mutex::new(values);
+    let results = Mutex::new((values, equity));
     let first_error = Mutex::new(None);
     let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
@@ -81,9 +103,12 @@ pub fn sweep(job: Sweep<'_>, values: &mut [f64], poll: &(dyn Fn(f64) -> Result<(
             };
             match run_chunk(&job, &period_ends, &benchmark, &combinations, &poll) {
                 Ok(found) => {
-                    let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
-                    for (&row, found) in rows.iter().zip(found) {
+                    let (values, equity) = &mut *results.lock().unwrap_or_else(PoisonError::into_inner);
+                    for (&row, (found, periods)) in rows.iter().zip(found) {
                         values[row * metrics::VALUES..(row + 1) * metrics::VALUES].copy_from_slice(&found);
+                        if !equity.is_empty() {
+                            equity[row * periods.len()..(row + 1) * periods.len()].copy_from_slice(&periods);
+                        }
                     }
                 }
                 Err(error) => {
@@ -140,14 +165,14 @@ struct Run<'a> {
     curve: DrawdownCurve<'a>,
 }
 
-/// The metrics of each combination of a chunk.
+/// The metrics of each combination of a chunk, and its equity at the ends of periods.
 fn run_chunk(
     job: &Sweep<'_>,
     period_ends: &[usize],
     benchmark: &[f64],
     combinations: &[&[f64]],
     poll: &dyn Fn(usize) -> Result<()>,
-) -> Result<Vec<Vec<f64>>> {
+) -> Result<Vec<(Vec<f64>, Vec<f64>)>> {
     let (market, execution) = (job.market, job.execution);
     let simulated = market.from(job.first_bar);
     let simulator = Simulator::new(simulated, execution, execution.levels, false);
@@ -161,12 +186,12 @@ fn run_chunk(
             trade_sums: TradeSums::default(),
             curve: DrawdownCurve {
                 drawdown: DrawdownTracker::new(execution.initial_capital, simulated.bars.time),
-                periods: Vec::with_capacity(if job.risk { period_ends.len() } else { 0 }),
-                ends: if job.risk { period_ends } else { &[] },
+                periods: Vec::with_capacity(if job.needs.equity { period_ends.len() } else { 0 }),
+                ends: if job.needs.equity { period_ends } else { &[] },
             },
         });
     }
-    let mut ignored_curve = if job.risk { None } else { simulator.ignored_curve() };
+    let mut ignored_curve = if job.needs.equity { None } else { simulator.ignored_curve() };
     let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes_ms, &market, job.strategy_ms, execution.fill_at_close)?;
     let mut tile = OrderTile::new(&job.template.outputs, Source::Plan, execution.order_needs(&execution.levels), job.first_bar);
     let mut frame = Frame::new(market, job.strategy_ms, job.first_bar)?;
@@ -180,19 +205,21 @@ fn run_chunk(
             for run in &mut runs {
                 tile.assemble(&frame, bars.clone(), &evaluator, &run.outputs, Source::Plan, &mut run.carry);
                 match &mut ignored_curve {
+                    Some(curve) if !job.needs.trades => run.simulator.run(&tile, &mut TradeCount(&mut run.trade_sums), curve),
                     Some(curve) => run.simulator.run(&tile, &mut run.trade_sums, curve),
                     None => run.simulator.run(&tile, &mut run.trade_sums, &mut run.curve),
                 }
             }
         }
     }
-    let values = runs.iter().map(|run| {
-        metrics::compute(&MetricsInput {
-            drawdown: job.risk.then(|| run.curve.drawdown.maximum()),
+    let results = runs.into_iter().map(|run| {
+        let values = metrics::compute(&MetricsInput {
+            drawdown: job.needs.equity.then(|| run.curve.drawdown.maximum()),
             ..MetricsInput::new(&run.simulator.trader, &run.trade_sums, &run.curve.periods, benchmark)
-        })
+        });
+        (values, run.curve.periods)
     });
-    Ok(values.collect())
+    Ok(results.collect())
 }
 
 #[cfg(test)]

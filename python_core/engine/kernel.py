@@ -281,30 +281,38 @@ def run_sweep(
     inputs: Inputs,
     template: Plan,
     combinations: npt.NDArray[np.float64],
-    params: int,
-    strategy_ms: int,
-    risk: bool,
+    needs: tuple[bool, bool],
     threads: int,
     values: npt.NDArray[np.float64],
+    equity: npt.NDArray[np.float64],
     control: Control | None,
 ) -> None:
-    """Run all combinations (row-major float64[combinations * params]) on the compiled engine, and fill `values` with one row of metrics for each."""
+    """Run all combinations on the compiled engine.
+
+    Args:
+        combinations: float64[combinations, params].
+        needs: whether metrics need the equity of every bar, and sums over trades.
+        values: float64[combinations, len(NAMES)], filled with metrics.
+        equity: float64[combinations, periods], filled with the equity at the ends of periods; no periods: not needed.
+    """
     assert _core_rs is not None
-    bars = inputs.bars
+    bars, program = inputs.bars, inputs.program
+    timeframe = program.timeframe if isinstance(program, Strategy) else None
     try:
         _core_rs.sweep(
             (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume),
             bars.funding,
             bars.mark,
             bars.timeframe_ms,
-            _core_rs.Template(template.nodes, template.conditions, template.levels, params),
-            combinations,
-            strategy_ms,
+            _core_rs.Template(template.nodes, template.conditions, template.levels, combinations.shape[1]),
+            np.ascontiguousarray(combinations).reshape(-1),
+            bars.timeframe_ms if timeframe is None else timeframes.MILLISECONDS[timeframe],
             _native_execution(inputs.execution),
             inputs.first,
-            risk,
+            needs,
             threads,
-            values,
+            values.reshape(-1),
+            equity.reshape(-1),
             None if control is None else control.flag,
             inputs.benchmark,
         )

@@ -204,5 +204,6 @@ def nan_to_none(values: Sequence[float]) -> list[float | None]:
         raise ValueError(f"expected {len(NAMES)} values in the order of NAMES, got {len(values)}")
     row: list[Any] = [value if value == value else None for value in values]  # NaN differs from itself
     for i in _COUNT_POSITIONS:
-        row[i] = int(row[i])
+        if row[i] is not None:  # a sweep computes only what it is asked for
+            row[i] = int(row[i])
     return row

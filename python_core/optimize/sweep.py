@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from python_core.data import timeframes
 from python_core.data.bars import Bars
 from python_core.engine import kernel
 from python_core.engine.control import Control
@@ -19,7 +18,8 @@ from python_core.engine.strategy_bars import check_timeframe
 from python_core.errors import StrategyError
 from python_core.execution import Execution
 from python_core.immutable import FrozenDict, Immutable, freeze
-from python_core.metrics import NAMES, RUN_NAMES, Metrics
+from python_core.metrics import NAMES, RUN_NAMES, TRADE_NAMES, Metrics
+from python_core.metrics.periods import period_ends
 from python_core.strategy.compile import compile_template, series_levels
 from python_core.strategy.params import Param, meet_constraints
 from python_core.strategy.strategy import Strategy
@@ -29,18 +29,14 @@ if TYPE_CHECKING:
 
 MAX_COMBINATIONS: Final = 10_000_000
 MAX_THREADS: Final = 1_024
-# Metrics that need only a run's fills; the others need its equity on every bar.
-WITHOUT_RISK: Final = frozenset(
-    name
-    for name in NAMES
-    if not name.endswith("sqn")
-    and name
-    not in (
-        *("volatility", "sharpe", "sortino", "calmar", "omega", "max_drawdown", "max_drawdown_duration", "average_drawdown", "ulcer_index"),
-        *("recovery_factor", "value_at_risk_95", "conditional_value_at_risk_95", "tail_ratio", "skew", "kurtosis"),
-        *("beta", "alpha", "tracking_error", "information_ratio"),
-    )
+# Metrics of the account that need nothing but its fills, the numbers of trades, and metrics that need every trade's profit; the others need
+# the equity of every bar. A sweep does not store trades, which sqn needs.
+_OF_FILLS: Final = frozenset(
+    ("final_equity", "net_profit", "total_return", "cagr", "exposure", "turnover", "buy_and_hold_return", "alpha_over_buy_and_hold")
 )
+_COUNTS: Final = frozenset(("trades", "long_trades", "short_trades"))
+_OF_TRADES: Final = frozenset({f"{side}{name}" for side in ("", "long_", "short_") for name in TRADE_NAMES}) - _COUNTS - _OF_FILLS
+_UNDEFINED: Final = frozenset(("sqn", "long_sqn", "short_sqn"))
 
 
 class SweepResult(Immutable):
@@ -50,6 +46,9 @@ class SweepResult(Immutable):
         params: values of each parameter, float64[combinations].
         values: float64[combinations, len(metrics.NAMES)], NaN where undefined.
         objective: the metric that `best` maximizes.
+        returns: float64[combinations, periods], the return of each UTC day that has bars, or of each bar of a day or longer; NaN after ruin.
+            None unless asked for.
+        return_times: int64[periods], the open time of each period's last bar, epoch milliseconds; None unless asked for.
 
     Its arrays are read-only.
     """
@@ -57,13 +56,21 @@ class SweepResult(Immutable):
     params: Mapping[str, npt.NDArray[np.float64]]
     values: npt.NDArray[np.float64]
     objective: str
+    returns: npt.NDArray[np.float64] | None
+    return_times: npt.NDArray[np.int64] | None
     _strategy: Strategy
 
     def __init__(
-        self, strategy: Strategy, params: dict[str, npt.NDArray[np.float64]], values: npt.NDArray[np.float64], objective: str
+        self,
+        strategy: Strategy,
+        params: dict[str, npt.NDArray[np.float64]],
+        values: npt.NDArray[np.float64],
+        objective: str,
+        returns: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]] | None,
     ) -> None:
         frozen = FrozenDict({name: freeze(column) for name, column in params.items()})
-        vars(self).update(params=frozen, values=freeze(values), objective=objective, _strategy=strategy)
+        matrix, times = (None, None) if returns is None else map(freeze, returns)
+        vars(self).update(params=frozen, values=freeze(values), objective=objective, returns=matrix, return_times=times, _strategy=strategy)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -120,7 +127,8 @@ def sweep(
     warm_up_from: int | None = None,
     benchmark: GivenSeries | None = None,
     objective: str = "sharpe",
-    risk: bool = True,
+    metrics: Iterable[str] | None = None,
+    returns: bool = False,
     threads: int | None = None,
     engine: kernel.Engine = "auto",
     control: Control | None = None,
@@ -131,7 +139,9 @@ def sweep(
         grid: values for some of the strategy's numeric parameters; the others keep their defaults. None: the ranges of its `Param`s.
         execution, start, warm_up_from, benchmark, engine, control: as in `backtest`.
         objective: the metric that `SweepResult.best` maximizes.
-        risk: whether to compute equity on every bar. Without it the sweep is faster, but drawdowns and metrics of returns are NaN.
+        metrics: names of the metrics to compute besides the objective; the others are NaN. The fewer they need, the faster the sweep: most of
+            all without drawdowns and metrics of returns, which need the equity of every bar. None: all.
+        returns: whether to return the daily returns of every combination, too.
         threads: maximum number of threads; None: one for each processor.
 
     Raises:
@@ -146,10 +156,7 @@ def sweep(
         found.params["n"][found.best]
     """
     _metric_index(objective)
-    if not risk and objective not in WITHOUT_RISK:
-        raise StrategyError(
-            f"{objective} needs equity on every bar", where="objective", hint="use risk=True, or another objective such as final_equity"
-        )
+    asked = NAMES if metrics is None else (objective, *_names(metrics))
     kernel.check_strategy(strategy)
     execution = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars.timeframe, strategy.timeframe)
@@ -159,25 +166,40 @@ def sweep(
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
         raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use an integer from 1 to {MAX_THREADS:,}")
+    first, execution = inputs.first, inputs.execution
+    ends = period_ends(bars.time[first:], bars.timeframe_ms, execution.calendar) if returns else np.empty(0, np.int64)
+    equity = np.empty((count, len(ends)))
     if kernel.compiled_module(engine) is None:
-        values = _sweep_python(inputs, params, risk, control or Control())
+        values = _sweep_python(inputs, params, ends, equity, control or Control())
     else:
         template = compile_template(strategy, series_levels(execution), tuple(params), bars.timeframe)
         # If the first combination can't be run, this fails with the expression and the column.
         strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
-        values = np.empty(count * len(NAMES))
-        strategy_ms = bars.timeframe_ms if strategy.timeframe is None else timeframes.MILLISECONDS[strategy.timeframe]
-        combinations = np.ascontiguousarray(np.stack(list(params.values()), axis=1)).reshape(-1)
-        kernel.run_sweep(inputs, template, combinations, len(params), strategy_ms, bool(risk), threads, values, control)
-        values = values.reshape(count, len(NAMES))
-    return SweepResult(strategy, params, values, objective)
+        values = np.empty((count, len(NAMES)))
+        needs = returns or any(name not in _OF_FILLS | _COUNTS | _OF_TRADES for name in asked), any(name in _OF_TRADES for name in asked)
+        kernel.run_sweep(inputs, template, np.stack(list(params.values()), axis=1), needs, threads, values, equity, control)
+    values[:, [name not in asked or name in _UNDEFINED for name in NAMES]] = np.nan
+    return SweepResult(strategy, params, values, objective, (_returns(equity, execution), bars.time[first:][ends]) if returns else None)
 
 
-def _metric_index(name: str) -> int:
+def _names(metrics: Iterable[str]) -> tuple[str, ...]:
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    for name in names:
+        _metric_index(name, "metrics")
+    return names
+
+
+def _returns(equity: npt.NDArray[np.float64], execution: Execution) -> npt.NDArray[np.float64]:
+    """Returns of periods from the equity at their ends, float64[combinations, periods] both."""
+    before = np.concatenate((np.full((len(equity), 1), execution.initial_capital), equity[:, :-1]), axis=1)
+    with np.errstate(invalid="ignore"):
+        returns: npt.NDArray[np.float64] = equity / before - 1.0
+    return returns
+
+
+def _metric_index(name: str, where: str = "objective") -> int:
     if name not in NAMES:
-        raise StrategyError(
-            f"unknown metric {name!r:.60}", where="objective", hint=f"use one of {', '.join(RUN_NAMES)}", code="unknown_name"
-        )
+        raise StrategyError(f"unknown metric {name!r:.60}", where=where, hint=f"use one of {', '.join(RUN_NAMES)}", code="unknown_name")
     return NAMES.index(name)
 
 
@@ -233,14 +255,20 @@ def _combinations(strategy: Strategy, grid: Mapping[str, Iterable[float]]) -> di
     return {name: column[meets] for name, column in params.items()}
 
 
-def _sweep_python(inputs: Inputs, params: dict[str, npt.NDArray[np.float64]], risk: bool, control: Control) -> npt.NDArray[np.float64]:
-    values = np.empty((len(next(iter(params.values()))), len(NAMES)))
-    undefined = [i for i, name in enumerate(NAMES) if name.endswith("sqn") or (not risk and name not in WITHOUT_RISK)]
+def _sweep_python(
+    inputs: Inputs,
+    params: dict[str, npt.NDArray[np.float64]],
+    ends: npt.NDArray[np.int64],
+    equity: npt.NDArray[np.float64],
+    control: Control,
+) -> npt.NDArray[np.float64]:
+    """All metrics of every combination; fills `equity` with rows of the equity at the bars `ends`."""
+    values = np.empty((len(equity), len(NAMES)))
     strategy = inputs.program
     assert isinstance(strategy, Strategy)
     for i in range(len(values)):
         control.check(i / len(values))
         combination = strategy.with_params(**{name: _plain(column[i]) for name, column in params.items()})
-        values[i] = kernel.run(inputs._replace(program=combination), "python", None).values
-        values[i, undefined] = np.nan
+        result = kernel.run(inputs._replace(program=combination), "python", None)
+        values[i], equity[i] = result.values, result.equity[ends]
     return values

@@ -182,9 +182,10 @@ def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
             strategy_ms,
             execution,
             first,
-            hostile.random.random() < 0.5,
+            (hostile.random.random() < 0.5, hostile.random.random() < 0.5),
             2,
             np.empty(3 * len(NAMES)),
+            np.empty(hostile.random.choice((0, 0, 3, 7))),
             None,
             hostile.benchmark(),
         )

@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core.data.timeframes import MILLISECONDS, series
 from python_core.engine.result import Counts
-from python_core.optimize.sweep import WITHOUT_RISK
 from tests.property.cases import Case, signal_cases, strategy_cases
 from tests.support.cases import CASES
 from tests.support.marks import needs_rust
+
+NEED_EQUITY = frozenset(
+    "volatility sharpe sortino calmar omega max_drawdown max_drawdown_duration average_drawdown ulcer_index recovery_factor value_at_risk_95"
+    " conditional_value_at_risk_95 tail_ratio skew kurtosis beta alpha tracking_error information_ratio".split()
+)
+WITHOUT_EQUITY = tuple(name for name in bt.metrics.NAMES if name not in NEED_EQUITY)
+COUNTED = ("final_equity", "trades", "long_trades", "short_trades", "exposure", "turnover")
 
 thorough = settings(
     max_examples=CASES,
@@ -275,17 +281,21 @@ def test_a_sweep_gives_the_metrics_of_single_runs_for_any_rules(
     strategy = bt.Strategy(
         entry_long=above, exit_long=below, entry_short=below, exit_short=above, params={"length": 2}, timeframe=timeframe
     )
-    grid, names = {"length": [1, 2, 7]}, bt.metrics.NAMES
-    with_risk, without_risk = (
-        bt.sweep(bars, strategy, grid, rules, objective="final_equity", risk=risk, engine="rust") for risk in (True, False)
+    grid = {"length": [1, 2, 7]}
+    swept, without_equity, counted = (
+        bt.sweep(bars, strategy, grid, rules, objective="final_equity", metrics=metrics, returns=metrics is None, engine="rust")
+        for metrics in (None, WITHOUT_EQUITY, COUNTED)
     )
+    names = bt.metrics.NAMES
     for i in range(3):
-        single = bt.backtest(bars, with_risk.strategy(i), rules, engine="rust").values
-        for name, swept, swept_without_risk, expected in zip(names, with_risk.values[i], without_risk.values[i], single, strict=True):
-            if name.endswith("sqn"):  # needs all trades, which a sweep doesn't store
-                continue
-            assert swept == expected or (np.isnan(swept) and np.isnan(expected)), f"{name}: {swept}, not {expected}"
-            if name in WITHOUT_RISK:
-                assert swept_without_risk == expected or (np.isnan(swept_without_risk) and np.isnan(expected)), (
-                    f"{name}: {swept_without_risk}, not {expected}"
-                )
+        single = bt.backtest(bars, swept.strategy(i), rules, engine="rust")
+        for found, asked in ((swept, names), (without_equity, WITHOUT_EQUITY), (counted, COUNTED)):
+            expected = [
+                value if name in asked and not name.endswith("sqn") else np.nan for name, value in zip(names, single.values, strict=True)
+            ]
+            np.testing.assert_array_equal(found.values[i], expected)
+        assert swept.returns is not None
+        ends = np.searchsorted(bars.time, swept.return_times)
+        before = np.append(rules.initial_capital, single.equity[ends[:-1]])
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(swept.returns[i], single.equity[ends] / before - 1)

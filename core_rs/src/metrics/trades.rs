@@ -75,6 +75,19 @@ impl TradeSums {
         side.push(trade, trade_return);
     }
 
+    /// Count a trade and nothing else; then only the numbers of trades are right.
+    #[inline(always)]
+    pub fn count(&mut self, long: bool) {
+        let (side, other) = if long { (&mut self.long, &self.short) } else { (&mut self.short, &self.long) };
+        if other.trades > 0 {
+            if side.trades == 0 {
+                self.both = *other;
+            }
+            self.both.trades += 1;
+        }
+        side.trades += 1;
+    }
+
     fn all(&self) -> &SideSums {
         match (self.long.trades, self.short.trades) {
             (_, 0) => &self.long,

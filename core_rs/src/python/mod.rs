@@ -28,7 +28,7 @@ use crate::signals::evaluate;
 use crate::signals::orders::{Given, LEVELS, Source};
 use crate::simulation;
 use crate::simulation::trade::Trade;
-use crate::sweep::{Sweep, sweep as run_sweep};
+use crate::sweep::{Needs, Sweep, sweep as run_sweep};
 
 /// How often a running call checks for signals, such as Ctrl-C.
 const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -155,8 +155,8 @@ fn node_values<'py>(
 
 /// Run every combination of a template's parameters; fills `values`. See `_core_rs.pyi`.
 #[pyfunction]
-#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, first_bar, risk,
-    threads, values, flag, benchmark))]
+#[pyo3(signature = (columns, funding, mark, timeframe_ms, template, combinations, strategy_ms, execution, first_bar, needs,
+    threads, values, equity, flag, benchmark))]
 #[allow(clippy::too_many_arguments)]
 fn sweep<'py>(
     py: Python<'py>,
@@ -169,9 +169,10 @@ fn sweep<'py>(
     strategy_ms: i64,
     execution: &Execution,
     first_bar: usize,
-    risk: bool,
+    needs: (bool, bool),
     threads: usize,
     mut values: PyReadwriteArray1<'py, f64>,
+    mut equity: PyReadwriteArray1<'py, f64>,
     flag: Option<&Flag>,
     benchmark: Series<'py>,
 ) -> PyResult<()> {
@@ -182,13 +183,15 @@ fn sweep<'py>(
         execution: &execution.0,
         strategy_ms,
         first_bar,
-        risk,
+        needs: Needs { equity: needs.0, trades: needs.1 },
         threads,
     };
     let mut read = buffers(&job.market);
     read.push(bytemuck::cast_slice(job.combinations));
     check_no_overlap(bytemuck::cast_slice(values.as_slice()?), &read)?;
-    let values = values.as_slice_mut()?;
+    check_no_overlap(bytemuck::cast_slice(equity.as_slice()?), &read)?;
+    check_no_overlap(bytemuck::cast_slice(equity.as_slice()?), &[bytemuck::cast_slice(values.as_slice()?)])?;
+    let (values, equity) = (values.as_slice_mut()?, equity.as_slice_mut()?);
     let unused = cancel::Flag::default();
     let flag = flag.map_or(&unused, |flag| &flag.0);
     let mut interrupt = None;
@@ -202,7 +205,7 @@ fn sweep<'py>(
             // Only this thread can check for signals, such as Ctrl-C, so another one leads the work.
             let (here, done) = (std::thread::current(), &done);
             let work = std::thread::Builder::new().spawn_scoped(scope, move || {
-                let outcome = catch_unwind(AssertUnwindSafe(|| run_sweep(job, values, &poll)));
+                let outcome = catch_unwind(AssertUnwindSafe(|| run_sweep(job, values, equity, &poll)));
                 done.store(true, Release);
                 here.unpark();
                 outcome.unwrap_or_else(|panic| resume_unwind(panic))

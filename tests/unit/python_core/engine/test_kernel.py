@@ -234,7 +234,23 @@ def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
     template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 10, 1)
     execution, values = kernel._native_execution(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
-        core_rs.sweep(tuple(columns().values()), None, None, 60_000, template, np.ones(1), 0, execution, 0, True, 1, values, None, None)
+        core_rs.sweep(
+            tuple(columns().values()),
+            None,
+            None,
+            60_000,
+            template,
+            np.ones(1),
+            0,
+            execution,
+            0,
+            (True, True),
+            1,
+            values,
+            np.empty(0),
+            None,
+            None,
+        )
 
 
 def peak(folder: Path, kind: str, bars: int) -> dict[str, int]:

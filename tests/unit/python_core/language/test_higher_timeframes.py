@@ -74,8 +74,8 @@ def test_a_stop_may_be_the_low_of_a_higher_timeframe(engine: str, make_bars: Cal
     assert result.trades.array["entry_index"][0] == 5
 
 
-@pytest.mark.parametrize("risk", [True, False])
-def test_a_sweep_equals_single_runs_on_higher_timeframes(risk: bool) -> None:
+@pytest.mark.parametrize("metrics", [None, ["trades"]])
+def test_a_sweep_equals_single_runs_on_higher_timeframes(metrics: list[str] | None) -> None:
     bars = bt.synthetic(3_000, timeframe="5m")
     strategy = bt.Strategy(
         entry_long="close > at('1h', ema(close, length)) and at(frame, rising(close, bars))",
@@ -84,7 +84,7 @@ def test_a_sweep_equals_single_runs_on_higher_timeframes(risk: bool) -> None:
     )
     grid = {"length": [2, 5, 9], "bars": [1, 2]}
     rules = bt.Execution(stop_loss="at('1h', low - atr(length))")
-    table = bt.sweep(bars, strategy, grid, rules, objective="final_equity", risk=risk)
+    table = bt.sweep(bars, strategy, grid, rules, objective="final_equity", metrics=metrics)
     assert len(set(table.column("final_equity"))) == 6
     for i in range(len(table)):
         alone = bt.backtest(bars, table.strategy(i), rules, engine="python")

@@ -76,3 +76,39 @@ def test_an_invalid_argument_of_a_sweep_is_named(engine: Any, changes: dict[str,
     given: dict[str, Any] = {"bars": bt.synthetic(50), "strategy": strategy, "grid": {"n": [3, 4]}}
     with pytest.raises(bt.BarstormError, match=words):
         bt.sweep(**{**given, **changes}, engine=engine)
+
+
+def test_a_sweep_computes_the_metrics_it_is_asked_for_and_the_objective(engine: Any) -> None:
+    bars = bt.synthetic(800)
+    table = bt.sweep(bars, cross(), objective="total_return", metrics=["trades", "long_win_rate"], engine=engine)
+    whole = bt.sweep(bars, cross(), engine=engine)
+    for name in bt.metrics.NAMES:
+        asked = name in ("total_return", "trades", "long_win_rate")
+        np.testing.assert_array_equal(table.column(name), whole.column(name) if asked else np.full(len(table), np.nan))
+    assert table.metrics(0).trades == int(table.column("trades")[0])
+    assert table.metrics(0).wins is None
+    with pytest.raises(bt.StrategyError, match="metrics: unknown metric 'sharp'"):
+        bt.sweep(bars, cross(), metrics=["sharp"], engine=engine)
+
+
+def test_a_sweep_returns_daily_returns_on_request(engine: Any) -> None:
+    bars = bt.synthetic(800)
+    table = bt.sweep(bars, cross(), returns=True, metrics=[], engine=engine)
+    assert bt.sweep(bars, cross(), engine=engine).returns is None
+    assert table.returns is not None
+    ends = np.flatnonzero(np.append(np.diff(bars.time // 86_400_000) > 0, True))
+    np.testing.assert_array_equal(table.return_times, bars.time[ends])
+    for i in range(len(table)):
+        equity = bt.backtest(bars, table.strategy(i), engine=engine).equity[ends]
+        np.testing.assert_array_equal(table.returns[i], equity / np.append(10_000, equity[:-1]) - 1)
+
+
+def test_a_ruined_combination_has_no_returns_after_its_ruin(engine: Any) -> None:
+    price = np.array([100.0, 100, 100, 1, 1, 1])
+    bars = bt.Bars(np.arange(6) * 86_400_000, price, price, price, price, np.ones(6), timeframe="1d")
+    strategy = bt.Strategy(entry_long="close > n", params={"n": 1})
+    table = bt.sweep(bars, strategy, {"n": [1, 200]}, bt.Execution(leverage=5), objective="final_equity", returns=True, engine=engine)
+    assert table.returns is not None
+    assert table.returns[0, 3] == -1.0
+    assert np.isnan(table.returns[0, 4:]).all()
+    assert table.returns[1].tolist() == [0.0] * 6
