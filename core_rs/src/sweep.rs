@@ -176,11 +176,16 @@ fn run_chunk(
     let (market, execution) = (job.market, job.execution);
     let simulated = market.from(job.first_bar);
     let simulator = Simulator::new(simulated, execution, execution.levels, false);
+    let order_needs = execution.order_needs(&execution.levels);
+    let has_levels = job.template.outputs.levels.iter().any(Option::is_some);
+    let is_plain = job.strategy_ms == market.timeframe_ms && job.first_bar == 0 && order_needs.are_orders_at_open() && !has_levels;
+    let with_crossings = if is_plain { job.template.with_crossings() } else { None };
+    let template = with_crossings.as_ref().unwrap_or(job.template);
     let mut joined = JoinedPlan::default();
     let mut runs = Vec::with_capacity(combinations.len());
     for params in combinations {
         runs.push(Run {
-            outputs: job.template.instantiate(params, &mut joined)?,
+            outputs: template.instantiate(params, &mut joined)?,
             carry: Carry::default(),
             simulator: simulator.clone(),
             trade_sums: TradeSums::default(),
@@ -193,7 +198,7 @@ fn run_chunk(
     }
     let mut ignored_curve = if job.needs.equity { None } else { simulator.ignored_curve() };
     let mut evaluator = Evaluator::new(&joined.ops, &joined.timeframes_ms, &market, job.strategy_ms, execution.fill_at_close)?;
-    let mut tile = OrderTile::new(&job.template.outputs, Source::Plan, execution.order_needs(&execution.levels), job.first_bar);
+    let mut tile = OrderTile::new(&template.outputs, Source::Plan, order_needs, job.first_bar);
     let mut frame = Frame::new(market, job.strategy_ms, job.first_bar)?;
     while frame.advance() {
         evaluator.run(&frame);

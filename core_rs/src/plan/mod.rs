@@ -16,6 +16,18 @@ pub struct Outputs {
     pub conditions: [Option<usize>; 4],
     /// The series behind the levels of an execution, in the order of `LEVELS` in Python, long and short of each.
     pub levels: [Option<usize>; 10],
+    /// In place of conditions: crossings of two series.
+    pub crossings: Option<Crossings>,
+}
+
+/// Conditions that are all crossings of the same two series.
+#[derive(Clone, Copy, Debug)]
+pub struct Crossings {
+    /// The positions of the series.
+    pub a: usize,
+    pub b: usize,
+    /// Of each condition, whether it is where `a` rises above `b` (true) or falls below it (false).
+    pub rises: [Option<bool>; 4],
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,7 +72,7 @@ impl Outputs {
     /// `operation` gives for a position whether its operation is a condition, and its timeframe.
     pub fn decode(conditions: [i64; 4], levels: [i64; 10], operation: impl Fn(usize) -> Option<(bool, i64)>) -> Result<Self> {
         let position = |i: i64| usize::try_from(i).ok();
-        let outputs = Self { conditions: conditions.map(position), levels: levels.map(position) };
+        let outputs = Self { conditions: conditions.map(position), levels: levels.map(position), crossings: None };
         for (output, is_condition) in outputs.conditions.iter().map(|i| (i, true)).chain(outputs.levels.iter().map(|i| (i, false))) {
             if output.is_some_and(|i| operation(i) != Some((is_condition, 0))) {
                 return Err(Error::Plan("an output is not an operation of the right kind on the strategy's bars".into()));

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::indicators::{MAX_ARGUMENTS, MAX_INPUTS};
 use crate::plan::kind::Kind;
 use crate::plan::op::{Op, OpKey};
-use crate::plan::{Outputs, RawNode, timeframes};
+use crate::plan::{Crossings, Outputs, RawNode, timeframes};
 
 /// A plan with open parameters. Numbers that depend on them and the arguments of indicators are nodes, too; the arguments are the last
 /// inputs.
@@ -55,10 +55,42 @@ impl Template {
         Ok(Self { nodes: decoded, timeframes_ms, outputs, params })
     }
 
+    /// The same template with `Outputs::crossings`, if all its conditions are crossings of the same two series and nothing else reads them.
+    pub fn with_crossings(&self) -> Option<Self> {
+        let (mut series, mut rises) = (None, [None; 4]);
+        for (rises, condition) in rises.iter_mut().zip(self.outputs.conditions) {
+            let Some(at) = condition else { continue };
+            let (kind, inputs, _) = &self.nodes[at];
+            let is_over = match kind {
+                Kind::Crossover => true,
+                Kind::Crossunder => false,
+                _ => return None,
+            };
+            let (a, b) = *series.get_or_insert((inputs[0], inputs[1]));
+            *rises = match (inputs[0], inputs[1]) {
+                pair if pair == (a, b) => Some(is_over),
+                pair if pair == (b, a) => Some(!is_over),
+                _ => return None,
+            };
+        }
+        let is_read = |at: usize| self.nodes.iter().any(|(_, inputs, _)| inputs.contains(&at));
+        if self.outputs.conditions.into_iter().flatten().any(is_read) {
+            return None;
+        }
+        let (a, b) = series?;
+        let outputs = Outputs { crossings: Some(Crossings { a, b, rises }), ..self.outputs };
+        Some(Self { outputs, ..self.clone() })
+    }
+
     /// Add the operations for one combination of parameters to a joined plan; returns their outputs there.
     pub fn instantiate(&self, params: &[f64], joined: &mut JoinedPlan) -> Result<Outputs> {
         let mut values: Vec<Value> = Vec::with_capacity(self.nodes.len());
-        for ((kind, inputs, number), &timeframe) in self.nodes.iter().zip(&self.timeframes_ms) {
+        let crossings = self.outputs.crossings;
+        for (at, ((kind, inputs, number), &timeframe)) in self.nodes.iter().zip(&self.timeframes_ms).enumerate() {
+            if crossings.is_some() && self.outputs.conditions.contains(&Some(at)) {
+                values.push(Value::Number(f64::NAN)); // not needed: orders are made from the series that cross
+                continue;
+            }
             let number_of = |k: usize| match values[inputs[k]] {
                 Value::Number(x) => Some(x),
                 Value::Op(_) => None,
@@ -88,7 +120,12 @@ impl Template {
             values.push(value);
         }
         let mut output = |i: Option<usize>| i.map(|i| joined.operand(values[i], self.timeframes_ms[i]));
-        Ok(Outputs { conditions: self.outputs.conditions.map(&mut output), levels: self.outputs.levels.map(&mut output) })
+        let levels = self.outputs.levels.map(&mut output);
+        if let Some(Crossings { a, b, rises }) = crossings {
+            let [a, b] = [a, b].map(|i| joined.operand(values[i], self.timeframes_ms[i]));
+            return Ok(Outputs { conditions: [None; 4], levels, crossings: Some(Crossings { a, b, rises }) });
+        }
+        Ok(Outputs { conditions: self.outputs.conditions.map(&mut output), levels, crossings: None })
     }
 }
 

@@ -143,8 +143,9 @@ impl Evaluator {
         }
     }
 
-    pub fn number<'a>(&'a self, i: usize, columns: &Columns<'a>) -> &'a [f64] {
-        Inputs { tiles: &self.tiles, running: &self.running, columns: *columns, n: columns.close.len() }.number(i).0
+    /// The numbers of operation `i`, and whether any may be NaN.
+    pub fn number<'a>(&'a self, i: usize, columns: &Columns<'a>) -> (&'a [f64], bool) {
+        Inputs { tiles: &self.tiles, running: &self.running, columns: *columns, n: columns.close.len() }.number(i)
     }
 }
 
@@ -192,7 +193,7 @@ pub fn node_values(market: Market<'_>, plan: &Plan, positions: &[usize], strateg
         evaluator.run(&frame);
         let columns = frame.columns();
         for (values, &i) in values.iter_mut().zip(positions) {
-            values.extend_from_slice(evaluator.number(i, &columns));
+            values.extend_from_slice(evaluator.number(i, &columns).0);
         }
     }
     Ok(values)

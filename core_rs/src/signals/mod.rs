@@ -1,6 +1,7 @@
 //! From the operations of a plan to the orders that its conditions give.
 
 pub mod conditions;
+pub mod crossings;
 pub mod evaluate;
 pub mod level;
 pub mod operations;

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::market::frame::Frame;
 use crate::numerics::ticks::Ticks;
-use crate::plan::Outputs;
+use crate::plan::{Crossings, Outputs};
+use crate::signals::crossings::{self, crossing_orders};
 use crate::signals::evaluate::Evaluator;
 use crate::signals::level::{Level, Sides, is_no_level};
 use crate::simd::bitmask::{self, Mask, TILE, WORDS};
@@ -142,6 +143,13 @@ pub struct OrderNeeds {
     pub ticks: Ticks,
 }
 
+impl OrderNeeds {
+    /// Whether nothing is needed but orders at the open, so that they may be made from `Outputs::crossings`.
+    pub fn are_orders_at_open(&self) -> bool {
+        !self.at_close && !self.strategy_closes && !self.contradictions && self.resting.is_none()
+    }
+}
+
 /// The signals of a frame's strategy bars, without those that rule each other out, and their numbers, by series.
 struct FrameSignals<'a> {
     masks: [Mask; 4],
@@ -156,11 +164,12 @@ pub struct Carry {
     masks: [u64; 4],
     contradictions: [u64; 2],
     series: [f64; SLOTS],
+    crossings: crossings::Carry,
 }
 
 impl Default for Carry {
     fn default() -> Self {
-        Self { masks: [0; 4], contradictions: [0; 2], series: [f64::NAN; SLOTS] }
+        Self { masks: [0; 4], contradictions: [0; 2], series: [f64::NAN; SLOTS], crossings: crossings::Carry::default() }
     }
 }
 
@@ -217,6 +226,10 @@ impl OrderTile {
     ) {
         (self.start, self.end) = (part.start - self.first_bar, part.end - self.first_bar);
         let columns = frame.columns();
+        if let Some(Crossings { a, b, rises }) = outputs.crossings {
+            let ((a, a_may_have_nan), (b, b_may_have_nan)) = (evaluator.number(a, &columns), evaluator.number(b, &columns));
+            return crossing_orders(a, b, a_may_have_nan || b_may_have_nan, rises, &mut carry.crossings, &mut self.at_open.masks);
+        }
         let n = columns.close.len();
         let mut packed = [[0; WORDS]; 4];
         let mut signals = [&NONE; 4];
@@ -250,7 +263,7 @@ impl OrderTile {
             };
             match given {
                 Some(values) => Some(&values[part.clone()]),
-                None if slot < LEVELS => outputs.levels[slot].map(|i| evaluator.number(i, &columns)),
+                None if slot < LEVELS => outputs.levels[slot].map(|i| evaluator.number(i, &columns).0),
                 None => None,
             }
         };
