@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from python_core.data.bars import Bars
+from python_core.data.epoch import Moment
 from python_core.engine import kernel
 from python_core.engine.control import Control
 from python_core.engine.inputs import GivenSeries, Inputs, select_inputs
@@ -123,8 +124,8 @@ def sweep(
     grid: Mapping[str, Iterable[float]] | None = None,
     execution: Execution | None = None,
     *,
-    start: int | None = None,
-    warm_up_from: int | None = None,
+    start: Moment | None = None,
+    warm_up_from: Moment | None = None,
     benchmark: GivenSeries | None = None,
     objective: str = "sharpe",
     metrics: Iterable[str] | None = None,
@@ -166,8 +167,8 @@ def sweep(
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
     if not isinstance(threads, int | np.integer) or not 1 <= threads <= MAX_THREADS:
         raise StrategyError(f"{threads!r:.60} threads", where="threads", hint=f"use an integer from 1 to {MAX_THREADS:,}")
-    first, execution = inputs.first, inputs.execution
-    ends = period_ends(bars.time[first:], bars.timeframe_ms, execution.calendar) if returns else np.empty(0, np.int64)
+    time, execution = inputs.bars.time[inputs.first :], inputs.execution
+    ends = period_ends(time, bars.timeframe_ms, execution.calendar) if returns else np.empty(0, np.int64)
     equity = np.empty((count, len(ends)))
     if kernel.compiled_module(engine) is None:
         values = _sweep_python(inputs, params, ends, equity, control or Control())
@@ -179,7 +180,7 @@ def sweep(
         needs = returns or any(name not in _OF_FILLS | _COUNTS | _OF_TRADES for name in asked), any(name in _OF_TRADES for name in asked)
         kernel.run_sweep(inputs, template, np.stack(list(params.values()), axis=1), needs, threads, values, equity, control)
     values[:, [name not in asked or name in _UNDEFINED for name in NAMES]] = np.nan
-    return SweepResult(strategy, params, values, objective, (_returns(equity, execution), bars.time[first:][ends]) if returns else None)
+    return SweepResult(strategy, params, values, objective, (_returns(equity, execution), time[ends]) if returns else None)
 
 
 def _names(metrics: Iterable[str]) -> tuple[str, ...]:

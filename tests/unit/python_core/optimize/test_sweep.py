@@ -103,6 +103,20 @@ def test_a_sweep_returns_daily_returns_on_request(engine: Any) -> None:
         np.testing.assert_array_equal(table.returns[i], equity / np.append(10_000, equity[:-1]) - 1)
 
 
+def test_daily_returns_are_those_of_the_run_after_a_warm_up(engine: Any) -> None:
+    bars = bt.synthetic(800)
+    start, warm_up_from = int(bars.time[300]), int(bars.time[200])
+    table = bt.sweep(bars, cross(), returns=True, start=start, warm_up_from=warm_up_from, engine=engine)
+    assert table.returns is not None
+    time = bars.time[300:]
+    ends = np.flatnonzero(np.append(np.diff(time // 86_400_000) > 0, True))
+    np.testing.assert_array_equal(table.return_times, time[ends])
+    for i in range(len(table)):
+        result = bt.backtest(bars, table.strategy(i), start=start, warm_up_from=warm_up_from, engine=engine)
+        equity = result.equity[ends]
+        np.testing.assert_array_equal(table.returns[i], equity / np.append(10_000, equity[:-1]) - 1)
+
+
 def test_a_ruined_combination_has_no_returns_after_its_ruin(engine: Any) -> None:
     price = np.array([100.0, 100, 100, 1, 1, 1])
     bars = bt.Bars(np.arange(6) * 86_400_000, price, price, price, price, np.ones(6), timeframe="1d")
