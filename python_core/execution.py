@@ -37,7 +37,7 @@ _CLOCK: Final = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rules of a simulated account. Fractions are not percentages (0.01 is 1 %); amounts of money are in the quote currency.
 
-    A level for each side is a `PerSide`, or a mapping such as `{"long": 0.02, "short": None}`. Rules that depend on the strategy or the
+    A level for each side is a mapping such as `{"long": 0.02, "short": 0.03}`, in Python also a `PerSide`. Rules that depend on the strategy or the
     signals, such as that risk sizing needs a stop loss, are checked when they meet.
 
     Raises:
@@ -239,8 +239,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def _check_times(self) -> None:
         if self.trading_hours is not None:
             hint = 'use 1 to 16 pairs of from and to, such as [("09:30", "16:00")]'
-            if not isinstance(self.trading_hours, tuple | list) or not 1 <= len(self.trading_hours) <= 16:
+            if not isinstance(self.trading_hours, tuple | list) or not self.trading_hours:
                 raise ExecutionError(f"expected a list of pairs, got {self.trading_hours!r:.60}", where="trading_hours", hint=hint)
+            if len(self.trading_hours) > 16:
+                raise ExecutionError(f"{len(self.trading_hours)} pairs", where="trading_hours", hint="use at most 16")
             hours = tuple(_hours(f"trading_hours[{i}]", pair, hint) for i, pair in enumerate(self.trading_hours))
             msgspec.structs.force_setattr(self, "trading_hours", hours)
         if self.trading_days is not None:
@@ -272,7 +274,9 @@ def _minutes(where: str, value: Any) -> int:
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < DAY_MINUTES:
         raise ExecutionError(
-            f"{format_value(value)} is not a time of day", where=where, hint="use 00:00 to 23:59, or minutes from 0 to 1439"
+            f"{format_value(value)} is not a time of day",
+            where=where,
+            hint="use 00:00 (also for the end of a day) to 23:59, or minutes from 0 to 1439",
         )
     return value
 

@@ -52,15 +52,18 @@ def parse_level(where: str, value: Any) -> Any:
     """A level with mappings turned into `Atr` or `PerSide` and NumPy scalars into numbers.
 
     Raises:
-        ExecutionError: a mapping that is neither.
+        ExecutionError: a mapping that is neither, or numbers of an `Atr` out of range; `where` names the level.
     """
     if not isinstance(value, Mapping):
         return plain(value)
     names = set(value)
     if names and names <= {"long", "short"}:
-        return PerSide(**value)
+        return PerSide(**{side: parse_level(f"{where}.{side}", part) for side, part in value.items()})
     if "multiple" in names and names <= {"multiple", "period"}:
-        return Atr(**value)
+        try:
+            return Atr(**value)
+        except ExecutionError as error:
+            raise ExecutionError(error.message, where=error.where.replace("atr", where, 1), hint=error.hint) from None
     raise ExecutionError(f"{format_value(dict(value))} is not a level", where=where, hint=_LEVEL_HINT)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from msgspec import Meta
 
 import workers
 from python_core import BarstormError
+from python_core.language.vocabulary import suggest
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -32,6 +34,7 @@ _PATH_SUFFIX = re.compile(r" - at `(?P<path>[^`]+)`$")
 _MISSING = re.compile(r"Missing required (?P<source>\w+) parameter '(?P<name>[^']+)'")
 # What our structs raise: "field: message; hint".
 _FIELD_MESSAGE = re.compile(r"(?P<field>[\w.]+): (?P<message>.*?)(; (?P<hint>.*))?", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _CODES = {
     400: "invalid_request",
     403: "forbidden",
@@ -88,8 +91,8 @@ def too_large(max_bytes: int) -> ProblemError:
     return ProblemError(413, f"the body exceeds the limit of {max_bytes:,} bytes")
 
 
-def invalid_body(error: Exception) -> ProblemError:
-    """The problem of a body that msgspec rejected; the path at the end of its message becomes `errors[0].path`."""
+def invalid_body(error: Exception, expected: Any = Any) -> ProblemError:
+    """The problem of a body of an expected type that msgspec rejected; the path at the end of its message becomes `errors[0].path`."""
     if isinstance(error, RecursionError):
         return ProblemError(400, "the body is nested too deeply", code="invalid_json")
     if isinstance(error, UnicodeDecodeError):
@@ -106,7 +109,8 @@ def invalid_body(error: Exception) -> ProblemError:
         return ProblemError(400, f"{path}: {cause}", code=cause.code, errors=(field_error,))
     if isinstance(cause, ValueError) and (parts := _FIELD_MESSAGE.fullmatch(str(cause))):
         return _invalid_fields(FieldError(path=f"{path}.{parts['field']}", message=parts["message"], hint=parts["hint"] or ""))
-    return _invalid_fields(FieldError(path=path, message=_PATH_SUFFIX.sub("", text)))
+    message = _PATH_SUFFIX.sub("", text)
+    return _invalid_fields(FieldError(path=path, message=message, hint=_hint(message, _types_at(expected, path))))
 
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -195,6 +199,45 @@ def _field_error(request: Request[Any, Any, Any], extra: dict[str, Any]) -> Fiel
             hint = f"use one of {', '.join(values)}" if values else ""
             return FieldError(path=f"{parameter.param_type.value}.{parameter.name or key}", message=message, hint=hint)
     return FieldError(path=key, message=message)
+
+
+def _hint(message: str, types: list[Any]) -> str:
+    """What would be right where one of these types is expected: the names of its fields, or the values of a choice."""
+    if unknown := _UNKNOWN_FIELD.fullmatch(message):
+        names = [field.encode_name for kind in types if _is_struct(kind) for field in msgspec.structs.fields(kind)]
+        return suggest(unknown["name"], names) if names else ""
+    values = [value for kind in types for value in _values(kind)] if message.startswith("Invalid enum value") else []
+    return f"use one of {', '.join(values)}" if values else ""
+
+
+def _types_at(kind: Any, path: str) -> list[Any]:
+    """The types that may stand at a JSON path inside a value of a type."""
+    types = _choices(kind)
+    for name in re.findall(r"\.(\w+)|\[", path):
+        inner = [_type_inside(each, name) for each in types]
+        types = [choice for each in inner for choice in _choices(each)]
+    return types
+
+
+def _type_inside(kind: Any, name: str) -> Any:
+    """The type of a struct's field, or without a name that of the elements of an array or an object."""
+    if name:
+        return next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == name), None) if _is_struct(kind) else None
+    elements = [each for each in get_args(kind) if each is not ...]
+    return elements[-1] if elements else None
+
+
+def _choices(kind: Any) -> list[Any]:
+    """The types of a union."""
+    if get_origin(kind) is Annotated:
+        return _choices(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [choice for each in get_args(kind) for choice in _choices(each)]
+    return [kind]
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _values(annotation: Any) -> tuple[str, ...]:

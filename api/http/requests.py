@@ -31,10 +31,11 @@ class ApiRequest(Request[Any, Any, State]):
         if not body:
             raise ProblemError(400, "the body is empty; send a JSON object", code="invalid_json")
         field = self.route_handler.parsed_data_field
+        expected = field.annotation if field else Any
         try:
-            return msgspec.json.decode(body, type=field.annotation if field else Any)
+            return msgspec.json.decode(body, type=expected)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise invalid_body(error) from error
+            raise invalid_body(error, expected) from error
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         chunks = super().stream()

@@ -93,6 +93,29 @@ def test_an_error_in_a_body_has_its_path(body: bytes, path: str, code: str) -> N
     assert [item.path for item in problem.errors] == [path]
 
 
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"execution": {"capital": 1}}, "did you mean 'initial_capital'?"),
+        ({"execution": {"calendar": "nyse"}}, "use one of crypto, exchange, fx"),
+        ({"warm_up_from": "Auto"}, "use one of auto, start"),
+        ({"symbl": "BTCUSDT"}, "did you mean 'symbol'?"),
+        ({"kind": "perp"}, "use one of spot, linear, inverse, fx, equity"),
+        ({"strategy": {"entry_log": "close > 1"}}, "did you mean 'entry_long'?"),
+        ({"strategy": {"entry_long": "close > n", "params": {"n": {"type": "integer"}}}}, "use one of int, float, bool, choice"),
+        ({"strategy": {"htf_filters": {"long": [{"timeframe": "1d", "conditions": "close > 1"}]}}}, "did you mean 'condition'?"),
+        ({"execution": {"leverage": "2"}}, ""),
+    ],
+)
+def test_an_unknown_name_in_a_body_has_a_hint(fields: dict[str, Any], hint: str) -> None:
+    body = msgspec.json.encode({"dataset": "a", "strategy": "b"} | fields)
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(body, type=workers.BacktestRequest)
+    problem = invalid_body(caught.value, workers.BacktestRequest)
+    assert [item.hint for item in problem.errors] == [hint]
+    assert problem.detail.endswith(hint)
+
+
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'"\xff"', b"nul", b"NaN"])
 def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)) as caught:
