@@ -161,6 +161,8 @@ def sweep(
     kernel.check_strategy(strategy)
     execution = kernel.check_inputs(bars, execution, control)
     check_timeframe(bars.timeframe, strategy.timeframe)
+    if not isinstance(returns, bool):
+        raise StrategyError(f"expected true or false, got {returns!r:.60}", where="returns", hint="use returns=True for daily returns")
     inputs = select_inputs(bars, strategy, execution, start, warm_up_from, benchmark)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
@@ -184,6 +186,8 @@ def sweep(
 
 
 def _names(metrics: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(metrics, Iterable):
+        raise StrategyError(f"expected names, got {metrics!r:.60}", where="metrics", hint='use a list such as ["sharpe", "trades"]')
     names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     for name in names:
         _metric_index(name, "metrics")

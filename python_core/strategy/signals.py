@@ -150,8 +150,11 @@ def _per_side(name: str, value: PerBar | PerSide) -> tuple[Floats | None, Floats
     if not isinstance(value, Mapping):
         array = None if value is None else _numbers(name, value)
         return array, array
-    if not set(value) <= set(SIDES) or all(part is None for part in value.values()):
-        raise StrategyError(f"got {sorted(map(str, value))}", where=name, hint='give one array, or {"long": ..., "short": ...}')
+    hint = 'give one array, or {"long": ..., "short": ...}'
+    if not set(value) <= set(SIDES):
+        raise StrategyError(f"got {sorted(map(str, value))}", where=name, hint=hint)
+    if all(part is None for part in value.values()):
+        raise StrategyError("neither side has an array", where=name, hint=hint)
     long, short = (None if (part := value.get(side)) is None else _numbers(f"{name}.{side}", part) for side in SIDES)
     return long, short
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -89,6 +89,10 @@ def test_a_sweep_computes_the_metrics_it_is_asked_for_and_the_objective(engine: 
     assert table.metrics(0).wins is None
     with pytest.raises(bt.StrategyError, match="metrics: unknown metric 'sharp'"):
         bt.sweep(bars, cross(), metrics=["sharp"], engine=engine)
+    with pytest.raises(bt.StrategyError, match="metrics: expected names, got 5; use a list"):
+        bt.sweep(bars, cross(), metrics=cast(Any, 5), engine=engine)
+    with pytest.raises(bt.StrategyError, match="returns: expected true or false, got 'yes'"):
+        bt.sweep(bars, cross(), returns=cast(Any, "yes"), engine=engine)
 
 
 def test_a_sweep_returns_daily_returns_on_request(engine: Any) -> None:

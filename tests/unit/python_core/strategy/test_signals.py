@@ -22,7 +22,7 @@ MASK = [True, False]
         ({"size": MASK}, "size: the dtype is bool; give one number for each bar; NaN means no entry"),
         ({"stop_loss": ["a", "b"]}, "stop_loss: the dtype is <U1; give one number for each bar; NaN means no entry"),
         ({"stop_loss": 5.0}, "stop_loss: the shape is (); give one dimension, one value for each bar"),
-        ({"stop_loss": {"long": None}}, 'stop_loss: got [\'long\']; give one array, or {"long": ..., "short": ...}'),
+        ({"stop_loss": {"long": None}}, 'stop_loss: neither side has an array; give one array, or {"long": ..., "short": ...}'),
         ({"stop_loss": {"up": [1.0, 2.0]}}, 'stop_loss: got [\'up\']; give one array, or {"long": ..., "short": ...}'),
         ({"entry_stop": {"short": [[1.0, 2.0]]}}, "entry_stop.short: the shape is (1, 2); give one dimension, one value for each bar"),
         (
