@@ -8,7 +8,7 @@ use crate::numerics::ticks::Ticks;
 use crate::plan::{Crossings, Outputs};
 use crate::signals::crossings::{self, crossing_orders};
 use crate::signals::evaluate::Evaluator;
-use crate::signals::level::{Level, Sides, is_no_level};
+use crate::signals::level::{Sides, both_rest, resting_prices};
 use crate::simd::bitmask::{self, Mask, TILE, WORDS};
 use crate::simd::{self, Predicate, multiversion};
 
@@ -397,36 +397,6 @@ impl OrderTile {
 }
 
 const NONE: Mask = [0; WORDS];
-
-/// Prices of resting entries at each signal bar: infinity where the entry is a market order, NaN where there is no entry.
-fn resting_prices(level: Level, limit: bool, long: bool, close: &[f64], series: Option<&[f64]>, ticks: Ticks, out: &mut [f64]) {
-    // A limit that buys lies below the close, a stop that buys above it.
-    let toward = if limit == long { -1.0 } else { 1.0 };
-    for (k, (price, &close)) in out.iter_mut().zip(close).enumerate() {
-        let value = series.map_or(f64::NAN, |series| series[k]);
-        let exact = match level {
-            Level::Fraction(fraction) => close * (1.0 + toward * fraction),
-            Level::Multiple(multiple) => close + toward * (multiple * value),
-            Level::Given if is_no_level(value) => f64::INFINITY,
-            Level::Series | Level::Given => value,
-            Level::None => f64::INFINITY,
-        };
-        let is_market_order = level == Level::None || (level == Level::Given && is_no_level(value));
-        let rounded = ticks.round(exact, limit != long);
-        *price = if is_market_order || (rounded > 0.0 && rounded < f64::INFINITY) { rounded } else { f64::NAN };
-    }
-}
-
-/// Bars on which both sides have a resting price.
-fn both_rest(prices: &[Vec<f64>; 2], n: usize) -> Mask {
-    let mut both = NONE;
-    for k in 0..n {
-        if prices.iter().all(|prices| prices[k] < f64::INFINITY) {
-            bitmask::set(&mut both, k);
-        }
-    }
-    both
-}
 
 /// Keep the bars on which a number is known. A trailing distance must not be negative, either; if the caller gives it as infinity of either
 /// sign, there is none.

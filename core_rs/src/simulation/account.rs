@@ -1,16 +1,13 @@
-//! The account: money and position, and what orders do to them.
+//! The account: money and position, funding, and exits. The twin is `python_core.engine.account`.
 //!
-//! Together with `intrabar` and `resting` this is the contract of the simulation. It follows `python_core.engine.simulate` operation by
-//! operation, because the order of float operations determines the last bit of every result.
+//! Together with `entries`, `resting` and `intrabar` this is the contract of the simulation. Both engines do the same operations in the same
+//! order, because that decides the last bit of every result.
 
-use crate::market::{DAY_MS, Market};
-use crate::signals::level::{Level, is_no_level};
-use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, EntrySeries, Orders};
-use crate::simd::bitmask::{self, Mask};
-use crate::simulation::execution::{Execution, Levels, Sizing};
-use crate::simulation::fills::{Entered, Entry, ExitFill, Moment, RestingEntry, When};
+use crate::market::Market;
+use crate::signals::level::Level;
+use crate::simulation::execution::{Execution, Levels};
+use crate::simulation::fills::{ExitFill, RestingEntry, When};
 use crate::simulation::position::{Position, side};
-use crate::simulation::sizing::{SizeInput, size_entry, size_simple_entry};
 use crate::simulation::trade::{Reason, Trade};
 
 const MINUTE_MS: i64 = 60_000;
@@ -50,9 +47,9 @@ pub struct Account {
     /// The first bar after those that are known to be exposed.
     exposed_until: usize,
     /// The UTC day of the last entry, and entries on it.
-    entries_on_day: (i64, i64),
+    pub entries_on_day: (i64, i64),
     /// Strategy bars closed when a position was last left with a loss.
-    last_loss: Option<i64>,
+    pub last_loss: Option<i64>,
 }
 
 impl Account {
@@ -97,7 +94,7 @@ pub struct Trader<'a> {
     /// Money that counts as nothing.
     pub dust: f64,
     /// The notional that one unit of money can buy, fees included: as taker, as maker.
-    power: [f64; 2],
+    pub power: [f64; 2],
 }
 
 impl<'a> Trader<'a> {
@@ -166,189 +163,6 @@ impl<'a> Trader<'a> {
         match (self.execution.max_bars, &self.account.position) {
             (Some(max_bars), Some(p)) => self.account.strategy_bars - p.entry_strategy_bar >= max_bars,
             _ => false,
-        }
-    }
-
-    /// Remove resting entries that expire at this open, at which the orders of a strategy bar are due.
-    pub fn expire_resting_entries(&mut self) {
-        for resting in &mut self.account.resting {
-            if resting.is_some_and(|entry| self.account.strategy_bars - entry.strategy_bar >= self.execution.entry_expires) {
-                *resting = None;
-                self.account.totals.expired_orders += 1;
-            }
-        }
-    }
-
-    /// Fill the orders at position `at` of a tile: exits before entries. `time_exit` closes a position whatever the signals are.
-    pub fn fill_orders(&mut self, ledger: &mut impl Ledger, orders: &Orders, at: usize, moment: Moment, time_exit: bool) {
-        let signal = |masks: &[Mask], which: usize| masks.get(which).is_some_and(|mask| bitmask::get(mask, at));
-        let mut entries = [signal(&orders.masks, ENTRY_LONG), signal(&orders.masks, ENTRY_SHORT)];
-        let exits = [signal(&orders.masks, EXIT_LONG), signal(&orders.masks, EXIT_SHORT)];
-        if let Some(p) = &self.account.position {
-            let own = usize::from(!p.long);
-            // An exit and an entry of the position's side rule each other out.
-            entries[own] &= !signal(&orders.contradictions, own);
-            let reverses = entries[1 - own] && !orders.rests(1 - own, at);
-            let reason = match (exits[own], reverses) {
-                (true, _) => Some(Reason::Signal),
-                (_, true) => Some(Reason::Reversal),
-                _ => time_exit.then_some(Reason::Time),
-            };
-            if let Some(reason) = reason {
-                self.close_position(ledger, moment.bar, moment.price, reason, moment.when);
-            }
-        }
-        for side in [0, 1] {
-            if exits[side] {
-                self.account.resting[side] = None;
-            }
-        }
-        for side in [0, 1] {
-            if self.ruined() {
-                return;
-            }
-            if entries[side] {
-                self.enter_or_rest(orders, at, side == 0, moment);
-            }
-        }
-    }
-
-    fn enter_or_rest(&mut self, orders: &Orders, at: usize, long: bool, moment: Moment) {
-        if self.account.position.is_some_and(|p| p.long == long && p.entries >= self.execution.pyramiding) {
-            return;
-        }
-        let series = orders.entry_series(usize::from(!long), at);
-        let rests = orders.rests(usize::from(!long), at);
-        if self.cools_down(moment.strategy_bar) || (!rests && !self.allows_entry(moment.bar)) {
-            self.account.totals.filtered_entries += 1;
-        } else if rests {
-            let level = orders.resting_price(usize::from(!long), at);
-            let resting = RestingEntry { level, placed_in: moment.bar, strategy_bar: moment.strategy_bar, series };
-            self.account.resting[usize::from(!long)] = Some(resting);
-        } else {
-            let price = self.market_fill(long, moment.price);
-            let entry = Entry { long, market_price: moment.price, price, maker: false, series };
-            self.enter(moment.bar, moment.bar + usize::from(moment.when == When::Close), moment.strategy_bar, &entry);
-        }
-    }
-
-    /// Whether entries of a strategy bar are void because a position was left with a loss shortly before.
-    fn cools_down(&self, strategy_bar: i64) -> bool {
-        self.account.last_loss.is_some_and(|loss| strategy_bar <= loss.saturating_add(self.execution.cooldown))
-    }
-
-    /// Whether an entry may fill in bar `i`: by its hour and day, and by the entries of that day.
-    pub fn allows_entry(&self, i: usize) -> bool {
-        let (day, count) = self.account.entries_on_day;
-        let is_same_day = day == self.market.bars.time[i].div_euclid(DAY_MS);
-        self.is_inside(i) && self.execution.max_entries_per_day.is_none_or(|most| !is_same_day || count < most)
-    }
-
-    /// Fill an entry in bar `i`, or reject it; returns whether it has filled. The position is exposed from bar `exposed_from` on.
-    pub fn enter(&mut self, i: usize, exposed_from: usize, strategy_bar: i64, order: &Entry) -> bool {
-        let held = self.account.position;
-        let equity = self.equity_at(order.market_price);
-        let free = held.map_or(self.account.balance, |p| self.account.balance - p.margin(self.execution.leverage));
-        let Some(entered) = self.settle_entry::<false>(order, held.map(|p| (p.entry, p.quantity)), equity, free) else { return false };
-        let mut p = held.unwrap_or(Position {
-            long: order.long,
-            side: side(order.long),
-            entry_index: i,
-            exposed_from,
-            entry_strategy_bar: strategy_bar,
-            entry: order.price,
-            quantity: 0.0,
-            max_quantity: 0.0,
-            entries: 0,
-            fees: 0.0,
-            funding: 0.0,
-            deficit: 0.0,
-            net: 0.0,
-            highest: order.price,
-            lowest: order.price,
-            stop_loss: f64::NAN,
-            take_profit: f64::NAN,
-            trailing_distance: f64::NAN,
-            partial_exits_done: 0,
-        });
-        p.entry = entered.entry;
-        p.quantity += entered.quantity;
-        p.max_quantity = if p.quantity > p.max_quantity { p.quantity } else { p.max_quantity };
-        p.entries += 1;
-        p.fees += entered.fee;
-        (p.stop_loss, p.take_profit) = (entered.stop_loss, entered.take_profit);
-        p.trailing_distance = distance(self.levels.trailing_stop[usize::from(!order.long)], order.series.trailing_stop);
-        self.account.position = Some(p);
-        self.account.resting = [None; 2];
-        if self.execution.max_entries_per_day.is_some() {
-            let day = self.market.bars.time[i].div_euclid(DAY_MS);
-            let (last, count) = self.account.entries_on_day;
-            self.account.entries_on_day = (day, if last == day { count + 1 } else { 1 });
-        }
-        true
-    }
-
-    /// Pay for an entry and its fee, or reject it. `held` is the average price and quantity of a position that it adds to, `equity` the value
-    /// of the account, `free` the part of the balance that is no margin. Every entry passes through here, with `SIMPLE` if
-    /// `Execution::is_simple`, by which the compiler leaves out what then has no effect.
-    #[inline(always)]
-    pub fn settle_entry<const SIMPLE: bool>(&mut self, order: &Entry, held: Option<(f64, f64)>, equity: f64, free: f64) -> Option<Entered> {
-        let &Entry { long, price, maker, series, .. } = order;
-        let execution = self.execution;
-        let rate = if maker { execution.maker_fee } else { execution.commission };
-        let input = SizeInput {
-            side: side(long),
-            price,
-            rate,
-            power: self.power[usize::from(maker)],
-            equity,
-            free,
-            size: if series.size.is_nan() { execution.size } else { series.size },
-            stop: if execution.sizing == Sizing::Risk { self.stop_price(&series, long, price) } else { f64::NAN },
-            dust: self.dust,
-        };
-        let sized = if SIMPLE { size_simple_entry(&input) } else { size_entry(execution, &input) };
-        let Some((quantity, clipped)) = sized else {
-            self.account.totals.rejected_orders += 1;
-            return None;
-        };
-        let entry = held.map_or(price, |(entry, held)| (entry * held + price * quantity) / (held + quantity));
-        let (mut stop_loss, mut take_profit) = (f64::NAN, f64::NAN);
-        if self.has_stops {
-            (stop_loss, take_profit) = (self.stop_price(&series, long, entry), self.target_price(&series, long, entry));
-            let on_wrong_side = if long { stop_loss >= price || take_profit <= price } else { stop_loss <= price || take_profit >= price };
-            if on_wrong_side {
-                self.account.totals.rejected_orders += 1;
-                return None;
-            }
-        }
-        let totals = &mut self.account.totals;
-        let fee = quantity * price * rate + if SIMPLE { 0.0 } else { execution.order_fee };
-        totals.clipped_orders += i64::from(clipped);
-        totals.traded_notional += quantity * price;
-        self.account.balance -= fee;
-        Some(Entered { quantity, fee, entry, stop_loss, take_profit })
-    }
-
-    /// Price of the stop-loss of an entry at `entry`, NaN if there is none.
-    #[inline(always)]
-    fn stop_price(&self, series: &EntrySeries, long: bool, entry: f64) -> f64 {
-        let level = self.levels.stop_loss[usize::from(!long)];
-        if level == Level::None {
-            f64::NAN
-        } else {
-            self.execution.ticks.round(level_price(level, series.stop_loss, -side(long), entry), !long)
-        }
-    }
-
-    /// Price of the take-profit of an entry at `entry`, NaN if there is none.
-    #[inline(always)]
-    fn target_price(&self, series: &EntrySeries, long: bool, entry: f64) -> f64 {
-        let level = self.levels.take_profit[usize::from(!long)];
-        if level == Level::None {
-            f64::NAN
-        } else {
-            self.execution.ticks.round(level_price(level, series.take_profit, side(long), entry), long)
         }
     }
 
@@ -489,39 +303,4 @@ pub fn no_worse(long: bool, price: f64, bankruptcy: f64) -> f64 {
 /// Exchanges stamp funding some milliseconds late.
 fn whole_minute(time_ms: i64) -> i64 {
     time_ms.saturating_sub(time_ms.rem_euclid(MINUTE_MS))
-}
-
-/// The price of a level on the side `toward` (1 above, -1 below) of `entry`; `value` is its series at the signal bar. NaN if there is none.
-#[inline(always)]
-fn level_price(level: Level, value: f64, toward: f64, entry: f64) -> f64 {
-    match level {
-        Level::None => f64::NAN,
-        Level::Fraction(fraction) => entry * (1.0 + toward * fraction),
-        Level::Multiple(multiple) => entry + toward * (multiple * value),
-        Level::Series => value,
-        Level::Given => {
-            if is_no_level(value) {
-                f64::NAN
-            } else {
-                value
-            }
-        }
-    }
-}
-
-/// The distance of a trailing stop: a fraction or an amount; NaN if there is none.
-fn distance(level: Level, value: f64) -> f64 {
-    match level {
-        Level::None => f64::NAN,
-        Level::Fraction(fraction) => fraction,
-        Level::Multiple(multiple) => multiple * value,
-        Level::Series => value,
-        Level::Given => {
-            if is_no_level(value) {
-                f64::NAN
-            } else {
-                value
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod drawdown;
+pub mod entries;
 pub mod equity_curve;
 pub mod execution;
 pub mod fills;
