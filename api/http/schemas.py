@@ -23,6 +23,9 @@ def _replaced(node: Any, parts: dict[str, Schema]) -> Any:
     if not isinstance(node, dict):
         return node
     found = {name: _replaced(value, parts) for name, value in node.items()}
+    if found.get("items") is False:
+        # `maxItems` says it, too, and not every generator of clients reads a schema that is no object.
+        del found["items"]
     if "anyOf" in found:
         found["anyOf"] = [choice for each in found["anyOf"] for choice in _choices(each)]
     if found.get("type") != "object" or "title" not in found:

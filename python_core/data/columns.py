@@ -80,7 +80,7 @@ def funding_columns(time: npt.ArrayLike, rate: npt.ArrayLike) -> tuple[Integers,
     """A checked funding series: int64 times, strictly increasing, and finite float64 rates."""
     times, rates = _times("funding time", time), float_column("funding rate", rate)
     if len(times) != len(rates):
-        raise BarsError(f"{len(rates):,} values for {len(times):,} times", where="funding rate")
+        raise BarsError(f"{len(rates):,} values for {len(times):,} times", where="funding rate", hint="pass one rate for each time")
     if len(rates) and not np.isfinite(rates).all():
         i = int((~np.isfinite(rates)).argmax())
         raise BarsError(f"row {i} is {rates[i]!s}", where="funding rate", hint="rates must be finite fractions; 0.0001 is one basis point")
@@ -97,7 +97,7 @@ def _times(name: str, values: npt.ArrayLike) -> Integers:
     times = integer_column(name, values)
     if len(times) > 1 and not (ordered := times[1:] > times[:-1]).all():
         i = int((~ordered).argmax()) + 1
-        raise BarsError(f"row {i} ({iso(times[i])}) is not after the row before", where=name)
+        raise BarsError(f"row {i} ({iso(times[i])}) is not after the row before", where=name, hint="times must be strictly increasing")
     return times
 
 
@@ -106,11 +106,13 @@ def mark_extremes(times: Integers, low: npt.ArrayLike, high: npt.ArrayLike) -> t
     columns = float_column("mark low", low), float_column("mark high", high)
     for name, values in zip(("mark low", "mark high"), columns, strict=True):
         if len(values) != len(times):
-            raise BarsError(f"{len(values):,} values for {len(times):,} bars", where=name)
+            raise BarsError(f"{len(values):,} values for {len(times):,} bars", where=name, hint="pass one value for each bar")
         if len(values) and not (np.isfinite(values.max()) and values.min() > 0):
             i = int((~(np.isfinite(values) & (values > 0))).argmax())
             raise BarsError(f"bar {i} has {values[i]!s}", where=name, hint="prices must be finite and greater than 0")
     if (columns[0] > columns[1]).any():
         i = int((columns[0] > columns[1]).argmax())
-        raise BarsError(f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low")
+        raise BarsError(
+            f"bar {i} has {columns[0][i]} above the mark high {columns[1][i]}", where="mark low", hint="low must not be above high"
+        )
     return columns

@@ -41,7 +41,9 @@ def check_benchmark(given: Any, first_open_ms: int) -> Benchmark:
         raise BarsError("it is empty", where="benchmark", hint="pass (times, prices)")
     if not (ordered := time[1:] > time[:-1]).all():
         i = int((~ordered).argmax()) + 1
-        raise BarsError(f"row {i} ({iso(time[i])}) is not after the row before", where="benchmark time")
+        raise BarsError(
+            f"row {i} ({iso(time[i])}) is not after the row before", where="benchmark time", hint="times must be strictly increasing"
+        )
     if not (valid := np.isfinite(price) & (price > 0)).all():
         i = int((~valid).argmax())
         raise BarsError(f"row {i} is {price[i]!s}", where="benchmark price", hint="prices must be finite and greater than 0")

@@ -95,6 +95,11 @@ def test_objects_in_schemas_are_named_and_choices_are_not_nested() -> None:
             assert reference.removeprefix("#/components/schemas/") in schemas
 
 
+def test_every_schema_of_elements_is_an_object_for_generators_of_clients() -> None:
+    for node in nodes(document()["components"]["schemas"]):
+        assert not isinstance(node.get("items"), bool), node
+
+
 def test_every_field_of_the_execution_is_described_with_its_bounds() -> None:
     fields = document()["components"]["schemas"]["Execution"]["properties"]
     assert set(fields) == set(bt.Execution.__struct_fields__)

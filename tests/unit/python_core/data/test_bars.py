@@ -415,5 +415,5 @@ def test_a_bar_without_a_mark_price_gets_its_own_low_and_high() -> None:
     joined = bars.with_series(mark=(bars.time[4:] + 0, bars.low[4:] * 0.5, bars.high[4:] * 2))
     assert joined.mark is not None
     assert joined.mark[0].tolist() == [*bars.low[:4], *(bars.low[4:] * 0.5)]
-    with pytest.raises(BarsError, match="not after the row before"):
+    with pytest.raises(BarsError, match="not after the row before; times must be strictly increasing"):
         bars.with_series(mark=([5, 5], [1.0, 1.0], [1.0, 1.0]))

@@ -222,7 +222,10 @@ def test_a_benchmark_is_accepted_as_lists_and_as_datetimes() -> None:
         (([1, 2], [1.0, 2.0], [3.0]), "benchmark: expected a pair, got tuple; pass (times, prices)"),
         (([1, 2], [1.0]), "benchmark price: 1 values for 2 times; pass one price for each time"),
         (([], []), "benchmark: it is empty; pass (times, prices)"),
-        (([1, 3, 3], [1.0, 1.0, 1.0]), "benchmark time: row 2 (1970-01-01T00:00Z) is not after the row before"),
+        (
+            ([1, 3, 3], [1.0, 1.0, 1.0]),
+            "benchmark time: row 2 (1970-01-01T00:00Z) is not after the row before; times must be strictly increasing",
+        ),
         (([1, 2], [1.0, np.nan]), "benchmark price: row 1 is nan; prices must be finite and greater than 0"),
         (([1, 2], [0.0, 1.0]), "benchmark price: row 0 is 0.0; prices must be finite and greater than 0"),
         (([1, 2], [1.0, np.inf]), "benchmark price: row 1 is inf; prices must be finite and greater than 0"),
