@@ -1,7 +1,7 @@
 //! Orders from nothing but crossings of two series, made in one pass: most sweeps are of this kind, and the steps in between cost as much as
 //! the comparison.
 
-use crate::simd::bitmask::{self, Mask, WORDS};
+use crate::simd::bitmask::{Mask, TILE, WORDS};
 use crate::simd::{self, Predicate};
 
 /// What the last bar of a tile tells the next tile: whether it was known and not above, known and not below; whether it rose, and fell.
@@ -13,34 +13,33 @@ pub struct Carry {
     fall: u64,
 }
 
-/// Fill `orders` (entry and exit long, entry and exit short) with those of a tile, whose signals are crossings of the series `a` and `b`: of
-/// each, whether it is where `a` rises above `b` (true) or falls below it (false), none if there is no such signal. `may_have_nan` is that of
-/// either series. Only the last tile may have less than its number of bars.
+/// Fill `orders` (entry and exit long, entry and exit short), which are empty at first, with those of a tile. Its signals are crossings of the
+/// series `a` and `b`: `rises` tells of each whether it is where `a` rises above `b` (true) or falls below it (false), none if there is no such
+/// signal. `may_have_nan` is that of either series. Only the last tile may have less than its number of bars.
 pub fn crossing_orders(a: &[f64], b: &[f64], may_have_nan: bool, rises: [Option<bool>; 4], carry: &mut Carry, orders: &mut [Mask; 4]) {
     let (mut above, mut below) = ([0; WORDS], [0; WORDS]);
     simd::compare_both_ways(a, b, &mut above, &mut below);
-    let mut known: Mask = std::array::from_fn(|w| bitmask::first_bits(w, a.len()));
-    if may_have_nan {
-        for values in [a, b] {
-            let mut this = [0; WORDS];
-            simd::compare(Predicate::Eq, values, values, &mut this);
-            known.iter_mut().zip(this).for_each(|(known, this)| *known &= this);
-        }
-    }
     let (mut rise, mut fall) = ([0; WORDS], [0; WORDS]);
-    for w in 0..WORDS {
-        let (not_above, not_below) = (known[w] & !above[w], known[w] & !below[w]);
+    let mut combine = |w: usize, known: u64| {
+        let (not_above, not_below) = (known & !above[w], known & !below[w]);
         let (up, down) = (above[w] & (not_above << 1 | carry.not_above), below[w] & (not_below << 1 | carry.not_below));
         // Orders fill one bar later.
         (rise[w], fall[w]) = (up << 1 | carry.rise, down << 1 | carry.fall);
         *carry = Carry { not_above: not_above >> 63, not_below: not_below >> 63, rise: up >> 63, fall: down >> 63 };
+    };
+    if a.len() == TILE && !may_have_nan {
+        (0..WORDS).for_each(|w| combine(w, !0));
+    } else {
+        let mut known = [[0; WORDS]; 2];
+        for (values, known) in [a, b].into_iter().zip(&mut known) {
+            simd::compare(Predicate::Eq, values, values, known);
+        }
+        (0..WORDS).for_each(|w| combine(w, known[0][w] & known[1][w]));
     }
     for (order, rises) in orders.iter_mut().zip(without_conflicts(rises)) {
-        *order = match rises {
-            Some(true) => rise,
-            Some(false) => fall,
-            None => [0; WORDS],
-        };
+        if let Some(rises) = rises {
+            *order = if rises { rise } else { fall };
+        }
     }
 }
 
