@@ -45,7 +45,7 @@ test-fast: export BARSTORM_CASES := 20
 test-fast: $(DEVELOPMENT) ## run the tests that need no server, with few generated cases
 	@$(PYTEST) tests/unit tests/property tests/contract
 
-test-slow: $(DEVELOPMENT) ## run the slow tests: packaging, chaos, browser
+test-slow: $(DEVELOPMENT) ## run the slow tests: packaging, chaos, browser, other engines
 	@pytest -m 'slow and not long'
 
 test-long: export BARSTORM_CASES := 100000
