@@ -9,6 +9,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 import python_core as bt
+from python_core.execution import LEVELS
 from tests.property.inputs import MINUTE, MONDAY, NAMES, fills, intrabars, seeds
 
 RESTING = ("entry_limit", "entry_stop")
@@ -113,18 +114,22 @@ _RULES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def rules(draw: st.DrawFn, *, given: bool) -> tuple[dict[str, Any], set[str]]:
-    """Fields of an execution, and the names of sizes and levels that the signals bring; none if `given` is false."""
+def rules(draw: st.DrawFn, *, given: bool, may_rest: bool = True, **fixed: Any) -> tuple[dict[str, Any], set[str]]:
+    """Fields of an execution, and the names of levels that the signals bring; none if `given` is false.
+
+    `may_rest`: whether entries may rest. `fixed`: fields that are not drawn.
+    """
     # Few rules, so that each matters, or most of them, so that they meet.
     left_out = draw(st.sets(st.sampled_from(sorted(_RULES)), min_size=draw(st.sampled_from([0, 8, 16]))))
     fields = {name: draw(strategy) for name, strategy in _RULES.items() if name not in left_out}
-    resting = draw(st.sampled_from([None, *RESTING]))
+    resting = draw(st.sampled_from([None, *RESTING])) if may_rest else None
     if resting is not None:
         up, down = ("close + 1", "close - 1") if resting == "entry_stop" else ("close - 1", "close + 1")
         fields[resting] = draw(_levels((0.005, 0.02), "sma(close, 3)", up, down).filter(lambda level: level is not None))
         fields.pop("fill", None)
     else:
         fields.pop("entry_expires", None)
+    fields |= fixed
     from_signals = {name for name, value in fields.items() if isinstance(value, str) and value == GIVEN}
     for name in from_signals:
         del fields[name]
@@ -134,6 +139,11 @@ def rules(draw: st.DrawFn, *, given: bool) -> tuple[dict[str, Any], set[str]]:
         from_signals = set()
     _make_consistent(fields, from_signals, draw)
     return fields, from_signals
+
+
+def market_rules(**fixed: Any) -> st.SearchStrategy[bt.Execution]:
+    """Executions whose entries don't rest; with these fields."""
+    return rules(given=False, may_rest=False, **fixed).map(lambda drawn: bt.Execution(**drawn[0]))
 
 
 def _make_consistent(fields: dict[str, Any], from_signals: set[str], draw: st.DrawFn) -> None:
@@ -156,7 +166,7 @@ def _make_consistent(fields: dict[str, Any], from_signals: set[str], draw: st.Dr
 
 
 def signal_arrays(rng: np.random.Generator, bars: bt.Bars, names: set[str], sizing: str) -> dict[str, Any]:
-    """Sizes and levels of every bar, of both sides or of each, with NaN, 0 and infinity among them."""
+    """Sizes and levels of every bar, of both sides or of each, with NaN, 0 and infinity among them. Sizing by risk has stops for both sides."""
     arrays: dict[str, Any] = {}
     n, close = len(bars), bars.close
     for name in sorted(names):
@@ -174,10 +184,21 @@ def signal_arrays(rng: np.random.Generator, bars: bt.Bars, names: set[str], sizi
         else:
             below = name in ("stop_loss", "entry_limit")
             long, short = side(-1.0 if below else 1.0), side(1.0 if below else -1.0)
-            arrays[name] = {0: {"long": long, "short": short}, 1: {"long": long}, 2: {"short": short}, 3: long}[
-                int(rng.choice(4, p=[0.7, 0.1, 0.1, 0.1]))
-            ]
+            forms = [{"long": long, "short": short}, long, {"long": long}, {"short": short}]
+            of_both = sizing == "risk" and name == "stop_loss"
+            arrays[name] = forms[int(rng.choice(4, p=[0.8, 0.2, 0, 0] if of_both else [0.7, 0.1, 0.1, 0.1]))]
     return arrays
+
+
+def arguments(signals: bt.Signals) -> dict[str, Any]:
+    """The arguments of `bt.Signals` that give the same signals; levels are those of each side."""
+    sides = zip(signals.levels[::2], signals.levels[1::2], strict=True)
+    levels = {name: {"long": long, "short": short} for name, (long, short) in zip(LEVELS, sides, strict=True)}
+    return {
+        **dict(zip(NAMES, signals.masks, strict=True)),
+        "size": signals.size,
+        **{name: each for name, each in levels.items() if any(side is not None for side in each.values())},
+    }
 
 
 @st.composite
@@ -193,12 +214,7 @@ def signal_cases(draw: st.DrawFn, *, max_bars: int = 120) -> Case:
     chosen = {name: rng.random(n) < (density if name.startswith("entry") else density / 4) for name in NAMES if rng.random() < 0.85}
     chosen = chosen or {"entry_long": np.ones(n, dtype=bool)}
     arrays = signal_arrays(rng, bars, from_signals, fields.get("sizing", "equity_fraction"))
-    if fields.get("sizing") == "risk" and isinstance(arrays.get("stop_loss"), dict):
-        for side, name in (("long", "entry_long"), ("short", "entry_short")):
-            if side not in arrays["stop_loss"]:
-                chosen.pop(name, None)
-        chosen = chosen or {"exit_long": np.ones(n, dtype=bool)}
-    return Case(bars, bt.Signals(**chosen, **arrays), _execution(fields), *_range(draw, bars))
+    return Case(bars, bt.Signals(**chosen, **arrays), bt.Execution(**fields), *_range(draw, bars))
 
 
 @st.composite
@@ -214,15 +230,11 @@ def strategy_cases(draw: st.DrawFn, conditions: st.SearchStrategy[str], *, max_b
     except bt.StrategyError as error:
         assume("can't be built from" not in str(error))
         raise
-    return Case(bars, strategy, _execution(fields), *_range(draw, bars))
+    return Case(bars, strategy, bt.Execution(**fields), *_range(draw, bars))
 
 
 def _bars(draw: st.DrawFn, rng: np.random.Generator, n: int, *, minutes: int = 60) -> bt.Bars:
     return grid_bars(rng, n, minutes=minutes, gaps=draw(st.booleans()), funding=draw(st.booleans()), mark=draw(st.booleans()))
-
-
-def _execution(fields: dict[str, Any]) -> bt.Execution:
-    return bt.Execution(**fields)
 
 
 def _range(draw: st.DrawFn, bars: bt.Bars) -> tuple[int | None, int | None]:

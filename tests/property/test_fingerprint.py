@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 
 import python_core as bt
-from tests.property.inputs import MINUTE, MONDAY, all_rules, history, random_masks, seeds, share, walk
+from tests.property.cases import market_rules
+from tests.property.inputs import MINUTE, MONDAY, history, random_masks, seeds, share, walk
 
 
 @share(0.05)
-@given(seed=seeds, rules=all_rules())
-def test_every_input_changes_the_fingerprint_and_no_spelling_does(seed: int, rules: dict[str, Any]) -> None:
+@given(seed=seeds, execution=market_rules(calendar="crypto"))
+def test_every_input_changes_the_fingerprint_and_no_spelling_does(seed: int, execution: bt.Execution) -> None:
     rng = np.random.default_rng(seed)
     n = 20
     prices, masks = walk(rng, n), random_masks(rng, n)
-    bars, signals, execution = history(prices), bt.Signals(*masks), bt.Execution(**rules)
+    bars, signals = history(prices), bt.Signals(*masks)
     known = {bt.fingerprint(bars, signals, execution)}
 
     def is_new(*inputs: Any) -> None:
@@ -49,7 +50,8 @@ def test_every_input_changes_the_fingerprint_and_no_spelling_does(seed: int, rul
     is_new(history(prices, step=30 * MINUTE), signals, execution)
     is_new(bars, bt.Strategy(entry_long="close > open"), execution)
     # Whole numbers and floats, a copy, and another label are the same inputs.
-    whole = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in rules.items()}
+    fields = msgspec.structs.asdict(execution)
+    whole = {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in fields.items()}
     same = bt.Bars(**{name: getattr(bars, name).copy() for name in values}, timeframe="60", symbol="OTHER")
     assert bt.fingerprint(same, bt.Signals(*masks.copy()), bt.Execution(**whole)) == bt.fingerprint(bars, signals, execution)
 

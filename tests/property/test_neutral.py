@@ -9,8 +9,7 @@ import pytest
 from hypothesis import assume, given
 
 import python_core as bt
-from python_core.execution import LEVELS
-from tests.property.cases import RESTING, Case, signal_cases
+from tests.property.cases import RESTING, Case, arguments, signal_cases
 from tests.property.inputs import ENGINES, share
 
 NEVER: dict[str, Any] = {
@@ -56,15 +55,10 @@ def test_a_level_of_both_sides_is_that_level_for_each(engine: str, case: Case) -
 def test_a_fraction_of_the_close_is_that_price_for_each_side(name: str, engine: str, case: Case) -> None:
     bars, signals, rules, _, _ = case
     assert isinstance(signals, bt.Signals)
-    assume(all(getattr(rules, resting) is None and not signals.has_level(resting) for resting in RESTING))
+    assume(all(getattr(rules, resting) is None and resting not in signals.shape.levels for resting in RESTING))
     sign = -1.0 if name == "entry_limit" else 1.0
     prices = {"long": bars.close * (1.0 + sign * 0.01), "short": bars.close * (1.0 - sign * 0.01)}
-    given_masks = dict(zip(("entry_long", "exit_long", "entry_short", "exit_short"), signals.masks, strict=True))
-    others = {each: dict(zip(("long", "short"), signals.levels[2 * i : 2 * i + 2], strict=True)) for i, each in enumerate(LEVELS[:3])}
-    arrays = {each: sides for each, sides in others.items() if any(side is not None for side in sides.values())}
     rules = msgspec.structs.replace(rules, fill="next_open", entry_expires=3)
-    by_signals = bt.Signals(**given_masks, size=signals.size, **arrays, **{name: prices})
-    by_rules = bt.Signals(**given_masks, size=signals.size, **arrays)
-    a = case._replace(program=by_signals, execution=rules).run(engine)
-    b = case._replace(program=by_rules, execution=msgspec.structs.replace(rules, **{name: 0.01})).run(engine)
+    a = case._replace(program=bt.Signals(**arguments(signals), **{name: prices}), execution=rules).run(engine)
+    b = case._replace(execution=msgspec.structs.replace(rules, **{name: 0.01})).run(engine)
     assert a.digest == b.digest
