@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.data.timeframes import MILLISECONDS, align, fits, shift
+from python_core.trades import END, REVERSAL, RUIN, SIGNAL
+from tests.property.cases import rules, signal_arrays
+from tests.property.inputs import NAMES
 from tests.support.cases import CASES
 
 # Bars, and a timeframe that they fit into.
@@ -33,40 +36,24 @@ CONDITIONS = st.sampled_from(
     ]
 )
 WEEKLY = "at('1w', low)"
-LEVELS = st.sampled_from([None, None, 0.004, 0.02, bt.Atr(multiple=1.5, period=3), "low - atr(2)", "close * 1.01", WEEKLY])
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> bt.Execution:
-    sizing, size = draw(st.sampled_from([("equity_fraction", 0.9), ("fixed_quantity", 2.0), ("risk", 0.05)]))
-    stop = draw(LEVELS)
-    trailing = draw(st.sampled_from([None, None, 0.01, bt.Atr(multiple=1, period=2), "high - low"]))
-    return bt.Execution(
-        commission=draw(st.sampled_from([0, 0.001])),
-        slippage=draw(st.sampled_from([0, 0.002])),
-        sizing=sizing,
-        size=size,
-        step=draw(st.sampled_from([0, 0, 0.5])),
-        leverage=draw(st.sampled_from([1, 1, 5, 50])),
-        pyramiding=draw(st.sampled_from([1, 1, 3])),
-        fill=draw(st.sampled_from(["next_open", "close"])),
-        intrabar=draw(st.sampled_from(["pessimistic", "path", "optimistic"])),
-        stop_loss=0.02 if sizing == "risk" and stop is None else stop,
-        take_profit=draw(LEVELS),
-        trailing_stop=trailing,
-        trailing_activation=draw(st.sampled_from([None, 0.005])) if trailing else None,
-        break_even_at=draw(st.sampled_from([None, None, 0.005])),
-        max_bars=draw(st.sampled_from([None, None, 1, 4])),
-        partial_exits=draw(st.sampled_from([(), (), ((0.005, 0.5),)])),
-    )
+def executions(draw: st.DrawFn, *, ready_made: bool) -> tuple[bt.Execution, set[str]]:
+    """Any rules, some with levels from weekly bars, and the names of the levels that ready-made signals bring."""
+    fields, given = draw(rules(given=ready_made))
+    weekly = draw(st.sets(st.sampled_from(["stop_loss", "take_profit"]), max_size=1)) - given
+    return bt.Execution(**{**fields, **dict.fromkeys(weekly, WEEKLY)}), given
 
 
-def columns(rng: np.random.Generator, n: int) -> list[np.ndarray]:
-    """open, high, low, close, volume, and a mark's low and high."""
+def columns(rng: np.random.Generator, n: int, *, whole: bool) -> list[np.ndarray]:
+    """open, high, low, close, volume, and a mark's low and high; in `whole` numbers, prices often meet levels exactly."""
     close = 100 * np.exp(np.cumsum(rng.standard_normal(n) * 0.01))
     open_ = np.concatenate(([100.0], close[:-1])) * (1 + rng.standard_normal(n) * 0.002 * (rng.random(n) < 0.3))
     high = np.maximum(open_, close) * (1 + np.abs(rng.standard_normal(n)) * 0.005)
     low = np.minimum(open_, close) / (1 + np.abs(rng.standard_normal(n)) * 0.005)
+    if whole:
+        open_, high, low, close = (np.round(column) for column in (open_, high, low, close))
     return [open_, high, low, close, rng.integers(0, 3, n).astype(float), low * 0.999, high * 1.001]
 
 
@@ -92,8 +79,10 @@ def open_times(rng: np.random.Generator, n: int, pair: tuple[str, str], *, sessi
     after=st.sampled_from(["nothing", "other bars", "flat bars"]),
     texts=st.tuples(CONDITIONS, CONDITIONS, st.one_of(st.just(""), CONDITIONS), CONDITIONS),
     ready_made=st.booleans(),
+    data=st.data(),
     extras=st.booleans(),
-    execution=rules(),
+    whole_prices=st.booleans(),
+    ranged=st.booleans(),
 )
 def test_later_bars_change_nothing_at_or_before_a_bar(
     seed: int,
@@ -103,10 +92,13 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
     after: str,
     texts: tuple[str, str, str, str],
     ready_made: bool,
+    data: st.DataObject,
     extras: bool,
-    execution: bt.Execution,
+    whole_prices: bool,
+    ranged: bool,
 ) -> None:
     rng = np.random.default_rng(seed)
+    execution, given = data.draw(executions(ready_made=ready_made))
     base, coarse = pair
     length = MILLISECONDS[base]
     # The strategy's own timeframe lies between the bars' and the one in its conditions.
@@ -114,15 +106,18 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
     timeframe = own[between % len(own)]
     n = int(rng.integers(2, 400))
     cut = int(rng.integers(0, n - 1))
-    note(f"cut after bar {cut} of {n}")
+    first = int(rng.integers(0, cut + 1)) if ranged else 0
+    note(f"from bar {first}, cut after bar {cut} of {n}")
     if not fits(length if ready_made else MILLISECONDS[timeframe], MILLISECONDS["1w"]):
         levels = {name: "low" for name in ("stop_loss", "take_profit") if getattr(execution, name) == WEEKLY}
         execution = msgspec.structs.replace(execution, **levels)
     time = open_times(rng, n, pair, sessions=sessions)
     times = np.unique(rng.integers(time[0], time[-1] + 1, 1 + n // 5))
     funding = (times, rng.standard_normal(len(times)) * 0.001) if extras else None
-    before = columns(rng, n)
+    before = columns(rng, n, whole=whole_prices)
     masks = rng.random((4, n)) < 0.2
+    arrays = signal_arrays(rng, bt.Bars(time, *before[:5], timeframe=base), given, execution.sizing)
+    span = {"start": int(time[first]), "warm_up_from": int(time[first // 2])} if ranged else {}
 
     def run(columns: list[np.ndarray], masks: np.ndarray, bars: int, funding: Any) -> bt.Result:
         history = bt.Bars(
@@ -133,17 +128,16 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
             mark=(columns[5][:bars], columns[6][:bars]) if extras else None,
         )
         if ready_made:
-            return bt.simulate(history, bt.Signals(*(mask[:bars] for mask in masks)), execution)
-        names = ("entry_long", "exit_long", "entry_short", "exit_short")
-        strategy = bt.Strategy(**dict(zip(names, texts, strict=True)), timeframe=timeframe, params={"coarse": coarse})
-        return bt.backtest(history, strategy, execution)
+            return bt.simulate(history, bt.Signals(*masks, **arrays)[:bars], execution, **span)
+        strategy = bt.Strategy(**dict(zip(NAMES, texts, strict=True)), timeframe=timeframe, params={"coarse": coarse})
+        return bt.backtest(history, strategy, execution, **span)
 
     whole = run(before, masks, n, funding)
     if after == "nothing":
         other = run(before, masks, cut + 1, funding)
     else:
         if after == "other bars":
-            changed = columns(rng, n)
+            changed = columns(rng, n, whole=whole_prices)
         else:
             still = before[3][cut]
             changed = [np.full(n, value) for value in (still, still, still, still, 0.0, still, still)]
@@ -154,6 +148,7 @@ def test_later_bars_change_nothing_at_or_before_a_bar(
             funding = (times[keep], rates[keep])
         joined = [np.concatenate((old[: cut + 1], new[cut + 1 :])) for old, new in zip(before, changed, strict=True)]
         other = run(joined, np.concatenate((masks[:, : cut + 1], np.zeros((4, n - cut - 1), dtype=bool)), axis=1), n, funding)
+    cut -= first  # results count from the first bar of the run
     if after == "nothing":
         assert_same_before_the_end(whole, other, cut, execution)
     else:
@@ -182,4 +177,4 @@ def assert_same_before_the_end(a: bt.Result, b: bt.Result, cut: int, execution: 
 def fills_at_close(trade: tuple[Any, ...], execution: bt.Execution) -> bool:
     """Whether a trade may have ended at its bar's close: end of data, ruin, or a signal that fills there."""
     reason = trade[5]
-    return reason in (9, 10) or (execution.fill == "close" and reason in (0, 1))
+    return reason in (RUIN, END) or (execution.fill == "close" and reason in (SIGNAL, REVERSAL))
