@@ -122,8 +122,4 @@ class Account:
         self.exposed_until = max(end, self.exposed_until)
         self.position = None
         if self.balance <= self.dust:
-            self.ruin()
-
-    def ruin(self) -> None:
-        """End the run with nothing."""
-        self.balance, self.ruined = 0.0, True
+            self.balance, self.ruined = 0.0, True

@@ -193,9 +193,7 @@ class Simulator:
             if (due := self._orders_of(k)) is not None:
                 self._fill_orders(due, price, exit_by_time=False, at_close=True)
         if not account.ruined and account.equity_at(price) <= account.dust:
-            if account.position is not None:
-                fills.close_market(price, RUIN, at_open=False)
-            account.ruin()
+            fills.close_market(price, RUIN, at_open=False)
 
 
 def simulate(bars: Bars, orders: Orders, execution: Execution, control: Control, first: int = 0) -> Outcome:

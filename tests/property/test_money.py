@@ -29,10 +29,9 @@ def test_equity_is_never_negative_and_no_trade_loses_more_than_its_margin(engine
     assert (lost <= (notional / rules.leverage + entry_fees) * (1 + 1e-9) + 1e-9 * capital).all()
     paid = capital + float(trades["net"].sum())
     assert paid >= -1e-6 * capital
-    if result.ruined:
-        assert result.equity[-1] == 0
-    else:
-        assert result.equity[-1] == pytest.approx(paid, rel=1e-9, abs=1e-6 * capital)
+    # Nothing vanishes, not even in ruin.
+    assert result.equity[-1] == pytest.approx(paid, rel=1e-9, abs=1e-6 * capital)
+    assert not result.ruined or result.equity[-1] == 0
 
 
 @pytest.mark.parametrize("engine", ENGINES)

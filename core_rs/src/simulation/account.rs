@@ -52,14 +52,6 @@ pub struct Account {
     pub last_loss: Option<i64>,
 }
 
-impl Account {
-    /// What is left is too little to trade with.
-    pub fn leave_nothing(&mut self) {
-        self.balance = 0.0;
-        self.totals.ruined = true;
-    }
-}
-
 /// What an exit closes: a position, or a share of one with that share of its entry fees, funding and deficit.
 #[derive(Clone, Copy, Debug)]
 pub struct ClosedPart {
@@ -192,12 +184,6 @@ impl<'a> Trader<'a> {
         }
     }
 
-    /// End the run at the close of bar `i`, where nothing is left.
-    pub fn ruin(&mut self, ledger: &mut impl Ledger, i: usize) {
-        self.close_position(ledger, i, self.market.bars.close[i], Reason::Ruin, When::Close);
-        self.account.leave_nothing();
-    }
-
     /// Close `quantity` of the position; returns whether that starts a cool-down.
     pub fn close_quantity(&mut self, ledger: &mut impl Ledger, i: usize, quantity: f64, fill: ExitFill) -> bool {
         let Some(p) = self.account.position else { return false };
@@ -287,7 +273,8 @@ impl<'a> Trader<'a> {
             account.totals.exposed_bars += until.saturating_sub(from) as i64;
             account.exposed_until = account.exposed_until.max(until);
             if account.balance <= self.dust {
-                account.leave_nothing();
+                account.balance = 0.0;
+                account.totals.ruined = true;
             }
         }
         net

@@ -131,7 +131,7 @@ fn run_bar(trader: &mut Trader<'_>, orders: &OrderTile, ledger: &mut impl Ledger
         trader.fill_orders(ledger, &orders.at_close, at, moment, false);
     }
     if !trader.ruined() && trader.equity_at(close) <= trader.dust {
-        trader.ruin(ledger, i);
+        trader.close_position(ledger, i, close, Reason::Ruin, When::Close);
     }
     if i + 1 == trader.market.len() {
         trader.close_position(ledger, i, close, Reason::End, When::Close);

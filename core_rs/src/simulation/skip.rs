@@ -139,9 +139,8 @@ fn skip_to_events_in<const SIMPLE: bool>(
             market_exit::<SIMPLE>(trader, &p, close, reason, When::Close)
         };
         trader.settle_exit::<SIMPLE>(ledger, bar, &p.closed(), fill);
-        if fill.reason == Reason::Ruin {
-            trader.account.leave_nothing();
-        }
+        // No mark price has kept the position from its liquidation, so what it leaves is nothing.
+        debug_assert!(fill.reason != Reason::Ruin || trader.ruined());
         // After an exit at the open, the orders of the bar may enter again.
         let enters = (is_gap || hit >= order) && (bitmask::get(&masks[ENTRY_LONG], at) || bitmask::get(&masks[ENTRY_SHORT], at));
         open = if enters && fill.when == When::Open && !trader.ruined() { enter::<SIMPLE>(trader, orders, at) } else { None };

@@ -228,14 +228,13 @@ RUIN: Table = {
         "equity": [100, 100, 0, 0, 0],
         "ruined": True,
     },
-    "a market order of ruin loses no more than the margin": {
+    "a market order of ruin loses no more than the margin, and what is not margin stays": {
         "bars": [100, 100, (100, 251, 100, 250), 150],
         "mark": [(100, 100)] * 4,
         "orders": "S . . .",
         "rules": {"initial_capital": 110, "commission": 0.05},
         "trades": [("short", 1, 100, 2, 200, "ruin", 1, 5)],
-        "equity": [110, 105, 0, 0],
-        "ruined": True,
+        "equity": [110, 105, 5, 5],
     },
     "what is left below a billionth of the capital is nothing": {
         "bars": [100, 100, (100, 100, 60, 60), 60, 60],
