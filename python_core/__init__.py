@@ -3,9 +3,10 @@
 from python_core import diagnostics
 from python_core.data.bars import Bars
 from python_core.data.synthetic import synthetic
+from python_core.engine.compiled import engine, engine_reason
 from python_core.engine.control import Control
 from python_core.engine.inputs import CONTRACT, fingerprint
-from python_core.engine.kernel import backtest, engine, engine_reason, simulate
+from python_core.engine.kernel import backtest, simulate
 from python_core.engine.result import Result
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Execution

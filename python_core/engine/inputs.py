@@ -43,6 +43,11 @@ class Inputs(NamedTuple):
     benchmark: Benchmark | None = None
 
     @property
+    def timeframe(self) -> str | None:
+        """That of the strategy; None for that of the bars."""
+        return self.program.timeframe if isinstance(self.program, Strategy) else None
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the inputs; see `bt.fingerprint`."""
         digest = hashlib.sha256(f"barstorm contract {CONTRACT}\n{self.bars.fingerprint}\n{self.first}\n".encode())

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from python_core.data.bars import Bars
 from python_core.data.epoch import Moment
-from python_core.engine import kernel
+from python_core.engine import compiled, kernel
 from python_core.engine.control import Control
 from python_core.engine.inputs import GivenSeries, Inputs, select_inputs
 from python_core.engine.strategy_bars import check_timeframe
@@ -131,7 +131,7 @@ def sweep(
     metrics: Iterable[str] | None = None,
     returns: bool = False,
     threads: int | None = None,
-    engine: kernel.Engine = "auto",
+    engine: compiled.Engine = "auto",
     control: Control | None = None,
 ) -> SweepResult:
     """Run every combination of the parameters in `grid` that meets the strategy's constraints.
@@ -172,7 +172,7 @@ def sweep(
     time, execution = inputs.bars.time[inputs.first :], inputs.execution
     ends = period_ends(time, bars.timeframe_ms, execution.calendar) if returns else np.empty(0, np.int64)
     equity = np.empty((count, len(ends)))
-    if kernel.compiled_module(engine) is None:
+    if compiled.compiled_module(engine) is None:
         values = _sweep_python(inputs, params, ends, equity, control or Control())
     else:
         template = compile_template(strategy, series_levels(execution), tuple(params), bars.timeframe)
@@ -180,7 +180,7 @@ def sweep(
         strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
         values = np.empty((count, len(NAMES)))
         needs = returns or any(name not in _OF_FILLS | _COUNTS | _OF_TRADES for name in asked), any(name in _OF_TRADES for name in asked)
-        kernel.run_sweep(inputs, template, np.stack(list(params.values()), axis=1), needs, threads, values, equity, control)
+        compiled.sweep(inputs, template, np.stack(list(params.values()), axis=1), needs, threads, values, equity, control)
     values[:, [name not in asked or name in _UNDEFINED for name in NAMES]] = np.nan
     return SweepResult(strategy, params, values, objective, (_returns(equity, execution), time[ends]) if returns else None)
 

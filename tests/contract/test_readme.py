@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import python_core as bt
-from python_core.engine import kernel
+from python_core.engine import compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("page", ["README.md", "docs/contract.md"])
 def test_its_examples_run(page: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine == "python":
-        monkeypatch.setattr(kernel, "_core_rs", None)
+        monkeypatch.setattr(compiled, "_core_rs", None)
     elif bt.engine != "rust":
         pytest.skip(bt.engine_reason)
     text = (ROOT / page).read_text()

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.engine import kernel
+from python_core.engine import compiled
 from python_core.language.plan import CONDITIONS
 from python_core.metrics import NAMES
 from tests.support.cases import CASES
@@ -153,7 +153,7 @@ class Hostile:
 )
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_hostile_call_gives_a_result_or_an_error(seed: int) -> None:
-    core_rs, hostile = kernel._core_rs, Hostile(seed)
+    core_rs, hostile = compiled._core_rs, Hostile(seed)
     assert core_rs is not None
     nodes, execution, history = hostile.nodes(core_rs), hostile.execution(core_rs), hostile.history()
     conditions, levels = hostile.outputs(nodes)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.engine import kernel
+from python_core.engine.compiled import Engine
 from python_core.indicators import FUNCTIONS
 from tests.property.test_indicators import compiled
 from tests.support.cases import CASES
@@ -104,7 +105,7 @@ BOUNDS = {
 LENGTHS = [1, 2, 3, 6, 7, 14, 20, 49]
 
 
-def values(bars: bt.Bars, texts: list[str], engine: kernel.Engine) -> tuple[list[np.ndarray], tuple[int, ...]]:
+def values(bars: bt.Bars, texts: list[str], engine: Engine) -> tuple[list[np.ndarray], tuple[int, ...]]:
     plan, wanted, warm_ups = compiled(*texts)
     return kernel.node_values(bars, plan, wanted, None, engine), warm_ups
 
@@ -116,7 +117,7 @@ def tape(open_: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray
 @engines
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("price", AWKWARD_PRICES)
-def test_a_flat_tape_leaves_averages_at_the_price_and_oscillators_at_rest(price: float, length: int, engine: kernel.Engine) -> None:
+def test_a_flat_tape_leaves_averages_at_the_price_and_oscillators_at_rest(price: float, length: int, engine: Engine) -> None:
     column = np.full(140, price)
     bars = tape(column, column, column, column, np.random.default_rng(length).uniform(0.1, 1e6, 140))
     expected = {text.format(n=length): price for text in AVERAGES} | {text.format(n=length): float(x) for text, x in RESTING.items()}
@@ -165,7 +166,7 @@ tapes = st.builds(
 @engines
 @thorough
 @given(bars=tapes, length=st.sampled_from(LENGTHS), smooth=st.integers(1, 5), series=st.sampled_from(["close", "volume", "hlc3", "high"]))
-def test_bounded_indicators_never_leave_their_bounds(engine: kernel.Engine, bars: bt.Bars, length: int, smooth: int, series: str) -> None:
+def test_bounded_indicators_never_leave_their_bounds(engine: Engine, bars: bt.Bars, length: int, smooth: int, series: str) -> None:
     expected = {text.format(x=series, n=length, m=smooth): bounds for text, bounds in BOUNDS.items()}
     note(f"{length} {smooth} {series}")
     for (text, (lowest, highest)), found in zip(expected.items(), values(bars, [*expected], engine)[0], strict=True):
@@ -177,7 +178,7 @@ def test_bounded_indicators_never_leave_their_bounds(engine: kernel.Engine, bars
 @engines
 @thorough
 @given(bars=tapes, length=st.sampled_from(LENGTHS))
-def test_an_average_lies_between_the_lowest_and_the_highest_of_its_values(engine: kernel.Engine, bars: bt.Bars, length: int) -> None:
+def test_an_average_lies_between_the_lowest_and_the_highest_of_its_values(engine: Engine, bars: bt.Bars, length: int) -> None:
     window = [f"{name}(close, {length})" for name in ("sma", "wma", "vwma")]
     endless = [f"{name}(close, {length})" for name in ("ema", "rma", "kama")]
     found, _ = values(bars, [f"lowest(close, {length})", f"highest(close, {length})", *window, *endless], engine)
@@ -201,7 +202,7 @@ def test_an_average_lies_between_the_lowest_and_the_highest_of_its_values(engine
 @engines
 @thorough
 @given(bars=tapes)
-def test_the_bars_of_aroon_give_whole_steps(engine: kernel.Engine, bars: bt.Bars) -> None:
+def test_the_bars_of_aroon_give_whole_steps(engine: Engine, bars: bt.Bars) -> None:
     """Each output is the exact percentage of whole bars, rounded once."""
     high, low = "highest(high, 8).bars", "lowest(low, 8).bars"
     (up, down, oscillator, since_high, since_low), _ = values(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import python_core as bt
 from python_core.data.timeframes import MILLISECONDS
 from python_core.engine import kernel
+from python_core.engine.compiled import Engine, compiled_module
 from python_core.indicators import FUNCTIONS, INDICATORS, Argument, Indicator
 from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy.compile import Plan
@@ -98,7 +99,7 @@ def compiled(*texts: str) -> tuple[Plan, tuple[int, ...], tuple[int, ...]]:
     return Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1)), wanted, warm_ups
 
 
-def values(bars: bt.Bars, text: str, engine: kernel.Engine = "python") -> np.ndarray:
+def values(bars: bt.Bars, text: str, engine: Engine = "python") -> np.ndarray:
     plan, wanted, _ = compiled(text)
     return kernel.node_values(bars, plan, wanted, None, engine)[0]
 
@@ -168,7 +169,7 @@ def test_an_indicator_restarts_after_unknown_values(name: str, data: st.DataObje
 def test_the_compiled_table_equals_python_s() -> None:
     """Except for the indicators that have operations of their own in plans."""
     own = {"sma", "ema", "rma", "rsi", "true_range", "shift"}
-    compiled_table = {row[0]: row[1:] for row in kernel.compiled_module("rust").INDICATORS}  # type: ignore[union-attr]
+    compiled_table = {row[0]: row[1:] for row in compiled_module("rust").INDICATORS}  # type: ignore[union-attr]
     table = {
         name: (
             len(row.conditions) + len(row.series) + len(row.implied),

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 import python_core as bt
-from python_core.engine.kernel import Engine
+from python_core.engine.compiled import Engine
 from python_core.errors import StructuredError
 from python_core.metrics import Metrics, MonthlyReturn
 from workers.errors import Invalid, WorkersError

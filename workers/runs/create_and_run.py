@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.engine.kernel import Engine
+from python_core.engine.compiled import Engine
 from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import python_core as bt
-from python_core.engine import kernel
+from python_core.engine import compiled
 from python_core.metrics import COUNTS, NAMES, RUN_NAMES, TRADE_NAMES
 from tests.support.marks import needs_rust
 
@@ -162,13 +162,13 @@ BOUNDARY: dict[str, dict[str, Any]] = {
 @needs_rust
 @pytest.mark.parametrize("spoil", BOUNDARY.values(), ids=BOUNDARY)
 def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) -> None:
-    core_rs = kernel._core_rs
+    core_rs = compiled._core_rs
     assert core_rs is not None
     given = {**columns(), "equity": np.zeros(BARS), "masks": np.ones(BARS, np.uint8), "levels": np.full(BARS, 90.0), "first": 0}
     given |= {name: change(given[name]) for name, change in spoil.items()}
     masks, equity, levels, first = (given.pop(name) for name in ("masks", "equity", "levels", "first"))
     signals = [masks, None, None, masks], [levels, *[None] * 9], levels
-    execution = kernel._native_execution(bt.Execution(leverage=3, take_profit=0.02))
+    execution = compiled._native_execution(bt.Execution(leverage=3, take_profit=0.02))
     plan = core_rs.Plan((), (-1,) * 4, (-1,) * 10)
     refused = False
     try:
@@ -192,7 +192,7 @@ def test_the_compiled_module_rejects_or_runs_any_input(spoil: dict[str, Any]) ->
     ids=["a number as condition", "a condition as level", "a number as input of not", "on other bars", "itself as input", "none"],
 )
 def test_invalid_operations_make_neither_plan_nor_template(nodes: Any, conditions: Any, levels: Any) -> None:
-    core_rs = kernel._core_rs
+    core_rs = compiled._core_rs
     assert core_rs is not None
     for made in (core_rs.Plan, lambda *given: core_rs.Template(*given, 0)):
         with pytest.raises(ValueError, match="invalid_plan"):
@@ -212,14 +212,14 @@ def test_times_changed_after_the_check_do_no_harm(engine: Any, value: int) -> No
 @pytest.mark.parametrize("owners", [1, 2])
 @pytest.mark.parametrize("name", [*columns(), "masks", "levels", "size", "benchmark"])
 def test_an_output_that_shares_memory_with_an_input_is_rejected(name: str, owners: int) -> None:
-    core_rs = kernel._core_rs
+    core_rs = compiled._core_rs
     assert core_rs is not None
     given = {**columns(), "masks": np.ones(BARS, np.uint8), "levels": np.ones(BARS), "size": np.ones(BARS), "benchmark": np.ones(BARS)}
     memory = bytearray(8 * BARS)
     equity = np.frombuffer(memory)
     given[name] = (equity if owners == 1 else np.frombuffer(memory)).view(given[name].dtype)[:BARS]
     masks, levels, size, benchmark = (given.pop(name) for name in ("masks", "levels", "size", "benchmark"))
-    plan, execution = core_rs.Plan((), (-1,) * 4, (-1,) * 10), kernel._native_execution(bt.Execution())
+    plan, execution = core_rs.Plan((), (-1,) * 4, (-1,) * 10), compiled._native_execution(bt.Execution())
     signals = [masks, None, None, None], [levels, *[None] * 9], size
     with pytest.raises((TypeError, ValueError), match="borrowed" if owners == 1 else "shares memory"):
         core_rs.run(
@@ -229,10 +229,10 @@ def test_an_output_that_shares_memory_with_an_input_is_rejected(name: str, owner
 
 @needs_rust
 def test_a_sweep_of_a_template_without_timeframe_is_rejected() -> None:
-    core_rs = kernel._core_rs
+    core_rs = compiled._core_rs
     assert core_rs is not None
     template = core_rs.Template([("close", (), (), 300_000), ("at", (0,), (), 0), ("gt", (1, 1), (), 0)], (2, -1, -1, -1), (-1,) * 10, 1)
-    execution, values = kernel._native_execution(bt.Execution()), np.empty(len(NAMES))
+    execution, values = compiled._native_execution(bt.Execution()), np.empty(len(NAMES))
     with pytest.raises(ValueError, match="invalid_input"):
         core_rs.sweep(
             tuple(columns().values()),

@@ -11,6 +11,7 @@ import pytest
 
 import python_core as bt
 from python_core.engine import kernel
+from python_core.engine.compiled import Engine
 from python_core.language.compiler import Compiler, PlanBuilder
 from python_core.strategy.compile import Plan
 
@@ -18,7 +19,7 @@ nan = math.nan
 BARS = bt.synthetic(700, seed=11, timeframe="15m")
 
 
-def values(text: str, bars: bt.Bars = BARS, engine: kernel.Engine = "auto") -> np.ndarray:
+def values(text: str, bars: bt.Bars = BARS, engine: Engine = "auto") -> np.ndarray:
     compiler = Compiler(PlanBuilder(), {}, {})
     wanted = compiler.number("text", text)
     return kernel.node_values(bars, Plan(tuple(compiler.builder.nodes), (-1, -1, -1, -1)), (wanted,), None, engine)[0]
