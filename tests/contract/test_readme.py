@@ -1,4 +1,4 @@
-"""The examples of the README and of the contract run on both engines, and the README's make targets exist."""
+"""The examples of the README, the contract and the page of strategies run on both engines, and the README's make targets exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("engine", ["rust", "python"])
-@pytest.mark.parametrize("page", ["README.md", "docs/contract.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/contract.md", "docs/strategies.md"])
 def test_its_examples_run(page: str, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if engine == "python":
         monkeypatch.setattr(compiled, "_core_rs", None)
