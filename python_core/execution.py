@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -23,6 +24,7 @@ FILLS: Final = ("next_open", "close")
 INTRABARS: Final = ("pessimistic", "path", "optimistic")
 CALENDARS: Final = ("crypto", "exchange", "fx")
 LEVELS: Final = ("stop_loss", "take_profit", "trailing_stop", "entry_limit", "entry_stop")
+RESTING: Final = LEVELS[3:]
 WHOLE: Final = ("pyramiding", "max_bars", "entry_expires", "max_entries_per_day", "cooldown")
 MAX_BARS: Final = 2**31 - 1
 DAY_MINUTES: Final = 1440
@@ -209,11 +211,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def _check_levels(self) -> None:
         for name in LEVELS:
             check_level(name, getattr(self, name), below=None if name == "take_profit" else 1)
-        if self.entry_limit is not None and self.entry_stop is not None:
-            raise ExecutionError("entry_limit is set, too", where="entry_stop", hint="use one of the two")
-        for name in ("entry_limit", "entry_stop"):
-            if getattr(self, name) is not None and self.fill == "close":
-                raise ExecutionError("entries that rest don't fill at a close", where=name, hint='use fill="next_open"')
+        check_resting({name for name in RESTING if getattr(self, name) is not None}, self.fill)
 
     def _check_partial_exits(self) -> None:
         hint = "use a list of (profit fraction, share of the quantity)"
@@ -256,6 +254,19 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             msgspec.structs.force_setattr(self, "trading_days", days)
         if self.flat_outside and self.trading_hours is None and self.trading_days is None:
             raise ExecutionError("there is no time to be outside of", where="flat_outside", hint="set trading_hours or trading_days")
+
+
+def check_resting(levels: Set[str], fill: Fill) -> None:
+    """Check that at most one of the levels makes entries rest, and only with a fill at the next open.
+
+    Raises:
+        ExecutionError: names the field.
+    """
+    resting = [name for name in RESTING if name in levels]
+    if len(resting) > 1:
+        raise ExecutionError("entry_limit is set, too", where="entry_stop", hint="use one of the two")
+    if resting and fill == "close":
+        raise ExecutionError("entries that rest don't fill at a close", where=resting[0], hint='use fill="next_open"')
 
 
 def _hours(where: str, pair: Any, hint: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The compiled engine: whether it is installed, and calls of it. What it takes and gives is in `python_core/_core_rs.pyi`."""
+"""The compiled engine: whether it is installed, and calls of it. What it takes and gives is in `_core_rs.pyi`."""
 
 from __future__ import annotations
 

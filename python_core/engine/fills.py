@@ -1,4 +1,7 @@
-"""Fills of orders and levels, and what follows from them. The twin is `core_rs/src/simulation/fills.rs`."""
+"""Fills of orders and levels, and what follows from them.
+
+The twins in `core_rs/src/simulation` are `entries.rs`, `account.rs` (exits) and `resting.rs`.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +59,19 @@ class Fills:
         fill = p.better(self.prices.slipped(price, -p.side), p.bankruptcy_price)
         self.close_quantity(p.quantity, fill, self.execution.commission, reason, at_open=at_open)
 
-    def close_quantity(self, quantity: float, price: float, rate: float, reason: int, *, at_open: bool) -> None:
-        """Close a part of the position or all of it; a position left with a loss starts the cooldown, which removes resting entries."""
-        p, account = self.account.position, self.account
+    def close_quantity(self, quantity: float, price: float, rate: float, reason: int, *, at_open: bool) -> bool:
+        """Close a part of the position or all of it. A position left with a loss starts the cooldown, which removes resting entries.
+
+        Returns whether it does.
+        """
+        p = self.account.position
         assert p is not None
-        if account.close_quantity(self.i, quantity, price, rate, reason, at_open=at_open) and p.net < 0 and self.execution.cooldown > 0:
-            self.times.start_cooldown(self.last_due)
-            self.resting.clear()
+        is_left = self.account.close_quantity(self.i, quantity, price, rate, reason, at_open=at_open)
+        if not (is_left and p.net < 0 and self.execution.cooldown > 0):
+            return False
+        self.times.start_cooldown(self.last_due)
+        self.resting.clear()
+        return True
 
     def stop_out(self, level: float, reason: int, *, at_open: bool = False) -> None:
         """Close the position at its stop; on the bar of a resting entry no better than that entry's price."""
@@ -125,7 +134,8 @@ class Fills:
             self.filtered_entries += 1
             return
         fill = self.prices.slipped(price, entry.side)
-        self._enter(entry.side, entry.strategy_bar, price, fill, self.execution.commission, entry.strategy_bar, at_close=at_close)
+        k = entry.strategy_bar
+        self._enter(entry.side, k, price=price, fill=fill, rate=self.execution.commission, strategy_bar=k, at_close=at_close)
 
     def place(self, entry: Entry) -> None:
         """Place an entry that rests, unless it is void."""
@@ -166,18 +176,18 @@ class Fills:
         rate = self.execution.maker_rate if maker else self.execution.commission
         p = self.account.position
         if p is not None and p.side != entry.side:
-            self.close_quantity(p.quantity, p.better(fill, p.bankruptcy_price), rate, REVERSAL, at_open=at_open)
+            cools_down = self.close_quantity(p.quantity, p.better(fill, p.bankruptcy_price), rate, REVERSAL, at_open=at_open)
             if self.account.ruined:
                 return False
-            if p.net < 0 and self.execution.cooldown > 0:
+            if cools_down:
                 self.filtered_entries += 1
                 return False
-        filled = self._enter(entry.side, entry.strategy_bar, price, fill, rate, self.last_due)
+        filled = self._enter(entry.side, entry.strategy_bar, price=price, fill=fill, rate=rate, strategy_bar=self.last_due)
         if filled:
             self.resting_price = price
         return filled
 
-    def _enter(self, side: float, k: int, price: float, fill: float, rate: float, strategy_bar: int, *, at_close: bool = False) -> bool:
+    def _enter(self, side: float, k: int, *, price: float, fill: float, rate: float, strategy_bar: int, at_close: bool = False) -> bool:
         """Open a position or add to it on the signal of strategy bar `k`, or reject the order. Returns whether it has filled.
 
         Args:
@@ -188,7 +198,16 @@ class Fills:
         account, orders, execution = self.account, self.orders, self.execution
         p = account.position
         stop_loss = orders.stop_loss(k, side, fill) if execution.sizing == "risk" else None
-        size = size_entry(execution, orders.size(k), side, fill, rate, stop_loss, account.equity_at(price), account.free)
+        size = size_entry(
+            execution,
+            size=orders.size(k),
+            side=side,
+            price=fill,
+            rate=rate,
+            stop_loss=stop_loss,
+            equity=account.equity_at(price),
+            free=account.free,
+        )
         if size is None:
             self.rejected_orders += 1
             return False

@@ -1,4 +1,4 @@
-"""Orders of every strategy bar, and the base bars on which they are due. The twin is `core_rs/src/signals/orders.rs`."""
+"""Orders of every strategy bar, and the base bars on which they are due. The twins in `core_rs/src/signals` are `orders.rs` and `level.rs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from python_core.engine.control import Control
 from python_core.engine.evaluate import evaluate
 from python_core.engine.prices import Prices
 from python_core.engine.strategy_bars import StrategyBars
-from python_core.execution import LEVELS, Execution
+from python_core.execution import RESTING, Execution
 from python_core.levels import Atr, Side
 from python_core.strategy.compile import LEVEL_SIDES, Plan
 from python_core.strategy.signals import Signals
@@ -80,16 +80,14 @@ class Orders:
         given = (None,) * len(LEVEL_SIDES) if signals is None else signals.levels
         self._given = [None if values is None else values.tolist() for values in given]
         self._sizes = None if signals is None or signals.size is None else signals.size.tolist()
-        self._resting = next((i for i in (3, 4) if getattr(execution, LEVELS[i]) is not None or self._is_given(i)), None)
+        brought = () if signals is None else signals.shape.levels
+        self._resting = next((name for name in RESTING if getattr(execution, name) is not None or name in brought), None)
         self.fills_at: list[int] = bars.fills_at.tolist()
-
-    def _is_given(self, level: int) -> bool:
-        return self._given[2 * level] is not None or self._given[2 * level + 1] is not None
 
     @property
     def rest_as_limits(self) -> bool:
         """Whether entries that rest are limits; else they are stops."""
-        return self._resting == 3
+        return self._resting == "entry_limit"
 
     def due(self, k: int) -> Due | None:
         """The orders of strategy bar `k`; None if it has no signal."""
@@ -113,7 +111,7 @@ class Orders:
         if self._resting is None:
             return Entry(side, k, None)
         toward = -side if self.rest_as_limits else side
-        level = self.level(LEVELS[self._resting], k, side).from_price(self._close[k], toward)
+        level = self.level(self._resting, k, side).from_price(self._close[k], toward)
         if level is None:
             return Entry(side, k, None)
         if math.isnan(level):

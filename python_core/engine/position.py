@@ -1,4 +1,7 @@
-"""An open position, its fees, funding and deficit, and the levels that close it. The twin is `core_rs/src/simulation/position.rs`."""
+"""An open position, its fees, funding and deficit, and the levels that close it.
+
+The twins in `core_rs/src/simulation` are `position.rs` and `intrabar.rs` (levels).
+"""
 
 from __future__ import annotations
 

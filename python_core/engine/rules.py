@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from python_core.errors import ExecutionError, StrategyError
-from python_core.execution import LEVELS, Execution
+from python_core.execution import LEVELS, RESTING, Execution, check_resting
 from python_core.levels import SIDES
 from python_core.strategy.signals import Shape, Signals
 from python_core.strategy.strategy import Strategy
-
-_RESTING: Final = ("entry_limit", "entry_stop")
 
 
 def check_rules(execution: Execution, program: Strategy | Signals) -> None:
@@ -43,7 +40,13 @@ def _check_settings(execution: Execution, shape: Shape) -> None:
             f"the signals have sizes, too, besides {execution.size}", where="size", hint="give it either in the execution or in the signals"
         )
     set_levels = {name for name in LEVELS if getattr(execution, name) is not None} | set(shape.levels)
-    _check_resting(execution, set_levels)
+    check_resting(set_levels, execution.fill)
+    if execution.entry_expires != 1 and set_levels.isdisjoint(RESTING):
+        raise ExecutionError(
+            f"there is no resting entry that expires after {execution.entry_expires} bars",
+            where="entry_expires",
+            hint="set entry_limit or entry_stop",
+        )
     if execution.limit_through and not execution.partial_exits and not set_levels & {"entry_limit", "take_profit"}:
         raise ExecutionError(
             f"there is no limit to go through by {execution.limit_through}",
@@ -63,18 +66,4 @@ def _check_sizes(execution: Execution, sizes: npt.NDArray[np.float64]) -> None:
         i = int(np.argmax(sizes > 1))
         raise StrategyError(
             f"bar {i} has {sizes[i]!s}, more than the whole equity", where="size", hint="use fractions up to 1; to trade more, set leverage"
-        )
-
-
-def _check_resting(execution: Execution, set_levels: set[str]) -> None:
-    resting = [name for name in _RESTING if name in set_levels]
-    if len(resting) > 1:
-        raise ExecutionError("entry_limit is set, too", where="entry_stop", hint="use one of the two")
-    if resting and execution.fill == "close":
-        raise ExecutionError("entries that rest don't fill at a close", where=resting[0], hint='use fill="next_open"')
-    if not resting and execution.entry_expires != 1:
-        raise ExecutionError(
-            f"there is no resting entry that expires after {execution.entry_expires} bars",
-            where="entry_expires",
-            hint="set entry_limit or entry_stop",
         )

@@ -1,4 +1,7 @@
-"""The reference simulator: bar by bar, in the order of the contract. The twin is `core_rs/src/simulation/mod.rs`."""
+"""The reference simulator: bar by bar, in the order of the contract.
+
+The twins in `core_rs/src/simulation` are `mod.rs`, `entries.rs` (orders that are due) and `intrabar.rs` (gaps).
+"""
 
 from __future__ import annotations
 

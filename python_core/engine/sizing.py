@@ -17,7 +17,7 @@ class Size(NamedTuple):
 
 
 def size_entry(
-    execution: Execution, size: float, side: float, price: float, rate: float, stop_loss: float | None, equity: float, free: float
+    execution: Execution, *, size: float, side: float, price: float, rate: float, stop_loss: float | None, equity: float, free: float
 ) -> Size | None:
     """Quantity of an entry, or None if it is too large for the account or too small for the market.
 

@@ -1,4 +1,7 @@
-"""When entries may fill: hours, days, entries per day, and the cooldown after a loss. The twin is `core_rs/src/simulation/trading_times.rs`."""
+"""When entries may fill: hours, days, entries per day, and the cooldown after a loss.
+
+The twins in `core_rs/src/simulation` are `trading_times.rs` (hours and days) and `entries.rs`.
+"""
 
 from __future__ import annotations
 
@@ -42,5 +45,4 @@ class TradingTimes:
 
     def start_cooldown(self, last_due: int) -> None:
         """Begin the cooldown of a loss; `last_due` is the last strategy bar whose orders were due by then."""
-        if self.cooldown > 0:
-            self.cools_until = last_due + self.cooldown
+        self.cools_until = last_due + self.cooldown

@@ -9,10 +9,9 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 import python_core as bt
-from python_core.execution import LEVELS
+from python_core.execution import LEVELS, RESTING
 from tests.property.inputs import MINUTE, MONDAY, NAMES, fills, intrabars, seeds
 
-RESTING = ("entry_limit", "entry_stop")
 ATR = bt.Atr(multiple=1.5, period=2)
 GIVEN = "given"  # by the signals
 SIZES: dict[str, tuple[float, ...]] = {

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 
 import python_core as bt
-from tests.property.cases import RESTING, Case, arguments, signal_cases
+from python_core.execution import RESTING
+from tests.property.cases import Case, arguments, signal_cases
 from tests.property.inputs import ENGINES, share
 
 NEVER: dict[str, Any] = {

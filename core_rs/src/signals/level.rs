@@ -1,4 +1,4 @@
-//! Levels of price: stops, targets and resting entries.
+//! Levels of price: stops, targets and resting entries. The twin is `Level` of `python_core.engine.orders`.
 
 use crate::numerics::ticks::Ticks;
 use crate::simd::bitmask::{self, Mask, WORDS};

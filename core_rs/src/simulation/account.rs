@@ -184,7 +184,7 @@ impl<'a> Trader<'a> {
         }
     }
 
-    /// Close `quantity` of the position; returns whether that starts a cool-down.
+    /// Close `quantity` of the position; returns whether that starts a cooldown.
     pub fn close_quantity(&mut self, ledger: &mut impl Ledger, i: usize, quantity: f64, fill: ExitFill) -> bool {
         let Some(p) = self.account.position else { return false };
         let closes_position = quantity >= p.quantity;

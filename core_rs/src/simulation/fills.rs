@@ -1,4 +1,4 @@
-//! Orders, and how they fill.
+//! Orders, and how they fill: what functions of `python_core.engine.fills` take and return.
 
 use crate::signals::orders::EntrySeries;
 use crate::simulation::trade::Reason;

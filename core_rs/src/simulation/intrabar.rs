@@ -1,4 +1,5 @@
-//! What happens between the open and the close of one bar: liquidation, stops, profit levels and resting entries.
+//! What happens between the open and the close of one bar: liquidation, stops, profit levels and resting entries. The twin is
+//! `python_core.engine.intrabar`; gaps are in `python_core.engine.simulate`, levels of a position in `python_core.engine.position`.
 //!
 //! A bar has its high and low but not their order. Levels that the open has already passed fill first, at the open; after that, if the bar
 //! reaches levels on both sides, `Execution::intrabar` decides which side came first.
