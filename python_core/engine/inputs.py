@@ -132,6 +132,8 @@ def canonical_execution(execution: Execution) -> dict[str, Any]:
         value = getattr(execution, name)
         if name in LEVELS:
             fields[name] = _canonical_level(name, value)
+        elif name == "maker_fee":
+            fields[name] = float(execution.maker_rate)
         elif name == "partial_exits":
             fields[name] = [[float(profit), float(share)] for profit, share in value]
         elif name in ("trading_hours", "trading_days"):

@@ -96,6 +96,13 @@ NEEDS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_a_maker_fee_like_the_commission_is_the_default() -> None:
+    bars, strategy = bt.synthetic(50), bt.Strategy(entry_long="close > open")
+    for commission in (0.0006, 0.01):
+        same = [bt.fingerprint(bars, strategy, bt.Execution(commission=commission, maker_fee=fee)) for fee in (None, commission)]
+        assert same[0] == same[1]
+
+
 def test_every_field_has_another_value() -> None:
     assert set(OTHERS) | {"sizing", "fill", "intrabar", "flat_outside"} == set(bt.Execution().__struct_fields__)
 
