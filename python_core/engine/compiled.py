@@ -99,6 +99,7 @@ def sweep(
     inputs: Inputs,
     template: Plan,
     combinations: npt.NDArray[np.float64],
+    *,
     needs: tuple[bool, bool],
     threads: int,
     values: npt.NDArray[np.float64],

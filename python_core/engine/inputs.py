@@ -67,6 +67,7 @@ def select_inputs(
     bars: Bars,
     program: Strategy | Signals,
     execution: Execution,
+    *,
     start: Moment | None = None,
     warm_up_from: Moment | None = None,
     benchmark: GivenSeries | None = None,
@@ -112,7 +113,7 @@ def fingerprint(
         bars, strategy = bt.synthetic(100), bt.Strategy(entry_long="close > open")
         assert bt.fingerprint(bars, strategy, bt.Execution()) == bt.backtest(bars, strategy).fingerprint
     """
-    return select_inputs(bars, program, execution, start, warm_up_from, benchmark).fingerprint
+    return select_inputs(bars, program, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark).fingerprint
 
 
 def _first_bar(bars: Bars, start: int) -> int:

@@ -62,7 +62,8 @@ def backtest(
         bt.backtest(bars, strategy, bt.Execution(commission=0.001)).metrics.sharpe
     """
     check_strategy(strategy)
-    inputs = select_inputs(bars, strategy, check_inputs(bars, execution, control), start, warm_up_from, benchmark)
+    execution = check_inputs(bars, execution, control)
+    inputs = select_inputs(bars, strategy, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark)
     return run(inputs, engine, control)
 
 
@@ -95,7 +96,8 @@ def simulate(
         raise StrategyError(f"expected Signals, got {type(signals).__name__}", where="signals", hint="use bt.Signals(entry_long=mask, ...)")
     if isinstance(bars, Bars) and signals.length != len(bars):
         raise StrategyError(f"got {signals.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar")
-    inputs = select_inputs(bars, signals, check_inputs(bars, execution, control), start, warm_up_from, benchmark)
+    execution = check_inputs(bars, execution, control)
+    inputs = select_inputs(bars, signals, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark)
     return run(inputs, engine, control)
 
 

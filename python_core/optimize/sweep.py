@@ -163,7 +163,7 @@ def sweep(
     check_timeframe(bars.timeframe, strategy.timeframe)
     if not isinstance(returns, bool):
         raise StrategyError(f"expected true or false, got {returns!r:.60}", where="returns", hint="use returns=True for daily returns")
-    inputs = select_inputs(bars, strategy, execution, start, warm_up_from, benchmark)
+    inputs = select_inputs(bars, strategy, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads
@@ -180,7 +180,8 @@ def sweep(
         strategy.with_params(**{name: _plain(column[0]) for name, column in params.items()})
         values = np.empty((count, len(NAMES)))
         needs = returns or any(name not in _OF_FILLS | _COUNTS | _OF_TRADES for name in asked), any(name in _OF_TRADES for name in asked)
-        compiled.sweep(inputs, template, np.stack(list(params.values()), axis=1), needs, threads, values, equity, control)
+        combinations = np.stack(list(params.values()), axis=1)
+        compiled.sweep(inputs, template, combinations, needs=needs, threads=threads, values=values, equity=equity, control=control)
     values[:, [name not in asked or name in _UNDEFINED for name in NAMES]] = np.nan
     return SweepResult(strategy, params, values, objective, (_returns(equity, execution), time[ends]) if returns else None)
 

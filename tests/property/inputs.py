@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ def ticks(rng: np.random.Generator, n: int) -> np.ndarray:
 def history(prices: np.ndarray, *, volume: Any = 1.0, step: int = 60 * MINUTE, **more: Any) -> bt.Bars:
     n = prices.shape[1]
     return bt.Bars(MONDAY + step * np.arange(n), *prices, np.broadcast_to(volume, n).astype(float), timeframe=step // MINUTE, **more)
+
+
+def split_along_path(prices: np.ndarray) -> np.ndarray:
+    """Each bar as three: to the extreme nearer to the open, to the farther one, to the close."""
+    open_, high, low, close = prices
+    up_first = high - open_ < open_ - low
+    first, second = np.where(up_first, high, low), np.where(up_first, low, high)
+    points = np.array([open_, first, second, close])
+    parts = [np.array([a, np.maximum(a, b), np.minimum(a, b), b]) for a, b in pairwise(points)]
+    return np.stack(parts, axis=2).reshape(4, -1)
 
 
 def random_masks(rng: np.random.Generator, n: int) -> np.ndarray:

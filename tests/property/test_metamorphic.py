@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -23,19 +21,9 @@ from tests.property.inputs import (
     random_masks,
     seeds,
     share,
+    split_along_path,
     walk,
 )
-
-
-def split_along_path(prices: np.ndarray) -> np.ndarray:
-    """Each bar as three: to the extreme nearer to the open, to the farther one, to the close."""
-    open_, high, low, close = prices
-    up_first = high - open_ < open_ - low
-    first, second = np.where(up_first, high, low), np.where(up_first, low, high)
-    points = np.array([open_, first, second, close])
-    parts = [np.array([a, np.maximum(a, b), np.minimum(a, b), b]) for a, b in itertools.pairwise(points)]
-    return np.stack(parts, axis=2).reshape(4, -1)
-
 
 TEXTS = [
     ("close > close[1]", "close < close[1]", "", ""),

@@ -10,8 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import python_core as bt
-from tests.property.inputs import ENGINES, MINUTE, history, seeds, share, ticks, walk
-from tests.property.test_metamorphic import split_along_path
+from tests.property.inputs import ENGINES, MINUTE, history, seeds, share, split_along_path, ticks, walk
 
 levels = st.sampled_from([None, 0.004, 0.015, bt.Atr(multiple=1, period=2)])
 

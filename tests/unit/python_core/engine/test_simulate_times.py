@@ -129,7 +129,7 @@ PER_DAY: Table = {
 }
 
 COOLDOWN: Table = {
-    "after a loss entries of so many strategy bars are void": {
+    "after a loss the entries of the next strategy bars are void": {
         "bars": [100, 100, 99, 99, 99, 99],
         "orders": "L l L L L .",
         "rules": {"cooldown": 2},
