@@ -192,9 +192,10 @@ class Simulator:
                     high = price
             p.observe_bar(high, low)
         if self.execution.fill == "close" and (k := self.due.get(i + 1)) is not None:
-            fills.last_due = k
+            before, fills.last_due = fills.last_due, k
             if (due := self._orders_of(k)) is not None:
                 self._fill_orders(due, price, exit_by_time=False, at_close=True)
+            fills.last_due = before
         if not account.ruined and account.equity_at(price) <= account.dust:
             fills.close_market(price, RUIN, at_open=False)
 

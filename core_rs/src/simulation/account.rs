@@ -208,7 +208,9 @@ impl<'a> Trader<'a> {
             self.account.position = None;
             if self.execution.cooldown > 0 && net < 0.0 {
                 self.account.resting = [None; 2];
-                self.account.last_loss = Some(self.account.strategy_bars + i64::from(fill.when == When::Close));
+                // Orders that fill at a close are those of the next strategy bar.
+                let by_order_at_close = fill.when == When::Close && fill.reason != Reason::Ruin;
+                self.account.last_loss = Some(self.account.strategy_bars + i64::from(by_order_at_close));
                 return true;
             }
         } else if let Some(p) = &mut self.account.position {

@@ -236,6 +236,15 @@ RUIN: Table = {
         "trades": [("short", 1, 100, 2, 200, "ruin", 1, 5)],
         "equity": [110, 105, 5, 5],
     },
+    "a ruin at a close starts the cooldown of the bar that it is in": {
+        "bars": [100, 100, (100, 251, 100, 250), 1, 1, 1],
+        "mark": [(100, 100)] * 3 + [(1, 1)] * 3,
+        "orders": "S . S S . .",
+        "rules": {"initial_capital": 110, "commission": 0.05, "cooldown": 1},
+        "trades": [("short", 1, 100, 2, 200, "ruin", 1, 5), ("short", 4, 1, 5, 1, "end", 1, 0.1)],
+        "equity": [110, 105, 5, 5, 4.95, 4.9],
+        "filtered": 1,
+    },
     "what is left below a billionth of the capital is nothing": {
         "bars": [100, 100, (100, 100, 60, 60), 60, 60],
         "orders": "L . L L .",
