@@ -281,9 +281,10 @@ impl OrderTile {
             let values = if is_resting { Some(&prices[slot % 2][..n]) } else { number(slot) };
             let Some(values) = values else { continue };
             from_frame.series[series] = values;
+            let is_given = matches!(source, Source::Given(given) if given.levels.get(slot).is_some_and(Option::is_some));
             let sides = if slot == SIZE { 0..2 } else { slot % 2..slot % 2 + 1 };
             for side in sides {
-                keep_known(values, slot / 2 == TRAILING / 2, matches!(source, Source::Given(_)), &mut known[side]);
+                keep_known(values, slot / 2 == TRAILING / 2, is_given, &mut known[side]);
             }
         }
         if self.at_open.resting.is_some() {

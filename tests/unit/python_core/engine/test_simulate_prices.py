@@ -200,6 +200,13 @@ LEVELS: Table = {
         "trades": [("long", 1, 100, 3, 101, "end")],
         "equity": [1000, 1000, 1000, 1001],
     },
+    "minus infinity of an expression is a negative trailing distance": {
+        "bars": [100, 100, 90, 90],
+        "orders": "L . . .",
+        "rules": {"trailing_stop": "log(0 * close)"},
+        "trades": [],
+        "equity": [1000] * 4,
+    },
     "minus infinity is no level, as a trailing distance, too": {
         "bars": [100, 100, (100, 150, 50, 100), 101],
         "orders": "L . . .",
