@@ -24,7 +24,7 @@ def _replaced(node: Any, parts: dict[str, Schema]) -> Any:
         return node
     found = {name: _replaced(value, parts) for name, value in node.items()}
     if found.get("items") is False:
-        # `maxItems` says it, too, and not every generator of clients reads a schema that is no object.
+        # `maxItems` already says so, and some generators of clients refuse a schema that is not an object.
         del found["items"]
     if "anyOf" in found:
         found["anyOf"] = [choice for each in found["anyOf"] for choice in _choices(each)]

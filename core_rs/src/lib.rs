@@ -1,7 +1,7 @@
 //! The compiled kernel. It gives the same bits as the Python engine, which is the reference.
 //!
 //! A run works on tiles of 1,024 bars: the operations of a plan fill buffers that stay in the first-level cache (`signals::evaluate`),
-//! their conditions become bit masks of orders (`signals::orders`), and the simulator skips from event to event (`simulation`). Besides the
+//! their conditions become bit masks of orders (`signals::order_tile`), and the simulator skips from event to event (`simulation`). Besides the
 //! results, no memory grows with the number of bars. Only `python` uses PyO3, so `cargo test` needs no Python.
 
 pub mod backtest;

@@ -1,4 +1,7 @@
-"""Orders of every strategy bar, and the base bars on which they are due. The twins in `core_rs/src/signals` are `orders.rs` and `level.rs`."""
+"""Orders of every strategy bar, and the base bars on which they are due.
+
+The twins in `core_rs/src/signals` are `order_tile.rs` and `level.rs`.
+"""
 
 from __future__ import annotations
 

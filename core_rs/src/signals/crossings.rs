@@ -13,9 +13,9 @@ pub struct Carry {
     fall: u64,
 }
 
-/// Fill `orders` (entry and exit long, entry and exit short), which are empty at first, with those of a tile. Its signals are crossings of the
-/// series `a` and `b`: `rises` tells of each whether it is where `a` rises above `b` (true) or falls below it (false), none if there is no such
-/// signal. `may_have_nan` is that of either series. Only the last tile may have less than its number of bars.
+/// Fill `orders` (entry and exit long, entry and exit short) of a tile from the crossings of the series `a` and `b`. For each order, `rises` tells
+/// whether it follows a rise of `a` above `b` (true) or a fall below it (false); an order of None stays as it is, which is empty. `may_have_nan`
+/// is that of either series. Only the last tile may be shorter than the others.
 pub fn crossing_orders(a: &[f64], b: &[f64], may_have_nan: bool, rises: [Option<bool>; 4], carry: &mut Carry, orders: &mut [Mask; 4]) {
     let (mut above, mut below) = ([0; WORDS], [0; WORDS]);
     simd::compare_both_ways(a, b, &mut above, &mut below);

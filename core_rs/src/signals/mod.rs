@@ -5,6 +5,7 @@ pub mod crossings;
 pub mod evaluate;
 pub mod level;
 pub mod operations;
+pub mod order_tile;
 pub mod orders;
 pub mod retained;
 pub mod tile;

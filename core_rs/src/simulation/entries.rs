@@ -1,7 +1,6 @@
 //! Orders that are due, exits before entries, and what an entry does to the account. The twin is `python_core.engine.fills`.
 
 use crate::market::DAY_MS;
-use crate::signals::level::{Level, is_no_level};
 use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, EntrySeries, Orders};
 use crate::simd::bitmask::{self, Mask};
 use crate::simulation::account::{Ledger, Trader};
@@ -60,14 +59,14 @@ impl Trader<'_> {
         if self.account.position.is_some_and(|p| p.long == long && p.entries >= self.execution.pyramiding) {
             return;
         }
-        let series = orders.entry_series(usize::from(!long), at);
-        let rests = orders.rests(usize::from(!long), at);
+        let side = usize::from(!long);
+        let (series, rests) = (orders.entry_series(side, at), orders.rests(side, at));
         if self.cools_down(moment.strategy_bar) || (!rests && !self.allows_entry(moment.bar)) {
             self.account.totals.filtered_entries += 1;
         } else if rests {
-            let level = orders.resting_price(usize::from(!long), at);
+            let level = orders.resting_price(side, at);
             let resting = RestingEntry { level, placed_in: moment.bar, strategy_bar: moment.strategy_bar, series };
-            self.account.resting[usize::from(!long)] = Some(resting);
+            self.account.resting[side] = Some(resting);
         } else {
             let price = self.market_fill(long, moment.price);
             let entry = Entry { long, market_price: moment.price, price, maker: false, series };
@@ -120,7 +119,7 @@ impl Trader<'_> {
         p.entries += 1;
         p.fees += entered.fee;
         (p.stop_loss, p.take_profit) = (entered.stop_loss, entered.take_profit);
-        p.trailing_distance = distance(self.levels.trailing_stop[usize::from(!order.long)], order.series.trailing_stop);
+        p.trailing_distance = self.levels.trailing_stop[usize::from(!order.long)].amount(order.series.trailing_stop);
         self.account.position = Some(p);
         self.account.resting = [None; 2];
         if self.execution.max_entries_per_day.is_some() {
@@ -132,8 +131,8 @@ impl Trader<'_> {
     }
 
     /// Pay for an entry and its fee, or reject it. `held` is the average price and quantity of a position that it adds to, `equity` the value
-    /// of the account, `free` the part of the balance that is no margin. Every entry passes through here, with `SIMPLE` if
-    /// `Execution::is_simple`, by which the compiler leaves out what then has no effect.
+    /// of the account, `free` the part of the balance that is not margin. Every entry passes through here. `SIMPLE` means
+    /// `Trader::is_simple`; the compiler then leaves out what has no effect.
     #[inline(always)]
     pub fn settle_entry<const SIMPLE: bool>(&mut self, order: &Entry, held: Option<(f64, f64)>, equity: f64, free: f64) -> Option<Entered> {
         let &Entry { long, price, maker, series, .. } = order;
@@ -176,57 +175,12 @@ impl Trader<'_> {
     /// Price of the stop-loss of an entry at `entry`, NaN if there is none.
     #[inline(always)]
     fn stop_price(&self, series: &EntrySeries, long: bool, entry: f64) -> f64 {
-        let level = self.levels.stop_loss[usize::from(!long)];
-        if level == Level::None {
-            f64::NAN
-        } else {
-            self.execution.ticks.round(level_price(level, series.stop_loss, -side(long), entry), !long)
-        }
+        self.levels.stop_loss[usize::from(!long)].price(series.stop_loss, entry, !long, self.execution.ticks)
     }
 
     /// Price of the take-profit of an entry at `entry`, NaN if there is none.
     #[inline(always)]
     fn target_price(&self, series: &EntrySeries, long: bool, entry: f64) -> f64 {
-        let level = self.levels.take_profit[usize::from(!long)];
-        if level == Level::None {
-            f64::NAN
-        } else {
-            self.execution.ticks.round(level_price(level, series.take_profit, side(long), entry), long)
-        }
-    }
-}
-
-/// The price of a level on the side `toward` (1 above, -1 below) of `entry`; `value` is its series at the signal bar. NaN if there is none.
-#[inline(always)]
-fn level_price(level: Level, value: f64, toward: f64, entry: f64) -> f64 {
-    match level {
-        Level::None => f64::NAN,
-        Level::Fraction(fraction) => entry * (1.0 + toward * fraction),
-        Level::Multiple(multiple) => entry + toward * (multiple * value),
-        Level::Series => value,
-        Level::Given => {
-            if is_no_level(value) {
-                f64::NAN
-            } else {
-                value
-            }
-        }
-    }
-}
-
-/// The distance of a trailing stop: a fraction or an amount; NaN if there is none.
-fn distance(level: Level, value: f64) -> f64 {
-    match level {
-        Level::None => f64::NAN,
-        Level::Fraction(fraction) => fraction,
-        Level::Multiple(multiple) => multiple * value,
-        Level::Series => value,
-        Level::Given => {
-            if is_no_level(value) {
-                f64::NAN
-            } else {
-                value
-            }
-        }
+        self.levels.take_profit[usize::from(!long)].price(series.take_profit, entry, long, self.execution.ticks)
     }
 }

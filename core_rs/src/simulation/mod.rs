@@ -19,7 +19,7 @@ pub mod trading_times;
 use std::ops::Range;
 
 use crate::market::Market;
-use crate::signals::orders::OrderTile;
+use crate::signals::order_tile::OrderTile;
 use crate::simd::bitmask::{self, Mask, WORDS};
 use crate::simd::{self, extremes, multiversion};
 use crate::simulation::account::{Ledger, Trader};

@@ -14,7 +14,7 @@ pub struct SizeInput {
     pub power: f64,
     /// Value of the account at the price before slippage.
     pub equity: f64,
-    /// Part of the balance that is no margin.
+    /// Part of the balance that is not margin.
     pub free: f64,
     /// What `Execution::sizing` interprets.
     pub size: f64,

@@ -4,7 +4,8 @@
 //! order is found in the bit masks and the first such price by a vector loop; the bars between them need nothing but their equity. Results
 //! are the same as bar by bar.
 
-use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT, OrderTile};
+use crate::signals::order_tile::OrderTile;
+use crate::signals::orders::{ENTRY_LONG, ENTRY_SHORT, EXIT_LONG, EXIT_SHORT};
 use crate::simd::bitmask::{self, Mask};
 use crate::simd::held::Held;
 use crate::simd::{first_outside, multiversion};
