@@ -6,6 +6,7 @@ Both engines give the same bits, so every float expression keeps its order of op
 from __future__ import annotations
 
 from python_core.engine.position import Position
+from python_core.engine.sizing import DUST
 from python_core.execution import Execution
 from python_core.trades import LIQUIDATION
 
@@ -24,7 +25,7 @@ class Account:
     def __init__(self, execution: Execution, time: list[int], first: int) -> None:
         self.execution, self.time, self.first = execution, time, first
         self.balance = float(execution.initial_capital)
-        self.dust = 1e-9 * float(execution.initial_capital)
+        self.dust = DUST * float(execution.initial_capital)
         self.position: Position | None = None
         self.trades: list[tuple[int | float, ...]] = []
         self.traded_notional = 0.0
@@ -52,14 +53,12 @@ class Account:
         self.balance -= cost
         p.funding += cost
 
-    def enter(self, position: Position, quantity: float, price: float, rate: float) -> None:
-        """Buy or sell short `quantity` at `price` as the first entry of a position or an add to the open one."""
+    def enter(self, position: Position, quantity: float, price: float, rate: float, average: float) -> None:
+        """Buy or sell short `quantity` at `price` as the first entry of a position or an add to the open one, whose entry is then `average`."""
         fee = quantity * price * rate + self.execution.order_fee
         self.balance -= fee
         self.traded_notional += quantity * price
-        if self.position is not None:
-            position.entry = (position.entry * position.quantity + price * quantity) / (position.quantity + quantity)
-        self.position = position
+        self.position, position.entry = position, average
         position.quantity += quantity
         position.max_quantity = max(position.max_quantity, position.quantity)
         position.entries += 1

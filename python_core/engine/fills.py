@@ -218,7 +218,7 @@ class Fills:
             return False
         if p is None:
             p = Position(execution, self.prices, side, fill, entry_index=self.i, entry_strategy_bar=strategy_bar, entered_at_close=at_close)
-        account.enter(p, size.quantity, fill, rate)
+        account.enter(p, size.quantity, fill, rate, entry)
         p.stop_loss, p.take_profit = stop_loss, take_profit
         p.trailing_fraction, p.trailing_distance = orders.trailing_stop(k, side)
         self.clipped_orders += size.clipped

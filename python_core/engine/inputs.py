@@ -13,8 +13,8 @@ from python_core.data.bars import Bars
 from python_core.data.columns import iso
 from python_core.data.epoch import Moment, to_epoch_ms
 from python_core.engine.rules import check_rules
-from python_core.errors import EngineError
-from python_core.execution import LEVELS, WHOLE, Execution
+from python_core.errors import EngineError, StrategyError
+from python_core.execution import DEFAULT, LEVELS, WHOLE, Execution
 from python_core.language.normalize import canonical
 from python_core.levels import SIDES, Atr, PerSide, of_side
 from python_core.metrics.benchmark import Benchmark, check_benchmark
@@ -66,7 +66,7 @@ class Inputs(NamedTuple):
 def select_inputs(
     bars: Bars,
     program: Strategy | Signals,
-    execution: Execution,
+    execution: Execution | None,
     *,
     start: Moment | None = None,
     warm_up_from: Moment | None = None,
@@ -75,15 +75,18 @@ def select_inputs(
     """The inputs of a run that starts at the first bar at or after `start`, after a warm-up from `warm_up_from` on.
 
     Raises:
-        ExecutionError, StrategyError: rules that contradict each other.
-        EngineError: a start outside the bars or before the warm-up.
+        ExecutionError, StrategyError: rules that contradict each other, or not one signal for each bar.
+        EngineError: an argument of another type, or a start outside the bars or before the warm-up.
         BarsError: not a time, or a benchmark that is not a series, or has no value at the first open.
     """
+    _check_types(bars, program, execution)
+    execution = DEFAULT if execution is None else execution
     check_rules(execution, program)
-    first, begin = 0 if start is None else _first_bar(bars, to_epoch_ms(start, "start")), 0
+    start_ms = None if start is None else to_epoch_ms(start, "start")
+    first, begin = 0 if start_ms is None else _first_bar(bars, start_ms), 0
     if warm_up_from is not None:
         warm_up_ms = to_epoch_ms(warm_up_from, "warm_up_from")
-        start_ms = int(bars.time[0]) if start is None else to_epoch_ms(start, "start")
+        start_ms = int(bars.time[0]) if start_ms is None else start_ms
         if start_ms < warm_up_ms:
             raise EngineError(
                 f"the run starts at {start_ms} ({iso(start_ms)}), before the warm-up from {warm_up_ms} ({iso(warm_up_ms)})",
@@ -114,6 +117,24 @@ def fingerprint(
         assert bt.fingerprint(bars, strategy, bt.Execution()) == bt.backtest(bars, strategy).fingerprint
     """
     return select_inputs(bars, program, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark).fingerprint
+
+
+def _check_types(bars: Bars, program: Strategy | Signals, execution: Execution | None) -> None:
+    if not isinstance(bars, Bars):
+        raise EngineError(f"expected Bars, got {type(bars).__name__}", where="bars", hint="use bt.Bars(...) or bt.read_bars(path)")
+    if execution is not None and not isinstance(execution, Execution):
+        raise EngineError(
+            f"expected Execution, got {type(execution).__name__}", where="execution", hint="use bt.Execution(commission=0.001, ...)"
+        )
+    if isinstance(program, Signals):
+        if program.length != len(bars):
+            raise StrategyError(
+                f"got {program.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar"
+            )
+    elif not isinstance(program, Strategy):
+        raise StrategyError(
+            f"expected Strategy or Signals, got {type(program).__name__}", where="strategy", hint="use bt.Strategy or bt.Signals"
+        )
 
 
 def _first_bar(bars: Bars, start: int) -> int:

@@ -17,7 +17,7 @@ from python_core.engine.orders import make_orders
 from python_core.engine.result import Result
 from python_core.engine.strategy_bars import StrategyBars, check_timeframe
 from python_core.errors import EngineError, StrategyError
-from python_core.execution import DEFAULT, Execution
+from python_core.execution import Execution
 from python_core.metrics.compute import compute
 from python_core.metrics.definitions import nan_to_none
 from python_core.strategy.compile import Plan, compile_plan, series_levels
@@ -62,7 +62,7 @@ def backtest(
         bt.backtest(bars, strategy, bt.Execution(commission=0.001)).metrics.sharpe
     """
     check_strategy(strategy)
-    execution = check_inputs(bars, execution, control)
+    check_control(control)
     inputs = select_inputs(bars, strategy, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark)
     return run(inputs, engine, control)
 
@@ -94,9 +94,7 @@ def simulate(
     """
     if not isinstance(signals, Signals):
         raise StrategyError(f"expected Signals, got {type(signals).__name__}", where="signals", hint="use bt.Signals(entry_long=mask, ...)")
-    if isinstance(bars, Bars) and signals.length != len(bars):
-        raise StrategyError(f"got {signals.length:,} values for {len(bars):,} bars", where="signals", hint="give one value for each bar")
-    execution = check_inputs(bars, execution, control)
+    check_control(control)
     inputs = select_inputs(bars, signals, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark)
     return run(inputs, engine, control)
 
@@ -122,21 +120,14 @@ def compile_run(program: Strategy | Signals, execution: Execution, bars_timefram
     return plan
 
 
-def check_inputs(bars: Bars, execution: Execution | None, control: Control | None) -> Execution:
-    """Check the types of the inputs, and return the execution or the default one.
+def check_control(control: Control | None) -> None:
+    """Check that it is a `Control` or None.
 
     Raises:
-        EngineError: an input of another type.
+        EngineError: it isn't.
     """
-    if not isinstance(bars, Bars):
-        raise EngineError(f"expected Bars, got {type(bars).__name__}", where="bars", hint="use bt.Bars(...) or bt.read_bars(path)")
-    if execution is not None and not isinstance(execution, Execution):
-        raise EngineError(
-            f"expected Execution, got {type(execution).__name__}", where="execution", hint="use bt.Execution(commission=0.001, ...)"
-        )
     if control is not None and not isinstance(control, Control):
         raise EngineError(f"expected Control, got {type(control).__name__}", where="control", hint="use bt.Control()")
-    return DEFAULT if execution is None else execution
 
 
 def check_strategy(strategy: Strategy) -> None:

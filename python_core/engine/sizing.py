@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from python_core.engine.prices import whole_units
 from python_core.execution import Execution
+
+# Money up to this share of the initial capital is nothing.
+DUST: Final = 1e-9
 
 
 class Size(NamedTuple):
@@ -53,7 +56,7 @@ def size_entry(
         notional = quantity * price
     clipped = execution.sizing in ("equity_fraction", "risk") and notional > limit
     if clipped:
-        if not limit > 1e-9 * execution.initial_capital:
+        if not limit > DUST * execution.initial_capital:
             return None
         notional, quantity = limit, limit / price
     if execution.step > 0:

@@ -159,11 +159,11 @@ def sweep(
     _metric_index(objective)
     asked = NAMES if metrics is None else (objective, *_names(metrics))
     kernel.check_strategy(strategy)
-    execution = kernel.check_inputs(bars, execution, control)
-    check_timeframe(bars.timeframe, strategy.timeframe)
+    kernel.check_control(control)
     if not isinstance(returns, bool):
         raise StrategyError(f"expected true or false, got {returns!r:.60}", where="returns", hint="use returns=True for daily returns")
     inputs = select_inputs(bars, strategy, execution, start=start, warm_up_from=warm_up_from, benchmark=benchmark)
+    check_timeframe(bars.timeframe, strategy.timeframe)
     params = _combinations(strategy, _ranges(strategy) if grid is None else grid)
     count = len(next(iter(params.values())))
     threads = min(os.cpu_count() or 1, MAX_THREADS) if threads is None else threads

@@ -132,3 +132,16 @@ def test_every_choice_has_its_own_fingerprint(name: str, choices: list[Any]) -> 
     for choice, other in respelled.items():
         if choice in choices:
             assert bt.fingerprint(bars, signals, bt.Execution(**{name: other})) == found[choices.index(choice)]
+
+
+def test_inputs_that_can_not_be_run_have_no_fingerprint() -> None:
+    bars, strategy = bt.synthetic(50), bt.Strategy(entry_long="close > open")
+    short = bt.Signals(entry_long=[True] * 49)
+    for inputs, words in (
+        ((None, strategy, bt.Execution()), "bars: expected Bars, got NoneType"),
+        ((bars, strategy, {}), "execution: expected Execution, got dict"),
+        ((bars, "close > open", bt.Execution()), "strategy: expected Strategy or Signals, got str"),
+        ((bars, short, bt.Execution()), "signals: got 49 values for 50 bars"),
+    ):
+        with pytest.raises(bt.BarstormError, match=words):
+            bt.fingerprint(*inputs)  # type: ignore[arg-type]
