@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512DQ__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -45,6 +45,9 @@ static inline uint64_t greater(const double *a, const double *b) {
 #ifdef __AVX512DQ__
     for (int k = 0; k < 64; k += 8)
         word |= (uint64_t)_mm512_cmp_pd_mask(_mm512_loadu_pd(a + k), _mm512_loadu_pd(b + k), _CMP_GT_OQ) << k;
+#elif defined __AVX2__
+    for (int k = 0; k < 64; k += 4)
+        word |= (uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_loadu_pd(a + k), _mm256_loadu_pd(b + k), _CMP_GT_OQ)) << k;
 #else
     for (int k = 0; k < 64; k++) word |= (uint64_t)(a[k] > b[k]) << k;
 #endif
@@ -56,6 +59,11 @@ static inline uint64_t pack(const bool *flags) {
 #ifdef __AVX512DQ__
     __m512i bytes = _mm512_loadu_si512(flags);
     return _mm512_test_epi8_mask(bytes, bytes);
+#elif defined __AVX2__
+    __m256i zero = _mm256_setzero_si256();
+    uint32_t low = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_loadu_si256((const __m256i *)flags), zero));
+    uint32_t high = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_loadu_si256((const __m256i *)(flags + 32)), zero));
+    return low | (uint64_t)high << 32;
 #else
     uint64_t word = 0, eight;
     for (int k = 0; k < 8; k++) {
@@ -78,6 +86,14 @@ static inline int64_t first_outside(const double *low, const double *high, doubl
     }
     return to;
 #else
+#ifdef __AVX2__
+    __m256d floor = _mm256_set1_pd(lower), ceiling = _mm256_set1_pd(upper);
+    for (; from + 4 <= to; from += 4) {
+        int hit = _mm256_movemask_pd(_mm256_or_pd(_mm256_cmp_pd(_mm256_loadu_pd(low + from), floor, _CMP_LE_OQ),
+                                                  _mm256_cmp_pd(_mm256_loadu_pd(high + from), ceiling, _CMP_GE_OQ)));
+        if (hit) return from + __builtin_ctz((unsigned)hit);
+    }
+#endif
     while (from < to && low[from] > lower && high[from] < upper) from++;
     return from;
 #endif
@@ -95,6 +111,20 @@ static inline void extremes(const double *values, int64_t n, double *least, doub
         }
         *least = _mm512_reduce_min_pd(a);
         *most = _mm512_reduce_max_pd(b);
+        return;
+    }
+#elif defined __AVX2__
+    if (n >= 4) {
+        __m256d a = _mm256_loadu_pd(values), b = a;
+        for (int64_t i = 4; i < n; i += 4) {
+            __m256d x = _mm256_loadu_pd(values + (i + 4 <= n ? i : n - 4));
+            a = _mm256_min_pd(a, x);
+            b = _mm256_max_pd(b, x);
+        }
+        __m128d c = _mm_min_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+        __m128d d = _mm_max_pd(_mm256_castpd256_pd128(b), _mm256_extractf128_pd(b, 1));
+        *least = _mm_cvtsd_f64(_mm_min_sd(c, _mm_unpackhi_pd(c, c)));
+        *most = _mm_cvtsd_f64(_mm_max_sd(d, _mm_unpackhi_pd(d, d)));
         return;
     }
 #endif
