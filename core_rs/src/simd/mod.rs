@@ -135,13 +135,18 @@ pub fn compare_both_ways(a: &[f64], b: &[f64], above: &mut [u64], below: &mut [u
         // SAFETY: `instruction_set` has checked that the machine has these instructions.
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512 => unsafe { x86::compare_both_ways_avx512(a_words, b_words, &mut above[..full], &mut below[..full]) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => unsafe { x86::compare_both_ways_avx2(a_words, b_words, &mut above[..full], &mut below[..full]) },
         _ => {
             compare(Predicate::Gt, &a[..full * 64], &b[..full * 64], &mut above[..full]);
             compare(Predicate::Gt, &b[..full * 64], &a[..full * 64], &mut below[..full]);
         }
     }
-    compare(Predicate::Gt, &a[full * 64..n], &b[full * 64..n], &mut above[full..]);
-    compare(Predicate::Gt, &b[full * 64..n], &a[full * 64..n], &mut below[full..]);
+    if full < above.len() {
+        compare(Predicate::Gt, &a[full * 64..n], &b[full * 64..n], &mut above[full..]);
+        compare(Predicate::Gt, &b[full * 64..n], &a[full * 64..n], &mut below[full..]);
+    }
 }
 
 /// Load a value's cache line ahead of its use.
@@ -219,6 +224,11 @@ pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f
         // SAFETY: `instruction_set` has checked that the machine has these instructions.
         return unsafe { x86::lower_troughs::<FROM_CLOSE>(values, held, peak, troughs) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if instruction_set() == InstructionSet::Avx2 {
+        // SAFETY: as above.
+        return unsafe { x86::lower_troughs_avx2::<FROM_CLOSE>(values, held, peak, troughs) };
+    }
     portable::lower_troughs::<FROM_CLOSE>(values, held, peak, troughs)
 }
 
@@ -241,6 +251,11 @@ pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64
     if instruction_set() == InstructionSet::Avx512 {
         // SAFETY: `instruction_set` has checked that the machine has these instructions.
         return unsafe { x86::first_outside::<LOW, HIGH>(low, high, lower, upper) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if instruction_set() == InstructionSet::Avx2 {
+        // SAFETY: as above.
+        return unsafe { x86::first_outside_avx2::<LOW, HIGH>(low, high, lower, upper) };
     }
     portable::first_where(if LOW { low } else { high }, if HIGH { high } else { low }, |low, high| {
         (LOW & (low <= lower)) | (HIGH & (high >= upper))

@@ -99,22 +99,29 @@ pub fn mark_to_market(close: &[f64], held: Held, equity: &mut [f64]) -> bool {
 /// the number of values passed.
 #[inline(always)]
 pub fn lower_troughs<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; LANES]) -> usize {
-    let (mut done, mut lowest) = (0, *troughs);
-    for group in values.chunks(LANES) {
-        let (mut stops, mut lower) = (false, lowest);
-        for (lower, &value) in lower.iter_mut().zip(group) {
-            let equity = if FROM_CLOSE { held.equity(value) } else { value };
-            stops |= (equity >= peak) | (FROM_CLOSE & (equity <= held.ruin));
-            *lower = lesser(equity, *lower);
+    let equity = |value: f64| if FROM_CLOSE { held.equity(value) } else { value };
+    let stops = |equity: f64| (equity >= peak) | (FROM_CLOSE & (equity <= held.ruin));
+    let (groups, rest) = values.as_chunks::<LANES>();
+    let mut lowest = *troughs;
+    // Whole groups are a loop of their own, which the compiler turns into vector instructions.
+    for (k, group) in groups.iter().enumerate() {
+        let group = group.map(equity);
+        if group.iter().fold(false, |any, &equity| any | stops(equity)) {
+            *troughs = lowest;
+            return k * LANES;
         }
-        if stops {
-            break;
+        for (lowest, equity) in lowest.iter_mut().zip(group) {
+            *lowest = lesser(equity, *lowest);
         }
-        lowest = lower;
-        done += group.len();
     }
     *troughs = lowest;
-    done
+    if rest.iter().any(|&value| stops(equity(value))) {
+        return values.len() - rest.len();
+    }
+    for (lowest, &value) in troughs.iter_mut().zip(rest) {
+        *lowest = lesser(equity(value), *lowest);
+    }
+    values.len()
 }
 
 /// The first position where `test` holds for the values of two slices of equal length; the length if there is none.

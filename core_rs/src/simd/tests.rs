@@ -1,5 +1,7 @@
 use crate::simd::held::Held;
-use crate::simd::{Predicate, compare, extremes, first_outside, lower_troughs, mark_to_market, pack_bools, portable, running_sum};
+use crate::simd::{
+    Predicate, compare, compare_both_ways, extremes, first_outside, lower_troughs, mark_to_market, pack_bools, portable, running_sum,
+};
 
 #[test]
 fn packed_bools_keep_their_places_at_every_length() {
@@ -44,6 +46,22 @@ fn comparisons_are_ordered_and_cover_every_length() {
     }
 }
 
+#[test]
+fn comparisons_both_ways_are_those_of_each_way() {
+    let a: Vec<f64> = (0..320).map(|i| f64::from(i * 37 % 101)).collect();
+    for (every, value) in [(1000, 0.0), (1000, f64::NAN), (90, f64::NAN), (70, 0.0), (1, 0.0)] {
+        let b: Vec<f64> = a.iter().zip(0..).map(|(x, i)| x + if i % every == every - 1 { value } else { f64::from(i % 2) - 0.5 }).collect();
+        for n in [0, 1, 63, 64, 65, 192, 320] {
+            let (mut above, mut below) = ([u64::MAX; 5], [u64::MAX; 5]);
+            compare_both_ways(&a[..n], &b[..n], &mut above, &mut below);
+            for i in 0..320 {
+                let bits = (above[i / 64] >> (i % 64) & 1 != 0, below[i / 64] >> (i % 64) & 1 != 0);
+                assert_eq!(bits, (i < n && a[i] > b[i], i < n && a[i] < b[i]), "{every} {value} {n} {i}");
+            }
+        }
+    }
+}
+
 fn first(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
     let found = first_outside::<true, true>(low, high, lower, upper);
     assert_eq!(found, portable::first_where(low, high, |low, high| (low <= lower) | (high >= upper)));
@@ -76,7 +94,7 @@ fn extremes_and_first_outside_see_every_value_at_every_length() {
 }
 
 #[test]
-fn equity_has_the_same_bits_with_and_without_avx512() {
+fn equity_has_the_same_bits_with_and_without_x86_instructions() {
     let held = Held { balance: 1000.1, quantity: -0.3, entry: 101.7, ruin: 990.0 };
     for n in 0..40 {
         let close: Vec<f64> = (0..n).map(|i| 100.0 + 7.3 * f64::from(i * i % 11)).collect();
@@ -88,7 +106,7 @@ fn equity_has_the_same_bits_with_and_without_avx512() {
 }
 
 #[test]
-fn lower_troughs_stops_at_the_same_group_with_and_without_avx512() {
+fn lower_troughs_stops_at_the_same_group_with_and_without_x86_instructions() {
     fn check<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64) -> usize {
         let (mut a, mut b) = ([200.0; portable::LANES], [200.0; portable::LANES]);
         let done = lower_troughs::<FROM_CLOSE>(values, held, peak, &mut a);

@@ -1,16 +1,17 @@
 //! The loops of `simd` in x86 instructions.
 
 use std::arch::x86_64::{
-    __m512d, __mmask8, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_cmp_pd, _mm256_cmpeq_epi8,
-    _mm256_loadu_pd, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_setzero_si256, _mm512_add_epi64, _mm512_add_pd,
-    _mm512_alignr_epi64, _mm512_castsi512_si128, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_loadu_si512, _mm512_mask_cmp_pd_mask,
-    _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mul_pd, _mm512_permutexvar_epi64,
-    _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512, _mm512_storeu_si512,
-    _mm512_sub_pd, _mm512_test_epi8_mask,
+    __m256d, __m512d, __mmask8, _CMP_EQ_OQ, _CMP_EQ_UQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm_cvtsi128_si64, _mm256_add_pd,
+    _mm256_cmp_pd, _mm256_cmpeq_epi8, _mm256_loadu_pd, _mm256_loadu_si256, _mm256_min_pd, _mm256_movemask_epi8, _mm256_movemask_pd,
+    _mm256_mul_pd, _mm256_or_pd, _mm256_set1_pd, _mm256_setzero_pd, _mm256_setzero_si256, _mm256_storeu_pd, _mm256_sub_pd,
+    _mm512_add_epi64, _mm512_add_pd, _mm512_alignr_epi64, _mm512_castsi512_si128, _mm512_cmp_pd_mask, _mm512_loadu_pd, _mm512_loadu_si512,
+    _mm512_mask_cmp_pd_mask, _mm512_mask_max_pd, _mm512_mask_min_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mul_pd,
+    _mm512_permutexvar_epi64, _mm512_reduce_max_pd, _mm512_reduce_min_pd, _mm512_set1_epi64, _mm512_set1_pd, _mm512_setzero_si512,
+    _mm512_storeu_si512, _mm512_sub_pd, _mm512_test_epi8_mask,
 };
 
 use crate::simd::held::Held;
-use crate::simd::portable::Predicate;
+use crate::simd::portable::{self, Predicate};
 
 const ALL_LANES: __mmask8 = 0xff;
 
@@ -133,6 +134,77 @@ pub fn first_outside<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64
     n
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn lower_troughs_avx2<const FROM_CLOSE: bool>(values: &[f64], held: Held, peak: f64, troughs: &mut [f64; 8]) -> usize {
+    let (groups, rest) = values.as_chunks::<8>();
+    let [balance, quantity, entry, ruin, peak_lanes] =
+        [held.balance, held.quantity, held.entry, held.ruin, peak].map(|x| _mm256_set1_pd(x));
+    let (mut low, mut high) = halves(troughs);
+    let mut passed = 0;
+    for group in groups {
+        let (mut a, mut b) = halves(group);
+        if FROM_CLOSE {
+            a = _mm256_add_pd(balance, _mm256_mul_pd(quantity, _mm256_sub_pd(a, entry)));
+            b = _mm256_add_pd(balance, _mm256_mul_pd(quantity, _mm256_sub_pd(b, entry)));
+        }
+        let mut stops = _mm256_or_pd(_mm256_cmp_pd::<_CMP_GE_OQ>(a, peak_lanes), _mm256_cmp_pd::<_CMP_GE_OQ>(b, peak_lanes));
+        if FROM_CLOSE {
+            let ruined = _mm256_or_pd(_mm256_cmp_pd::<_CMP_LE_OQ>(a, ruin), _mm256_cmp_pd::<_CMP_LE_OQ>(b, ruin));
+            stops = _mm256_or_pd(stops, ruined);
+        }
+        if _mm256_movemask_pd(stops) != 0 {
+            break;
+        }
+        // Where the first operand is NaN, these instructions give the second.
+        (low, high) = (_mm256_min_pd(a, low), _mm256_min_pd(b, high));
+        passed += 8;
+    }
+    // SAFETY: the array has twice 4 values.
+    unsafe {
+        _mm256_storeu_pd(troughs.as_mut_ptr(), low);
+        _mm256_storeu_pd(troughs.as_mut_ptr().add(4), high);
+    }
+    if passed + rest.len() < values.len() {
+        return passed;
+    }
+    passed + portable::lower_troughs::<FROM_CLOSE>(rest, held, peak, troughs)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(values: &[f64; 8]) -> (__m256d, __m256d) {
+    // SAFETY: the array has twice 4 values.
+    unsafe { (_mm256_loadu_pd(values.as_ptr()), _mm256_loadu_pd(values.as_ptr().add(4))) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn first_outside_avx2<const LOW: bool, const HIGH: bool>(low: &[f64], high: &[f64], lower: f64, upper: f64) -> usize {
+    let high = &high[..low.len()];
+    let (lower_lanes, upper_lanes) = (_mm256_set1_pd(lower), _mm256_set1_pd(upper));
+    let groups = low.as_chunks::<8>().0.iter().zip(high.as_chunks::<8>().0);
+    for (k, (lows, highs)) in groups.enumerate() {
+        let (mut a, mut b) = (_mm256_setzero_pd(), _mm256_setzero_pd());
+        if LOW {
+            let (x, y) = halves(lows);
+            (a, b) = (_mm256_cmp_pd::<_CMP_LE_OQ>(x, lower_lanes), _mm256_cmp_pd::<_CMP_LE_OQ>(y, lower_lanes));
+        }
+        if HIGH {
+            let (x, y) = halves(highs);
+            a = _mm256_or_pd(a, _mm256_cmp_pd::<_CMP_GE_OQ>(x, upper_lanes));
+            b = _mm256_or_pd(b, _mm256_cmp_pd::<_CMP_GE_OQ>(y, upper_lanes));
+        }
+        let hits = _mm256_movemask_pd(a) | _mm256_movemask_pd(b) << 4;
+        if hits != 0 {
+            return 8 * k + hits.trailing_zeros() as usize;
+        }
+    }
+    let whole = low.len() / 8 * 8;
+    let rest = low[whole..].iter().zip(&high[whole..]).position(|(&low, &high)| (LOW & (low <= lower)) | (HIGH & (high >= upper)));
+    rest.map_or(low.len(), |at| whole + at)
+}
+
 #[target_feature(enable = "avx512f")]
 pub fn running_sum(groups: &mut [[i64; 8]], before: i64) -> i64 {
     let (zero, last) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
@@ -197,6 +269,24 @@ pub fn compare_both_ways_avx512(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u
     let bytes = bytemuck::cast_slice_mut::<u64, u8>(above).iter_mut().zip(bytemuck::cast_slice_mut::<u64, u8>(below));
     for ((above, below), (a, b)) in bytes.zip(a.as_flattened().as_chunks().0.iter().zip(b.as_flattened().as_chunks().0)) {
         (*above, *below) = (compare_8::<_CMP_GT_OQ>(a, b), compare_8::<_CMP_GT_OQ>(b, a));
+    }
+}
+
+/// Equal values are rare, so a word without any, and without NaN, needs one comparison and a check.
+#[target_feature(enable = "avx2")]
+pub fn compare_both_ways_avx2(a: &[[f64; 64]], b: &[[f64; 64]], above: &mut [u64], below: &mut [u64]) {
+    for ((above, below), (a, b)) in above.iter_mut().zip(below).zip(a.iter().zip(b)) {
+        let (mut bits, mut others) = (0, _mm256_setzero_pd());
+        for k in 0..16 {
+            // SAFETY: 4 values from position 4 k lie inside the 64 of each array.
+            let (x, y) = unsafe { (_mm256_loadu_pd(a.as_ptr().add(4 * k)), _mm256_loadu_pd(b.as_ptr().add(4 * k))) };
+            bits |= u64::from(_mm256_movemask_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(x, y)) as u32) << (4 * k);
+            others = _mm256_or_pd(others, _mm256_cmp_pd::<_CMP_EQ_UQ>(x, y));
+        }
+        (*above, *below) = (bits, !bits);
+        if _mm256_movemask_pd(others) != 0 {
+            *below = compare_64::<_CMP_GT_OQ>(b, a);
+        }
     }
 }
 
