@@ -36,7 +36,7 @@ Clock = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] | Annota
 _CLOCK: Final = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 
 
-class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True):
     """The rules of a simulated account. Fractions are not percentages (0.01 is 1 %); amounts of money are in the quote currency.
 
     A level for each side is a mapping such as `{"long": 0.02, "short": 0.03}`, in Python also a `PerSide`. Rules that depend on the strategy or the

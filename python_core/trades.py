@@ -35,6 +35,7 @@ TRADE_DTYPE: Final = np.dtype(
     + [(name, "<f8") for name in ("quantity", "entry_price", "exit_price", "gross", "fees", "funding", "net", "mae", "mfe")]
 )
 
+COLUMNS: Final = TRADE_DTYPE.names or ()
 WORDS: Final = TRADE_DTYPE.itemsize // 8
 
 
@@ -63,11 +64,10 @@ class Trades(Immutable):
     _words: npt.NDArray[np.int64]
     _fill: Callable[[npt.NDArray[np.int64]], None] | None
 
-    def __init__(self, array: npt.NDArray[Any], fill: Callable[[npt.NDArray[np.int64]], None] | None) -> None:
-        """Trades of a new array of `TRADE_DTYPE`, as such or as int64 words; `fill` fills in mae and mfe in a copy of the words."""
+    def __init__(self, words: npt.NDArray[np.int64], fill: Callable[[npt.NDArray[np.int64]], None] | None) -> None:
+        """Trades of a new array of `TRADE_DTYPE` as int64 words; `fill` fills in mae and mfe in a copy of them."""
         # The compiled engine skips bars between events, so it leaves mae and mfe open; they are filled in on first use.
-        state = vars(self)
-        state["_words"], state["_fill"] = array.view(np.int64) if array.dtype == TRADE_DTYPE else array, fill
+        vars(self).update(_words=freeze(words), _fill=fill)
 
     @property
     def array(self) -> npt.NDArray[np.void]:
@@ -78,9 +78,9 @@ class Trades(Immutable):
         if (fill := self._fill) is not None:
             words = self._words.copy()
             fill(words)
-            vars(self)["_words"] = words
+            vars(self)["_words"] = freeze(words)
             vars(self)["_fill"] = None  # last, as other threads look at it first
-        return freeze(self._words.view(TRADE_DTYPE))
+        return self._words.view(TRADE_DTYPE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_words": self.array.view(np.int64), "_fill": None}
@@ -91,9 +91,9 @@ class Trades(Immutable):
         Raises:
             KeyError: unknown column.
         """
-        if name not in (names := TRADE_DTYPE.names or ()):
-            raise KeyError(f"trades have no column {name!r}; use one of {', '.join(names)}")
-        return (self.array if name in ("mae", "mfe") else freeze(self._words.view(TRADE_DTYPE)))[name]
+        if name not in COLUMNS:
+            raise KeyError(f"trades have no column {name!r}; use one of {', '.join(COLUMNS)}")
+        return (self.array if name in ("mae", "mfe") else self._words.view(TRADE_DTYPE))[name]
 
     def __len__(self) -> int:
         return len(self._words) // WORDS

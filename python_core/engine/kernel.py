@@ -180,7 +180,7 @@ def _run_python(inputs: Inputs, plan: Plan, control: Control | None) -> Result:
         inputs,
         engine="python",
         metrics=nan_to_none(metrics),
-        trades=Trades(outcome.trades, None),
+        trades=Trades(outcome.trades.view(np.int64), None),
         equity=outcome.equity,
         counts=outcome.counts,
     )
