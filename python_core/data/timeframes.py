@@ -48,6 +48,8 @@ MILLISECONDS: Final[dict[str, int]] = {
     "1M": MONTH_MS,
 }
 _BLOCK: Final = 1 << 15
+GIVE: Final = "give the timeframe"
+_HOUR_MS: Final = 3_600_000
 _NAMES: Final = {length: name for name, length in MILLISECONDS.items()}
 # Codes as of Bybit, OKX and TradingView: 30S, 4H, 3D, and D, W, M without a number. A lower-case m is a minute, M a month.
 _EXCHANGE_CODES: Final = {name.upper(): name for name in MILLISECONDS if name[-1] in "shdw"} | {
@@ -105,31 +107,74 @@ def misfit(fine: str, coarse: str) -> tuple[str, str]:
     return f"{coarse} bars can't be built from {fine} bars", f"{fine} bars fit into {' '.join(known)}"
 
 
-def infer(time: np.ndarray) -> str:
-    """The timeframe of bars with these open times (int64, epoch milliseconds, increasing): their smallest step.
+def infer(time: np.ndarray, *, odd_ends: bool = False) -> str:
+    """The timeframe of bars with these open times (int64, epoch milliseconds, increasing): their commonest step.
 
-    Bars are of months if all of them open at the start of one, and the smallest step is a month.
+    If bars overlap at that, most bars are missing, and it is the smallest step. With `odd_ends`, a first and a last one may overlap, and others
+    are an error. Steps of 28 to 31 days are months.
 
     Raises:
         BarstormError: a single bar, or a step that is no timeframe.
     """
     if len(time) < 2:
+        raise BarstormError("the timeframe of a single bar is unknown", where="timeframe", hint=GIVE, code="unknown_timeframe")
+    step = _commonest_step(time)
+    begin, end = without_odd_ends(time, step) if odd_ends and step in _NAMES else (0, len(time))
+    overlap = first_overlap(time[begin:end], step) if step in _NAMES else None
+    if odd_ends and overlap is not None:
+        first, second = (np.datetime64(int(moment), "ms") for moment in time[begin + overlap - 1 : begin + overlap + 1])
         raise BarstormError(
-            "the timeframe of a single bar is unknown", where="timeframe", hint="give the timeframe", code="unknown_timeframe"
+            f"most bars are {_NAMES[step]} apart, but {first} and {second} are in one",
+            where="timeframe",
+            hint=GIVE,
+            code="unknown_timeframe",
         )
-    step = smallest_step(time)
-    if SHORTEST_MONTH_MS <= step <= MONTH_MS:
-        found = "1M" if (bucket_start(time, MONTH_MS) == time).all() else None
-    else:
-        found = _NAMES.get(step)
-    if found is None:
+    if step not in _NAMES or overlap is not None:
+        step = smallest_step(time)
+        step = MONTH_MS if SHORTEST_MONTH_MS <= step <= MONTH_MS else step
+    if step not in _NAMES or (step == MONTH_MS and not _are_months(time[begin:end])):
         raise BarstormError(
             f"the smallest step between bars is {step:,} ms, which is not a known timeframe",
             where="time",
             hint=f"use bars of one of {' '.join(MILLISECONDS)}",
             code="unknown_timeframe",
         )
-    return found
+    return _NAMES[step]
+
+
+def _are_months(time: np.ndarray) -> bool:
+    """Whether each bar opens at the start of a month, in whatever zone, and no two in one."""
+    start = bucket_start(time, MONTH_MS)
+    at_start = (time - start < DAY_MS) | (bar_end(start, MONTH_MS) - time <= DAY_MS)
+    return bool(at_start.all()) and first_overlap(time, MONTH_MS) is None
+
+
+def _commonest_step(time: np.ndarray) -> int:
+    """The commonest difference between neighbours, the smallest of several; of months the length of the longest."""
+    counts: dict[int, int] = {}
+    for begin in range(0, len(time) - 1, _BLOCK):
+        steps, found = np.unique(np.diff(time[begin : begin + _BLOCK + 1]), return_counts=True)
+        for step, count in zip(steps.tolist(), found.tolist(), strict=True):
+            known = MONTH_MS if SHORTEST_MONTH_MS <= step <= MONTH_MS else step
+            counts[known] = counts.get(known, 0) + count
+    return min(counts, key=lambda step: (-counts[step], step))
+
+
+def without_odd_ends(time: np.ndarray, length_ms: int) -> tuple[int, int]:
+    """The range of bars without a first or a last one that overlaps its neighbour, such as the latest day at the end of weeks."""
+    begin, end = 0, len(time)
+    if end - begin > 2 and first_overlap(time[-2:], length_ms) is not None:
+        end -= 1
+    if end - begin > 2 and first_overlap(time[:2], length_ms) is not None:
+        begin += 1
+    return begin, end
+
+
+def open_times(ends: np.ndarray, length_ms: int) -> np.ndarray:
+    """Open times of bars that end at these times, or a millisecond or second before, as exchanges write it."""
+    ends = ends + np.where(ends % 1_000 == 999, 1, 0)
+    ends = ends + np.where(ends % 60_000 == 59_000, 1_000, 0) if length_ms >= 60_000 else ends
+    return _month_starts(_months(ends - 1)) if length_ms == MONTH_MS else ends - length_ms
 
 
 def is_step(length_ms: float) -> bool:
@@ -143,11 +188,21 @@ def smallest_step(time: np.ndarray) -> int:
 
 
 def first_overlap(time: Times, length_ms: int) -> int | None:
-    """Position of the first bar that opens before the end of the one before it; None if there is none."""
+    """Position of the first bar that belongs to the same stretch of time as the one before it; None if there is none.
+
+    A bar may open earlier than one length after the one before if it is in another bucket, as the hour from 10:00 after a session's first from
+    9:30, and days may be an hour short, when clocks change.
+    """
     if len(time) < 2 or (length_ms != MONTH_MS and smallest_step(time) >= length_ms):
         return None
-    overlaps = np.flatnonzero(steps(time, length_ms) < 1)
-    return int(overlaps[0]) + 1 if len(overlaps) else None
+    for begin in range(0, len(time) - 1, _BLOCK):
+        part = time[begin : begin + _BLOCK + 1]
+        overlaps = np.diff(bucket_start(part, length_ms)) <= 0
+        if length_ms != MONTH_MS:
+            overlaps &= np.diff(part) < length_ms - (_HOUR_MS if length_ms >= DAY_MS else 0)
+        if overlaps.any():
+            return begin + int(overlaps.argmax()) + 1
+    return None
 
 
 def gaps(time: Times, length_ms: int) -> Times:

@@ -94,11 +94,39 @@ def test_months_are_inferred_if_every_bar_opens_at_the_start_of_one() -> None:
         timeframes.infer(months) == timeframes.infer(months[:2]) == timeframes.infer(np.array([ms("2024-04-01"), ms("2024-05-01")])) == "1M"
     )
     assert timeframes.infer(np.array([ms("2023-02-01"), ms("2023-03-01")])) == "1M"
-    for time in (months + 3_600_000, months[[0, 2, 4]], np.arange(9) * 28 * DAY, np.arange(3) * 31 * DAY):
+    in_new_york = np.array([ms("2024-02-01T05:00"), ms("2024-03-01T05:00"), ms("2024-04-01T04:00")])
+    assert timeframes.infer(in_new_york) == "1M"
+    assert timeframes.infer(np.array([ms("2024-02-29T23:00"), ms("2024-03-31T22:00"), ms("2024-04-30T22:00")])) == "1M"
+    for time in (months + 2 * DAY, months[[0, 2, 4]], np.arange(9) * 28 * DAY, np.arange(3) * 31 * DAY):
         with pytest.raises(BarstormError, match="which is not a known timeframe"):
             timeframes.infer(time)
     assert timeframes.infer(np.array([0, 3, 6, 12]) * DAY) == "3d"
     assert timeframes.infer(np.array([0, 10, 15]) * 1_000) == "5s"
+
+
+def test_the_commonest_step_is_the_timeframe_unless_bars_overlap() -> None:
+    hours = np.array([9.5, *range(10, 16)])
+    session = np.concatenate([hours + 24 * day for day in range(4)]) * 3_600_000
+    assert timeframes.infer(session.astype(np.int64)) == "1h"
+    weeks = np.array([*range(0, 35, 7), 29]) * DAY + timeframes.MONDAY_OFFSET_MS
+    assert timeframes.infer(weeks) == "1d"
+    assert timeframes.infer(weeks, odd_ends=True) == "1w"
+    assert timeframes.without_odd_ends(weeks, timeframes.WEEK_MS) == (0, 5)
+    sparse = np.array([0, 2, 4, 5, 6, 8, 10]) * 60_000
+    assert timeframes.infer(sparse) == "1m"
+    with pytest.raises(BarstormError, match="most bars are 2m apart, but 1970-01-01T00:04"):
+        timeframes.infer(sparse, odd_ends=True)
+    london = np.array([ms("2024-03-30"), ms("2024-03-31"), ms("2024-03-31T23:00"), ms("2024-04-01T23:00")])
+    assert timeframes.infer(london) == "1d"
+    assert timeframes.first_overlap(london, DAY) is None
+
+
+def test_times_at_which_bars_end_tell_when_they_open() -> None:
+    hours = np.arange(1, 4) * 3_600_000
+    for ends in (hours, hours - 1, hours - 1_000):
+        assert timeframes.open_times(ends, 3_600_000).tolist() == [0, 3_600_000, 7_200_000]
+    months = np.array([ms("2024-02-01"), ms("2024-03-01") - 1])
+    assert timeframes.open_times(months, timeframes.MONTH_MS).tolist() == [ms("2024-01-01"), ms("2024-02-01")]
 
 
 def test_months_without_a_bar_are_gaps() -> None:
