@@ -15,6 +15,7 @@ from litestar.response import Redirect
 import workers
 from api.http import problems
 from api.http.openapi import openapi_config, page_assets
+from api.http.read_options import provide_read_options
 from api.http.requests import MAX_JSON_BYTES, ApiRequest
 from api.http.run_options import provide_run_options
 from api.routes import backtests, datasets, fetches, queue, strategies
@@ -64,6 +65,7 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
         dependencies={
             "service": Provide(provide_service, sync_to_thread=False),
             "options": Provide(provide_run_options, sync_to_thread=False),
+            "read": Provide(provide_read_options),
         },
         exception_handlers=problems.EXCEPTION_HANDLERS,
         before_request=before_request,

@@ -69,7 +69,7 @@ def import_file(folder: Path) -> dict[str, float]:
                 await create(data, "bars", folder / "bars.csv", Instrument(), ImportOptions())
                 return time.perf_counter() - begin
 
-    _ = read.read_bars(b"time,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,1,1,1\n")  # so that polars is imported
+    _ = read.read_bars(b"date,open,high,low,close\n2024-01-01,1,1,1,1\n2024-01-02,1,1,1,1\n")  # so that polars is imported
     seconds = asyncio.run(run())
     return {"import": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
 

@@ -10,7 +10,8 @@ from python_core.engine.kernel import backtest, simulate
 from python_core.engine.result import Result
 from python_core.errors import BarsError, BarstormError, Cancelled, EngineError, ExecutionError, FileError, StrategyError
 from python_core.execution import Execution
-from python_core.files.read import from_arrow, read_bars
+from python_core.files.read import read_bars
+from python_core.files.tables import from_arrow
 from python_core.levels import Atr, PerSide
 from python_core.optimize.sweep import SweepResult, sweep
 from python_core.strategy import builder, library

@@ -11,11 +11,15 @@ from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # type: ignore[import-untyped]
 
 from api.http.problems import ProblemError, too_large
+from python_core.files.options import asker
 
 MULTIPART: Final = "multipart/form-data"
 FILE_TYPES: Final = (
     "application/octet-stream",
     "text/csv",
+    "text/tab-separated-values",
+    "application/gzip",
+    "application/zip",
     "application/x-ndjson",
     "application/vnd.apache.parquet",
     "application/vnd.apache.arrow.file",
@@ -27,6 +31,7 @@ MAX_PARTS: Final = 20
 @asynccontextmanager
 async def uploaded_file(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[BinaryIO]:
     """The request's body, or the first file of a multipart form, as a temporary file."""
+    asker.set("http")
     content_type = request.content_type[0]
     if content_type not in (MULTIPART, *FILE_TYPES):
         received = f"not {content_type}" if content_type else "but the Content-Type header is missing"
@@ -41,7 +46,7 @@ async def uploaded_file(request: Request[Any, Any, Any], max_bytes: int) -> Asyn
                 file.write(chunk)
         if not file.tell():
             raise ProblemError(
-                400, "the body has no file, or the file is empty; send a CSV, JSON lines, Parquet or Arrow file", code="empty_file"
+                400, "the body has no file, or the file is empty; send a CSV, JSON, Parquet or Arrow file", code="empty_file"
             )
         file.seek(0)
         yield file

@@ -18,7 +18,7 @@ from api.http.problems import problem_responses
 from api.http.responses import Limit, Offset, conditional, created, location_header, not_modified
 from api.http.run_options import Owner
 from api.http.uploads import uploaded_file
-from python_core.files.cleaning import Policy
+from python_core.files.options import ReadOptions
 from python_core.files.report import ImportReport
 from workers import BarsPage, Dataset, DatasetPage, ImportOptions, Service, instrument
 from workers.data.export import MAX_POINTS, Format
@@ -29,13 +29,6 @@ DatasetReference = Annotated[
     str,
     PathParameter(description="Id or name of the dataset, for its newest version, or with a version: `btcusdt-1h@3`."),
 ]
-RowPolicy = Annotated[
-    Policy,
-    QueryParameter(
-        description="What to do about faulty rows. `reject`: reject the file. `drop`: skip invalid bars and exact duplicates. "
-        "`repair`: sort the rows by time and keep the last of several with the same time."
-    ),
-]
 Start = Annotated[int | None, QueryParameter(description="Only bars that open at or after this time, UTC epoch milliseconds.")]
 End = Annotated[int | None, QueryParameter(description="Only bars that open before this time, UTC epoch milliseconds.")]
 ResampleTo = Annotated[
@@ -43,12 +36,6 @@ ResampleTo = Annotated[
     QueryParameter(
         max_length=20,
         description="Longer timeframe to resample the bars to, such as 4h or 1M (a month; 1m is a minute); default: no resampling.",
-    ),
-]
-Header = Annotated[
-    bool,
-    QueryParameter(
-        description="Whether the first line of a CSV file names the columns. Otherwise they must be time, open, high, low, close, volume."
     ),
 ]
 
@@ -72,10 +59,17 @@ class Datasets(Controller):
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
+        read: NamedDependency[ReadOptions],
         name: Annotated[
             str, QueryParameter(min_length=1, max_length=120, description="Name of the dataset; 409 if other bars already have it.")
         ],
-        symbol: Annotated[str, QueryParameter(max_length=60, description="Symbol of the instrument, such as BTC/USDT.")] = "",
+        symbol: Annotated[
+            str,
+            QueryParameter(
+                max_length=60,
+                description="Symbol of the instrument, such as BTC/USDT; of a file with several instruments, the one to read.",
+            ),
+        ] = "",
         exchange: Annotated[
             str,
             QueryParameter(
@@ -98,12 +92,10 @@ class Datasets(Controller):
                 description="Time between bars, such as 30s, 5m, 1h or 1M (a month; 1m is a minute); default: inferred from the file.",
             ),
         ] = "",
-        policy: RowPolicy = "reject",
-        header: Header = True,
         owner: Owner = "",
     ) -> Response[Dataset]:
         traded = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
-        options = ImportOptions(policy=policy, header=header, timeframe=timeframe or None)
+        options = ImportOptions(read=read, timeframe=timeframe or None)
         async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
             dataset = await service.datasets.create(name, file, instrument=traded, options=options, owner=owner)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
@@ -120,6 +112,7 @@ class Datasets(Controller):
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
+        read: NamedDependency[ReadOptions],
         dataset: DatasetReference,
         series: Annotated[
             Series,
@@ -127,11 +120,9 @@ class Datasets(Controller):
                 description="What the file holds: `bars`, `funding` (columns time, rate) or `mark` (mark prices: time, low, high)."
             ),
         ] = "bars",
-        policy: RowPolicy = "reject",
-        header: Header = True,
     ) -> Dataset:
         async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
-            return await service.datasets.append(dataset, file, series=series, options=ImportOptions(policy=policy, header=header))
+            return await service.datasets.append(dataset, file, series=series, options=ImportOptions(read=read))
 
     @get("/", **described("datasets.list"), responses=problem_responses(503))
     async def list_datasets(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> DatasetPage:

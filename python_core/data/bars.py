@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from python_core.errors import BarsError
 from python_core.immutable import Immutable
 
 if TYPE_CHECKING:
+    import pandas
     import polars
 
 _BLOCK: Final = 1 << 14  # bars whose values stay in the cache while they are checked
@@ -286,11 +288,38 @@ class Bars(Immutable):
                     digest.update(_little_endian(values))
         return digest.hexdigest()
 
+    @classmethod
+    def from_pandas(cls, frame: pandas.DataFrame, **options: Any) -> Bars:
+        """Bars of a pandas DataFrame, whose columns may have any case and order; times are its DatetimeIndex, or a column.
+
+        Options and errors are those of `read_bars`: times without a zone are in UTC, or in `timezone`.
+        """
+        bars: Bars = _tables().from_pandas(frame, **options)
+        return bars
+
+    @classmethod
+    def from_polars(cls, frame: polars.DataFrame, **options: Any) -> Bars:
+        """Bars of a polars DataFrame, whose columns may have any case and order. Options and errors are those of `read_bars`."""
+        bars: Bars = _tables().from_polars(frame, **options)
+        return bars
+
     def to_polars(self) -> polars.DataFrame:
         """The six columns as a polars DataFrame: time int64, the others float64."""
         import polars
 
         return polars.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Prices and volume as a pandas DataFrame, float64, with the open times as its DatetimeIndex in UTC, called `time`."""
+        import pandas
+
+        index = pandas.DatetimeIndex(self.time.astype("datetime64[ms]"), name="time").tz_localize("UTC")
+        return pandas.DataFrame({name: getattr(self, name) for name in COLUMNS[1:]}, index=index)
+
+
+def _tables() -> Any:
+    """Reading tables is a layer above, where files are read."""
+    return import_module("python_core.files.tables")
 
 
 def _little_endian(values: np.ndarray) -> memoryview:

@@ -10,24 +10,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from python_core.data.columns import COLUMNS
-
 
 class ColumnBuffer:
-    """The six columns of bars while they are being read. With a folder `scratch`, they are in unnamed files there, which are deleted when the
+    """The columns of bars while they are being read. With a folder `scratch`, they are in unnamed files there, which are deleted when the
     process ends and which the system can move out of memory."""
 
     def __init__(self, scratch: Path | None = None) -> None:
         self.rows = 0
+        self._scratch = scratch
         self._stack = ExitStack()
         self._files: dict[str, IO[bytes]] = {}
-        self._pieces: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
-        if scratch is not None:
-            import tempfile
-
-            scratch.mkdir(parents=True, exist_ok=True)
-            for name in COLUMNS:
-                self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115
+        self._pieces: dict[str, list[np.ndarray]] = {}
 
     def __enter__(self) -> ColumnBuffer:
         return self
@@ -37,18 +30,35 @@ class ColumnBuffer:
 
     def append(self, columns: Mapping[str, np.ndarray]) -> None:
         self.rows += len(columns["time"])
-        for name in COLUMNS:
-            if self._files:
-                self._files[name].write(np.ascontiguousarray(columns[name]).data)
+        for name, values in columns.items():
+            if self._scratch is None:
+                self._pieces.setdefault(name, []).append(values)
             else:
-                self._pieces[name].append(columns[name])
+                self._file(name).write(np.ascontiguousarray(values).data)
+
+    def _file(self, name: str) -> IO[bytes]:
+        if name not in self._files:
+            import tempfile
+
+            assert self._scratch is not None
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            self._files[name] = self._stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115
+        return self._files[name]
+
+    def clear(self) -> None:
+        """Remove all rows."""
+        self.rows = 0
+        self._pieces.clear()
+        for file in self._files.values():
+            file.truncate(0)
+            file.seek(0)
 
     def finish(self) -> dict[str, Any]:
         """The complete columns."""
         if self._files and self.rows:
             return {name: self._map(name, file) for name, file in self._files.items()}
         # One at a time, so that the pieces of a column are freed before the next is joined.
-        return {name: np.concatenate(self._pieces.pop(name) or [np.empty(0)]) for name in COLUMNS}
+        return {name: np.concatenate(self._pieces.pop(name)) for name in list(self._pieces)}
 
     def _map(self, name: str, file: IO[bytes]) -> np.ndarray:
         file.flush()

@@ -11,7 +11,7 @@ from msgspec import Meta
 from python_core.data.bars import Bars
 from python_core.data.calendars import gaps
 from python_core.data.columns import Integers
-from python_core.files.headers import RawTable
+from python_core.files.cells.raw_table import RawTable
 
 # A spike reaches this many typical ranges beyond both its neighbours, and at least 2 %.
 OUTLIER_RANGES: Final = 20.0
@@ -28,7 +28,21 @@ _BLOCK: Final = 1 << 15
 class ImportNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Something noticed in a file that did not stop it from being read."""
 
-    kind: Literal["gap", "outlier", "zero volume", "frozen", "dropped", "sorted", "replaced"]
+    kind: Literal[
+        "gap",
+        "outlier",
+        "zero volume",
+        "frozen",
+        "dropped",
+        "sorted",
+        "replaced",
+        "rounded",
+        "left out",
+        "units",
+        "volume",
+        "stamp",
+        "symbol",
+    ]
     count: Annotated[int, Meta(description="Number of rows or gaps.")]
     lines: Annotated[
         tuple[int, ...],
@@ -40,8 +54,8 @@ class ImportNotice(msgspec.Struct, frozen=True, kw_only=True):
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """How a file was read, and what was noticed in it."""
 
-    format: Annotated[str, Meta(description="Format of the file.", examples=["csv", "json lines", "parquet", "arrow"])]
-    compression: Annotated[str, Meta(description="`gzip`, `zstd` or empty.")]
+    format: Annotated[str, Meta(description="Format of the file.", examples=["csv", "json", "json lines", "parquet", "arrow"])]
+    compression: Annotated[str, Meta(description="`gzip`, `zstd`, `bzip2`, `xz`, `zip` or empty.")]
     separator: Annotated[str, Meta(description="Character between the values of a CSV file.")]
     decimal_mark: Annotated[str, Meta(description="Decimal mark of a CSV file.")]
     header: Annotated[bool, Meta(description="Whether the first line names the columns.")]
@@ -76,13 +90,13 @@ def notice_lines(kind: Any, raw: RawTable, count: int, lines: list[int], noun: s
     return ImportNotice(kind=kind, count=count, lines=shown, text=f"{_plural(count, noun)} {text} {places}")
 
 
-def inspect(bars: Bars, calendar: str, raw: RawTable, rows: Integers | None) -> list[ImportNotice]:
+def inspect(bars: Bars, calendar: str, raw: RawTable, rows: Integers | None, *, has_volume: bool) -> list[ImportNotice]:
     """Notices about gaps, outliers, missing volume and frozen prices; `rows` are the rows of the bars if not all in order."""
     holes, missing = gaps(bars.time, bars.timeframe_ms, calendar)
     findings = (
         ("gap", holes, "gap", f"({_plural(int(missing.sum()), 'bar')} of {bars.timeframe} missing), after"),
         ("outlier", find_outliers(bars), "bar", "far beyond both neighbours:"),
-        ("zero volume", np.flatnonzero(bars.volume == 0), "bar", "without volume:"),
+        ("zero volume", np.flatnonzero(bars.volume == 0) if has_volume else holes[:0], "bar", "without volume:"),
         ("frozen", find_frozen(bars), "stretch", f"of {FROZEN_BARS} or more bars at one price, from"),
     )
     return [

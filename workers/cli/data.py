@@ -10,7 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, get_args
 
-from python_core.data.columns import iso
+import msgspec
+
+from python_core.data.columns import COLUMNS, iso
+from python_core.files import read
+from python_core.files.options import Decimal, Policy, ReadOptions, Stamp, asker, read_options
+from python_core.files.report import ImportReport
 from workers.cli.operations import add_command
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
@@ -35,7 +40,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         async with open_data(settings) as data:
             await options.data_command(data, options)
 
-    asyncio.run(work())
+    token = asker.set("command line")
+    try:
+        if options.data_command is inspect:
+            inspect(options)
+        else:
+            asyncio.run(work())
+    finally:
+        asker.reset(token)
     return 0
 
 
@@ -66,23 +78,31 @@ async def show(data: MarketData, options: argparse.Namespace) -> None:
         print(f"{name:12} {iso(value) if name in ('start', 'end', 'created_at', 'updated_at') else '' if value is None else value}")
     print(f"{'versions':12} {', '.join(str(version.version) for version in versions)}")
     if report is not None:
-        await _print_report(data, dataset)
+        _print_report(await imports.get_report(data, f"{dataset.id}@{dataset.version}"))
 
 
 async def import_file(data: MarketData, options: argparse.Namespace) -> None:
-    import_options = ImportOptions(
-        policy=options.policy, header=not options.no_header, timeframe=options.timeframe, source=f"file {options.file.name}"[:200]
-    )
+    import_options = ImportOptions(read=_read_options(options), timeframe=options.timeframe, source=f"file {options.file.name}"[:200])
     traded = instrument(
         symbol=options.symbol, exchange=options.exchange, kind=options.kind, tick_size=options.tick_size, lot_size=options.lot_size
     )
     dataset = await imports.create(data, options.name or options.file.name, options.file, traded, import_options, owner=options.owner)
     print(_line(dataset))
-    await _print_report(data, dataset)
+    _print_report(await imports.get_report(data, f"{dataset.id}@{dataset.version}"))
+
+
+def inspect(options: argparse.Namespace) -> None:
+    chosen = msgspec.structs.replace(_read_options(options), timeframe=options.timeframe, symbol=options.symbol)
+    bars, report = read.read_with_report(options.file, chosen)
+    print(f"{report.bars:,} bars of {report.timeframe} in {report.rows:,} rows, {iso(report.first_time)} .. {iso(report.last_time)}")
+    _print_report(report)
+    for i in sorted({0, len(bars) - 1}):
+        prices = "  ".join(f"{name} {getattr(bars, name)[i]:.10g}" for name in COLUMNS[1:])
+        print(f"  {iso(bars.time[i])}  {prices}")
 
 
 async def append(data: MarketData, options: argparse.Namespace) -> None:
-    import_options = ImportOptions(policy=options.policy, header=not options.no_header, source=f"file {options.file.name}"[:200])
+    import_options = ImportOptions(read=_read_options(options), source=f"file {options.file.name}"[:200])
     print(_line(await imports.append(data, options.dataset, options.file, options.series, import_options)))
 
 
@@ -128,10 +148,13 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
         return added
 
     add_operation("list", list_datasets, "datasets.list")
-    importing = add("import", import_file, "Import the bars of a CSV, JSON lines, Parquet or Arrow file as a dataset")
+    text = "Show how a file is read, without importing it"
+    inspecting = commands.add_parser("inspect", help=text, description=f"{text}.")
+    inspecting.set_defaults(data_command=inspect)
+    inspecting.add_argument("file", type=Path, metavar="FILE")
+    importing = add("import", import_file, "Import the bars of a CSV, JSON, Parquet or Arrow file as a dataset")
     importing.add_argument("file", type=Path, metavar="FILE")
     importing.add_argument("--name", help="name of the dataset (default: name of the file)")
-    importing.add_argument("--symbol", default="", help="symbol of the instrument, such as BTC/USDT")
     importing.add_argument(
         "--exchange",
         default="",
@@ -140,19 +163,18 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     importing.add_argument("--kind", default="spot", choices=get_args(MarketKind), help="kind of market (default: %(default)s)")
     importing.add_argument("--tick-size", type=float, metavar="PRICE", help="smallest step of the price")
     importing.add_argument("--lot-size", type=float, metavar="QUANTITY", help="smallest step of the quantity")
-    importing.add_argument("--timeframe", help="timeframe of the bars, such as 30s, 1h or 1M (default: inferred)")
     importing.add_argument("--owner", default="", help="owner of the dataset")
     appending = add_operation("append", append, "datasets.append")
     appending.add_argument("dataset", metavar="DATASET", help="id or name")
     appending.add_argument("file", type=Path, metavar="FILE")
     appending.add_argument("--series", default="bars", choices=tuple(parts.SERIES), help="what the file contains (default: %(default)s)")
-    for added in (importing, appending):
+    for added in (inspecting, importing):
         added.add_argument(
-            "--policy", default="reject", choices=("reject", "drop", "repair"), help="what to do with invalid rows (default: %(default)s)"
+            "--symbol", default="", help="symbol of the instrument, such as BTC/USDT; of a file with several, the one to read"
         )
-        added.add_argument(
-            "--no-header", action="store_true", help="the CSV file has no header; its columns are time, open, high, low, close, volume"
-        )
+        added.add_argument("--timeframe", help="timeframe of the bars, such as 30s, 1h or 1M (default: the commonest step)")
+    for added in (inspecting, importing, appending):
+        _add_read_options(added)
     add_fetch(add_command(commands, "fetch", "fetches.create"))
     add("samples", add_samples, "Add synthetic sample datasets")
     add("show", show, "Show the fields, versions and import report of a dataset").add_argument("dataset", metavar="DATASET", help=REFERENCE)
@@ -164,15 +186,52 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     add_operation("delete", delete, "datasets.delete").add_argument("dataset", metavar="DATASET", help=REFERENCE)
 
 
+def _add_read_options(parser: argparse.ArgumentParser) -> None:
+    flag = argparse.BooleanOptionalAction
+    parser.add_argument("--policy", default="reject", choices=get_args(Policy), help="what to do with invalid rows (default: %(default)s)")
+    parser.add_argument("--header", action=flag, default=True, help="whether line 1 of a CSV file names the columns (default: it does)")
+    parser.add_argument(
+        "--columns",
+        default="",
+        help='titles of columns that are not found, as in "close=Adj Close"; without a header the names in order, as in '
+        "date,clock,open,high,low,close,-,volume",
+    )
+    parser.add_argument(
+        "--timezone", default="", metavar="ZONE", help="zone of times that say none, such as America/New_York (default: UTC)"
+    )
+    parser.add_argument(
+        "--stamp", default="open", choices=get_args(Stamp), help="whether times are of a bar's open or end (default: %(default)s)"
+    )
+    parser.add_argument("--decimal", choices=get_args(Decimal), help="decimal mark (default: detected)")
+    parser.add_argument("--day-first", action=flag, default=None, help="whether 01/02/2024 is 1 February (default: detected)")
+    parser.add_argument("--earliest", default="1980-01-01", metavar="DATE", help="refuse rows before it (default: %(default)s)")
+
+
+def _read_options(options: argparse.Namespace) -> ReadOptions:
+    with as_client_error():
+        return read_options(
+            policy=options.policy,
+            header=options.header,
+            columns=options.columns,
+            timezone=options.timezone,
+            stamp=options.stamp,
+            decimal=options.decimal,
+            day_first=options.day_first,
+            earliest=options.earliest,
+        )
+
+
 def _line(dataset: Dataset) -> str:
     label, span = f"{dataset.name}@{dataset.version}", f"{iso(dataset.start)} .. {iso(dataset.end)}"
     return f"{label:32} {dataset.timeframe:>4} {dataset.rows:>12,} bars  {span}  {dataset.gaps:,} {'gap' if dataset.gaps == 1 else 'gaps'}  {dataset.symbol}".rstrip()
 
 
-async def _print_report(data: MarketData, dataset: Dataset) -> None:
-    report = await imports.get_report(data, f"{dataset.id}@{dataset.version}")
+def _print_report(report: ImportReport) -> None:
     file_format = f"{report.format} {report.compression}".strip()
-    print(f"  read as {file_format}; times: {report.time_format}, {report.time_zone}")
+    marks = [f"separator {report.separator!r}"] * bool(report.separator) + [f"decimal {report.decimal_mark!r}"] * bool(report.decimal_mark)
+    print(f"  read as {', '.join([file_format, *marks])}")
+    print(f"  times: {report.columns['time']} as {report.time_format}, {report.time_zone}")
+    print(f"  columns: {', '.join(f'{name} {title}' for name, title in report.columns.items() if name != 'time')}")
     if report.calendar:
         print(f"  gaps are bars missing within the sessions of {report.calendar}")
     for notice in report.notices:

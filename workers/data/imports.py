@@ -9,8 +9,10 @@ from typing import BinaryIO, Final
 import msgspec
 
 import python_core as bt
+from python_core.data import timeframes
 from python_core.files import read
-from python_core.files.cleaning import Policy
+from python_core.files.options import DEFAULT as READ_DEFAULT
+from python_core.files.options import ReadOptions
 from python_core.files.report import ImportReport
 from workers.data import catalog
 from workers.data.datasets import MarketData, as_client_error
@@ -24,10 +26,9 @@ Source = Path | bytes | BinaryIO
 
 
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to read a file: what to do with faulty rows, whether the first line is a header, and the timeframe (None: inferred)."""
+    """How to read a file, the timeframe of its bars (None: inferred), and where it came from."""
 
-    policy: Policy = "reject"
-    header: bool = True
+    read: ReadOptions = READ_DEFAULT
     timeframe: str | None = None
     source: str = "upload"
 
@@ -54,7 +55,7 @@ async def append(data: MarketData, reference: str, file: Source, series: Series,
         dataset = await catalog.get(session, reference)
     if series != "bars":
         with as_client_error():
-            columns = await asyncio.to_thread(read.read_series, file, SERIES[series])
+            columns = await asyncio.to_thread(read.read_series, file, SERIES[series], options.read)
         return await data.append(reference, {series: columns}, source=options.source)
     bars, report = await _read(data, file, dataset, msgspec.structs.replace(options, timeframe=dataset.timeframe))
     return await data.append(reference, series_from_bars(bars), source=options.source, report=encode(report))
@@ -77,14 +78,8 @@ async def get_report(data: MarketData, reference: str) -> ImportReport:
 
 
 async def _read(data: MarketData, file: Source, market: Instrument | Dataset, options: ImportOptions) -> tuple[bt.Bars, ImportReport]:
+    chosen = msgspec.structs.replace(options.read, timeframe=options.timeframe, symbol=market.symbol)
     with as_client_error():
-        return await asyncio.to_thread(
-            read.read_with_report,
-            file,
-            timeframe=options.timeframe,
-            symbol=market.symbol,
-            policy=options.policy,
-            header=options.header,
-            scratch=data.scratch,
-            calendar=catalog.calendar(market),
-        )
+        if options.timeframe is not None:
+            timeframes.parse(options.timeframe)
+        return await asyncio.to_thread(read.read_with_report, file, chosen, scratch=data.scratch, calendar=catalog.calendar(market))

@@ -39,8 +39,8 @@ class Datasets(OperationGroup):
     ) -> Dataset:
         """Create a dataset.
 
-        Imports a CSV, JSON lines, Parquet or Arrow file; the format is recognized from the content. The file needs the columns time, open,
-        high, low, close and volume. Importing the same bars under the same name again changes nothing.
+        Imports a CSV, JSON, Parquet or Arrow file; the format is recognized from the content. The file needs the columns time, open, high,
+        low and close; without a volume it is 0. Importing the same bars under the same name again changes nothing.
 
         Raises:
             Invalid: the bars break a rule; says which.

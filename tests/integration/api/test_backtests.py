@@ -27,6 +27,7 @@ CROSS = {
     "params": {"fast": 5, "slow": 20},
 }
 FINAL = {"succeeded", "failed", "cancelled", "dead"}
+FIRST = 1_704_067_200_000
 
 
 def random_bars(rows: int, seed: int = 1) -> bt.Bars:
@@ -35,7 +36,7 @@ def random_bars(rows: int, seed: int = 1) -> bt.Bars:
     close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, rows)))
     open_ = np.concatenate(([100.0], close[:-1]))
     high, low = np.maximum(open_, close) * 1.002, np.minimum(open_, close) * 0.998
-    return bt.Bars(np.arange(rows) * 3_600_000, open_, high, low, close, np.ones(rows), timeframe="1h")
+    return bt.Bars(FIRST + np.arange(rows) * 3_600_000, open_, high, low, close, np.ones(rows), timeframe="1h")
 
 
 def upload(client: httpx.Client, name: str, content: bytes, **query: str) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def test_an_equal_run_is_cached(client: httpx.Client) -> None:
 def test_a_backtest_can_select_a_symbol_and_a_range(client: httpx.Client) -> None:
     bars = random_bars(400, seed=6)
     dataset = upload(client, "ranged", csv(bars), symbol="RANGE/USD", exchange="here")
-    body = {"symbol": "rangeusd", "timeframe": "1h", "start": 100 * 3_600_000, "end": 300 * 3_600_000, "strategy": CROSS}
+    body = {"symbol": "rangeusd", "timeframe": "1h", "start": FIRST + 100 * 3_600_000, "end": FIRST + 300 * 3_600_000, "strategy": CROSS}
     run = ended(client, client.post("/api/v1/backtests", json=body).headers["location"])
     expected = bt.backtest(bars[100:300], bt.Strategy(**CROSS), bt.Execution())  # type: ignore[arg-type]
     assert (run["result"]["digest"], run["result"]["bars"]) == (expected.digest, 200)
@@ -218,7 +219,7 @@ def test_a_backtest_can_select_a_symbol_and_a_range(client: httpx.Client) -> Non
         ({}, 409, "ambiguous", "'ranged too'"),
         ({"exchange": "nowhere"}, 404, "not_found", "'ranged too'"),
         ({"timeframe": "4h"}, 404, "not_found", "1h bars"),
-        ({"exchange": "here", "start": 500 * 3_600_000, "end": None}, 400, "empty_range", "1436400000"),
+        ({"exchange": "here", "start": FIRST + 500 * 3_600_000, "end": None}, 400, "empty_range", "1705503600000"),
         ({"start": 5, "end": 5}, 400, "invalid_request", "after start"),
         ({"dataset": "ranged"}, 400, "invalid_request", "leave out symbol"),
         ({"symbol": None}, 400, "invalid_request", "symbol and timeframe"),

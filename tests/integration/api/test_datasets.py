@@ -19,6 +19,7 @@ import python_core as bt
 import workers
 from api import create_app
 from python_core.files import read
+from python_core.files.options import asker, read_options
 from python_core.files.report import ImportReport
 from tests.support.files import csv
 from tests.support.serving import Serve
@@ -42,8 +43,9 @@ def upload(client: httpx.Client, name: str, content: bytes, **query: Any) -> htt
 def test_a_faulty_file_is_imported_as_by_the_library(client: httpx.Client, market_data: Path, policy: Any) -> None:
     for path in sorted((market_data / "dirty").glob("*.[cp]*")):
         response = upload(client, f"{path.name} {policy}", path.read_bytes(), policy=policy)
+        token = asker.set("http")
         try:
-            bars, report = read.read_with_report(path.read_bytes(), policy=policy)
+            bars, report = read.read_with_report(path.read_bytes(), read_options(policy=policy))
         except bt.BarstormError as error:
             expected = (400, "empty_file") if not path.stat().st_size else (400, error.code, str(error))
             problem = response.json()
@@ -53,6 +55,34 @@ def test_a_faulty_file_is_imported_as_by_the_library(client: httpx.Client, marke
             assert response.json()["fingerprint"] == bars.fingerprint
             stored_report = client.get(f"/datasets/{response.json()['id']}/report")
             assert msgspec.json.decode(stored_report.content, type=ImportReport) == report
+        finally:
+            asker.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("content", "query"),
+    [
+        (b"Date,Open,High,Low,Close\n01/02/2024,1,1,1,1\n02/02/2024,1,1,1,1\n", "?day_first=true or ?day_first=false"),
+        (b"Date;Open;High;Low;Close\n2024-01-02;1.234;1.234;1.234;1.234\n", "?decimal=. to read 1.234"),
+        (b"1704067200000,1,1,1,1,1\n1704067260000,1,1,1,1,1\n", "?header=false"),
+        (b"time,open,high,low,close\n2024-01-02,1,1,1,x\n", "?policy=drop"),
+    ],
+)
+def test_hints_name_the_query_parameters(client: httpx.Client, content: bytes, query: str) -> None:
+    response = upload(client, "hints", content)
+    assert response.status_code == 400
+    assert query in response.json()["detail"]
+
+
+def test_query_parameters_say_how_a_file_is_read(client: httpx.Client) -> None:
+    content = b"Day;Start;H;L;Last\n01.11.2024 21:00;1,5;2,5;1,5;2\n01.11.2024 22:00;2;2;1;1\n"
+    options = {"timezone": "America/New_York", "stamp": "close", "decimal": ",", "columns": "time=Day,open=Start,close=Last"}
+    dataset = upload(client, "options", content, **options).raise_for_status().json()
+    assert (dataset["start"], dataset["timeframe"]) == (1_730_505_600_000, "1h")
+    report = client.get("/datasets/options/report").json()
+    assert (report["time_zone"], report["columns"]["open"], report["decimal_mark"]) == ("America/New_York", "Start", ",")
+    unknown = upload(client, "zone", content, timezone="Amerika/New_York")
+    assert (unknown.status_code, "did you mean America/New_York?" in unknown.json()["detail"]) == (400, True)
 
 
 def test_a_file_without_a_header_needs_header_false(client: httpx.Client, market_data: Path) -> None:
@@ -106,7 +136,7 @@ def test_an_append_creates_a_version_and_keeps_the_old_ones(client: httpx.Client
     assert client.get("/datasets/xrp@2").json() == second
     clash = client.post(address, content=csv(bars[:1000]).replace(b"1.1", b"1.2"), headers=RAW)
     assert clash.status_code in (400, 409)
-    text = client.post(address, params={"series": "funding"}, content=b"time,rate\n0,x\n", headers=RAW)
+    text = client.post(address, params={"series": "funding"}, content=b"time,rate\n1704067200000,x\n", headers=RAW)
     assert text.status_code == 400
     assert "line 2, rate: 'x' is not a number" in text.json()["detail"]
     assert client.get("/datasets/xrp@3/report").status_code == 404

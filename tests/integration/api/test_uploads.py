@@ -25,7 +25,7 @@ RAW = {"content-type": "text/csv"}
 
 
 def rows(count: int) -> bytes:
-    return HEADER + b"".join(b"%d,1,1,1,1,1\n" % (i * 60_000) for i in range(count))
+    return HEADER + b"".join(b"%d,1,1,1,1,1\n" % (1_704_067_200_000 + i * 60_000) for i in range(count))
 
 
 @pytest.fixture
@@ -109,6 +109,26 @@ def test_a_client_that_disconnects_leaves_nothing(url: str, drafts: Path, eventu
     connection.close()
     eventually(lambda: not left(drafts))
     assert upload(url, rows(10), headers=RAW).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04" + b"x" * 1_000,
+        b"\x89HDF\r\n\x1a\n" + b"x" * 1_000,
+        rows(5_000) + b"x,1,1,1,1,1\n" + rows(5)[len(HEADER) :],
+        rows(10).replace(b"time,", b"when,"),
+        HEADER + b"".join(b"2024-01-%02d,1.234;2\n" % day for day in range(1, 29)),
+        b'[{"time": 1704067200000, "open": 1}]',
+    ],
+)
+def test_a_refused_upload_leaves_no_file(url: str, drafts: Path, tmp_path: Path, content: bytes) -> None:
+    before = sorted(path for path in (tmp_path / "data").rglob("*") if path.is_file())
+    response = upload(url, content, headers=RAW)
+    assert response.status_code == 400, response.text
+    assert sorted(path for path in (tmp_path / "data").rglob("*") if path.is_file()) == before
+    assert not left(drafts)
+    assert httpx.get(f"{url}/api/v1/datasets").json()["total"] == 0
 
 
 def test_a_stalled_upload_is_ended(url: str, drafts: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]) -> None:

@@ -68,6 +68,32 @@ def test_an_invalid_file_is_refused_with_the_position_or_repaired(capsys: Captur
         assert command(capsys, *wrong)[0] == 1, wrong
 
 
+def test_hints_name_the_options_of_the_command_line(capsys: Captured, tmp_path: Path) -> None:
+    file = tmp_path / "bars.csv"
+    for content, flag in (
+        ("Date,Open,High,Low,Close\n01/02/2024,1,1,1,1\n02/02/2024,1,1,1,1\n", "--day-first or --no-day-first"),
+        ("Date;Open;High;Low;Close\n2024-01-02;1.234;1.234;1.234;1.234\n", "--decimal . to read 1.234"),
+        ("1704067200000,1,1,1,1,1\n1704067260000,1,1,1,1,1\n", "--no-header"),
+        ("time,open,high,low,close\n2024-01-02,1,1,1,x\n", "--policy drop"),
+        ("day,open,high,low,end\n2024-01-02,1,1,1,1\n", "--columns close=TITLE"),
+        ("ticker,date,open,high,low,close\nA,2024-01-02,1,1,1,1\nB,2024-01-02,1,1,1,1\n", "--symbol A"),
+    ):
+        file.write_text(content)
+        code, _, err = command(capsys, "inspect", file)
+        assert (code, flag in err) == (1, True), err
+
+
+def test_a_file_is_inspected_without_being_imported(capsys: Captured, market_data: Path, tmp_path: Path) -> None:
+    code, out, err = command(capsys, "inspect", market_data / "wild" / "mt5-h1.csv", "--timezone", "Europe/Athens")
+    assert code == 0
+    assert "60 bars of 1h in 60 rows" in out
+    assert "2020-01-01T22:00Z  open 1.115" in out
+    assert "%Y.%m.%d %H:%M:%S, Europe/Athens" in out
+    assert "the volume is <TICKVOL>" in err
+    assert not (tmp_path / "data").exists()
+    assert command(capsys, "list")[1].startswith("no datasets yet")
+
+
 def test_an_equity_is_imported_with_the_calendar_of_its_exchange(capsys: Captured, market_data: Path) -> None:
     equity = ("--kind", "equity", "--exchange", "XNAS")
     code, out, err = command(capsys, "import", market_data / "goog-1d.csv", *equity)

@@ -54,7 +54,7 @@ async def test_dataset_names_are_unique(service: workers.Service, bars: bt.Bars)
 
 
 async def test_bad_data_is_refused_and_leaves_nothing(service: workers.Service, bars: bt.Bars, settings: workers.Settings) -> None:
-    broken = csv(bars).replace(b"volume", b"wolume")
+    broken = csv(bars).replace(b"close", b"klose")
     for content in (b"", b"\0" * 1000, b"PAR1" + b"x" * 100, broken):
         with pytest.raises(workers.Invalid) as error:
             await service.datasets.create("bad", content)

@@ -15,8 +15,9 @@ import pytest
 from python_core.data.bars import Bars
 from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, BarstormError, FileError
-from python_core.files import compression
 from python_core.files import read as files
+from python_core.files import tables
+from python_core.files.formats import compression
 from tests.support.cases import CASES
 
 FEWER = max(CASES // 5, 1)
@@ -49,7 +50,7 @@ def rejection(source: Any, **options: Any) -> BarstormError:
 
 def rejection_of_frame(frame: Any) -> BarstormError:
     with pytest.raises((BarsError, FileError)) as caught:
-        files.from_arrow(frame)
+        tables.from_arrow(frame)
     return caught.value
 
 

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from python_core.files import compression
 from python_core.files import read as files
+from python_core.files.formats import compression
 from tests.unit.python_core.files.samples import rejection, table, text, zstd
 
 

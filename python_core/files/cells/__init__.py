@@ -1,0 +1,1 @@
+"""Cells of files as values: numbers, dates and times."""

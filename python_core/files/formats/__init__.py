@@ -1,0 +1,1 @@
+"""Formats of files: CSV, JSON, and what they are packed in."""
