@@ -68,7 +68,7 @@ bench: $(DEVELOPMENT) $(VENV)/bench ## compare the speed of kernel, service and 
 demo: $(SERVICE) ## run one backtest through all parts; DATA=bars.parquet for your own bars
 	@barstorm demo $(if $(DATA),--data "$(DATA)")
 
-serve: $(SERVICE) ## keep API and worker up on 127.0.0.1:8000 until Ctrl-C
+serve: $(SERVICE) $(VENV)/exchanges ## keep API and worker up on 127.0.0.1:8000 until Ctrl-C
 	@barstorm serve
 
 lock: $(DEVELOPMENT) ## pin the newest packages that the project allows
@@ -89,6 +89,11 @@ $(VENV)/service: requirements/build.lock requirements/service.lock | $(BIN)/pyth
 	@echo 'installing the service and its build tools into $(VENV)'
 	@$(PIP) install --quiet --require-hashes -r requirements/build.lock
 	@$(PIP) install --quiet --require-hashes -r requirements/service.lock
+	@touch $@
+
+$(VENV)/exchanges: requirements/exchanges.lock $(VENV)/service
+	@echo 'installing ccxt, which fetches from exchanges, into $(VENV)'
+	@$(PIP) install --quiet --require-hashes -r requirements/exchanges.lock
 	@touch $@
 
 $(VENV)/development: requirements/dev.lock $(VENV)/service
