@@ -143,7 +143,7 @@ def _fit_timeframe(
         notices.append(notice_rows("left out", raw, positions, "row", text))
         columns = {column: values[begin:end] for column, values in columns.items()}
         rows = np.arange(begin, end) if rows is None else rows[begin:end]
-    if "close" in (options.stamp, raw.stamp):
+    if "close" in (options.stamp, raw.traits.stamp):
         columns["time"] = timeframes.open_times(columns["time"], length_ms)
         if options.stamp != "close":
             text = f"{raw.names['time']} is when bars end, so that they open one {name} earlier"

@@ -12,6 +12,7 @@ import msgspec
 from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, BarstormError, FileError
 from python_core.files.cells.dates import looks_like_clock, looks_like_day
+from python_core.files.cells.raw_table import Traits
 from python_core.files.options import ReadOptions, option
 
 MAX_ROWS: Final = 50_000_000
@@ -52,11 +53,7 @@ class Columns(msgspec.Struct, frozen=True):
     """Where the columns are among a file's titles."""
 
     positions: dict[str, int]
-    stamp: str = ""
-    zone: str = ""
-    """Zone of the times by their title: `UTC`, another name, or `local`."""
-    scaled: bool = False
-    """Whether the titles are those of Databento, which may write prices as whole billionths."""
+    traits: Traits = Traits()
 
     def missing(self, columns: Sequence[str]) -> list[str]:
         """Of the columns that are needed, those that are absent; bars can do without a volume."""
@@ -102,7 +99,8 @@ def find(titles: Sequence[str], columns: Sequence[str], options: ReadOptions) ->
         if column == "volume":
             found.pop("tick volume", None)
         found[{"date": "time"}.get(column, column)] = list(titles).index(title)
-    return Columns(found, stamp, zones[found["time"]] if "time" in found else "", {"rtype", "publisherid"} <= set(names))
+    zone = zones[found["time"]] if "time" in found else ""
+    return Columns(found, Traits(stamp, zone, scaled={"rtype", "publisherid"} <= set(names)))
 
 
 def names_of(titles: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -264,9 +264,7 @@ def select(
             format=format,
             compression=packed,
             numbers=style,
-            stamp=found.stamp,
-            zone=found.zone,
-            scaled=found.scaled,
+            traits=found.traits,
         )
         first += len(frame)
     if first == 1:

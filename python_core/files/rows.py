@@ -12,6 +12,7 @@ from python_core.data.columns import COLUMNS, PRICES, Floats, Integers, iso
 from python_core.errors import BarsError
 from python_core.files import headers
 from python_core.files.cells import numbers
+from python_core.files.cells.numbers import BLANKS
 from python_core.files.cells.raw_table import CUT, RawTable
 from python_core.files.cells.timestamps import MISSING, TIME_HINT, TimeReader
 from python_core.files.column_buffer import ColumnBuffer
@@ -94,13 +95,13 @@ class Rows:
         if "volume" not in block.frame.columns:
             return {"volume": np.zeros(len(block.frame))}
         self.has_volume = True
-        volume, missing = _volume(block, "volume")
+        volume, missing = volume_column(block, "volume")
         self.without_volume += int((missing & ~out).sum())
-        if "volume again" in block.frame.columns and not np.array_equal(volume, _volume(block, "volume again")[0], equal_nan=True):
+        if "volume again" in block.frame.columns and not np.array_equal(volume, volume_column(block, "volume again")[0], equal_nan=True):
             raise headers.two_columns(block.names["volume"], block.file or "volume")
         if "tick volume" not in block.frame.columns:
             return {"volume": volume}
-        return {"volume": volume, "ticks": _volume(block, "tick volume")[0]}
+        return {"volume": volume, "ticks": volume_column(block, "tick volume")[0]}
 
     def _judge_scale(self, block: RawTable, cells: dict[str, Any], out: Booleans) -> None:
         """Note whether all prices are whole numbers, and all volumes within the prices; BarsError if there are several timeframes."""
@@ -112,9 +113,10 @@ class Rows:
             if len(self.intervals) > 1:
                 shown, hint = ", ".join(sorted(self.intervals)[:4]), "keep the rows of one timeframe"
                 raise BarsError(f"bars of several timeframes: {shown}", where=block.place("interval"), hint=hint, code="several_timeframes")
-        if self.is_whole:
+        # Only some sources need what follows, see `check_scale`.
+        if self.is_whole and (block.traits.scaled or block.compression == "zip"):
             self.is_whole = all(bool((cells[name] == np.floor(cells[name])).all()) for name in PRICES)
-        if self.volume_is_price:
+        if self.volume_is_price and block.wide:
             inside = (cells["volume"] >= cells["low"]) & (cells["volume"] <= cells["high"])
             self.volume_is_price = bool((inside | out).all())
 
@@ -125,7 +127,7 @@ class Rows:
             BarsError: names the source that writes it.
         """
         lowest, place, code = float(low.min()), raw.place("open"), "scaled_prices"
-        if self.is_whole and raw.scaled and lowest >= 1e6:
+        if self.is_whole and raw.traits.scaled and lowest >= 1e6:
             hint = "export it with pretty prices, or divide the prices by 1e9"
             raise BarsError("the prices are whole billionths, as Databento writes them", where=place, hint=hint, code=code)
         is_lean = raw.compression == "zip" and not raw.header and (raw.day_ms is not None or self.times.format == "%Y%m%d %H:%M")
@@ -147,7 +149,7 @@ class Rows:
 
         if "symbol" not in block.frame.columns:
             return None
-        names = block.frame["symbol"].cast(polars.String).str.strip_chars(" \t\r\"'")
+        names = block.frame["symbol"].cast(polars.String).str.strip_chars(BLANKS)
         was_other = len(self.symbols) == 1 and not any(map(self._is_wanted, self.symbols))
         self.symbols |= set(names.unique().drop_nulls()) - {""}
         if len(self.symbols) < 2:
@@ -251,7 +253,7 @@ def number_column(raw: RawTable, name: str) -> Floats:
     return values
 
 
-def _volume(raw: RawTable, name: str) -> tuple[Floats, Booleans]:
+def volume_column(raw: RawTable, name: str) -> tuple[Floats, Booleans]:
     """A column of volumes, with 0 where it is missing or -1, and where that is."""
     import polars
 
@@ -259,7 +261,7 @@ def _volume(raw: RawTable, name: str) -> tuple[Floats, Booleans]:
     series = raw.frame[name]
     missing: Booleans = series.is_null().to_numpy() | (values == -1)
     if series.dtype == polars.String:
-        missing |= ((series != CUT) & series.str.strip_chars(" \t\r\"'").str.to_lowercase().is_in(_NO_VALUE)).fill_null(True).to_numpy()
+        missing |= ((series != CUT) & series.str.strip_chars(BLANKS).str.to_lowercase().is_in(_NO_VALUE)).fill_null(True).to_numpy()
     elif series.dtype.is_float():
         missing |= np.isnan(values)
     return np.where(missing, 0.0, values) if missing.any() else values, missing

@@ -6,12 +6,15 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from python_core.errors import BarsError
+from python_core.files.cells.numbers import BLANKS
 from python_core.files.options import option
 
 if TYPE_CHECKING:
     import polars
 
 MAX_FORMATS: Final = 4
+# Patterns of dates written as whole numbers, by their digits.
+COMPACT: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DAY_US: Final = 86_400_000_000
 _LONGEST_PAUSE_US: Final = 8 * _DAY_US
 
@@ -69,7 +72,7 @@ class DateReader:
         """`place` is the file and the column, for the error.
 
         Raises:
-            BarsError: day and month can't be told apart, a zone is not known, or there are several.
+            BarsError: it is not clear whether the day or the month comes first, or the zone is unknown or differs between rows.
         """
         import polars
 
@@ -79,7 +82,7 @@ class DateReader:
         formats: list[str] = []
         tried = {_swapped(pattern) for pattern in self._known}
         known = list(self._known)
-        while len(formats) < MAX_FORMATS and (cell := _first(series.filter(parsed.is_null()))) is not None:
+        while len(formats) < MAX_FORMATS and (cell := first_cell(series.filter(parsed.is_null()))) is not None:
             patterns = known or [pattern for pattern in _patterns(cell) if pattern not in tried]
             known = []
             if not patterns:
@@ -119,19 +122,19 @@ class DateReader:
 
 def looks_like_clock(cell: str) -> bool:
     """Whether a cell may be a time of the day without a date."""
-    text = cell.strip(" \t\r\"'")
+    text = cell.strip(BLANKS)
     return re.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?", text) is not None or (text.isdigit() and int(text) < 86_400_000)
 
 
 def looks_like_day(cell: str) -> bool:
     """Whether a cell may be a date without a time of the day."""
-    text = cell.strip(" \t\r\"'")
+    text = cell.strip(BLANKS)
     return len(text) <= 12 and ":" not in text and sum(character.isdigit() for character in text) >= 3
 
 
 def _normalized(series: polars.Series) -> polars.Series:
     """Without blanks at the ends, with single ones between, and with the minutes that some sources leave out (`05-PM`)."""
-    text = series.str.strip_chars(" \t\r\"'")
+    text = series.str.strip_chars(BLANKS)
     sample = text.drop_nulls().head(1)
     if not len(sample):
         return text
@@ -146,7 +149,7 @@ def _split_zones(series: polars.Series, place: str) -> tuple[polars.Series, str,
     """The texts without the name of a zone at their ends, that zone, and, if names are abbreviations, their hours from UTC."""
     import polars
 
-    if (cell := _first(series)) is None or not (name := re.search(_NAMED_ZONE, cell)) or name[1] in ("UTC", "GMT"):
+    if (cell := first_cell(series)) is None or not (name := re.search(_NAMED_ZONE, cell)) or name[1] in ("UTC", "GMT"):
         return series, "", None
     names = series.str.extract(_NAMED_ZONE)
     found = set(names.unique().drop_nulls())
@@ -187,7 +190,8 @@ def _swapped(pattern: str) -> str:
     return re.sub(r"^(%[dm])([/-])(%[dm])", r"\3\2\1", pattern)
 
 
-def _first(series: polars.Series) -> str | None:
+def first_cell(series: polars.Series) -> str | None:
+    """The first cell that is not empty."""
     filled = series.drop_nulls().head(1)
     return str(filled[0]) if len(filled) else None
 
@@ -199,9 +203,8 @@ def _parse(series: polars.Series, pattern: str) -> polars.Series:
 
 def _patterns(cell: str) -> list[str]:
     """Patterns that fit a text."""
-    compact = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M"}.get(len(cell)) if cell.isdigit() else None
-    if compact:
-        return [compact]
+    if cell.isdigit() and len(cell) in COMPACT:
+        return [COMPACT[len(cell)]]
     for date_regex, dates in _DATES:
         if not (date := re.match(date_regex, cell)):
             continue

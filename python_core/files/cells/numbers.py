@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import polars
 
 _CURRENCIES: Final = "$€£¥₿"
-_BLANKS: Final = " \t\r\"'"
+# Around the values of cells.
+BLANKS: Final = " \t\r\"'"
 # Thousands are separated by the mark that is not the decimal mark, or by any of these.
 _OTHER_THOUSANDS: Final = "'\u2019_ \u00a0\u202f"
 _EXPONENTS: Final = {"k": 3, "m": 6, "b": 9, "t": 12}
@@ -46,10 +47,10 @@ def detect(cells: Iterable[tuple[int, str]], separator: str, given: Decimal | No
     unclear: dict[str, tuple[int, str]] = {}
     plain = True
     for line, cell in cells:
-        text = cell.strip(_BLANKS + _CURRENCIES + "%")
+        text = cell.strip(BLANKS + _CURRENCIES + "%")
         if not text or not (text[0].isdigit() or text[0] in "+-.,"):
             continue
-        body = text.lstrip("+-").rstrip("kKmMbBtT " + _BLANKS)
+        body = text.lstrip("+-").rstrip("kKmMbBtT " + BLANKS)
         proof = _decimal_mark(body)
         mark = next((mark for mark in ".,'" if mark in body), "")
         is_unclear = mark and not proof and _GROUP.fullmatch(body) is not None
@@ -57,8 +58,8 @@ def detect(cells: Iterable[tuple[int, str]], separator: str, given: Decimal | No
             proofs.setdefault(proof, (line, cell))
         elif is_unclear:
             unclear.setdefault(mark, (line, cell))
-        # What is no number at all is left to be reported as such.
-        plain &= _PLAIN.fullmatch(cell.strip(_BLANKS)) is not None or not (proof or is_unclear or body.replace(" ", "").isdigit())
+        # A cell that is not a number is reported later, with its line.
+        plain &= _PLAIN.fullmatch(cell.strip(BLANKS)) is not None or not (proof or is_unclear or body.replace(" ", "").isdigit())
     if given is not None:
         return NumberStyle(given, plain and not unclear.keys() - {given})
     if len(proofs) == 2:
@@ -72,7 +73,7 @@ def detect(cells: Iterable[tuple[int, str]], separator: str, given: Decimal | No
     if proofs:
         mark = next(iter(proofs))
         return NumberStyle(mark, plain and not unclear.keys() - {mark})  # type: ignore[arg-type]
-    # Whoever writes decimal commas does not separate cells by commas.
+    # A file with decimal commas has another separator.
     if not unclear or (unclear.keys() == {"."} and separator not in SEPARATORS_BESIDE_COMMAS):
         return NumberStyle(".", plain, certain=bool(unclear))
     return None
@@ -80,7 +81,7 @@ def detect(cells: Iterable[tuple[int, str]], separator: str, given: Decimal | No
 
 def ambiguous(cells: Iterable[tuple[int, str]], file: str) -> BarsError:
     """The error that the first of these cells with a mark can be read in two ways."""
-    line, cell = next((line, cell.strip(_BLANKS)) for line, cell in cells if any(mark in cell for mark in ".,'"))
+    line, cell = next((line, cell.strip(BLANKS)) for line, cell in cells if any(mark in cell for mark in ".,'"))
     if "'" in cell:
         return BarsError(
             f"{cell!r} may have thousands or 32nds",
@@ -133,7 +134,7 @@ def parse(cells: polars.Series, style: NumberStyle) -> polars.Series:
     """Texts as floats; null where a cell is not a number."""
     import polars
 
-    text = cells.str.strip_chars(_BLANKS)
+    text = cells.str.strip_chars(BLANKS)
     if style.decimal == ".":
         plain = text.cast(polars.Float64, strict=False)
         if plain.null_count() == text.null_count():

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 CUT: Final = "\0"
 
 
+class Traits(msgspec.Struct, frozen=True):
+    """What the titles of a file say about its values."""
+
+    stamp: str = ""
+    """`close` if times are those at which bars end."""
+    zone: str = ""
+    """Zone of the times: `UTC`, another name, or `local`."""
+    scaled: bool = False
+    """Whether the titles are those of Databento, which may write prices as whole billionths."""
+
+
 class RawTable(msgspec.Struct, frozen=True, kw_only=True):
     """Cells of a file, and where they came from."""
 
@@ -34,12 +45,7 @@ class RawTable(msgspec.Struct, frozen=True, kw_only=True):
     separator: str = ""
     numbers: NumberStyle = NumberStyle()
     header: bool = True
-    stamp: str = ""
-    """`close` if the time column is by its name that of the ends of bars."""
-    zone: str = ""
-    """Zone of the times by their title: `UTC`, another name, or `local`."""
-    scaled: bool = False
-    """Whether the titles are those of Databento, which may write prices as whole billionths."""
+    traits: Traits = Traits()
     wide: bool = False
     """Whether neither the file nor the caller names the columns, and rows have more cells than these."""
     left_out: tuple[int, ...] = ()

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from python_core.data.columns import LAST_TIME_MS, Integers, iso
 from python_core.data.timeframes import DAY_MS, is_step
 from python_core.errors import BarsError
-from python_core.files.cells.dates import DateReader
+from python_core.files.cells.dates import COMPACT, DateReader, first_cell
+from python_core.files.cells.numbers import BLANKS
 from python_core.files.cells.raw_table import RawTable
 from python_core.files.options import ReadOptions, option
 
@@ -26,8 +27,6 @@ LATEST_S: Final = 2_208_988_800
 _UNIT_WORDS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 # Binance went from milliseconds to microseconds in 2025, so files that were joined have both.
 _JOINED: Final = {"ms", "us"}
-# Digits of whole-number dates, and what divides them into days and times of the day.
-_COMPACT: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _CLOCKS: Final = ("HHMM", "HHMMSS", "seconds of the day", "milliseconds of the day")
 TIME_HINT: Final = "use epoch milliseconds or ISO 8601, such as 2024-03-01T12:00:00Z"
 UTC_ASSUMED: Final = "none given, taken as UTC"
@@ -109,7 +108,7 @@ class TimeReader:
         """Times in epoch milliseconds (of the wall clock, see `wall_clock`), `MISSING` where a cell is not a time."""
         import polars
 
-        self._title, self._zone_of_title = raw.names["time"], raw.zone
+        self._title, self._zone_of_title = raw.names["time"], raw.traits.zone
         series = raw.frame["time"]
         if series.dtype == polars.Categorical or series.dtype == polars.Enum:
             series = series.cast(polars.String)
@@ -122,20 +121,15 @@ class TimeReader:
 
         if series.dtype.is_temporal() and series.dtype not in (polars.Duration, polars.Time):
             zone = getattr(series.dtype, "time_zone", None)
-            self._record(str(series.dtype), "" if zone is None else "UTC" if zone == "UTC" else f"{zone}")
+            # Times with a zone are stored in UTC, so they need no conversion.
+            self._record(str(series.dtype), "" if zone is None else "UTC" if zone == "UTC" else "offset")
             if series.dtype == polars.Date:
                 series = series.cast(polars.Datetime("ms"))
-            times = _to_milliseconds(
-                series.to_physical(), {"ms": 1, "us": 1_000, "ns": 1_000_000}[getattr(series.dtype, "time_unit", "ms")]
-            )
-            if zone not in (None, "UTC"):
-                # They are stored in UTC, so that there is no wall clock to convert.
-                self._zones.pop(str(zone), None)
-                self._zones.setdefault("offset")
-            return times
+            per_ms = {"ms": 1, "us": 1_000, "ns": 1_000_000}[getattr(series.dtype, "time_unit", "ms")]
+            return _to_milliseconds(series.to_physical(), per_ms)
         if series.dtype == polars.String:
-            series = series.str.strip_chars(" \t\r\"'")
-            cell = _first_cell(series)
+            series = series.str.strip_chars(BLANKS)
+            cell = first_cell(series)
             if cell is None or not NUMBER.fullmatch(cell):
                 dates = self._dates.read(series, raw.place("time"))
                 for pattern in dates.formats:
@@ -174,7 +168,7 @@ class TimeReader:
             self._record("%Y%m%d%H", "")
             text = (series * 100).cast(str).str.to_datetime("%Y%m%d%H%M", time_unit="us", strict=False)
             return _to_milliseconds(text.to_physical(), 1_000)
-        for digits, pattern in _COMPACT.items():
+        for digits, pattern in COMPACT.items():
             if _looks_like_date(int(known[0]), digits):
                 self._record(pattern, "")
                 text = series.cast(str).str.to_datetime(pattern, time_unit="us", strict=False)
@@ -216,7 +210,7 @@ class TimeReader:
         )
 
     def _refuse_other_numbers(self, raw: RawTable, known: Integers) -> None:
-        """Refuse numbers that are no times since 1970, by the name of what they are."""
+        """Refuse numbers that are not times, and say what they look like."""
         lowest, highest = int(known.min()), int(known.max())
         place = raw.location(0, "time")
         if LATEST_S <= highest < 10**11 <= self._options.earliest_ms:
@@ -231,7 +225,7 @@ class TimeReader:
         if lowest == 0 and highest < DAY_MS and self._options.earliest_ms > DAY_MS:
             if (known == np.arange(len(known))).all():
                 what, hint = (
-                    "the column counts rows, so that there are no times",
+                    "the column counts rows and holds no times",
                     f"set {option('columns', {'time': 'TITLE'})} or add times",
                 )
                 raise BarsError(what, where=place, hint=hint, code="no_date")
@@ -246,10 +240,10 @@ class TimeReader:
         import polars
 
         if clock.dtype == polars.String:
-            clock = clock.str.strip_chars(" \t\r\"'")
-            cell = _first_cell(clock)
+            clock = clock.str.strip_chars(BLANKS)
+            cell = first_cell(clock)
             if cell is not None and not cell.replace(".", "").isdigit():
-                day = days.cast(polars.String).str.strip_chars(" \t\r\"'")
+                day = days.cast(polars.String).str.strip_chars(BLANKS)
                 return self._read(raw, polars.select(polars.concat_str(day, clock, separator=" ")).to_series())
         midnight = self._read(raw, days)
         kind, milliseconds = self._clock_milliseconds(raw, clock)
@@ -290,7 +284,7 @@ def _clock_kind(texts: polars.Series, values: Integers, raw: RawTable, days: int
     """How times of the day are written as whole numbers: the only way in which all are times, and a timeframe apart.
 
     Raises:
-        BarsError: there is no such way, or several.
+        BarsError: no such way, or more than one.
     """
     lengths = set(texts.drop_nulls().str.len_chars().unique())
     if lengths == {6} or (lengths == {4} and texts.str.starts_with("0").any()):
@@ -324,11 +318,6 @@ def _are_hours(values: Integers) -> bool:
 def _looks_like_date(value: int, digits: int) -> bool:
     text = str(value)
     return len(text) == digits and "19" <= text[:2] <= "20" and "01" <= text[4:6] <= "12" and "01" <= text[6:8] <= "31"
-
-
-def _first_cell(series: polars.Series) -> str | None:
-    filled = series.drop_nulls().head(1)
-    return str(filled[0]) if len(filled) else None
 
 
 def _whole(series: polars.Series) -> polars.Series:

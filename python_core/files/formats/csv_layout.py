@@ -13,6 +13,7 @@ from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, FileError
 from python_core.files import headers
 from python_core.files.cells.dates import looks_like_clock, looks_like_day
+from python_core.files.cells.raw_table import Traits
 from python_core.files.cells.timestamps import NUMBER
 from python_core.files.options import DEFAULT, ReadOptions, option
 
@@ -32,7 +33,7 @@ class Layout(msgspec.Struct, frozen=True):
     titles: list[str]
     positions: dict[str, int]
     """Positions of our columns, and of `clock` if date and time of day are two columns."""
-    found: headers.Columns = headers.Columns({})
+    traits: Traits = Traits()
 
 
 def find_layout(name: str, lines: Sequence[str], columns: Sequence[str], options: ReadOptions) -> Layout:
@@ -55,7 +56,7 @@ def find_layout(name: str, lines: Sequence[str], columns: Sequence[str], options
             if not found.missing(columns):
                 headers.check(titles, found, name, columns, options)
                 following = next((split_cells(row, separator) for row in lines[start:] if row.strip()), [])
-                return Layout(start, separator, titles, positions | headers.day_and_clock(titles, following, options), found)
+                return Layout(start, separator, titles, positions | headers.day_and_clock(titles, following, options), found.traits)
             if len(titles) > 1 and len(positions) > most:
                 best, most = Layout(start, separator, titles, positions), len(positions)
     first = next((line for line in lines if line.strip()), "")

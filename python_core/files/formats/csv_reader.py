@@ -12,7 +12,7 @@ from python_core.data.columns import COLUMNS
 from python_core.errors import BarsError, FileError
 from python_core.files import headers
 from python_core.files.cells import numbers
-from python_core.files.cells.numbers import NumberStyle
+from python_core.files.cells.numbers import BLANKS, NumberStyle
 from python_core.files.cells.raw_table import CUT, RawTable
 from python_core.files.cells.timestamps import NUMBER
 from python_core.files.formats.csv_layout import UNKNOWN_HINT, Layout, find_layout, layout_without_header, split_cells
@@ -42,7 +42,7 @@ def read_blocks(
     head = file.read(MAX_LINE_BYTES)
     end = "\r" if b"\n" not in head and b"\r" in head else "\n"
     rest = file.read(BLOCK_BYTES)
-    dialect = _detect(name, head, rest, end, options, compression=compression, columns=columns)
+    dialect = _detect(name, head, end, options, complete=not rest, compression=compression, columns=columns)
     line, at = 1, 0
     blocks = lines_of(file, head + rest, end.encode(), name)
     block = next(blocks)
@@ -195,20 +195,22 @@ class _Dialect(msgspec.Struct, kw_only=True):
             numbers=self.numbers,
             header=self.header,
             wide=self.is_wide,
-            stamp=layout.found.stamp,
-            zone=layout.found.zone,
-            scaled=layout.found.scaled,
+            traits=layout.traits,
             left_out=left_out,
         )
 
 
-def _detect(name: str, head: bytes, rest: bytes, end: str, options: ReadOptions, *, compression: str, columns: Sequence[str]) -> _Dialect:
-    """Detect the dialect from the first lines, of which `rest` is empty if `head` is all of the file."""
+def _detect(
+    name: str, head: bytes, end: str, options: ReadOptions, *, complete: bool, compression: str, columns: Sequence[str]
+) -> _Dialect:
+    """Detect the dialect from the first lines, which are the `complete` file or end in the middle of a line."""
     _check_text(name, head, end.encode(), 0)
     if options.header and isinstance(options.columns, tuple) and options.columns:
         hint = f"give titles, such as {option('columns', {'close': 'Adj Close'})}, or {option('header', False)} if line 1 holds values"
         raise FileError("names in order are for a file without a header", where="columns", hint=hint)
-    lines = _text_lines(head, end, complete=not rest)
+    lines = [line.rstrip("\r") for line in head.decode("utf-8-sig", "replace").split(end)]
+    if not complete:
+        lines.pop()
     layout = find_layout(name, lines, columns, options) if options.header else layout_without_header(name, lines, columns, options)
     sampled = lines[layout.start : layout.start + SAMPLE_LINES]
     sample = [split_cells(line, layout.separator) for line in sampled]
@@ -218,7 +220,7 @@ def _detect(name: str, head: bytes, rest: bytes, end: str, options: ReadOptions,
             raise _too_wide(name, number, len(titles))
     places = [positions[column] for column in columns[1:] if column in positions]
     style = numbers.detect(_cells_at(sample, places, layout.start + 1), layout.separator, options.decimal, name)
-    times = [cell.strip(" \t\r\"'") for _, cell in _cells_at(sample, [positions["time"]], 0) if cell.strip()]
+    times = [cell.strip(BLANKS) for _, cell in _cells_at(sample, [positions["time"]], 0) if cell.strip()]
     return _Dialect(
         name=name,
         layout=layout,
@@ -236,11 +238,6 @@ def _detect(name: str, head: bytes, rest: bytes, end: str, options: ReadOptions,
         header=options.header,
         columns=columns,
     )
-
-
-def _text_lines(data: bytes, end: str, *, complete: bool) -> list[str]:
-    lines = [line.rstrip("\r") for line in data.decode("utf-8-sig", "replace").split(end)]
-    return lines if complete else lines[:-1]
 
 
 def _cells_at(rows: Iterable[Sequence[str]], places: Sequence[int], first: int) -> Iterator[tuple[int, str]]:

@@ -54,9 +54,7 @@ def read_blocks(
             format="json lines",
             compression=compression,
             numbers=style,
-            stamp=found.stamp,
-            zone=found.zone,
-            scaled=found.scaled,
+            traits=found.traits,
         )
         line += count_lines(block, b"\n")
 
@@ -139,9 +137,7 @@ def _table(
         format="json",
         compression=compression,
         numbers=_style(sample, options, name),
-        stamp=found.stamp,
-        zone=found.zone,
-        scaled=found.scaled,
+        traits=found.traits,
     )
 
 
