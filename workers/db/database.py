@@ -9,14 +9,27 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from workers.errors import Conflict
+from workers.outages import is_stale_session
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+# Time limits of PostgreSQL: of a statement, of its wait for a lock, of a transaction between two statements, of the check of a pooled
+# connection, of a new one, and of the wait for a free one.
+STATEMENT_S: Final = 5.0
+LOCK_S: Final = 3.0
+IDLE_TRANSACTION_S: Final = 20.0
+PING_S: Final = 2.0
+CONNECT_S: Final = 3.0
+POOL_S: Final = 5.0
+# The server applies the limit of a statement; how much longer we wait for a server that does not.
+GRACE_S: Final = 1.0
+# SQLite's waits for its lock are not in turn, so that a busy one needs more time.
+SQLITE_LOCK_S: Final = 10.0
+MIGRATION_S: Final = 3600.0
 _MIGRATION_LOCK: Final = 0x6261727374
 
 
@@ -52,10 +65,14 @@ class Database:
         """
         if await self._revision() == head():
             return
-        async with self.engine.execution_options(writing=True, migrating=True).begin() as connection:
-            if self.kind == "postgresql":
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            await connection.run_sync(_upgrade)
+        engine = _create_engine(self.engine.url, statement_s=MIGRATION_S, lock_s=MIGRATION_S)
+        try:
+            async with engine.execution_options(writing=True, migrating=True).begin() as connection:
+                if self.kind == "postgresql":
+                    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                await connection.run_sync(_upgrade)
+        finally:
+            await engine.dispose()
 
     async def _revision(self) -> str | None:
         async with self.engine.connect() as connection:
@@ -73,30 +90,83 @@ def head() -> str:
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
     """The database at a SQLAlchemy URL; creates the folder of a SQLite file."""
-    options: dict[str, Any] = {"hide_parameters": True}
     target = make_url(url)
-    if target.get_backend_name() == "sqlite":
-        if target.database:
-            Path(target.database).parent.mkdir(parents=True, exist_ok=True)
-        options |= {"connect_args": {"timeout": 30}}
-    else:
-        options |= {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 15}
-    engine = create_async_engine(target, **options)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    is_sqlite = target.get_backend_name() == "sqlite"
+    if is_sqlite and target.database:
+        Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = _create_engine(target, statement_s=STATEMENT_S, lock_s=SQLITE_LOCK_S if is_sqlite else LOCK_S)
     try:
         yield Database(engine)
     finally:
         await engine.dispose()
 
 
-def is_unreachable(error: BaseException) -> bool:
-    """Whether an error means that the database can't be reached."""
-    if isinstance(error, DBAPIError):
-        # SQLAlchemy raises lost connections of asyncpg as the bare class.
-        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError) or type(error) is DBAPIError
-    return isinstance(error, PoolTimeout | OSError)
+def _create_engine(url: URL, *, statement_s: float, lock_s: float) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": lock_s}, pool_timeout=SQLITE_LOCK_S)
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    limits = {
+        "statement_timeout": statement_s,
+        "lock_timeout": lock_s,
+        "idle_in_transaction_session_timeout": max(statement_s, IDLE_TRANSACTION_S),
+    }
+
+    def set_limits(connection: Any, record: Any) -> None:
+        # Not as parameters of the connection, which PgBouncer refuses.
+        statement = "; ".join(f"SET {name} = {int(limit_s * 1000)}" for name, limit_s in limits.items())
+        connection.run_async(lambda driver: driver.execute(statement))
+        record.info["is_new"] = True
+
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=POOL_S,
+        connect_args={"timeout": CONNECT_S, "command_timeout": statement_s + GRACE_S, "async_creator_fn": _connect_postgresql},
+    )
+    event.listen(engine.sync_engine, "connect", set_limits)
+    event.listen(engine.sync_engine, "checkout", _ping)
+    event.listen(engine.sync_engine, "handle_error", _drop_stale_session)
+    return engine
+
+
+async def _connect_postgresql(*arguments: Any, **options: Any) -> Any:
+    import asyncpg
+
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except OSError as error:
+        # As an error of the driver, SQLAlchemy and we can tell it from an error of files.
+        raise asyncpg.PostgresConnectionError(str(error) or f"no connection within {CONNECT_S:g} s") from error
+
+
+def _ping(connection: Any, record: Any, _: object) -> None:
+    """Check a pooled connection before its use. SQLAlchemy's own ping has no time limit, and takes three round trips."""
+    if record.info.pop("is_new", False):
+        return
+    try:
+        connection.run_async(lambda driver: driver.execute(";", timeout=PING_S))
+    except Exception as error:
+        connection.driver_connection.terminate()  # closing it in order would wait for a server that does not answer
+        raise InvalidatePoolError from error
+
+
+def _drop_stale_session(context: ExceptionContext) -> OperationalError | None:
+    """Drop this connection and, as the others are likely to have the same fault, all that are pooled."""
+    error = context.original_exception
+    if context.connection is None or not is_stale_session(error):
+        return None
+    context.is_disconnect = True
+    if not isinstance(error, TimeoutError):
+        return None
+    if not context.connection.invalidated:
+        driver_connection: Any = context.connection.connection.driver_connection
+        driver_connection.terminate()
+    limit = TimeoutError("no response within the time limit")
+    return OperationalError(context.statement, None, limit, hide_parameters=True, connection_invalidated=True)
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

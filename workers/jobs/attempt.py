@@ -15,11 +15,12 @@ import structlog
 
 import python_core as bt
 from workers.data.bars_cache import open_bars_cache
-from workers.db.database import Database, is_unreachable
+from workers.db.database import Database
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
 from workers.model.runs import RunError
 from workers.model.states import DONE, RunState
+from workers.outages import is_unreachable
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
 from workers.runs import outbox, store
@@ -231,7 +232,7 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
 
 def _is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed: the machine failed, not the request."""
-    return isinstance(error, OSError | MemoryError | RedisError) or is_unreachable(error)
+    return isinstance(error, MemoryError) or is_unreachable(error)
 
 
 def _run_error(error: Exception, reason: Stop | None, limits: AttemptLimits) -> RunError:

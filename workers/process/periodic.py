@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from workers.queue.queue import Queue, RedisError
+from workers.outages import outage
+from workers.queue.queue import Queue
 
 # Timers are not exact: with a full period, a process that wakes a little early would find the last turn still taken and skip its own.
 PERIOD_SHARE: Final = 0.9
@@ -27,7 +27,8 @@ async def periodic(queue: Queue, name: str, every_s: float, work: Callable[[], A
         try:
             if await queue.try_acquire_period(name, every_s * PERIOD_SHARE):
                 await work()
-        except (RedisError, SQLAlchemyError, OSError) as error:
-            _log.warning("housekeeping failed; trying again", task=name, in_s=every_s, reason=str(error))
-        except Exception:
-            _log.exception("housekeeping failed; trying again", task=name, in_s=every_s)
+        except Exception as error:
+            if (reason := outage(error)) is not None:
+                _log.warning("housekeeping failed; trying again", task=name, in_s=every_s, reason=reason.message)
+            else:
+                _log.exception("housekeeping failed; trying again", task=name, in_s=every_s)

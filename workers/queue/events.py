@@ -17,7 +17,7 @@ from msgspec import Meta
 from workers.model.clock import now_ms
 from workers.model.states import RunState
 from workers.queue import keys
-from workers.queue.queue import Queue, RedisError
+from workers.queue.queue import MAX_WAIT_S, Queue, RedisError
 
 MAX_EVENTS: Final = 200
 OPEN_TTL_S: Final = 86_400
@@ -81,8 +81,8 @@ async def publish_progress(queue: Queue, jobs: Mapping[str, ProgressReport]) -> 
 
 
 async def read(queue: Queue, run_id: str, after: str, wait_s: float) -> list[StreamedEvent]:
-    """Events after an id (`0-0`: all); waits up to `wait_s` for the first."""
-    streams = await queue.redis.xread({keys.events(run_id): after}, count=MAX_EVENTS, block=int(wait_s * 1000))
+    """Events after an id (`0-0`: all); waits up to `wait_s`, at most `MAX_WAIT_S`, for the first."""
+    streams = await queue.blocking.xread({keys.events(run_id): after}, count=MAX_EVENTS, block=int(min(wait_s, MAX_WAIT_S) * 1000))
     entries: Iterable[tuple[bytes, dict[bytes, bytes]]] = cast(Any, streams)[0][1] if streams else ()
     return [StreamedEvent(identifier.decode(), msgspec.json.decode(fields[b"event"], type=RunEvent)) for identifier, fields in entries]
 

@@ -18,9 +18,10 @@ from arq.constants import job_key_prefix
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from arq.worker import Retry, func
 from arq.worker import Worker as ArqWorker
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry as Reconnect
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, TimeoutError
+from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, RedisError
 
 from workers.model.clock import now_ms
 from workers.model.states import Priority
@@ -61,6 +62,9 @@ PRIORITY_CODES: Final[Mapping[str, str]] = {Priority.HIGH: "0", Priority.NORMAL:
 ALL_PRIORITIES: Final = "".join(PRIORITY_CODES.values())
 BATCH: Final = 500
 CANCEL_TTL_S: Final = 3600
+# Time limit of a call, and the longest time that a blocking call may wait in addition.
+CALL_S: Final = 3.0
+MAX_WAIT_S: Final = 2.0
 PAYLOAD_TTL_MS: Final = 7 * 86_400_000
 
 _SCRIPT: Final = "".join((Path(__file__).parent / name).read_text() for name in ("queue.lua", "claim.lua", "commands.lua"))
@@ -112,10 +116,14 @@ def split_job_id(identifier: str) -> tuple[str, int]:
 
 
 class Queue:
-    """The operations of the queue. An owner has at most `owner_limit` jobs running at once; 0: no limit."""
+    """The operations of the queue. An owner has at most `owner_limit` jobs running at once; 0: no limit.
 
-    def __init__(self, redis: ArqRedis, *, owner_limit: int = 0) -> None:
+    Every call of `redis` has a short time limit. Calls that block, for up to `MAX_WAIT_S`, belong on the client `blocking`.
+    """
+
+    def __init__(self, redis: ArqRedis, blocking: ArqRedis, *, owner_limit: int = 0) -> None:
         self.redis = redis
+        self.blocking = blocking
         self._owner_limit = owner_limit
 
     @cached_property
@@ -179,9 +187,10 @@ class Queue:
         return QueueStats(ready, delayed, held, age_ms, bool(paused), claimable.decode())
 
     async def wait(self, timeout_s: float, priorities: str = ALL_PRIORITIES) -> str | None:
-        """Wait for a wake-up of one of these priorities; returns the priority, None after the timeout."""
+        """Wait for a wake-up of one of these priorities; returns the priority, None after the timeout or `MAX_WAIT_S`."""
         lists = [keys.wake(priority) for priority in priorities]
-        woken = await cast(Awaitable[Any], self.redis.blpop(lists, timeout=cast(int, max(timeout_s, 0.01))))
+        wait_s = min(max(timeout_s, 0.01), MAX_WAIT_S)
+        woken = await cast(Awaitable[Any], self.blocking.blpop(lists, timeout=cast(int, wait_s)))
         return woken[0].decode()[-1] if woken else None
 
     async def wake(self, priorities: str = ALL_PRIORITIES) -> None:
@@ -224,23 +233,38 @@ def _decode_job(identifier: str, payload: bytes | None, expired_leases: int) -> 
     return ClaimedJob(identifier, str(kind), run_id, number, expired_leases)
 
 
+class _Pool(ConnectionPool):
+    async def release(self, connection: AbstractConnection) -> None:
+        await super().release(connection)
+        if not connection.is_connected:
+            # One connection was lost. The idle ones have probably been lost with it, and each would first cost a time limit.
+            for idle in self._available_connections:
+                await idle.disconnect(nowait=True)
+
+
 @asynccontextmanager
 async def open_queue(url: str, *, owner_limit: int = 0) -> AsyncIterator[Queue]:
     """The queue on the Redis server at `url`. It connects on first use, and retries a lost connection for a moment."""
-    client: ArqRedis = ArqRedis.from_url(
-        url,
-        retry=Reconnect(ExponentialBackoff(cap=0.1, base=0.01), 2),
-        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
-        socket_connect_timeout=3,
-        health_check_interval=30,
-    )
-    client.job_serializer = _encode
-    client.job_deserializer = _decode
-    client.default_queue_name = keys.QUEUE
+    redis, blocking = _connect(url, CALL_S), _connect(url, MAX_WAIT_S + CALL_S)
     try:
-        yield Queue(client, owner_limit=owner_limit)
+        yield Queue(redis, blocking, owner_limit=owner_limit)
     finally:
-        await client.aclose()
+        for client in (redis, blocking):
+            await client.aclose(close_connection_pool=True)
+
+
+def _connect(url: str, limit_s: float) -> ArqRedis:
+    # A call that has timed out is not repeated. A replica, which can't be written, is left: after a failover, the address is another server's.
+    lost = (ConnectionError, BusyLoadingError, ReadOnlyError)
+    # No `health_check_interval`: while the server is out of clients, its check recurses without end.
+    pool = _Pool.from_url(
+        url,
+        retry=Reconnect(ExponentialBackoff(cap=0.1, base=0.01), 2, supported_errors=lost),
+        retry_on_error=list(lost),
+        socket_timeout=limit_s,
+        socket_connect_timeout=CALL_S,
+    )
+    return ArqRedis(pool, job_serializer=_encode, job_deserializer=_decode, default_queue_name=keys.QUEUE)
 
 
 def arq_options(queue: Queue) -> dict[str, Any]:

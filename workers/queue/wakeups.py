@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from workers.queue.queue import Queue
-
-# Timeout of one blocking read.
-LISTEN_S = 5.0
+from workers.queue.queue import MAX_WAIT_S, Queue
 
 
 class Wakeups:
@@ -34,7 +31,7 @@ class Wakeups:
             RedisError, OSError: the queue can't be reached.
         """
         if self._listening is None:
-            self._listening = asyncio.create_task(self._queue.wait(LISTEN_S, self._priorities))
+            self._listening = asyncio.create_task(self._queue.wait(MAX_WAIT_S, self._priorities))
         await self._first(changed, seconds)
         self._take_wakeup()
 

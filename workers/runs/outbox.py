@@ -12,20 +12,18 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from workers import background
 from workers.db.database import Database
 from workers.db.tables import OutboxRow, RunRow
 from workers.model.clock import now_ms
-from workers.queue.queue import Queue, QueuedJob, RedisError
+from workers.queue.queue import Queue, QueuedJob
 from workers.runs import store
 
 BATCH: Final = 1000
 # How often the relay looks without being woken: another process may have died between commit and sending.
 IDLE_S: Final = 1.0
-_log = structlog.stdlib.get_logger(__name__)
 
 
 class UnsentJob(NamedTuple):
@@ -92,31 +90,17 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> None:
-        pause_s = IDLE_S
         while True:
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), IDLE_S)
             self._woken.clear()
-            try:
-                while await send(self._database, self._queue) == BATCH:
-                    pass
-                pause_s = IDLE_S
-            except (RedisError, SQLAlchemyError, OSError) as error:
-                pause_s = min(pause_s * 2, 30.0)
-                _log.warning("outbox not sent; trying again", in_s=pause_s, reason=str(error))
+            while await send(self._database, self._queue) == BATCH:
+                pass
 
 
 @asynccontextmanager
 async def relaying(database: Database, queue: Queue) -> AsyncIterator[Relay]:
     """A relay that runs until the block ends."""
     relay = Relay(database, queue)
-    task = asyncio.create_task(relay.run())
-    try:
+    async with background.running(relay=relay.run):
         yield relay
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

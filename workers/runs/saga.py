@@ -15,10 +15,11 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from workers.db.database import Database, is_unreachable
+from workers.db.database import Database
 from workers.db.tables import SagaRow
 from workers.model.clock import now_ms
 from workers.model.runs import RunError, encode
+from workers.outages import is_unreachable
 
 # A saga without progress for this long has lost its process.
 GRACE_MS: Final = 15_000
