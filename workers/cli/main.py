@@ -26,6 +26,7 @@ from workers.errors import Invalid, Unavailable, WorkersError
 from workers.model.states import Priority
 from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
+from workers.process.startup import migrate_when_reachable
 from workers.process.supervisor import Child, WorkerPool, end_with_parent, supervise
 from workers.queue.queue import PRIORITY_CODES, open_queue
 from workers.queue.valkey import with_redis
@@ -73,6 +74,7 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _add_samples(settings: Settings) -> None:
+    await migrate_when_reachable(settings)
     async with data_commands.open_data(settings) as data:
         await samples.add_if_empty(data)
 
@@ -82,6 +84,7 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
 
     end_with_parent()
     _check_port(options.host, options.port)
+    asyncio.run(migrate_when_reachable(settings))
     uvicorn.run(
         APPLICATION, factory=True, host=options.host, port=options.port, log_config=None, access_log=False, timeout_graceful_shutdown=10
     )

@@ -10,13 +10,14 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from importlib import import_module
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers import logs
+from workers import background, logs
 from workers.db.database import open_database
 from workers.fetch import schedules
 from workers.jobs.attempt import Executor
@@ -24,6 +25,7 @@ from workers.jobs.registry import FUNCTIONS
 from workers.process.garbage import collect_garbage_forever
 from workers.process.periodic import periodic
 from workers.process.reconcile import reconcile_forever
+from workers.process.startup import migrate_when_reachable
 from workers.process.worker import LeaseWorker
 from workers.queue import events
 from workers.queue.queue import ALL_PRIORITIES, RedisError, open_queue
@@ -47,33 +49,31 @@ async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, b
         stack.callback(executor.threads.shutdown, wait=False, cancel_futures=True)
         if burst:
             await outbox.send(database, queue)
-        background = [
-            asyncio.create_task(outbox.Relay(database, queue).run()),
-            asyncio.create_task(reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
-            asyncio.create_task(collect_garbage_forever(database, executor.artifacts, queue, every_s=settings.gc_s)),
-            asyncio.create_task(events.publish_progress(queue, executor.jobs)),
-            asyncio.create_task(_resume_sagas_forever(executor)),
-            asyncio.create_task(_submit_due_fetches_forever(executor)),
+        housekeeping = background.running(
+            relay=outbox.Relay(database, queue).run,
+            reconcile=partial(reconcile_forever, database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s),
+            garbage_collection=partial(collect_garbage_forever, database, executor.artifacts, queue, every_s=settings.gc_s),
+            progress=partial(events.publish_progress, queue, executor.jobs),
+            sagas=partial(_resume_sagas_forever, executor),
+            schedules=partial(_submit_due_fetches_forever, executor),
             # Imported in the background, or the first run would wait for it.
-            asyncio.create_task(asyncio.to_thread(import_module, "polars")),
-        ]
-        try:
-            yield LeaseWorker(
-                settings,
-                queue,
-                FUNCTIONS,
-                worker=executor.worker,
-                jobs=executor.jobs,
-                priorities=priorities,
-                burst=burst,
-                ctx={"executor": executor},
-            )
-        finally:
-            with suppress(RedisError, SQLAlchemyError, OSError):
-                await outbox.send(database, queue)  # jobs requeued on the way out
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            imports=partial(asyncio.to_thread, import_module, "polars"),
+        )
+        async with housekeeping:
+            try:
+                yield LeaseWorker(
+                    settings,
+                    queue,
+                    FUNCTIONS,
+                    worker=executor.worker,
+                    jobs=executor.jobs,
+                    priorities=priorities,
+                    burst=burst,
+                    ctx={"executor": executor},
+                )
+            finally:
+                with suppress(RedisError, SQLAlchemyError, OSError):
+                    await outbox.send(database, queue)  # jobs requeued on the way out
 
 
 async def _resume_sagas_forever(executor: Executor) -> None:
@@ -95,6 +95,7 @@ async def _submit_due_fetches_forever(executor: Executor) -> None:
 
 async def work(settings: Settings, *, priorities: str = ALL_PRIORITIES, burst: bool = False) -> None:
     """Work until SIGTERM or SIGINT; with `burst`, until the queue is empty."""
+    await migrate_when_reachable(settings)
     async with open_worker(settings, priorities=priorities, burst=burst) as worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from workers import background
 from workers.db.database import open_database
 from workers.process.reconcile import reconcile_forever
 from workers.queue.heartbeat import live_workers
-from workers.queue.queue import QueueStats, RedisError, open_queue
+from workers.queue.queue import QueueStats, open_queue
 from workers.runs import outbox
 from workers.settings import Settings
 
@@ -62,20 +63,16 @@ async def scale(
 ) -> None:
     """Start workers and retire idle ones until cancelled; `workers()` gives the names of the running ones by process id."""
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
-        background = [
-            asyncio.create_task(outbox.Relay(database, queue).run()),
-            asyncio.create_task(reconcile_forever(database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s)),
-        ]
+        housekeeping = background.running(
+            relay=outbox.Relay(database, queue).run,
+            reconcile=partial(reconcile_forever, database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s),
+        )
         busy_at = time.monotonic()
-        try:
+        async with housekeeping:
             while True:
                 await asyncio.sleep(POLL_S)
-                try:
-                    stats, running = await queue.stats(), workers()
-                    busy = {info.pid for info in await live_workers(queue) if info.running}
-                except (RedisError, SQLAlchemyError, OSError) as error:
-                    _log.warning("queue not reachable; workers not scaled", reason=str(error))
-                    continue
+                stats, running = await queue.stats(), workers()
+                busy = {info.pid for info in await live_workers(queue) if info.running}
                 idle = [name for pid, name in running.items() if pid not in busy]
                 if has_claimable_jobs(stats, scaling) or not idle:
                     busy_at = time.monotonic()
@@ -86,7 +83,3 @@ async def scale(
                 if target < len(running) and idle:
                     _log.info("worker retired", process=idle[-1], workers=target)
                     retire(idle[-1])
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)

@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
 
+from workers import background
 from workers.process.scaling import Scaling, scale
 from workers.process.worker import REQUEUE_S
 from workers.queue.valkey import with_redis
@@ -72,9 +74,10 @@ class Supervisor:
             if (pool := self._pool) is not None:
                 for _ in range(pool.initial):
                     self._start_worker(pool, reading)
-                scaler = asyncio.create_task(
-                    scale(self._settings, pool.scaling, self._workers, lambda: self._start_worker(pool, reading), self._retire)
+                scaling = partial(
+                    scale, self._settings, pool.scaling, self._workers, lambda: self._start_worker(pool, reading), self._retire
                 )
+                scaler = asyncio.create_task(background.supervise("scaling", scaling))
             await self._until_all_end(scaler)
             await self._end_all()
             await asyncio.gather(*self._tasks.values())

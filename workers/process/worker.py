@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 
 import python_core as bt
+from workers import background
 from workers.jobs.attempt import Job, Stop
 from workers.jobs.registry import Function
 from workers.model.clock import now_ms
@@ -81,14 +82,12 @@ class LeaseWorker(ArqWorker):
         self._changed.set()
 
     async def main(self) -> None:
-        background = [asyncio.create_task(loop()) for loop in (self._renew_leases, self._watch_cancellations, self._report_heartbeat)]
+        loops = background.running(leases=self._renew_leases, cancellations=self._watch_cancellations, heartbeat=self._report_heartbeat)
         try:
-            await self._claim_jobs()
-            await self._drain()
+            async with loops:
+                await self._claim_jobs()
+                await self._drain()
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
             with suppress(RedisError, OSError):
                 await heartbeat.delete(self._queue, self.id)
                 await self._queue.wake(self._priorities)  # pass on a wake-up that this worker may have received

@@ -17,12 +17,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
 import msgspec
 import structlog
 
+from workers import background
 from workers.errors import Unavailable
 from workers.settings import Settings
 
@@ -48,13 +50,10 @@ async def open_valkey(folder: Path) -> AsyncIterator[str]:
     """
     home = folder / "valkey"
     owner = await asyncio.to_thread(_join, home)
-    guard = asyncio.create_task(_guard(home))
     try:
-        yield f"unix://{_socket(home)}"
+        async with background.running(valkey_guard=partial(_guard, home)):
+            yield f"unix://{_socket(home)}"
     finally:
-        guard.cancel()
-        with suppress(asyncio.CancelledError):
-            await guard
         await asyncio.to_thread(_leave, home, owner)
 
 
