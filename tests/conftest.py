@@ -52,6 +52,13 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for one test."""
+    with temporary_postgres() as server:
+        yield server
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """A SQLite database that does not exist yet, as a SQLAlchemy URL."""
     return f"sqlite+aiosqlite:///{tmp_path / 'test.sqlite'}"

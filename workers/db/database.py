@@ -148,7 +148,7 @@ def _ping(connection: Any, record: Any, _: object) -> None:
     if record.info.pop("is_new", False):
         return
     try:
-        connection.run_async(lambda driver: driver.execute(";", timeout=PING_S))
+        connection.run_async(lambda driver: driver.execute("SELECT 1", timeout=PING_S))
     except Exception as error:
         connection.driver_connection.terminate()  # closing it in order would wait for a server that does not answer
         raise InvalidatePoolError from error
