@@ -126,9 +126,7 @@ async def test_after_a_failover_the_connections_to_the_side_that_is_read_only_ar
         await asyncio.gather(*(write(database, f"later {i}") for i in range(5)))
 
 
-async def test_a_session_that_is_idle_within_a_transaction_gives_its_locks_back(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_session_that_is_idle_within_a_transaction_gives_its_locks_back(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATEMENT_S", 1.0)
     monkeypatch.setattr(module, "IDLE_TRANSACTION_S", 1.0)
     async with open_database(postgres_url) as database:
