@@ -15,6 +15,7 @@ from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 
 TTL_MS: Final = 86_400_000
+BATCH: Final = 10_000
 
 
 async def find_subject(session: AsyncSession, options: RunOptions, operation: str, request: str) -> str | None:
@@ -62,7 +63,9 @@ async def release(session: AsyncSession, options: RunOptions, operation: str, su
 
 
 async def delete_expired(session: AsyncSession) -> None:
-    await session.execute(sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.created_at < now_ms() - TTL_MS))
+    """Delete expired keys, at most a batch, so that the statement stays within its time limit."""
+    expired = sa.select(IdempotencyKeyRow.key).where(IdempotencyKeyRow.created_at < now_ms() - TTL_MS).limit(BATCH)
+    await session.execute(sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.key.in_(expired)))
 
 
 def _key(options: RunOptions, operation: str) -> str:
