@@ -27,6 +27,7 @@ HTTP_STRUCTS = (
     problems.Problem,
     Strategy,
     backtests.AttemptList,
+    backtests.BatchRequest,
     backtests.RerunRequest,
     strategies.DiagnosisRequest,
     strategies.PlotRequest,

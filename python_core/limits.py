@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from typing import Final
+from typing import Final, cast
 
 from python_core.errors import ExecutionError
 
@@ -25,6 +24,9 @@ def check_number(
     Raises:
         ExecutionError: another type, or out of range.
     """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and _is_within(cast(float, value), above, minimum, below, maximum):
+        return
     bounds = []
     if above is not None:
         bounds.append(f"greater than {above:g}")
@@ -35,17 +37,19 @@ def check_number(
     if maximum is not None:
         bounds.append(f"at most {maximum:g}")
     hint = f"use a finite number {' and '.join(bounds)}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number:
         raise ExecutionError(f"expected a number, got {format_value(value)}", where=where, hint=hint)
-    if (
-        abs(value) > MAX_FLOAT
-        or not math.isfinite(value)
-        or (above is not None and value <= above)
-        or (minimum is not None and value < minimum)
-        or (below is not None and value >= below)
-        or (maximum is not None and value > maximum)
-    ):
-        raise ExecutionError(f"{format_value(value)} is out of range", where=where, hint=hint)
+    raise ExecutionError(f"{format_value(value)} is out of range", where=where, hint=hint)
+
+
+def _is_within(value: float, above: float | None, minimum: float | None, below: float | None, maximum: float | None) -> bool:
+    return (
+        abs(value) <= MAX_FLOAT
+        and (above is None or value > above)
+        and (minimum is None or value >= minimum)
+        and (below is None or value < below)
+        and (maximum is None or value <= maximum)
+    )
 
 
 def check_integer(where: str, value: object, *, minimum: int, maximum: int) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from workers.runs.create_and_run import CreateAndRunRequest
     from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
     from workers.runs.follow import RunUpdate
+    from workers.service.backtests import Batch, BatchItem
     from workers.service.datasets import DatasetPage
     from workers.service.fetches import SchedulePage
     from workers.service.health import ComponentHealth, Health, QueueMetrics
@@ -98,6 +99,7 @@ _NAMES: Final = {
         "DeadLetterSelection",
     ),
     "workers.runs.follow": ("RunUpdate",),
+    "workers.service.backtests": ("Batch", "BatchItem"),
     "workers.service.datasets": ("DatasetPage",),
     "workers.service.fetches": ("SchedulePage",),
     "workers.service.health": (
@@ -126,6 +128,8 @@ __all__ = [
     "AttemptOutcome",
     "BacktestRequest",
     "BarsPage",
+    "Batch",
+    "BatchItem",
     "ComponentHealth",
     "Conflict",
     "CreateAndRunRequest",

@@ -54,6 +54,11 @@ def is_unreachable(error: BaseException) -> bool:
     return outage(error) is not None
 
 
+def is_deadlock(error: DBAPIError) -> bool:
+    """Whether the database ended a transaction because it and others waited for each other."""
+    return _sqlstate(error.orig).startswith("40")
+
+
 def is_stale_session(error: BaseException) -> bool:
     """Whether an error of the database's driver means that only a new connection can help."""
     return isinstance(error, TimeoutError) or _sqlstate(error).startswith(_STALE_SESSIONS)

@@ -63,8 +63,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     datasets_mb: Annotated[int, Meta(ge=1, description="Limit of all stored market data.")] = 1_000_000
     owner_datasets_mb: Annotated[int, Meta(ge=0, description="Limit of the market data of one owner; 0: no limit per owner.")] = 0
     exchange_proxy_url: Annotated[str, Meta(description="Proxy whose URL is put before that of each request to an exchange.")] = ""
-    cache_entries: Annotated[int, Meta(ge=0, description="Results cached in Redis.")] = 10_000
-    cache_ttl_s: Annotated[int, Meta(ge=1, description="How long a result stays cached in Redis.")] = 86_400
     log_format: Annotated[Literal["console", "json"], Meta(description="console for people, json for programs.")] = "console"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error.")] = "info"
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
+from workers.db import revision
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
 from workers.errors import Conflict, NotFound
@@ -42,6 +43,7 @@ async def create(database: Database, name: str, strategy: bt.Strategy) -> Stored
     try:
         async with database.write() as session:
             session.add(row)
+            await revision.count_change(session)
     except IntegrityError:
         raise name_taken(name) from None
     return _to_strategy(row)
@@ -79,6 +81,7 @@ async def update(
             row.name = row.name if name is None else name
             row.version += 1
             row.updated_at = now_ms()
+            await revision.count_change(session)
     except IntegrityError:
         raise name_taken(str(name)) from None
     return _to_strategy(row)
@@ -93,6 +96,7 @@ async def delete(database: Database, reference: str, *, version: int | None) -> 
     """
     async with database.write() as session:
         await session.delete(await _row(session, reference, version))
+        await revision.count_change(session)
 
 
 async def _row(session: AsyncSession, reference: str, version: int | None = None) -> StrategyRow:

@@ -13,7 +13,7 @@ from litestar import Response, Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema, Tag
+from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, OpenAPIType, Operation, Reference, RequestBody, Schema, Tag
 from litestar.static_files import create_static_files_router
 
 from api.http.schemas import named_parts
@@ -53,6 +53,16 @@ class UploadOperation(Operation):
         form = Schema(type=OpenAPIType.OBJECT, properties={"file": file}, required=["file"])
         content = {MULTIPART: OpenAPIMediaType(schema=form), **{name: OpenAPIMediaType(schema=file) for name in FILE_TYPES}}
         self.request_body = RequestBody(content=content, required=True)
+
+
+@dataclass
+class BatchOperation(Operation):
+    """An operation whose handler decodes the items of its body one by one, so that a faulty one spoils no other."""
+
+    def __post_init__(self) -> None:
+        batch = Reference(ref="#/components/schemas/BatchRequest")
+        schema = Schema(all_of=[batch], examples=[{"backtests": [{"dataset": "btcusdt-1h", "strategy": SMA_CROSS}]}])
+        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
 
 
 @dataclass

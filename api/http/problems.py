@@ -113,6 +113,12 @@ def invalid_body(error: Exception, expected: Any = Any) -> ProblemError:
     return _invalid_fields(FieldError(path=path, message=message, hint=_hint(message, _types_at(expected, path))))
 
 
+def run_error(error: ProblemError) -> workers.RunError:
+    """The first error of a problem, for an answer that has several outcomes."""
+    first = next(iter(error.errors), FieldError(path="$", message=error.detail))
+    return workers.RunError(code=first.code or error.code, message=first.message, where=first.path, hint=first.hint)
+
+
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The response for an error. An unexpected error is logged; the response only gives its id in the log."""
     problem_error = _translate(request, error)

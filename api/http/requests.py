@@ -23,6 +23,11 @@ class ApiRequest(Request[Any, Any, State]):
     """
 
     async def json(self) -> Any:
+        field = self.route_handler.parsed_data_field
+        return await self.decoded(field.annotation if field else Any)
+
+    async def decoded(self, expected: Any) -> Any:
+        """The JSON body as a value of the expected type."""
         content_type = self.content_type[0]
         if content_type != "application/json":
             received = f"not {content_type}" if content_type else "but the Content-Type header is missing"
@@ -30,8 +35,6 @@ class ApiRequest(Request[Any, Any, State]):
         body = await self.body()
         if not body:
             raise ProblemError(400, "the body is empty; send a JSON object", code="invalid_json")
-        field = self.route_handler.parsed_data_field
-        expected = field.annotation if field else Any
         try:
             return msgspec.json.decode(body, type=expected)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

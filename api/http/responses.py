@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Annotated, Any, TypeVar, cast
 
@@ -10,6 +11,8 @@ from litestar import MediaType, Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
+
+from python_core import __version__
 
 T = TypeVar("T")
 
@@ -28,12 +31,21 @@ def conditional(request: Request[Any, Any, Any], value: T) -> Response[T]:
     return Response(cast(T, body), media_type=MediaType.JSON, headers=headers)
 
 
+async def conditional_on(request: Request[Any, Any, Any], content: str, build: Callable[[], Awaitable[T]]) -> Response[T]:
+    """As `conditional`, but the tag is that of `content`, a text that names what the value is made of, so that a 304 needs no value."""
+    tag = _entity_tag(f"{__version__} {request.scope['path']}?{request.scope['query_string'].decode()} {content}".encode())
+    headers = {"etag": tag, "cache-control": "no-cache"}
+    if _lists(request.headers.get("if-none-match", ""), tag):
+        return Response(cast(T, None), status_code=304, headers=headers)
+    return Response(cast(T, msgspec.json.encode(await build())), media_type=MediaType.JSON, headers=headers)
+
+
 def created(location: str, value: T) -> Response[T]:
     return Response(value, status_code=201, headers={"location": location})
 
 
-def accepted(location: str, value: T) -> Response[T]:
-    return Response(value, status_code=202, headers={"location": location})
+def accepted(location: str, value: T, *, done: bool = False) -> Response[T]:
+    return Response(value, status_code=200 if done else 202, headers={"location": location})
 
 
 def matches(if_match: str, value: object) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
@@ -12,12 +14,15 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, HeaderParameter, PathParameter, QueryParameter
 
 from api.http import sse
-from api.http.openapi import SMA_CROSS, described
-from api.http.problems import problem_responses
-from api.http.responses import Cursor, Limit, Offset, accepted, conditional, location_header, not_modified
+from api.http.openapi import SMA_CROSS, BatchOperation, described
+from api.http.problems import invalid_body, problem_responses, run_error
+from api.http.requests import ApiRequest
+from api.http.responses import Cursor, Limit, Offset, accepted, conditional, conditional_on, location_header, not_modified
 from workers import (
     Attempt,
     BacktestRequest,
+    Batch,
+    BatchItem,
     CreateAndRunRequest,
     EquityCurve,
     MonthlyReturns,
@@ -28,7 +33,14 @@ from workers import (
     Service,
     TradePage,
 )
+from workers.model.states import DONE
 from workers.runs.follow import END
+from workers.service.backtests import MAX_BATCH
+
+T = TypeVar("T")
+MAX_BATCH_BYTES: Final = 8_000_000
+# Requests of a batch that are decoded in one go.
+YIELD_EVERY: Final = 16
 
 RunId = Annotated[str, PathParameter(description="Id of the backtest.")]
 StateFilter = Annotated[RunState | None, QueryParameter(name="state", description="Only backtests in this state.")]
@@ -72,6 +84,18 @@ class RerunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     backtest: Annotated[str, msgspec.Meta(min_length=1, max_length=120, description="Id of a backtest.")]
 
 
+class BatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Backtests to run, each accepted or refused on its own."""
+
+    backtests: Annotated[tuple[BacktestRequest, ...], msgspec.Meta(min_length=1, max_length=MAX_BATCH, description="The backtests.")]
+
+
+class _RawBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch whose items are not decoded yet."""
+
+    backtests: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MAX_BATCH)]
+
+
 class Backtests(Controller):
     path = "/backtests"
     tags = ("backtests",)
@@ -92,6 +116,28 @@ class Backtests(Controller):
         ],
     ) -> Response[Run]:
         return _accepted(await service.backtests.submit(data, options))
+
+    @post(
+        "/batch",
+        status_code=200,
+        **described("backtests.submit_batch", "The status is 200 even if requests were refused; each item has its `run` or its `error`."),
+        operation_class=BatchOperation,
+        request_max_body_size=MAX_BATCH_BYTES,
+        responses=problem_responses(408, 413, 415, 503),
+    )
+    async def submit_backtests(self, request: ApiRequest, service: NamedDependency[Service], options: NamedDependency[RunOptions]) -> Batch:
+        items: list[BatchItem | None] = []
+        requests = []
+        for i, raw in enumerate((await request.decoded(_RawBatch)).backtests):
+            try:
+                requests.append(msgspec.json.decode(raw, type=BacktestRequest))
+                items.append(None)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                items.append(BatchItem(error=run_error(invalid_body(error, BacktestRequest))))
+            if i % YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # others want their turn, too
+        accepted = iter((await service.backtests.submit_batch(tuple(requests), options)).items)
+        return Batch(items=tuple([item or next(accepted) for item in items]))
 
     @get("/", **described("backtests.list"), responses=problem_responses(503))
     async def list_backtests(
@@ -139,7 +185,7 @@ class Backtests(Controller):
     async def get_backtest_trades(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId, offset: Offset = 0, limit: Limit = 100
     ) -> Response[TradePage]:
-        return conditional(request, await service.backtests.get_trades(run_id, offset=offset, limit=limit))
+        return await _of_result(request, service, run_id, lambda: service.backtests.get_trades(run_id, offset=offset, limit=limit))
 
     @get("/{run_id:str}/equity", **described("backtests.get_equity"), responses=not_modified() | problem_responses(404, 409, 503))
     async def get_backtest_equity(
@@ -149,7 +195,7 @@ class Backtests(Controller):
         run_id: RunId,
         points: Annotated[int, QueryParameter(ge=2, le=1_000_000, description="Maximum number of points.")] = 1_000_000,
     ) -> Response[EquityCurve]:
-        return conditional(request, await service.backtests.get_equity(run_id, points=points))
+        return await _of_result(request, service, run_id, lambda: service.backtests.get_equity(run_id, points=points))
 
     @get(
         "/{run_id:str}/monthly-returns",
@@ -159,7 +205,12 @@ class Backtests(Controller):
     async def get_backtest_monthly_returns(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId
     ) -> Response[MonthlyReturns]:
-        return conditional(request, await service.backtests.get_monthly_returns(run_id))
+        return await _of_result(request, service, run_id, lambda: service.backtests.get_monthly_returns(run_id))
+
+
+async def _of_result(request: Request[Any, Any, Any], service: Service, run_id: str, build: Callable[[], Awaitable[T]]) -> Response[T]:
+    run = await service.backtests.get(run_id)
+    return await conditional_on(request, run.result.digest if run.result else str(run.state), build)
 
 
 class BacktestJobs(Controller):
@@ -198,4 +249,5 @@ class BacktestJobs(Controller):
 
 
 def _accepted(run: Run) -> Response[Run]:
-    return accepted(f"/api/v1/backtests/{run.id}", run)
+    """202, or 200 if the result is there already."""
+    return accepted(f"/api/v1/backtests/{run.id}", run, done=run.state in DONE)

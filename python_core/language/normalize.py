@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final
 
 from python_core.data import timeframes
@@ -34,7 +35,13 @@ def desugar(where: str, text: str, timeframes: Iterable[str] = (), define: Itera
 
 def canonical(where: str, text: str, timeframes: Iterable[str] = (), define: Iterable[str] = ()) -> str:
     """The canonical text of an expression: white space, redundant brackets, number formats and shorthands make no difference."""
-    return ast.unparse(normalize(desugar(where, text, timeframes, define))) if text.strip() else ""
+    return _canonical(where, text, tuple(timeframes), tuple(define)) if text.strip() else ""
+
+
+# Every fingerprint needs it, and most runs share their expressions with others.
+@lru_cache(maxsize=1024)
+def _canonical(where: str, text: str, timeframes: tuple[str, ...], define: tuple[str, ...]) -> str:
+    return ast.unparse(normalize(desugar(where, text, timeframes, define)))
 
 
 def normalize(tree: ast.expr) -> ast.expr:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -80,8 +81,12 @@ def join_filters(
     where: str, text: str, filters: tuple[TimeframeFilter, ...], timeframes: tuple[str, ...], define: Mapping[str, str]
 ) -> str:
     """A condition joined with its filters, in canonical form."""
-    if not text.strip():
-        return ""
-    tree = desugar(where, text, timeframes, define)
-    parts = [at_call(each.timeframe, desugar("htf_filters", each.condition, timeframes, define)) for each in filters]
+    return _join_filters(where, text, filters, timeframes, tuple(define)) if text.strip() else ""
+
+
+# Every fingerprint needs it, and most runs share their conditions with others.
+@lru_cache(maxsize=1024)
+def _join_filters(where: str, text: str, filters: tuple[TimeframeFilter, ...], timeframes: tuple[str, ...], names: tuple[str, ...]) -> str:
+    tree = desugar(where, text, timeframes, names)
+    parts = [at_call(each.timeframe, desugar("htf_filters", each.condition, timeframes, names)) for each in filters]
     return ast.unparse(normalize(ast.BoolOp(ast.And(), [tree, *parts]) if parts else tree))

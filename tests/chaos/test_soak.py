@@ -80,7 +80,7 @@ class Clients:
 
 @pytest.mark.parametrize("soak_s", [60.0, pytest.param(SOAK_S, marks=pytest.mark.long)], ids=["short", "long"])
 async def test_memory_latency_and_keys_stay_flat(open_stage: Any, tmp_path: Path, soak_s: float) -> None:
-    with open_stage(megabytes=4096, cache_entries=100) as stage:
+    with open_stage(megabytes=4096) as stage:
         for _ in range(2):
             stage.start_worker()
         async with workers.open_service(stage.settings) as service:

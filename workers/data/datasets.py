@@ -29,6 +29,7 @@ from workers.data.parts import (
     merge,
     series_from_bars,
 )
+from workers.db import revision
 from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
 from workers.errors import Conflict, Invalid, NotFound
@@ -157,6 +158,7 @@ class MarketData:
                 raise Conflict("the newest version can't be deleted alone", where="dataset", hint=hint, code="in_use")
             else:
                 await session.delete(await session.get_one(DatasetVersionRow, (row.id, dataset.version)))
+            await revision.count_change(session)
 
     async def _save(self, drafts: Drafts, row: DatasetRow, parts: list[Part], report: str | None, *, new: bool) -> bool:
         """Publish the files and write the rows; False if a concurrent append has made this version."""
@@ -174,6 +176,7 @@ class MarketData:
                 if await session.scalar(update.returning(DatasetRow.id)) is None:
                     return False
             catalog.add_version(session, row, parts, report)
+            await revision.count_change(session)
         return True
 
     async def _check_size(self, session: AsyncSession, added: int, limit: int, owner: str | None = None) -> None:

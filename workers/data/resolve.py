@@ -16,6 +16,7 @@ import python_core as bt
 from python_core.data import timeframes
 from python_core.engine import kernel
 from python_core.engine.rules import check_rules
+from python_core.execution import DEFAULT
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
 from workers.data.datasets import as_client_error
@@ -50,26 +51,32 @@ class ResolvedDataset(msgspec.Struct, frozen=True):
     first: int
 
 
-async def resolve(
-    database: Database, bars: BarsCache, selection: Selection, strategy: bt.Strategy, execution: bt.Execution
-) -> ResolvedDataset:
-    """The dataset that a selection names now. A new range loads the bars once to hash them.
+async def find(session: AsyncSession, selection: Selection) -> Dataset:
+    """The dataset that a selection names now.
 
     Raises:
-        NotFound: there is no such dataset.
+        NotFound: there is none.
         Conflict: several datasets match the market.
+    """
+    return await catalog.get(session, selection.dataset or await _find_market(session, selection))
+
+
+async def resolve(
+    database: Database, bars: BarsCache, dataset: Dataset, selection: Selection, strategy: bt.Strategy, execution: bt.Execution
+) -> ResolvedDataset:
+    """The bars of a dataset that a run needs. A new range loads the bars once to hash them.
+
+    Raises:
         Invalid: strategy and execution can't run on it, it is of inverse contracts, or it has no bar in the range.
     """
+    if dataset.kind == "inverse":
+        what = "inverse contracts, settled in the base currency, are not supported"
+        raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
+    check_runnable(strategy, execution, dataset.timeframe)
+    wanted = bar_range(selection, strategy, execution, dataset.timeframe)
+    if (known := bars.known_range(dataset, wanted)) is not None:
+        return ResolvedDataset(dataset, *known)
     async with database.read() as session:
-        reference = selection.dataset or await _find_market(session, selection)
-        dataset = await catalog.get(session, reference)
-        if dataset.kind == "inverse":
-            what = "inverse contracts, settled in the base currency, are not supported"
-            raise Invalid(what, where="dataset", hint="use the spot or linear market", code="unsupported_kind")
-        check_runnable(strategy, execution, dataset.timeframe)
-        wanted = bar_range(selection, strategy, execution, dataset.timeframe)
-        if (known := bars.known_range(dataset, wanted)) is not None:
-            return ResolvedDataset(dataset, *known)
         parts = await catalog.list_parts(session, dataset)
     with as_client_error():
         selected = await asyncio.to_thread(lambda: bars.load_range(dataset, parts, wanted))
@@ -83,7 +90,7 @@ def check_runnable(strategy: bt.Strategy, execution: bt.Execution, timeframe: st
         Invalid: it can't; names the field of the request.
     """
     with as_client_error("strategy"):
-        kernel.compile_run(strategy, bt.Execution(), timeframe)
+        kernel.compile_run(strategy, DEFAULT, timeframe)
     with as_client_error("execution"):
         check_rules(execution, strategy)
     with as_client_error():  # what is left are levels, which are named with their field

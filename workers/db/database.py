@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from workers.errors import Conflict
 from workers.outages import is_stale_session
 
+T = TypeVar("T")
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # Time limits of PostgreSQL: of a statement, of its wait for a lock, of a transaction between two statements, of the check of a pooled
 # connection, of a new one, and of the wait for a free one.
@@ -34,14 +37,15 @@ _MIGRATION_LOCK: Final = 0x6261727374
 
 
 class Database:
-    """Read and write transactions.
+    """Read and write transactions, as blocks with a session or as plain functions of a connection.
 
-    On SQLite, `write()` takes the write lock at its start, so that concurrent writers wait instead of failing halfway.
+    On SQLite, writing transactions take the write lock at their start, so that concurrent writers wait instead of failing halfway.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, file: _SqliteFile | None = None) -> None:
         self.engine = engine
         self._writing = engine.execution_options(writing=True)
+        self._file = file
 
     @property
     def kind(self) -> str:
@@ -56,6 +60,20 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         async with AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
+
+    async def query(self, work: Callable[[sa.Connection], T]) -> T:
+        """Call `work` in a transaction that reads. On SQLite it runs in a thread as a whole, instead of a change of threads per statement."""
+        if self._file is not None:
+            return await self._file.query(work)
+        async with self.engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """Call `work` in a transaction that writes, and commit."""
+        if self._file is not None:
+            return await self._file.transact(work)
+        async with self._writing.begin() as connection:
+            return await connection.run_sync(work)
 
     async def migrate(self) -> None:
         """Bring the schema up to date; concurrent processes wait for the first.
@@ -82,6 +100,36 @@ class Database:
             return revision
 
 
+class _SqliteFile:
+    """The functions of `Database.query` and `Database.transact` on SQLite: in one thread for writers, who take turns anyway, and one for readers."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = sa.create_engine(url.set(drivername="sqlite"), hide_parameters=True, connect_args={"timeout": SQLITE_LOCK_S})
+        _listen_to_sqlite(self._engine)
+        self._writing = self._engine.execution_options(writing=True)
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="sqlite-read")
+        self._writers = ThreadPoolExecutor(1, thread_name_prefix="sqlite-write")
+
+    async def query(self, work: Callable[[sa.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
+
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writers, self._transact, work)
+
+    def close(self) -> None:
+        self._readers.shutdown()
+        self._writers.shutdown()
+        self._engine.dispose()
+
+    def _query(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            return work(connection)
+
+    def _transact(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._writing.begin() as connection:
+            return work(connection)
+
+
 def head() -> str:
     """The newest revision; files of migrations start with their revision, a number of four digits."""
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
@@ -95,17 +143,19 @@ async def open_database(url: str) -> AsyncIterator[Database]:
     if is_sqlite and target.database:
         Path(target.database).parent.mkdir(parents=True, exist_ok=True)
     engine = _create_engine(target, statement_s=STATEMENT_S, lock_s=SQLITE_LOCK_S if is_sqlite else LOCK_S)
+    file = _SqliteFile(target) if is_sqlite else None
     try:
-        yield Database(engine)
+        yield Database(engine, file)
     finally:
         await engine.dispose()
+        if file is not None:
+            await asyncio.to_thread(file.close)
 
 
 def _create_engine(url: URL, *, statement_s: float, lock_s: float) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": lock_s}, pool_timeout=SQLITE_LOCK_S)
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        _listen_to_sqlite(engine.sync_engine)
         return engine
     limits = {
         "statement_timeout": statement_s,
@@ -167,6 +217,11 @@ def _drop_stale_session(context: ExceptionContext) -> OperationalError | None:
         driver_connection.terminate()
     limit = TimeoutError("no response within the time limit")
     return OperationalError(context.statement, None, limit, hide_parameters=True, connection_invalidated=True)
+
+
+def _listen_to_sqlite(engine: sa.Engine) -> None:
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

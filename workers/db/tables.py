@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from python_core.metrics import COUNTS, RUN_NAMES
-from workers.model.states import OPEN, Priority
+from workers.model.states import OPEN, Priority, RunState
 
 _ID = String(36)
 _HASH = String(64)
 _NAME = String(120)
 _OPEN = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))})")
-
+_SUCCEEDED = sa.text(f"state = '{RunState.SUCCEEDED}'")
 _UNFINISHED = sa.text("state IN ('running', 'undoing')")
 
 
@@ -108,6 +108,15 @@ class DatasetGapRow(Table):
     end: Mapped[int]
 
 
+class CatalogRow(Table):
+    """One row, whose `revision` rises with every change of a dataset or a stored strategy, so that what is known of them can be cached."""
+
+    __tablename__ = "catalog"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    revision: Mapped[int]
+
+
 class ScheduleRow(Table):
     """A repeated fetch; `fetch_id` is the run of the latest one."""
 
@@ -147,6 +156,7 @@ class RunRow(Table):
         Index("runs_open", "updated_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("runs_by_coalesce_key", "coalesce_key", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("runs_by_leader", "leader_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("runs_by_result", "fingerprint", "owner", sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -240,7 +250,8 @@ class SagaRow(Table):
     updated_at: Mapped[int]
 
 
-# One row per fingerprint. Each metric of the run is a column; those of long and short trades are JSON.
+# One row per fingerprint. Each metric of the run is a column; those of long and short trades are JSON. Few trades are stored in the row
+# (`trades_data`), many in a file. An equity curve that is computed again within milliseconds is not stored.
 RESULTS: Final = sa.Table(
     "results",
     Table.metadata,
@@ -256,6 +267,7 @@ RESULTS: Final = sa.Table(
     Column("contract", BigInteger, nullable=False, server_default="1"),
     *(Column(name, BigInteger if name in COUNTS else Double, nullable=name not in COUNTS) for name in RUN_NAMES),
     Column("long_short", Text, nullable=False),
+    Column("trades_data", LargeBinary),
     Column("trades_hash", _HASH, index=True),
     Column("equity_hash", _HASH, index=True),
     Column("created_at", BigInteger, nullable=False),

@@ -25,7 +25,7 @@ from workers.model.selection import MarketKind
 from workers.model.states import OPEN, Priority, RunState
 from workers.queue.queue import Queue
 from workers.runs import store
-from workers.runs.submit import cancel_run
+from workers.runs.runs import cancel_run
 
 KIND: Final = "data_fetch"
 

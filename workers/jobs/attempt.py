@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 
 import python_core as bt
 from workers.data.bars_cache import open_bars_cache
+from workers.db.batches import Batches
 from workers.db.database import Database
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
 from workers.model.runs import RunError
-from workers.model.states import DONE, RunState
+from workers.model.states import DONE, WAITING, RunState
 from workers.outages import is_unreachable
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
 from workers.runs import outbox, store
+from workers.runs.lookups import Lookups
 from workers.runs.results import Results
-from workers.runs.store import StartedRun
+from workers.runs.store import End, StartedRun
 from workers.settings import Settings
 from workers.storage import open as storage
 
@@ -51,6 +55,7 @@ class Job:
         self.control = bt.Control()
         self.message = ""
         self.reason: Stop | None = None
+        self.waits_since: float | None = None
         self._stopped = asyncio.Event()
 
     def stop(self, reason: Stop) -> None:
@@ -82,7 +87,7 @@ class Job:
 
 
 class Executor:
-    """Resources that the jobs of one worker process share."""
+    """Resources that the jobs of one worker process share. Attempts that start or end together are one transaction."""
 
     def __init__(self, settings: Settings, database: Database, queue: Queue, worker: str) -> None:
         self.settings = settings
@@ -90,11 +95,33 @@ class Executor:
         self.queue = queue
         self.worker = worker
         self.artifacts = storage.open_artifacts(settings)
-        self.results = Results(database, queue, self.artifacts, settings)
         self.bars = open_bars_cache(settings, self.artifacts, settings.bars_cache_mb * 1_000_000)
+        self.lookups = Lookups(database)
+        self.results = Results(database, self.artifacts, self.bars, self.lookups)
         self.exchanges = Exchanges(settings.exchange_proxy_url)
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
+        self.start = Batches[tuple[str, int], StartedRun | None](database, lambda *work: store.start(*work, worker=worker))
+        self.end = Batches[End, bool](database, store.end)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+
+    @asynccontextmanager
+    async def slot(self, job: Job) -> AsyncIterator[None]:
+        """One of the `concurrency` places for work; a worker holds more jobs than that if they are short.
+
+        Raises:
+            Cancelled: the job was stopped while it waited.
+        """
+        job.waits_since = time.monotonic()
+        if self._slots.locked():
+            await job.unless_stopped(self._slots.acquire())
+        else:
+            await self._slots.acquire()
+        job.waits_since = None
+        try:
+            yield
+        finally:
+            self._slots.release()
 
 
 class AttemptLimits(NamedTuple):
@@ -110,8 +137,8 @@ class JobKind(NamedTuple):
 
     `work(executor, started, job)` does the job:
 
-    - It finishes the run in the transaction that stores its result, with `store.finish(session, started, RunState.SUCCEEDED, ...)`. If that
-      returns False, another worker has taken over the run, and the transaction must change nothing else.
+    - It does its work in `executor.slot(job)`, and then ends the run with `executor.end(End(started=started, state=RunState.SUCCEEDED, ...))`,
+      which stores a result with it. If that returns False, another worker has taken over the run.
     - It can be cancelled: it checks `job.control.cancelled`, passes `job.control` to the kernel, or waits with `job.unless_stopped`.
     - It reports progress with `job.control.check(fraction)` and `job.message`.
     - It may be executed twice, so its effects outside the database must be idempotent.
@@ -148,8 +175,7 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
     job = executor.jobs[identifier] = Job(run_id)
     timeout = asyncio.get_running_loop().call_later(limits.timeout_s, job.stop, Stop.TIMEOUT)
     try:
-        async with executor.database.write() as session:
-            started = await store.start(session, run_id, number, worker=executor.worker)
+        started = await executor.start((run_id, number))
         if started is None:
             _log.info("job skipped: it is out of date", run=run_id, job=number)
             return True
@@ -202,26 +228,26 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
     if isinstance(error, bt.Cancelled) and reason == Stop.TAKEN_OVER:
         _log.warning("attempt ended: another worker has taken over the run", run=row.id, attempt=started.attempt)
         return True
-    async with executor.database.write() as session:
-        if isinstance(error, bt.Cancelled) and reason == Stop.REQUEUE:
-            state, outcome = RunState.QUEUED, "requeued"
-            await store.requeue(session, started, state)
-        elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
-            state, outcome = RunState.CANCELLED, "cancelled"
-            await store.finish(session, started, state)
-        elif transient and row.failures + 1 < limits.max_failures:
-            # The whole wait is random, so that runs that failed together are not retried together.
-            max_wait_s = min(limits.retry_s * 2**row.failures, MAX_RETRY_WAIT_S)
-            delay_ms = int(random.uniform(0, max_wait_s) * 1000)
-            state, outcome = RunState.RETRYING, "failed; it will be retried"
-            await store.requeue(session, started, state, delay_ms=delay_ms, error=_run_error(error, reason, limits))
-        else:
-            state = RunState.DEAD if transient or isinstance(error, _WorkersLost) else RunState.FAILED
-            outcome = str(state)
-            await store.finish(session, started, state, error=_run_error(error, reason, limits))
+    end = End(started=started, state=RunState.CANCELLED)
+    if isinstance(error, bt.Cancelled) and reason == Stop.REQUEUE:
+        end, outcome = msgspec.structs.replace(end, state=RunState.QUEUED), "requeued"
+    elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
+        outcome = "cancelled"
+    elif transient and row.failures + 1 < limits.max_failures:
+        # The whole wait is random, so that runs that failed together are not retried together.
+        max_wait_s = min(limits.retry_s * 2**row.failures, MAX_RETRY_WAIT_S)
+        delay_ms = int(random.uniform(0, max_wait_s) * 1000)
+        end = End(started=started, state=RunState.RETRYING, error=_run_error(error, reason, limits), delay_ms=delay_ms)
+        outcome = "failed; it will be retried"
+    else:
+        state = RunState.DEAD if transient or isinstance(error, _WorkersLost) else RunState.FAILED
+        end, outcome = End(started=started, state=state, error=_run_error(error, reason, limits)), str(state)
+    await executor.end(end)
+    state = end.state
     await events.publish_state(executor.queue, row.id, state, ends=state in DONE)
-    with suppress(RedisError, OSError):
-        await outbox.send(executor.database, executor.queue)  # at once; if it fails, the relay sends later
+    if state in WAITING:
+        with suppress(RedisError, OSError):
+            await outbox.send(executor.database, executor.queue)  # at once; if it fails, the relay sends later
     expected = isinstance(error, bt.BarstormError | WorkersError | _WorkersLost)
     level = logging.INFO if expected else logging.WARNING if transient else logging.ERROR
     _log.log(

@@ -1,4 +1,4 @@
-"""The computation of a backtest: bars in, files and a result row out, without queue or database."""
+"""The work of a backtest job: bars in, files and a result row out, without queue or database."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import msgspec
 import python_core as bt
 from workers.data.bars_cache import BarsCache
 from workers.data.parts import Part
-from workers.data.run_bars import bar_range
 from workers.model.datasets import Dataset
 from workers.model.runs import BacktestRequest
 from workers.runs import results
+from workers.runs.compute import load_bars, on_bars
 from workers.storage.artifacts import Artifacts
 
 
@@ -31,14 +31,12 @@ class Computed(msgspec.Struct, frozen=True):
 def compute(
     artifacts: Artifacts, bars_cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: BacktestRequest, control: bt.Control
 ) -> Computed:
-    assert isinstance(request.strategy, bt.Strategy)
     clock = [time.perf_counter()]
-    bars, first = bars_cache.load_range(dataset, parts, bar_range(request, request.strategy, request.execution, dataset.timeframe))
+    bars = load_bars(bars_cache, dataset, parts, request)
     clock.append(time.perf_counter())
-    start = int(bars.time[first])
-    result = bt.backtest(bars, request.strategy, request.execution, start=start, engine=request.engine, control=control)
+    result = on_bars(bars, request, control)
     _ = result.metrics  # computed on first use; its time belongs to the kernel
     clock.append(time.perf_counter())
-    row = results.save(artifacts, result)
+    row = results.save(artifacts, result, kernel_ms=(clock[2] - clock[1]) * 1000)
     clock.append(time.perf_counter())
     return Computed(row, *(round((end - begin) * 1000, 3) for begin, end in itertools.pairwise(clock)))

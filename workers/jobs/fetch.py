@@ -31,7 +31,7 @@ from workers.model.datasets import Dataset
 from workers.model.runs import encode
 from workers.model.states import RunState
 from workers.runs import store
-from workers.runs.store import StartedRun
+from workers.runs.store import End, StartedRun
 
 # Another job has stored some of the bars meanwhile. The next attempt fetches what is still missing; stored values never change.
 _OVERTAKEN_CODES = ("bars_differ", "busy", "name_taken")
@@ -46,6 +46,13 @@ def is_transient(error: Exception) -> bool:
 
 
 async def run(executor: Executor, started: StartedRun, job: Job) -> None:
+    async with executor.slot(job):
+        report = await _fetch(executor, started, job)
+    await executor.end(End(started=started, state=RunState.SUCCEEDED, output=encode(report)))
+    _log.info("fetch succeeded", run=started.row.id, dataset=report.dataset, bars=report.bars, gaps=report.gaps)
+
+
+async def _fetch(executor: Executor, started: StartedRun, job: Job) -> FetchReport:
     request = requests.decode(started.row.request)
     exchange = await job.unless_stopped(executor.exchanges.get(request.exchange))
     requeue_at = time.monotonic() + TIME_SLICE_S
@@ -59,9 +66,7 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
                 job.control.check((int(chunk.columns["time"][-1]) - begin) / (end - begin))
     if request.funding:
         await work.save_funding()
-    async with executor.database.write() as session:
-        await store.finish(session, started, RunState.SUCCEEDED, output=encode(work.report))
-    _log.info("fetch succeeded", run=started.row.id, dataset=request.name, bars=work.report.bars, gaps=work.report.gaps)
+    return work.report
 
 
 class _FetchJob:

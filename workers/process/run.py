@@ -77,7 +77,7 @@ async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, b
 
 
 async def _resume_sagas_forever(executor: Executor) -> None:
-    sagas = create_and_run.sagas(executor.database, executor.results, executor.bars)
+    sagas = create_and_run.sagas(executor.database, executor.bars)
 
     async def work() -> None:
         await saga.resume(executor.database, sagas)

@@ -9,8 +9,10 @@ list to block on instead of polling; and a lease of seconds instead of a lock as
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -33,13 +35,22 @@ REPORT_S: Final = 2.0
 CANCEL_S: Final = 0.02
 # A job whose last two workers died may have killed them; run it alone, so that no other job dies with it.
 SUSPECT_LOSSES: Final = 2
+# A worker holds up to so many jobs, as long as they are done within this time; a job that waits longer goes back to the queue.
+MAX_HELD: Final = 64
+HOLD_S: Final = 0.1
+MAX_WAIT_S: Final = 1.0
+# The number of jobs that the average of their times goes back.
+ADAPT_OVER: Final = 16
 # How long jobs may take to stop when they are returned to the queue.
 REQUEUE_S: Final = 10.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class LeaseWorker(ArqWorker):
-    """Runs jobs of the queue, `concurrency` at a time, until `stop()`; with `burst`, until the queue is empty."""
+    """Runs jobs of the queue, `concurrency` at a time, until `stop()`; with `burst`, until the queue is empty.
+
+    It claims more of them while they are short, so that many start and end in one transaction; those that then wait too long go back.
+    """
 
     def __init__(
         self,
@@ -72,6 +83,9 @@ class LeaseWorker(ArqWorker):
         self._finished: list[str] = []
         self._suspects: list[ClaimedJob] = []
         self._isolated_id = ""
+        # How many jobs it holds at most, and how long the latest of them took in seconds, on average.
+        self._limit = settings.concurrency
+        self._job_s = math.inf
         # A renewal that Redis receives after the end of its job would claim the job again, so these calls are made one at a time.
         self._lease_lock = asyncio.Lock()
         self._started_at = now_ms()
@@ -100,7 +114,7 @@ class LeaseWorker(ArqWorker):
                 if self._suspects and not self.tasks:
                     self._isolated_id = self._suspects[0].id
                     self._start(self._suspects.pop(0))
-                free = 0 if self._suspects or self._isolated_id in self.tasks else self._settings.concurrency - len(self.tasks)
+                free = 0 if self._suspects or self._isolated_id in self.tasks else self._limit - len(self.tasks)
                 try:
                     if free <= 0 and not self._finished:
                         await wakeups.forward_until(self._changed)
@@ -141,6 +155,7 @@ class LeaseWorker(ArqWorker):
         task.add_done_callback(lambda done: self._on_done(job.id, done))
 
     async def _run(self, job: ClaimedJob) -> None:
+        began = time.monotonic()
         try:
             if job.kind not in self.functions:
                 _log.error("unknown kind of job; skipped", job=job.id, kind=job.kind)
@@ -155,6 +170,16 @@ class LeaseWorker(ArqWorker):
                 await self._queue.release(self.id, job.id, retry.defer_score or 0)
         else:
             self._finished.append(job.id)
+            self._adapt(time.monotonic() - began)
+
+    def _adapt(self, seconds: float) -> None:
+        """Hold as many jobs as are done within `HOLD_S`, by how long the latest ones took, their waiting included."""
+        self._job_s = seconds if math.isinf(self._job_s) else self._job_s + (seconds - self._job_s) / ADAPT_OVER
+        concurrency = self._settings.concurrency
+        if self._job_s > HOLD_S:
+            self._limit = max(concurrency, self._limit // 2)
+        elif self._job_s < HOLD_S / 2:
+            self._limit = max(concurrency, min(2 * self._limit, MAX_HELD))
 
     def _on_done(self, identifier: str, task: asyncio.Task[None]) -> None:
         del self.tasks[identifier]
@@ -198,10 +223,20 @@ class LeaseWorker(ArqWorker):
             await asyncio.sleep(CANCEL_S)
             if not self._jobs:
                 continue
+            self._return_waiting_jobs()
             runs = {job.run_id: job for job in self._jobs.values()}
             with suppress(RedisError, OSError):
                 for run_id in await self._queue.cancel_requested(list(runs)):
                     runs[run_id].stop(Stop.CANCELLED)
+
+    def _return_waiting_jobs(self) -> None:
+        """Let other workers have the jobs that wait behind a long one."""
+        before = time.monotonic() - MAX_WAIT_S
+        waiting = [job for job in self._jobs.values() if job.waits_since is not None and job.waits_since < before]
+        if waiting:
+            self._limit, self._job_s = self._settings.concurrency, math.inf
+        for job in waiting:
+            job.stop(Stop.REQUEUE)
 
     async def _report_heartbeat(self) -> None:
         while True:

@@ -20,7 +20,6 @@ OWNERS: Final = PREFIX + "owners:"
 WAKE: Final = PREFIX + "wake:"
 
 WORKERS: Final = PREFIX + "workers"
-RESULTS_BY_AGE: Final = PREFIX + "results"
 
 
 def ready(priority: str, owner: str) -> str:
@@ -46,8 +45,3 @@ def period(task: str) -> str:
 def events(run_id: str) -> str:
     """The stream of a run's events."""
     return f"{PREFIX}events:{run_id}"
-
-
-def result(fingerprint: str) -> str:
-    """A cached result."""
-    return f"{PREFIX}result:{fingerprint}"

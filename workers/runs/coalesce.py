@@ -5,71 +5,102 @@ A leader and its followers change state in one transaction, so no follower is le
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db import locks
+from workers.db.in_list import in_list
 from workers.db.tables import OutboxRow, RunRow
 from workers.model.clock import now_ms
 from workers.model.states import DONE, OPEN, Priority, RunState, predecessors
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
+_LEADER_COLUMNS: Final = ("id", "coalesce_key", "state", "priority", "due_at", "created_at", "started_at")
+_LEADERS: Final = (
+    sa.select(*(getattr(RunRow, name) for name in _LEADER_COLUMNS))
+    .where(in_list(RunRow.coalesce_key, "keys"), RunRow.state.in_(OPEN), RunRow.leader_id.is_(None), ~RunRow.cancel_requested)
+    .order_by(RunRow.id)
+    .with_for_update()
+)
+_SET_HAS_FOLLOWERS: Final = sa.update(RunRow).where(in_list(RunRow.id, "ids")).values(has_followers=True)
+_FOLLOWED_COLUMNS: Final = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
 
 
-async def join(session: AsyncSession, row: RunRow) -> None:
-    """Make a new run follow an equal unfinished run that is at least as urgent and due no later, if there is one."""
-    if row.coalesce_key is None or row.state != RunState.QUEUED:
+class Leader(Protocol):
+    """The columns of a run that decide what follows it, as a row or as an object."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def state(self) -> Any: ...
+    @property
+    def has_followers(self) -> Any: ...
+
+
+def join(connection: sa.Connection, runs: Sequence[dict[str, Any]]) -> None:
+    """Make each of these new runs follow an equal unfinished run that is at least as urgent and due no later, if there is one.
+
+    Equal runs among the new ones follow the first of them.
+    """
+    joining = [run for run in runs if run["coalesce_key"] is not None and run["state"] == RunState.QUEUED]
+    if not joining:
         return
-    # Until the transaction ends, no equal run can be accepted and (see `with_for_update`) the leader can't change its state.
-    await locks.lock(session, row.coalesce_key)
-    urgent_enough = [priority for priority in Priority if _ORDER[priority] <= _ORDER[Priority(row.priority)]]
+    keys = sorted({run["coalesce_key"] for run in joining})
+    # Until the transaction ends, no equal run can be accepted and (see `with_for_update`) the leaders can't change their state.
+    locks.lock_all(connection, keys)
+    leaders: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
+    for row in connection.execute(_LEADERS, {"keys": keys}).mappings():
+        leaders[row["coalesce_key"]].append(dict(row))
+    followed = set()
+    for run in joining:
+        leader = next((leader for leader in leaders[run["coalesce_key"]] if _may_lead(leader, run)), None)
+        if leader is None:
+            leaders[run["coalesce_key"]].append(run)
+        else:
+            followed.add(leader["id"])
+            leader["has_followers"] = True
+            run["leader_id"], run["state"], run["started_at"] = leader["id"], leader["state"], leader["started_at"]
+    if stored := followed - {run["id"] for run in joining}:
+        connection.execute(_SET_HAS_FOLLOWERS, {"ids": sorted(stored)})
+
+
+def _may_lead(leader: dict[str, Any], run: dict[str, Any]) -> bool:
+    urgent_enough = _ORDER[Priority(leader["priority"])] <= _ORDER[Priority(run["priority"])]
     # A run that was due when it was accepted counts as due, even if the clock of the process that accepted it was ahead of ours.
-    leader = await session.scalar(
-        sa.select(RunRow)
-        .where(RunRow.coalesce_key == row.coalesce_key, RunRow.state.in_(OPEN), RunRow.leader_id.is_(None), ~RunRow.cancel_requested)
-        .where(RunRow.priority.in_(urgent_enough), (RunRow.due_at <= max(row.due_at, now_ms())) | (RunRow.due_at <= RunRow.created_at))
-        .order_by(RunRow.id)
-        .limit(1)
-        .with_for_update()
-    )
-    if leader is not None:
-        leader.has_followers = True
-        row.leader_id, row.state, row.started_at = leader.id, leader.state, leader.started_at
+    return urgent_enough and (leader["due_at"] <= max(run["due_at"], now_ms()) or leader["due_at"] <= leader["created_at"])
 
 
-async def move_followers(session: AsyncSession, leader: RunRow) -> None:
+def move_followers(connection: sa.Connection, leader: Leader) -> None:
     """Give the followers the state of their leader. If it was cancelled, the most urgent of them becomes the leader."""
     if not leader.has_followers:
         return
     state = RunState(leader.state)
     # A cancellation is meant for one run only.
     if state == RunState.CANCELLED:
-        await _promote_follower(session, leader.id)
+        _promote_follower(connection, leader.id)
         return
-    columns = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
-    values = {name: getattr(leader, name) for name in columns}
+    columns = [getattr(RunRow, name) for name in _FOLLOWED_COLUMNS]
+    values = dict(connection.execute(sa.select(*columns).where(RunRow.id == leader.id)).mappings().one())
     if state == RunState.SUCCEEDED:
         values["cached"] = True
-    await session.execute(
-        sa.update(RunRow)
-        .where(RunRow.leader_id == leader.id, RunRow.state.in_(predecessors(state) if state in DONE else OPEN))
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
+    followers = (RunRow.leader_id == leader.id, RunRow.state.in_(predecessors(state) if state in DONE else OPEN))
+    connection.execute(sa.update(RunRow).where(*followers).values(**values))
 
 
-async def _promote_follower(session: AsyncSession, leader_id: str) -> None:
+def _promote_follower(connection: sa.Connection, leader_id: str) -> None:
     now = now_ms()
     order = sa.case(_ORDER, value=RunRow.priority)
-    query = sa.select(RunRow).where(RunRow.leader_id == leader_id, RunRow.state.in_(OPEN)).order_by(order, RunRow.id)
-    followers = (await session.scalars(query.with_for_update())).all()
+    columns = (RunRow.id, RunRow.kind, RunRow.job, RunRow.due_at)
+    query = sa.select(*columns).where(RunRow.leader_id == leader_id, RunRow.state.in_(OPEN)).order_by(order, RunRow.id)
+    followers = connection.execute(query.with_for_update()).all()
+    if not followers:
+        return
+    first, *others = followers
     # All start over: the cancelled leader may have been running.
-    for follower in followers:
-        first = followers[0]
-        follower.state, follower.updated_at, follower.started_at = RunState.QUEUED, now, None
-        follower.leader_id = None if follower is first else first.id
-        follower.has_followers = follower is first and len(followers) > 1
-    if followers:
-        session.add(OutboxRow(run_id=followers[0].id, kind=followers[0].kind, job=followers[0].job, due_at=followers[0].due_at))
+    again = {"state": RunState.QUEUED, "updated_at": now, "started_at": None}
+    connection.execute(sa.update(RunRow).where(RunRow.id == first.id).values(**again, leader_id=None, has_followers=bool(others)))
+    for other in others:
+        connection.execute(sa.update(RunRow).where(RunRow.id == other.id).values(**again, leader_id=first.id, has_followers=False))
+    connection.execute(sa.insert(OutboxRow).values(run_id=first.id, kind=first.kind, job=first.job, due_at=first.due_at))

@@ -17,16 +17,16 @@ from python_core.engine.compiled import Engine
 from workers import strategies
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
-from workers.db import idempotency
+from workers.db import idempotency, revision
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
 from workers.errors import WorkersError
 from workers.model.clock import now_ms
 from workers.model.names import check_name, new_id
-from workers.model.runs import BacktestRequest, Run, RunOptions, encode, upgrade_request
+from workers.model.runs import BacktestRequest, RunOptions, encode, upgrade_request
 from workers.model.selection import Selection
-from workers.runs import saga, submit
-from workers.runs.results import Results
+from workers.runs import intake, saga
+from workers.runs.lookups import Lookups
 from workers.runs.saga import Data, Step
 
 KIND: Final = "create-and-run"
@@ -43,8 +43,8 @@ class CreateAndRunRequest(Selection, frozen=True, kw_only=True, forbid_unknown_f
     ] = "auto"
 
 
-async def create_and_run(database: Database, results: Results, bars: BarsCache, request: CreateAndRunRequest, options: RunOptions) -> Run:
-    """Create the strategy and accept its run.
+async def create_and_run(database: Database, bars: BarsCache, request: CreateAndRunRequest, options: RunOptions) -> str:
+    """Create the strategy and accept its run; returns the id of the run.
 
     Raises:
         NotFound, Invalid: the run can't be accepted.
@@ -60,13 +60,14 @@ async def create_and_run(database: Database, results: Results, bars: BarsCache, 
     # to the steps, which undo the saga.
     if request.is_range:
         with suppress(WorkersError):
-            await resolve.resolve(database, bars, request, request.strategy, request.execution)
+            dataset = await Lookups(database).dataset(request)
+            await resolve.resolve(database, bars, dataset, request, request.strategy, request.execution)
     # Also when the key was used before: the saga of the first request may be unfinished.
-    await saga.advance(database, run_id, steps(database, results, bars))
-    return await submit.get(database, results, run_id)
+    await saga.advance(database, run_id, steps(database, bars))
+    return run_id
 
 
-def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Step]:
+def steps(database: Database, bars: BarsCache) -> Sequence[Step]:
     """Record the key, create the strategy, accept the run. The id of the saga is that of the run."""
 
     async def create_strategy(session: AsyncSession, data: Data) -> None:
@@ -78,11 +79,13 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
                 )
             )
             await session.flush()
+            await revision.count_change(session)
         except IntegrityError:
             raise strategies.name_taken(request.name) from None
 
     async def delete_strategy(session: AsyncSession, data: Data) -> None:
         await session.execute(sa.delete(StrategyRow).where(StrategyRow.id == data["strategy_id"]))
+        await revision.count_change(session)
 
     async def record_key(session: AsyncSession, data: Data) -> None:
         """Nothing to do: the key was recorded in the transaction that started the saga."""
@@ -93,9 +96,10 @@ def steps(database: Database, results: Results, bars: BarsCache) -> Sequence[Ste
     async def accept_run(session: AsyncSession, data: Data) -> None:
         request, options = _request(data), msgspec.convert(data["options"], RunOptions)
         backtest = BacktestRequest(**request.selection(), strategy=data["strategy_id"], execution=request.execution, engine=request.engine)
-        row, result = await submit.prepare(database, results, bars, backtest, options)
-        row.id = data["run_id"]
-        await submit.accept(session, results, row, backtest, result)
+        # Its own look-ups: the strategy was created by this saga, whose steps may be repeated by any process.
+        submission = await intake.prepare(database, bars, Lookups(database), backtest, options)
+        submission.row["id"] = data["run_id"]
+        await (await session.connection()).run_sync(intake.accept_one, submission)
 
     return (Step(record_key, release_key), Step(create_strategy, delete_strategy), Step(accept_run))
 
@@ -104,6 +108,6 @@ def _request(data: Data) -> CreateAndRunRequest:
     return msgspec.json.decode(upgrade_request(encode(data["request"])), type=CreateAndRunRequest)
 
 
-def sagas(database: Database, results: Results, bars: BarsCache) -> Mapping[str, Sequence[Step]]:
+def sagas(database: Database, bars: BarsCache) -> Mapping[str, Sequence[Step]]:
     """The steps of each kind of saga."""
-    return {KIND: steps(database, results, bars)}
+    return {KIND: steps(database, bars)}

@@ -9,15 +9,13 @@ from typing import Final
 
 import msgspec
 
-from workers.db.database import Database
 from workers.errors import Invalid
 from workers.model.runs import Run
 from workers.model.states import DONE
 from workers.queue import events
 from workers.queue.events import RunEvent
 from workers.queue.queue import Queue, RedisError
-from workers.runs import submit
-from workers.runs.results import Results
+from workers.runs.runs import Runs
 
 # Redis may lose the last event, so the database is checked this often; the update also keeps an idle connection open.
 POLL_S: Final = 2.0
@@ -34,7 +32,7 @@ class RunUpdate(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None = None
 
 
-async def stream_events(database: Database, results: Results, queue: Queue, run_id: str, after: str) -> AsyncIterator[RunUpdate]:
+async def stream_events(runs: Runs, queue: Queue, run_id: str, after: str) -> AsyncIterator[RunUpdate]:
     """The events after the one with id `after`, or all that are stored.
 
     Raises:
@@ -43,11 +41,11 @@ async def stream_events(database: Database, results: Results, queue: Queue, run_
     """
     if after and not _EVENT_ID.fullmatch(after):
         raise Invalid(f"{after!r:.60} is not an event id", where="Last-Event-ID", hint="use the id of the last event you received")
-    run = await submit.get(database, results, run_id)
-    return _stream(database, results, queue, run, after or "0-0")
+    run = await runs.get(run_id)
+    return _stream(runs, queue, run, after or "0-0")
 
 
-async def _stream(database: Database, results: Results, queue: Queue, run: Run, last_id: str) -> AsyncIterator[RunUpdate]:
+async def _stream(runs: Runs, queue: Queue, run: Run, last_id: str) -> AsyncIterator[RunUpdate]:
     ended = False
     while True:
         done = run.state in DONE
@@ -68,6 +66,6 @@ async def _stream(database: Database, results: Results, queue: Queue, run: Run, 
             return
         if ended or not new:
             ended = False
-            run = await submit.get(database, results, run.id)
+            run = await runs.get(run.id)
             if run.state not in DONE:
                 yield RunUpdate()

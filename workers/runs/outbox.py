@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers import background
 from workers.db.database import Database
+from workers.db.in_list import in_list
 from workers.db.tables import OutboxRow, RunRow
 from workers.model.clock import now_ms
 from workers.queue.queue import Queue, QueuedJob
@@ -39,20 +40,21 @@ class UnsentJob(NamedTuple):
     priority: str
 
 
-async def list_unsent(session: AsyncSession, limit: int) -> list[UnsentJob]:
-    query = (
-        sa.select(
-            OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority
-        )
-        .join(RunRow, RunRow.id == OutboxRow.run_id)
-        .order_by(OutboxRow.id)
-        .limit(limit)
-    )
-    return [UnsentJob(*row) for row in (await session.execute(query)).all()]
+_LIST: Final = (
+    sa.select(OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority)
+    .join(RunRow, RunRow.id == OutboxRow.run_id)
+    .order_by(OutboxRow.id)
+    .limit(sa.bindparam("at_most"))
+)
+_DELETE: Final = sa.delete(OutboxRow).where(in_list(OutboxRow.id, "ids", sa.BigInteger))
 
 
-async def delete_sent(session: AsyncSession, rows: Sequence[UnsentJob]) -> None:
-    await session.execute(sa.delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
+def list_unsent(connection: sa.Connection, limit: int = BATCH) -> list[UnsentJob]:
+    return [UnsentJob(*row) for row in connection.execute(_LIST, {"at_most": limit})]
+
+
+def delete_sent(connection: sa.Connection, jobs: Sequence[UnsentJob]) -> None:
+    connection.execute(_DELETE, {"ids": [job.id for job in jobs]})
 
 
 async def size(session: AsyncSession) -> int:
@@ -61,15 +63,13 @@ async def size(session: AsyncSession) -> int:
 
 async def send(database: Database, queue: Queue) -> int:
     """Send the jobs in the outbox, at most a batch; returns their number."""
-    async with database.read() as session:
-        rows = await list_unsent(session, BATCH)
-    if not rows:
+    jobs = await database.query(list_unsent)
+    if not jobs:
         return 0
     now = now_ms()
-    await queue.enqueue([QueuedJob(row.kind, row.run_id, row.job, remaining_delay_ms(row, now), row.owner, row.priority) for row in rows])
-    async with database.write() as session:
-        await delete_sent(session, rows)
-    return len(rows)
+    await queue.enqueue([QueuedJob(job.kind, job.run_id, job.job, remaining_delay_ms(job, now), job.owner, job.priority) for job in jobs])
+    await database.transact(lambda connection: delete_sent(connection, jobs))
+    return len(jobs)
 
 
 def remaining_delay_ms(job: UnsentJob | store.OpenRun, now: int) -> int:

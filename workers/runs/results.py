@@ -1,69 +1,68 @@
-"""Results: a row of metrics under the fingerprint of the inputs, two Parquet files named by the row, and a cache of rows in Redis."""
+"""Results: a row under the fingerprint of the inputs with metrics and, if they are few, trades; and Parquet files of what is large or slow to make.
+
+An equity curve that the kernel made within milliseconds is not stored: it is computed again when it is read, and checked against the digest.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
-import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 from python_core.metrics import RUN_NAMES, Metrics
 from python_core.metrics.monthly import monthly_returns
 from python_core.trades import REASONS
+from workers.data.bars_cache import BarsCache
 from workers.db.database import Database
 from workers.errors import Conflict
 from workers.model.clock import now_ms
-from workers.model.runs import EquityCurve, MonthlyReturns, RunResult, TradePage, encode
-from workers.queue import keys
-from workers.queue.queue import Queue, RedisError
-from workers.runs import store
-from workers.settings import Settings
+from workers.model.runs import EquityCurve, MonthlyReturns, Run, RunResult, TradePage, encode
+from workers.runs import compute, packed_trades, store
+from workers.runs.lookups import Lookups
 from workers.storage import artifacts
 from workers.storage.artifacts import ArtifactLost, Artifacts
 
 if TYPE_CHECKING:
     import polars
 
-_log = structlog.stdlib.get_logger(__name__)
-
-
 # Counts of a result that are columns of the table.
 COUNTS: Final = ("rejected_orders", "clipped_orders", "filtered_entries", "expired_orders", "ambiguous_bars")
 
 
+# Trades are stored in the row of their result up to this many bytes, about 700 trades; more, in a file.
+MAX_PACKED_BYTES: Final = 65_536
+# An equity curve that took the kernel longer than this is stored in a file; others are computed again when they are read.
+MAX_RECOMPUTED_MS: Final = 20.0
+# Results of this many runs are remembered by each process.
+MAX_REMEMBERED: Final = 10_000
+
+
 class StoredResult(msgspec.Struct, frozen=True):
-    """A result and the names of its files."""
+    """A result, its trades if they are in its row, and the names of its files."""
 
     result: RunResult
+    trades_data: bytes | None
     trades: str | None
     equity: str | None
 
 
-def save(store: Artifacts, result: bt.Result) -> dict[str, Any]:
-    """Write the files of trades and equity; returns the row for the table of results. Equal results give equal files.
+def save(store: Artifacts, result: bt.Result, *, kernel_ms: float) -> dict[str, Any]:
+    """The row for the table of results; writes the files of what is too large for it. Equal results give equal files.
 
     Raises:
         OSError: the files can't be written.
     """
-    import polars
-
-    trades = result.trades.array
-    columns = {name: trades[name] for name in trades.dtype.names or ()}
-    frames = {
-        "trades": polars.DataFrame({**columns, "reason": polars.Series([REASONS[i] for i in trades["reason"]], dtype=polars.String)}),
-        "equity": polars.DataFrame({"time": result.time, "equity": result.equity}),
-    }
-    hashes = {f"{part}_hash": artifacts.write(store, partial(artifacts.write_parquet, frame)).hash for part, frame in frames.items()}
-    metrics = result.metrics
+    trades, metrics = result.trades.array, result.metrics
+    packed = packed_trades.pack(trades)
+    small = len(packed) <= MAX_PACKED_BYTES
     return {
         "fingerprint": result.fingerprint,
         "digest": result.digest,
@@ -75,129 +74,148 @@ def save(store: Artifacts, result: bt.Result) -> dict[str, Any]:
         "contract": bt.CONTRACT,
         **{name: getattr(metrics, name) for name in RUN_NAMES},
         "long_short": encode({"long": metrics.long, "short": metrics.short}),
-        **hashes,
+        "trades_data": packed if small else None,
+        "trades_hash": None if small else _write(store, _trades_frame(trades)),
+        "equity_hash": None if kernel_ms <= MAX_RECOMPUTED_MS else _write(store, _equity_frame(result)),
         "created_at": now_ms(),
     }
+
+
+def _trades_frame(trades: npt.NDArray[np.void]) -> polars.DataFrame:
+    import polars
+
+    columns = {name: trades[name] for name in trades.dtype.names or ()}
+    return polars.DataFrame({**columns, "reason": polars.Series([REASONS[i] for i in trades["reason"]], dtype=polars.String)})
+
+
+def _equity_frame(result: bt.Result) -> polars.DataFrame:
+    import polars
+
+    return polars.DataFrame({"time": result.time, "equity": result.equity})
+
+
+def _write(store: Artifacts, frame: polars.DataFrame) -> str:
+    return artifacts.write(store, partial(artifacts.write_parquet, frame)).hash
 
 
 def from_row(row: Mapping[str, Any] | sa.RowMapping) -> StoredResult:
     metrics = {name: row[name] for name in RUN_NAMES} | msgspec.json.decode(row["long_short"])
     names = (name for name in RunResult.__struct_fields__ if name != "metrics")
     result = RunResult(**{name: row[name] for name in names}, metrics=msgspec.convert(metrics, Metrics))
-    return StoredResult(result, row["trades_hash"], row["equity_hash"])
+    return StoredResult(result, row["trades_data"], row["trades_hash"], row["equity_hash"])
 
 
 class Results:
-    """Stored results, read from Redis or else from the database. Without Redis, reading is only slower."""
+    """Stored results. Each process remembers those that it has read last; results never change."""
 
-    def __init__(self, database: Database, queue: Queue, artifacts: Artifacts, settings: Settings) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, bars: BarsCache, lookups: Lookups) -> None:
         self._database = database
+        self._lookups = lookups
         self._artifacts = artifacts
-        self._redis = queue.redis
-        self._settings = settings
+        self._bars = bars
+        self._remembered: OrderedDict[str, StoredResult] = OrderedDict()
 
     async def load(self, fingerprint: str) -> StoredResult | None:
-        """The result of these inputs, if it was computed before."""
-        try:
-            raw = await self._redis.get(keys.result(fingerprint))
-            if raw is not None:
-                return msgspec.msgpack.decode(raw, type=StoredResult)
-        except (RedisError, OSError, msgspec.MsgspecError) as error:
-            _log.warning("result cache not read", reason=str(error))
-        async with self._database.read() as session:
-            row = await store.get_result(session, fingerprint)
+        """The result of inputs with this fingerprint, from memory or else from the database."""
+        if (stored := self._remembered.get(fingerprint)) is not None:
+            return stored
+        row = (await self._database.query(lambda connection: store.find_results(connection, [fingerprint]))).get(fingerprint)
         if row is None:
             return None
-        stored = from_row(row)
-        await self.cache(stored)
+        stored = self._remembered[fingerprint] = from_row(row)
+        while len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
         return stored
 
-    async def reusable(self, fingerprint: str, engine: str) -> RunResult | None:
-        """The result for a run of these inputs on this engine, if it is stored with its files."""
-        return await self._complete(await self.load(fingerprint), engine)
+    def is_complete(self, known: store.KnownResult) -> bool:
+        """Whether the files of a result are there: they can be lost, and then the run is computed again. Blocks."""
+        return all(self._artifacts.exists(name) for name in (known.trades_hash, known.equity_hash) if name)
 
-    async def reusable_in(self, session: AsyncSession, fingerprint: str, engine: str) -> RunResult | None:
-        """The same, read in a transaction instead of from the cache."""
-        row = await store.get_result(session, fingerprint)
-        return None if row is None else await self._complete(from_row(row), engine)
+    async def trades(self, run: Run, *, offset: int, limit: int) -> TradePage:
+        """A page of the trades of a finished run, in order."""
+        stored = await self._stored(run)
+        if stored.trades_data is not None:
+            return _page_of_array(packed_trades.unpack(stored.trades_data), offset, limit)
+        return await asyncio.to_thread(lambda: _page_of_frame(self._read(stored, stored.trades), offset, limit))
 
-    async def _complete(self, stored: StoredResult | None, engine: str) -> RunResult | None:
-        if stored is None or engine not in ("auto", stored.result.engine):
-            return None
-        # The row alone is not enough: files can be lost, and then the run is computed again.
-        complete = await asyncio.to_thread(lambda: all(name and self._artifacts.exists(name) for name in (stored.trades, stored.equity)))
-        return stored.result if complete else None
-
-    async def trades(self, fingerprint: str, *, offset: int, limit: int) -> TradePage:
-        """A page of the trades of a result, in order."""
-        stored = await self.load(fingerprint)
-        return await asyncio.to_thread(lambda: _trades(self._read(stored.trades if stored else None), offset, limit))
-
-    async def equity(self, fingerprint: str, *, points: int | None) -> EquityCurve:
+    async def equity(self, run: Run, *, points: int | None) -> EquityCurve:
         """Equity at the close of each bar or, with `points`, of at most that many bars: the first, the last, and lows and highs between."""
-        stored = await self.load(fingerprint)
-        return await asyncio.to_thread(lambda: _equity(self._read(stored.equity if stored else None), points))
+        time, equity = await self._equity(run)
+        return _equity(time, equity, points)
 
-    async def monthly_returns(self, fingerprint: str, *, initial_capital: float) -> MonthlyReturns:
-        """The return of each UTC month of a result."""
-        stored = await self.load(fingerprint)
-        frame = await asyncio.to_thread(lambda: self._read(stored.equity if stored else None))
-        return MonthlyReturns(items=monthly_returns(frame["equity"].to_numpy(), frame["time"].to_numpy(), initial_capital))
+    async def monthly_returns(self, run: Run) -> MonthlyReturns:
+        """The return of each UTC month of a finished run."""
+        time, equity = await self._equity(run)
+        return MonthlyReturns(items=monthly_returns(equity, time, run.request.execution.initial_capital))
 
-    def _read(self, name: str | None) -> polars.DataFrame:
+    async def _equity(self, run: Run) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Times and equity, from the stored file or computed again."""
+        stored = await self._stored(run)
+        if stored.equity is not None:
+            frame = await asyncio.to_thread(lambda: self._read(stored, stored.equity))
+            return frame["time"].to_numpy(), frame["equity"].to_numpy()
+        if stored.result.contract != bt.CONTRACT:
+            what = f"the equity curve was computed by contract {stored.result.contract} and not stored; this version has contract {bt.CONTRACT}"
+            raise Conflict(what, where="result", hint="run it again; trades and metrics are kept", code="contract_changed")
+        dataset, parts = await self._lookups.version(run.dataset_id, run.dataset_version)
+        result = await asyncio.to_thread(lambda: compute.backtest(self._bars, dataset, parts, run.request, bt.Control()))
+        if result.digest != stored.result.digest:
+            hint = "this is a bug in Barstorm; please report it with both digests"
+            raise Conflict(f"computed again, the run has digest {result.digest}", where="digest", hint=hint, code="not_reproducible")
+        return result.time, result.equity
+
+    async def _stored(self, run: Run) -> StoredResult:
+        stored = await self.load(run.fingerprint)
+        if stored is None:
+            raise Conflict("the result of this run is missing", where="result", hint="run it again", code="result_lost")
+        return stored
+
+    def _read(self, stored: StoredResult, name: str | None) -> polars.DataFrame:
         import polars
 
         try:
             return polars.read_parquet(self._artifacts.read(name or ""))
         except ArtifactLost as error:
+            # Another run may have stored it again, under another name.
+            self._remembered.pop(stored.result.fingerprint, None)
             raise Conflict(f"a file of this result {error}", where="result", hint="run it again", code="result_lost") from error
 
-    async def cache(self, stored: StoredResult) -> None:
-        """Cache a result in Redis; if there are too many, the oldest are removed."""
-        max_entries = self._settings.cache_entries
-        if max_entries == 0:
-            return
-        try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(keys.result(stored.result.fingerprint), msgspec.msgpack.encode(stored), ex=self._settings.cache_ttl_s)
-                pipe.zadd(keys.RESULTS_BY_AGE, {stored.result.fingerprint: time.time()})
-                pipe.zcard(keys.RESULTS_BY_AGE)
-                *_, entries = await pipe.execute()
-            if entries > max_entries:
-                oldest = cast(list[tuple[bytes, float]], await self._redis.zpopmin(keys.RESULTS_BY_AGE, entries - max_entries))
-                await self._redis.delete(*(keys.result(fingerprint.decode()) for fingerprint, _ in oldest))
-        except (RedisError, OSError) as error:
-            _log.warning("result cache not written", reason=str(error))
+
+def _page_of_array(trades: npt.NDArray[np.void], offset: int, limit: int) -> TradePage:
+    names = trades.dtype.names or ()
+    rows = [dict(zip(names, row, strict=True)) for row in trades[offset : offset + limit].tolist()]
+    return TradePage(items=tuple(_trade(row | {"reason": REASONS[row["reason"]]}) for row in rows), offset=offset, total=len(trades))
 
 
-def _trades(frame: polars.DataFrame, offset: int, limit: int) -> TradePage:
-    items = tuple(
-        bt.Trade(
-            entry_time=row["entry_time"],
-            exit_time=row["exit_time"],
-            side="long" if row["side"] > 0 else "short",
-            quantity=row["quantity"],
-            entry_price=row["entry_price"],
-            exit_price=row["exit_price"],
-            gross=row["gross"],
-            fees=row["fees"],
-            funding=row["funding"],
-            net=row["net"],
-            reason=row["reason"],
-            bars_held=row["exit_index"] - row["entry_index"],
-            mae=row["mae"],
-            mfe=row["mfe"],
-        )
-        for row in frame[offset : offset + limit].rows(named=True)
+def _page_of_frame(frame: polars.DataFrame, offset: int, limit: int) -> TradePage:
+    return TradePage(items=tuple(map(_trade, frame[offset : offset + limit].rows(named=True))), offset=offset, total=len(frame))
+
+
+def _trade(row: Mapping[str, Any]) -> bt.Trade:
+    return bt.Trade(
+        entry_time=row["entry_time"],
+        exit_time=row["exit_time"],
+        side="long" if row["side"] > 0 else "short",
+        quantity=row["quantity"],
+        entry_price=row["entry_price"],
+        exit_price=row["exit_price"],
+        gross=row["gross"],
+        fees=row["fees"],
+        funding=row["funding"],
+        net=row["net"],
+        reason=row["reason"],
+        bars_held=row["exit_index"] - row["entry_index"],
+        mae=row["mae"],
+        mfe=row["mfe"],
     )
-    return TradePage(items=items, offset=offset, total=len(frame))
 
 
-def _equity(frame: polars.DataFrame, points: int | None) -> EquityCurve:
-    total = len(frame)
+def _equity(time: npt.NDArray[np.int64], equity: npt.NDArray[np.float64], points: int | None) -> EquityCurve:
+    total = len(equity)
     if points is not None and points < total:
-        frame = frame[_sample(frame["equity"].to_numpy(), points)]
-    return EquityCurve(time=tuple(frame["time"].to_list()), equity=tuple(frame["equity"].to_list()), total=total)
+        positions = _sample(equity, points)
+        time, equity = time[positions], equity[positions]
+    return EquityCurve(time=tuple(time.tolist()), equity=tuple(equity.tolist()), total=total)
 
 
 def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import Annotated, ClassVar, Final
 
-from workers.model.runs import Attempt, BacktestRequest, EquityCurve, MonthlyReturns, Run, RunOptions, RunPage, TradePage
+import msgspec
+from msgspec import Meta
+
+from workers.errors import WorkersError
+from workers.model.runs import Attempt, BacktestRequest, EquityCurve, MonthlyReturns, Run, RunError, RunOptions, RunPage, TradePage
 from workers.model.states import RunState
-from workers.runs import create_and_run, follow, submit
+from workers.runs import create_and_run, follow, runs
 from workers.runs.create_and_run import CreateAndRunRequest
 from workers.runs.follow import RunUpdate
-from workers.runs.submit import DEFAULT_OPTIONS
+from workers.runs.intake import DEFAULT_OPTIONS
 from workers.service.operation_group import OperationGroup, operation
+
+MAX_BATCH: Final = 1_000
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one request: the run, or why it was not accepted."""
+
+    run: Run | None = None
+    error: RunError | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of each request, in the order of the requests."""
+
+    items: tuple[BatchItem, ...]
 
 
 class Backtests(OperationGroup):
@@ -33,9 +52,28 @@ class Backtests(OperationGroup):
             Conflict: the idempotency key was used for another request, or several datasets match.
         """
         resources = self._resources
-        run = await submit.submit(resources.database, resources.results, resources.bars, request, options)
+        accepted = await resources.intake.submit(request, options)
         resources.relay.wake()
-        return run
+        return await resources.runs.get(accepted) if isinstance(accepted, str) else accepted
+
+    @operation
+    async def submit_batch(
+        self, backtests: Annotated[tuple[BacktestRequest, ...], Meta(max_length=MAX_BATCH)], options: RunOptions = DEFAULT_OPTIONS
+    ) -> Batch:
+        """Submit many backtests.
+
+        Up to 1,000 requests, each accepted or refused on its own, as if it had been submitted alone. All have the same owner, priority and time;
+        with an idempotency key, the whole batch can be repeated.
+        """
+        resources = self._resources
+        outcomes = await resources.intake.submit_all(backtests, options)
+        resources.relay.wake()
+        return Batch(items=tuple([await self._batch_item(outcome) for outcome in outcomes]))
+
+    async def _batch_item(self, outcome: Run | str | WorkersError) -> BatchItem:
+        if isinstance(outcome, WorkersError):
+            return BatchItem(error=RunError.from_exception(outcome))
+        return BatchItem(run=await self._resources.runs.get(outcome) if isinstance(outcome, str) else outcome)
 
     @operation
     async def get(self, run_id: str) -> Run:
@@ -43,7 +81,7 @@ class Backtests(OperationGroup):
 
         Its state and, once it has finished, its result or error.
         """
-        return await submit.get(self._resources.database, self._resources.results, run_id)
+        return await self._resources.runs.get(run_id)
 
     @operation
     async def list(self, state: RunState | None = None, limit: int = 50, cursor: str | None = None) -> RunPage:
@@ -51,7 +89,7 @@ class Backtests(OperationGroup):
 
         Newest first, without results.
         """
-        return await submit.page(self._resources.database, state=state, limit=limit, cursor=cursor)
+        return await runs.page(self._resources.database, state=state, limit=limit, cursor=cursor)
 
     @operation
     async def cancel(self, run_id: str) -> Run:
@@ -62,7 +100,7 @@ class Backtests(OperationGroup):
         Raises:
             Conflict: the run has finished.
         """
-        run = await submit.cancel(self._resources.database, self._resources.queue, run_id)
+        run = await runs.cancel(self._resources.database, self._resources.queue, run_id)
         self._resources.relay.wake()  # a run that followed this one may now run itself
         return run
 
@@ -72,7 +110,7 @@ class Backtests(OperationGroup):
 
         Each start by a worker, in order: which worker, when it started and ended, and the outcome.
         """
-        return await submit.list_attempts(self._resources.database, run_id)
+        return await runs.list_attempts(self._resources.database, run_id)
 
     @operation
     async def stream_events(self, run_id: str, after: str = "") -> AsyncIterator[RunUpdate]:
@@ -82,7 +120,7 @@ class Backtests(OperationGroup):
         reconnects continues after the last event it received.
         """
         resources = self._resources
-        return await follow.stream_events(resources.database, resources.results, resources.queue, run_id, after)
+        return await follow.stream_events(resources.runs, resources.queue, run_id, after)
 
     @operation
     async def rerun(self, run_id: str, options: RunOptions = DEFAULT_OPTIONS) -> Run:
@@ -90,10 +128,7 @@ class Backtests(OperationGroup):
 
         Submits the request of an earlier run as a new run. If the result is still stored, it is returned at once.
         """
-        resources = self._resources
-        run = await submit.rerun(resources.database, resources.results, resources.bars, run_id, options)
-        resources.relay.wake()
-        return run
+        return await self.submit((await self._resources.runs.get(run_id)).request, options)
 
     @operation
     async def create_and_run(self, request: CreateAndRunRequest, options: RunOptions = DEFAULT_OPTIONS) -> Run:
@@ -102,9 +137,9 @@ class Backtests(OperationGroup):
         Stores the strategy and submits the run in one step. If the run can't be accepted, the strategy is not stored.
         """
         resources = self._resources
-        run = await create_and_run.create_and_run(resources.database, resources.results, resources.bars, request, options)
+        run_id = await create_and_run.create_and_run(resources.database, resources.bars, request, options)
         resources.relay.wake()
-        return run
+        return await resources.runs.get(run_id)
 
     @operation
     async def get_trades(self, run_id: str, offset: int = 0, limit: int = 100) -> TradePage:
@@ -115,8 +150,8 @@ class Backtests(OperationGroup):
         Raises:
             Conflict: the run has not succeeded.
         """
-        run = await submit.require_succeeded(self._resources.database, run_id)
-        return await self._resources.results.trades(run.fingerprint, offset=offset, limit=limit)
+        run = await self._resources.runs.require_succeeded(run_id)
+        return await self._resources.results.trades(run, offset=offset, limit=limit)
 
     @operation
     async def get_equity(self, run_id: str, points: int | None = None) -> EquityCurve:
@@ -128,8 +163,8 @@ class Backtests(OperationGroup):
         Raises:
             Conflict: the run has not succeeded.
         """
-        run = await submit.require_succeeded(self._resources.database, run_id)
-        return await self._resources.results.equity(run.fingerprint, points=points)
+        run = await self._resources.runs.require_succeeded(run_id)
+        return await self._resources.results.equity(run, points=points)
 
     @operation
     async def get_monthly_returns(self, run_id: str) -> MonthlyReturns:
@@ -141,5 +176,5 @@ class Backtests(OperationGroup):
         Raises:
             Conflict: the run has not succeeded.
         """
-        run = await submit.require_succeeded(self._resources.database, run_id)
-        return await self._resources.results.monthly_returns(run.fingerprint, initial_capital=run.request.execution.initial_capital)
+        run = await self._resources.runs.require_succeeded(run_id)
+        return await self._resources.results.monthly_returns(run)

@@ -10,7 +10,7 @@ from workers.fetch import requests, schedules
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
 from workers.fetch.schedules import Schedule, ScheduleRequest
 from workers.model.runs import RunOptions
-from workers.runs.submit import DEFAULT_OPTIONS
+from workers.runs.intake import DEFAULT_OPTIONS
 from workers.service.operation_group import OperationGroup, operation, page_of
 
 

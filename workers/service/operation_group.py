@@ -13,8 +13,11 @@ from workers.data.datasets import MarketData, open_market_data
 from workers.db.database import Database, open_database
 from workers.queue.queue import Queue, open_queue
 from workers.queue.valkey import with_redis
+from workers.runs.intake import Intake
+from workers.runs.lookups import Lookups
 from workers.runs.outbox import Relay, relaying
 from workers.runs.results import Results
+from workers.runs.runs import Runs
 from workers.service.unavailable import translate_connection_errors
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
@@ -36,6 +39,9 @@ class Resources:
     queue: Queue
     relay: Relay
     artifacts: Artifacts
+    lookups: Lookups
+    intake: Intake
+    runs: Runs
     results: Results
     data: MarketData
     bars: BarsCache
@@ -52,15 +58,21 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
         relay = await stack.enter_async_context(relaying(database, queue))
         artifacts = open_artifacts(settings)
+        bars = open_bars_cache(settings, artifacts, BARS_CACHE_BYTES)
+        lookups = Lookups(database)
+        results = Results(database, artifacts, bars, lookups)
         yield Resources(
             settings=settings,
             database=database,
             queue=queue,
             relay=relay,
             artifacts=artifacts,
-            results=Results(database, queue, artifacts, settings),
+            lookups=lookups,
+            intake=Intake(database, results, bars, lookups),
+            runs=Runs(database, results),
+            results=results,
             data=open_market_data(settings, database, artifacts),
-            bars=open_bars_cache(settings, artifacts, BARS_CACHE_BYTES),
+            bars=bars,
         )
 
 

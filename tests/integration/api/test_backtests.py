@@ -196,11 +196,47 @@ def test_an_equal_run_is_cached(client: httpx.Client) -> None:
     upload(client, "equal", csv(random_bars(200, seed=3)))
     request = {"dataset": "equal", "strategy": CROSS}
     first = ended(client, client.post("/api/v1/backtests", json=request).headers["location"])
-    second = client.post("/api/v1/backtests", json=request).json()
-    assert second["state"] == "succeeded"
-    assert second["cached"]
+    again = client.post("/api/v1/backtests", json=request)
+    assert (again.status_code, again.json()) == (200, first), "the same request is the same run"
+    other = client.post("/api/v1/backtests", json=request, headers={"barstorm-owner": "another"})
+    second = other.json()
+    assert (other.status_code, second["state"], second["cached"]) == (200, "succeeded", True)
     assert second["id"] != first["id"]
     assert client.get(f"/api/v1/backtests/{second['id']}").json()["result"]["digest"] == first["result"]["digest"]
+
+
+def test_each_request_of_a_batch_has_its_own_outcome(client: httpx.Client) -> None:
+    upload(client, "batch", csv(random_bars(200, seed=4)))
+    good = [{"dataset": "batch", "strategy": CROSS, "execution": {"slippage": 1e-5 * i}} for i in range(50)]
+    faulty = [
+        {"dataset": "none", "strategy": CROSS},
+        {"dataset": "batch", "strategy": {"entry_long": "clsoe > 1"}},
+        {"dataset": "batch", "strategy": CROSS, "execution": {"leverage": "2"}},
+        {"dataset": "batch", "strategy": CROSS, "leverage": 2},
+    ]
+    answer = client.post("/api/v1/backtests/batch", json={"backtests": [*good, *faulty]}, headers={"idempotency-key": "k"})
+    assert answer.status_code == 200
+    items = answer.json()["items"]
+    assert [item["error"] for item in items[:50]] == [None] * 50
+    assert len({item["run"]["id"] for item in items[:50]}) == 50
+    assert [(item["run"], item["error"]["code"], item["error"]["where"]) for item in items[50:]] == [
+        (None, "not_found", "dataset"),
+        (None, "unknown_name", "$.strategy.entry_long"),
+        (None, "invalid_request", "$.execution.leverage"),
+        (None, "invalid_request", "$"),
+    ]
+    for item, request in zip(items[:50], good, strict=True):
+        run = ended(client, f"/api/v1/backtests/{item['run']['id']}")
+        assert (run["state"], run["request"]["execution"]["slippage"]) == ("succeeded", request["execution"]["slippage"])
+    again = client.post("/api/v1/backtests/batch", json={"backtests": [*good, *faulty]}, headers={"idempotency-key": "k"}).json()["items"]
+    assert [item["run"]["id"] for item in again[:50]] == [item["run"]["id"] for item in items[:50]]
+
+
+@pytest.mark.parametrize("backtests", [[], [{}] * 1001, {"dataset": "d"}, None])
+def test_a_batch_holds_one_to_a_thousand_requests(client: httpx.Client, backtests: Any) -> None:
+    answer = client.post("/api/v1/backtests/batch", json={"backtests": backtests})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["path"] == "$.backtests"
 
 
 def test_a_backtest_can_select_a_symbol_and_a_range(client: httpx.Client) -> None:
@@ -212,7 +248,7 @@ def test_a_backtest_can_select_a_symbol_and_a_range(client: httpx.Client) -> Non
     assert (run["result"]["digest"], run["result"]["bars"]) == (expected.digest, 200)
     assert (run["request"]["dataset"], run["request"]["start"], run["request"]["end"]) == (f"{dataset['id']}@1", body["start"], body["end"])
     again = client.post("/api/v1/queue/backtest/run", json={"backtest": run["id"]}).json()
-    assert (again["cached"], again["request"]) == (True, run["request"])
+    assert again == run
 
     upload(client, "ranged too", csv(bars), symbol="RANGE/USD", exchange="there")
     for changes, status, code, words in (

@@ -14,9 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 import workers
+from tests.support.runs import end, start
 from workers.db.database import MIGRATIONS, Database, head, open_database
 from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
 from workers.model.clock import now_ms
@@ -24,6 +26,7 @@ from workers.model.names import new_id
 from workers.model.runs import BacktestRequest, RunError, encode
 from workers.model.states import RunState
 from workers.runs import outbox, store
+from workers.runs.outbox import UnsentJob
 from workers.runs.store import StartedRun
 
 pytestmark = pytest.mark.anyio
@@ -64,10 +67,13 @@ async def row(database: Database) -> RunRow:
 
 
 async def begin(database: Database, row: RunRow, job: int = 1, worker: str = "worker") -> StartedRun:
-    async with database.write() as session:
-        started = await store.start(session, row.id, job, worker=worker)
+    started = await start(database, row.id, job, worker=worker)
     assert started is not None
     return started
+
+
+async def unsent(session: AsyncSession) -> list[UnsentJob]:
+    return await (await session.connection()).run_sync(outbox.list_unsent)
 
 
 async def state(database: Database, row: RunRow) -> str:
@@ -126,7 +132,7 @@ async def test_migrations_keep_the_data(database_url: str) -> None:
             assert found is not None
             assert (found.owner, found.priority, found.dataset_id) == ("", "normal", "d")
             assert await session.scalar(sa.select(sa.func.count()).select_from(AttemptRow)) == 1
-            assert len(await outbox.list_unsent(session, 10)) == 1
+            assert len(await unsent(session)) == 1
 
 
 async def test_concurrent_migrations_run_once(database_url: str) -> None:
@@ -145,7 +151,7 @@ async def test_a_schema_of_a_newer_version_is_refused(database: Database) -> Non
 
 async def test_a_run_and_its_job_are_stored_together_or_not_at_all(database: Database, row: RunRow) -> None:
     async with database.read() as session:
-        assert [(job.run_id, job.job) for job in await outbox.list_unsent(session, 10)] == [(row.id, 1)]
+        assert [(job.run_id, job.job) for job in await unsent(session)] == [(row.id, 1)]
     other = RunRow(**{column.key: getattr(row, column.key) for column in RunRow.__table__.columns} | {"id": new_id(), "dataset_id": "none"})
     with pytest.raises(sa.exc.IntegrityError):
         async with database.write() as session:
@@ -158,13 +164,11 @@ async def test_an_attempt_that_was_taken_over_writes_nothing(database: Database,
     first = await begin(database, row, worker="silent")
     second = await begin(database, row, worker="other")
     assert (first.attempt, second.attempt, second.row.failures) == (1, 2, 1)
-    async with database.write() as session:
-        assert not await store.finish(session, first, RunState.FAILED, error=ERROR)
-        assert not await store.requeue(session, first, RunState.RETRYING, error=ERROR)
+    assert not await end(database, first, RunState.FAILED, error=ERROR)
+    assert not await end(database, first, RunState.RETRYING, error=ERROR)
     assert await state(database, row) == RunState.RUNNING
-    async with database.write() as session:
-        assert await store.finish(session, second, RunState.SUCCEEDED)
-        assert not await store.finish(session, second, RunState.FAILED, error=ERROR), "a final state is final"
+    assert await end(database, second, RunState.SUCCEEDED)
+    assert not await end(database, second, RunState.FAILED, error=ERROR), "a final state is final"
     assert await state(database, row) == RunState.SUCCEEDED
     async with database.read() as session:
         attempts = (await session.scalars(sa.select(AttemptRow).order_by(AttemptRow.attempt))).all()
@@ -173,20 +177,19 @@ async def test_an_attempt_that_was_taken_over_writes_nothing(database: Database,
 
 async def test_a_retry_has_a_new_job_and_its_old_one_starts_nothing(database: Database, row: RunRow) -> None:
     started = await begin(database, row)
-    async with database.write() as session:
-        assert await store.requeue(session, started, RunState.RETRYING, delay_ms=50, error=ERROR)
-        assert await store.start(session, row.id, 1, worker="late delivery") is None
+    assert await end(database, started, RunState.RETRYING, delay_ms=50, error=ERROR)
+    assert await start(database, row.id, 1, worker="late delivery") is None
     async with database.read() as session:
-        assert [job.job for job in await outbox.list_unsent(session, 10)] == [1, 2]
+        assert [job.job for job in await unsent(session)] == [1, 2]
     again = await begin(database, row, job=2)
     assert (again.attempt, again.row.failures) == (2, 1)
 
 
 async def test_a_finished_run_can_not_be_started_or_cancelled(database: Database, row: RunRow) -> None:
     started = await begin(database, row)
+    assert await end(database, started, RunState.SUCCEEDED)
+    assert await start(database, row.id, 1, worker="late delivery") is None
     async with database.write() as session:
-        await store.finish(session, started, RunState.SUCCEEDED)
-        assert await store.start(session, row.id, 1, worker="late delivery") is None
         assert await store.cancel(session, row.id) is None
 
 
@@ -196,14 +199,14 @@ async def test_a_cancelled_run_leaves_no_job(database: Database, row: RunRow) ->
     assert cancelled is not None
     assert cancelled.state == RunState.CANCELLED
     async with database.write() as session:
-        assert await outbox.list_unsent(session, 10) == []
-        assert await store.start(session, row.id, 1, worker="late") is None
+        assert await unsent(session) == []
+    assert await start(database, row.id, 1, worker="late") is None
 
 
 async def test_open_runs_are_those_that_should_be_in_the_queue(database: Database, row: RunRow) -> None:
     async with database.write() as session:
         assert await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10) == [], "its job is still in the outbox"
-        await outbox.delete_sent(session, await outbox.list_unsent(session, 10))
+        await (await session.connection()).run_sync(outbox.delete_sent, await unsent(session))
     async with database.read() as session:
         assert [run.id for run in await store.open_runs(session, unchanged_since=now_ms() + 1, after_id="", limit=10)] == [row.id]
         assert await store.open_runs(session, unchanged_since=row.updated_at, after_id="", limit=10) == []
@@ -215,11 +218,7 @@ async def test_of_concurrent_starts_only_the_last_can_finish_the_run(database: D
     starts = await asyncio.gather(*(begin(database, row, worker=f"worker-{i}") for i in range(8)))
     assert sorted(started.attempt for started in starts) == list(range(1, 9))
 
-    async def end(started: StartedRun) -> bool:
-        async with database.write() as session:
-            return await store.finish(session, started, RunState.SUCCEEDED)
-
-    ends = await asyncio.gather(*map(end, starts))
+    ends = await asyncio.gather(*(end(database, started, RunState.SUCCEEDED) for started in starts))
     assert [started.attempt for started, ended in zip(starts, ends, strict=True) if ended] == [8]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from tests.support.workers import Finished, StartWorker, running
 from workers.data import resolve
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
-from workers.runs import results, store
+from workers.runs import results
 from workers.storage import artifacts
 
 pytestmark = pytest.mark.anyio
@@ -64,11 +64,10 @@ async def test_an_equal_submission_needs_no_job(
     service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
-    again = await service.backtests.submit(request_)
-    assert (again.state, again.cached) == (RunState.SUCCEEDED, True)
-    assert again.result == first.result
-    await service.resources.queue.redis.flushall()
-    assert (await service.backtests.submit(request_)).result == first.result, "without the cache, reading is only slower"
+    assert await service.backtests.submit(request_) == first, "the same request of the same owner is the same run"
+    other = await service.backtests.submit(request_, workers.RunOptions(owner="another"))
+    assert other.id != first.id
+    assert (other.state, other.cached, other.result) == (RunState.SUCCEEDED, True, first.result)
 
 
 async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_digest(
@@ -84,8 +83,9 @@ async def test_an_equal_run_on_the_other_engine_is_computed_and_has_the_same_dig
 
 
 async def test_a_result_without_its_files_is_computed_again(
-    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, settings: workers.Settings, finished: Finished
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(results, "MAX_PACKED_BYTES", 0)
     first = await finished((await service.backtests.submit(request_)).id)
     found = await service.resources.results.load(first.fingerprint)
     assert found is not None
@@ -93,8 +93,64 @@ async def test_a_result_without_its_files_is_computed_again(
     with pytest.raises(workers.Conflict, match="run it again"):
         await service.backtests.get_trades(first.id)
     again = await finished((await service.backtests.submit(request_)).id)
-    assert (again.state, again.cached) == (RunState.SUCCEEDED, False)
+    assert (again.state, again.cached, again.id == first.id) == (RunState.SUCCEEDED, False, False)
     assert (await service.backtests.get_trades(first.id)).total > 0
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+async def test_trades_and_equity_are_the_same_from_the_row_and_from_files(
+    service: workers.Service,
+    worker: LeaseWorker,
+    request_: workers.BacktestRequest,
+    bars: bt.Bars,
+    cross: bt.Strategy,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+    in_files: bool,
+) -> None:
+    if in_files:
+        monkeypatch.setattr(results, "MAX_PACKED_BYTES", 0)
+    monkeypatch.setattr(results, "MAX_RECOMPUTED_MS", -1 if in_files else 1e9)
+    run = await finished((await service.backtests.submit(request_)).id)
+    stored = await service.resources.results.load(run.fingerprint)
+    assert stored is not None
+    assert (stored.trades is not None, stored.trades_data is None, stored.equity is not None) == (in_files,) * 3
+    expected = bt.backtest(bars, cross)
+    assert (await service.backtests.get_trades(run.id, limit=1000)).items == tuple(expected.trades)
+    assert (await service.backtests.get_equity(run.id)).equity == tuple(expected.equity.tolist())
+    assert (await service.backtests.get_monthly_returns(run.id)).items == expected.monthly_returns
+
+
+async def test_an_equity_curve_that_comes_out_differently_is_not_shown(
+    service: workers.Service,
+    worker: LeaseWorker,
+    request_: workers.BacktestRequest,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(results, "MAX_RECOMPUTED_MS", 1e9)
+    run = await finished((await service.backtests.submit(request_)).id)
+    backtest = bt.backtest
+    monkeypatch.setattr(bt, "backtest", lambda bars, strategy, execution, **options: backtest(bars, strategy, bt.Execution(slippage=0.01)))
+    with pytest.raises(workers.Conflict, match="digest") as raised:
+        await service.backtests.get_equity(run.id)
+    assert raised.value.code == "not_reproducible"
+
+
+async def test_an_equity_curve_of_an_earlier_contract_is_not_computed_by_this_one(
+    service: workers.Service,
+    worker: LeaseWorker,
+    request_: workers.BacktestRequest,
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(results, "MAX_RECOMPUTED_MS", 1e9)
+    run = await finished((await service.backtests.submit(request_)).id)
+    monkeypatch.setattr(bt, "CONTRACT", bt.CONTRACT + 1)
+    with pytest.raises(workers.Conflict, match="run it again") as raised:
+        await service.backtests.get_equity(run.id)
+    assert raised.value.code == "contract_changed"
+    assert (await service.backtests.get_trades(run.id)).total > 0
 
 
 async def test_a_failing_run_keeps_its_error_and_is_not_retried(
@@ -138,10 +194,10 @@ async def test_a_run_is_retried_after_machine_errors_until_it_is_dead(
 ) -> None:
     save, failures = results.save, [OSError(28, "No space left on device")] * 2
 
-    def full_disk(folder: Path, result: bt.Result) -> dict[str, object]:
+    def full_disk(*given: Any, **options: Any) -> dict[str, object]:
         if failures:
             raise failures.pop()
-        return save(folder, result)
+        return save(*given, **options)
 
     monkeypatch.setattr(results, "save", full_disk)
     run = await finished((await service.backtests.submit(request_)).id)
@@ -207,5 +263,4 @@ async def test_a_running_run_is_cancelled_in_the_kernel(
     assert (await service.backtests.cancel(accepted.id)).cancel_requested
     run = await finished(accepted.id)
     assert (run.state, run.result) == (RunState.CANCELLED, None)
-    async with service.resources.database.read() as session:
-        assert await store.get_result(session, run.fingerprint) is None
+    assert await service.resources.results.load(run.fingerprint) is None

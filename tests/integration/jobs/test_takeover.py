@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 import workers
+from tests.support.runs import start
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker, WorkerProcesses, running
 from workers.model.states import RunState
 from workers.queue.queue import job_id
-from workers.runs import store
 
 pytestmark = pytest.mark.anyio
 
@@ -80,9 +80,8 @@ async def test_a_run_that_kills_every_worker_ends_dead(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     accepted = await service.backtests.submit(request_)
-    async with service.resources.database.write() as session:
-        for i in range(settings.max_failures):
-            assert await store.start(session, accepted.id, 1, worker=f"killed-{i}")
+    for i in range(settings.max_failures):
+        assert await start(service.resources.database, accepted.id, worker=f"killed-{i}")
     async with start_worker(settings):
         run = await finished(accepted.id)
     assert run.state == RunState.DEAD
@@ -94,8 +93,7 @@ async def test_a_cancelled_run_whose_worker_died_ends_cancelled(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     accepted = await service.backtests.submit(request_)
-    async with service.resources.database.write() as session:
-        assert await store.start(session, accepted.id, 1, worker="killed")
+    assert await start(service.resources.database, accepted.id, worker="killed")
     assert (await service.backtests.cancel(accepted.id)).state == RunState.RUNNING
     async with start_worker(settings):
         assert (await finished(accepted.id)).state == RunState.CANCELLED

@@ -21,7 +21,6 @@ from workers.db.database import MIGRATIONS, open_database
 from workers.model.clock import now_ms
 from workers.model.names import new_id
 from workers.model.states import RunState
-from workers.queue import keys
 from workers.runs import saga
 from workers.storage import artifacts
 from workers.storage.open import open_artifacts
@@ -133,19 +132,6 @@ async def test_a_run_of_contract_1_is_read_as_it_was(old_runs: dict[str, str], s
         months = (await service.backtests.get_monthly_returns(run.id)).items
         assert [(month.year, month.month) for month in months] == [(2020, 1)]
         assert months[0].total_return == stored["equity"][-1] / 5000 - 1
-
-
-async def test_a_result_that_redis_kept_from_contract_1_is_read_from_the_database(
-    old_runs: dict[str, str], settings: workers.Settings, stored: dict[str, Any]
-) -> None:
-    row = stored["result"]
-    names = ("fingerprint", "digest", "engine", "bars", "trades", "rejected_orders", "ambiguous_bars", "ruined")
-    cached = {"result": {**{name: row[name] for name in names}, "metrics": {}}, "trades": None, "equity": None}
-    async with workers.open_service(settings) as service:
-        await service.resources.queue.redis.set(keys.result(row["fingerprint"]), msgspec.msgpack.encode(cached))
-        result = (await service.backtests.get(old_runs["finished"])).result
-        assert result is not None
-        assert result.contract == 1
 
 
 async def test_a_result_of_contract_1_is_never_the_answer_to_a_new_run(

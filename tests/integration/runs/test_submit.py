@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
+from tests.support.files import parquet
+from tests.support.runs import end, start
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker
 from workers.db import idempotency
@@ -20,8 +22,7 @@ from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
-from workers.queue import keys
-from workers.runs import results, store, submit
+from workers.runs import intake, results
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +93,7 @@ async def test_a_hundred_equal_submissions_at_once_run_one_job(
     async with service.resources.database.read() as session:
         started = (await session.execute(sa.select(AttemptRow.run_id, AttemptRow.attempt, AttemptRow.outcome))).all()
     assert len(started) == 1, started
-    assert Counter(run.cached for run in ended) == {True: 99, False: 1}
+    assert [run.id for run in {run.id: run for run in ended}.values() if not run.cached] == [started[0].run_id]
 
 
 async def test_followers_share_the_states_and_the_end_of_their_leader(service: workers.Service, request_: workers.BacktestRequest) -> None:
@@ -104,19 +105,14 @@ async def test_followers_share_the_states_and_the_end_of_their_leader(service: w
         return (await service.backtests.get(follower.id)).state
 
     error = workers.RunError(code="machine", message="it broke")
-    async with service.resources.database.write() as session:
-        started = await store.start(session, leader.id, 1, worker="w")
-    assert started is not None
+    database = service.resources.database
+    started = await start(database, leader.id)
     assert await state() == RunState.RUNNING
     late = await service.backtests.submit(request_)
     assert (late.leader_id, late.state) == (leader.id, RunState.RUNNING)
-    async with service.resources.database.write() as session:
-        await store.requeue(session, started, RunState.RETRYING, error=error)
+    assert await end(database, started, RunState.RETRYING, error=error)
     assert await state() == RunState.RETRYING
-    async with service.resources.database.write() as session:
-        started = await store.start(session, leader.id, 2, worker="w")
-        assert started is not None
-        await store.finish(session, started, RunState.FAILED, error=error)
+    assert await end(database, await start(database, leader.id, 2), RunState.FAILED, error=error)
     for run in (leader, follower, late):
         assert ((await service.backtests.get(run.id)).state, (await service.backtests.get(run.id)).error) == (RunState.FAILED, error)
     assert (await service.backtests.submit(request_)).leader_id is None, "a finished run leads no others"
@@ -173,7 +169,7 @@ async def test_a_due_run_is_followed_though_it_was_accepted_by_a_clock_ahead(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as ahead:
-        ahead.setattr(submit, "now_ms", lambda: now_ms() + 30_000)
+        ahead.setattr(intake, "now_ms", lambda: now_ms() + 30_000)
         leader = await service.backtests.submit(request_)
     assert leader.due_at > now_ms()
     assert (await service.backtests.submit(request_)).leader_id == leader.id
@@ -212,26 +208,41 @@ async def test_a_result_of_another_contract_is_not_used(
     assert again.fingerprint != first.fingerprint
 
 
-async def test_the_cache_of_results_is_bounded(
-    service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
+async def test_a_name_that_another_process_has_changed_is_looked_up_again(
+    service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, dataset: workers.Dataset, cross: bt.Strategy
 ) -> None:
-    async with start_worker(msgspec.structs.replace(settings, cache_entries=3)):
-        for i in range(6):
-            other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001 * i))
-            await finished((await service.backtests.submit(other)).id)
-        found = results.Results(
-            service.resources.database,
-            service.resources.queue,
-            service.resources.artifacts,
-            msgspec.structs.replace(settings, cache_entries=3),
+    await service.strategies.create("crossing", cross)
+    named = msgspec.structs.replace(request_, dataset=dataset.name, strategy="crossing")
+    before = await service.backtests.submit(named)
+    later = bt.synthetic(2100)
+    async with workers.open_service(settings) as other:
+        await other.datasets.append(dataset.id, parquet(later[2000:]))
+        await other.strategies.update("crossing", strategy=cross.with_params(fast=11))
+        after = await service.backtests.submit(named)
+        assert (before.dataset_version, before.strategy_version) == (1, 1)
+        assert (after.dataset_version, after.strategy_version) == (2, 2)
+        await other.strategies.delete("crossing")
+        with pytest.raises(workers.NotFound):
+            await service.backtests.submit(named)
+
+
+async def test_a_run_accepted_while_its_dataset_is_deleted_is_refused(service: workers.Service, cross: bt.Strategy) -> None:
+    for i in range(20):
+        await service.datasets.create(f"d{i}", parquet(bt.synthetic(100, seed=i)))
+        request = workers.BacktestRequest(dataset=f"d{i}", strategy=cross)
+        submitted, deleted = await asyncio.gather(
+            service.backtests.submit(request), service.datasets.delete(f"d{i}"), return_exceptions=True
         )
-        for run in (await service.backtests.list()).items:
-            await found.load(run.fingerprint)
-    assert (
-        len(await service.resources.queue.redis.keys(keys.result("*")))
-        == await service.resources.queue.redis.zcard(keys.RESULTS_BY_AGE)
-        == 3
-    )
+        found = (type(submitted), type(deleted))
+        assert found in ((workers.Run, workers.Conflict), (workers.NotFound, type(None))), (submitted, deleted)
+
+
+async def test_runs_accepted_in_one_transaction_fail_one_by_one(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    others = [msgspec.structs.replace(request_, execution=bt.Execution(slippage=1e-6 * i)) for i in range(20)]
+    none = msgspec.structs.replace(request_, dataset="none")
+    outcomes = await asyncio.gather(*map(service.backtests.submit, [*others, none]), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [workers.Run] * 20 + [workers.NotFound]
+    assert len({outcome.id for outcome in outcomes if isinstance(outcome, workers.Run)}) == 20
 
 
 async def test_attempts_are_listed(
@@ -243,10 +254,10 @@ async def test_attempts_are_listed(
 ) -> None:
     save, failures = results.save, [OSError(28, "No space left on device")]
 
-    def full_disk(*given: Any) -> dict[str, object]:
+    def full_disk(*given: Any, **options: Any) -> dict[str, object]:
         if failures:
             raise failures.pop()
-        return save(*given)
+        return save(*given, **options)
 
     monkeypatch.setattr(results, "save", full_disk)
     run = await finished((await service.backtests.submit(request_)).id)

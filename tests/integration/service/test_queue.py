@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 import python_core as bt
 import workers
+from tests.support.runs import end, start
 from tests.support.workers import Finished, StartWorker
 from workers.cli.dead_letters import run_action
 from workers.db.tables import SagaRow
@@ -24,7 +25,7 @@ from workers.model.states import RunState
 from workers.process import reconcile
 from workers.process.worker import LeaseWorker
 from workers.queue import events, keys
-from workers.runs import create_and_run, follow, outbox, saga, store
+from workers.runs import create_and_run, follow, outbox, saga
 from workers.runs.saga import SagaState, Step
 
 pytestmark = pytest.mark.anyio
@@ -36,13 +37,9 @@ async def die(service: workers.Service, request_: workers.BacktestRequest, count
     ids = []
     for i in range(count):
         run = await service.backtests.submit(msgspec.structs.replace(request_, execution=bt.Execution(initial_capital=1000 + i)))
-        async with service.resources.database.write() as session:
-            first = await store.start(session, run.id, 1, worker="w-1")
-            assert first is not None
-            await store.requeue(session, first, RunState.RETRYING, error=error)
-            second = await store.start(session, run.id, 2, worker="w-2")
-            assert second is not None
-            await store.finish(session, second, RunState.DEAD, error=error)
+        database = service.resources.database
+        assert await end(database, await start(database, run.id, 1, worker="w-1"), RunState.RETRYING, error=error)
+        assert await end(database, await start(database, run.id, 2, worker="w-2"), RunState.DEAD, error=error)
         ids.append(run.id)
     return ids
 
@@ -230,7 +227,7 @@ async def test_a_saga_left_half_done_is_completed(
     await begin(
         service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "request": request, "options": RunOptions()}
     )
-    known = create_and_run.sagas(service.resources.database, service.resources.results, service.resources.bars)
+    known = create_and_run.sagas(service.resources.database, service.resources.bars)
     first_two = known[create_and_run.KIND][:2]
 
     async def killed(session: object, data: object) -> None:

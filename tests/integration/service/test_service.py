@@ -16,8 +16,6 @@ import workers.runs.results
 from tests.support.files import csv, parquet
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
-from workers.queue import keys
-from workers.runs.results import StoredResult
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
@@ -193,22 +191,6 @@ async def test_a_database_that_is_down_is_unavailable(redis_url: str, tmp_path: 
     with pytest.raises(workers.Unavailable):
         async with workers.open_service(settings):
             pass
-
-
-async def test_the_result_cache_is_bounded_and_expires(
-    service: workers.Service, settings: workers.Settings, worker: object, request_: workers.BacktestRequest, finished: object
-) -> None:
-    run = await finished((await service.backtests.submit(request_)).id)  # type: ignore[operator]
-    redis = service.resources.queue.redis
-    assert 0 < await redis.ttl(keys.result(run.fingerprint)) <= settings.cache_ttl_s
-    small = workers.runs.results.Results(
-        service.resources.database, service.resources.queue, service.resources.artifacts, msgspec.structs.replace(settings, cache_entries=2)
-    )
-    for i in range(5):
-        await small.cache(StoredResult(msgspec.structs.replace(run.result, fingerprint=f"{i}"), "", ""))
-    kept = [key async for key in redis.scan_iter(keys.result("*"))]
-    assert sorted(kept) == [keys.result(str(i)).encode() for i in (3, 4)]
-    assert await redis.zcard(keys.RESULTS_BY_AGE) == 2
 
 
 async def test_loaded_bars_are_bounded_and_shared_by_threads(service: workers.Service) -> None:

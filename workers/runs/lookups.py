@@ -1,0 +1,93 @@
+"""What each process remembers of datasets and stored strategies, so that a run needs no query to find them.
+
+Names are remembered for one revision of the catalog, which the transaction that accepts a run compares with the current one. Versions never
+change and are remembered as long as there is room.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from workers import strategies
+from workers.data import catalog, resolve
+from workers.data.parts import Part
+from workers.db import revision
+from workers.db.database import Database
+from workers.model.datasets import Dataset
+from workers.model.selection import Selection
+from workers.strategies import StoredStrategy
+
+# No revision of a catalog.
+UNKNOWN: Final = 0
+MAX_NAMES: Final = 10_000
+MAX_VERSIONS: Final = 1_000
+
+
+class Lookups:
+    """Datasets and strategies by the names that requests give, as of `revision`.
+
+    A query reads the revision first, so what it finds is at least as new.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.revision = UNKNOWN
+        self._database = database
+        self._datasets: dict[tuple[str | None, ...], Dataset] = {}
+        self._strategies: dict[str, StoredStrategy] = {}
+        self._versions: OrderedDict[tuple[str, int], tuple[Dataset, tuple[Part, ...]]] = OrderedDict()
+
+    def renew(self, revision: int) -> None:
+        """Forget what was known of another revision."""
+        if revision != self.revision or len(self._datasets) + len(self._strategies) > MAX_NAMES:
+            self._datasets, self._strategies, self.revision = {}, {}, revision
+
+    async def dataset(self, selection: Selection) -> Dataset:
+        """The dataset that a selection names.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: several datasets match the market.
+        """
+        key = (selection.dataset, selection.symbol, selection.timeframe, selection.exchange, selection.kind)
+        if (known := self._datasets.get(key)) is not None:
+            return known
+        while True:
+            async with self._database.read() as session:
+                self.renew(found_in := await revision.current(session))
+                found = await resolve.find(session, selection)
+            if self.revision == found_in:
+                self._datasets[key] = found
+                return found
+
+    async def strategy(self, reference: str) -> StoredStrategy:
+        """A stored strategy by id or name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if (known := self._strategies.get(reference)) is not None:
+            return known
+        while True:
+            async with self._database.read() as session:
+                self.renew(found_in := await revision.current(session))
+                found = await strategies.get(session, reference)
+            if self.revision == found_in:
+                self._strategies[reference] = found
+                return found
+
+    async def version(self, dataset_id: str, version: int) -> tuple[Dataset, tuple[Part, ...]]:
+        """A version of a dataset and its files.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if (known := self._versions.get((dataset_id, version))) is not None:
+            return known
+        async with self._database.read() as session:
+            dataset = await catalog.get(session, f"{dataset_id}@{version}")
+            found = dataset, tuple(await catalog.list_parts(session, dataset))
+        self._versions[dataset_id, version] = found
+        while len(self._versions) > MAX_VERSIONS:
+            self._versions.popitem(last=False)
+        return found
