@@ -44,7 +44,10 @@ _CODES = {
     409: "conflict",
     412: "precondition_failed",
     413: "too_large",
+    414: "url_too_long",
     415: "unsupported_media_type",
+    429: "too_many_requests",
+    431: "headers_too_large",
     500: "internal",
     503: "unavailable",
 }
@@ -127,7 +130,7 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
         instance = uuid4().urn
         _log.error("request failed", method=request.method, path=request.scope["path"], instance=instance, exc_info=error)
         problem_error = ProblemError(500, f"internal error; the server's log has the details under {instance}")
-    problem = _problem(problem_error, instance)
+    problem = to_problem(problem_error, instance)
     return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem_error.headers)
 
 
@@ -139,13 +142,13 @@ def problem_responses(*statuses: int) -> dict[int, ResponseSpec]:
             description=_DESCRIPTIONS[status],
             media_type=MEDIA_TYPE,
             generate_examples=False,
-            examples=[Example(summary=_CODES[status], value=_problem(ProblemError(status, _DESCRIPTIONS[status]), "/api/v1/..."))],
+            examples=[Example(summary=_CODES[status], value=to_problem(ProblemError(status, _DESCRIPTIONS[status]), "/api/v1/..."))],
         )
         for status in (400, *statuses)
     }
 
 
-def _problem(error: ProblemError, instance: str) -> Problem:
+def to_problem(error: ProblemError, instance: str) -> Problem:
     return Problem(
         type=f"urn:barstorm:problem:{error.code}",
         title=HTTPStatus(error.status).phrase,
@@ -264,11 +267,12 @@ _DETAILS = {
 _DESCRIPTIONS = {
     400: "Invalid request: `errors` lists what is wrong and where.",
     404: "Not found.",
-    408: "The request body arrived too slowly.",
+    408: "The request arrived too slowly.",
     409: "Conflict with the current state; `code` says which.",
     412: "Changed since it was read: `If-Match` doesn't match the current entity tag.",
     413: "The request body is too large.",
     415: "Unsupported content type; the `Accept` header of the response lists the supported ones.",
+    429: "Too much of this is going on already; `Retry-After` says in how many seconds to try again.",
     503: "A service that is needed, such as the database, is unavailable; `detail` names it.",
 }
 

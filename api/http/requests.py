@@ -1,4 +1,4 @@
-"""Request bodies: JSON decoded strictly into the declared type, and a time limit for stalled streams."""
+"""Request bodies: JSON decoded strictly into the declared type, and time limits for slow ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from litestar.datastructures import State
 from api.http.problems import ProblemError, invalid_body
 
 MAX_JSON_BYTES = 1_000_000
+# The longest time for a whole JSON body, and for the next part of any body.
+JSON_S = 10.0
 STALL_S = 30.0
+# Larger bodies may take longer: this long, and as long as they need at this rate.
+BODY_S = 30.0
+MIN_BYTES_S = 10_000
 
 
 class ApiRequest(Request[Any, Any, State]):
@@ -40,16 +45,36 @@ class ApiRequest(Request[Any, Any, State]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise invalid_body(error, expected) from error
 
+    async def body(self) -> bytes:
+        """The whole body. Only JSON is read at once; files are streamed."""
+        try:
+            async with asyncio.timeout(JSON_S):
+                return await super().body()
+        except TimeoutError:
+            raise _too_slow(f"the body did not arrive within {JSON_S:g} s; send it at once") from None
+
     async def stream(self) -> AsyncGenerator[bytes, None]:
         chunks = super().stream()
+        loop = asyncio.get_running_loop()
+        # Only the time in which we wait for the client counts.
+        waited_s, received = 0.0, 0
         while True:
+            allowed_s = BODY_S + received / MIN_BYTES_S - waited_s
+            begin = loop.time()
             try:
-                async with asyncio.timeout(STALL_S):
+                async with asyncio.timeout(min(STALL_S, allowed_s)):
                     chunk = await anext(chunks)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise ProblemError(
-                    408, f"no data received for {STALL_S:g} s; the rest of the body is missing", headers={"connection": "close"}
-                ) from None
+                if allowed_s >= STALL_S:
+                    raise _too_slow(f"no data received for {STALL_S:g} s; the rest of the body is missing") from None
+                rate = f"{received:,} bytes received in {waited_s + loop.time() - begin:.0f} s"
+                raise _too_slow(f"the body arrives too slowly, {rate}; send at least {MIN_BYTES_S:,} bytes a second") from None
+            waited_s += loop.time() - begin
+            received += len(chunk)
             yield chunk
+
+
+def _too_slow(detail: str) -> ProblemError:
+    return ProblemError(408, detail, headers={"connection": "close"})

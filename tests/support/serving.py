@@ -10,13 +10,15 @@ from typing import Any
 
 import uvicorn
 
+from workers.cli.main import HTTP_PROTOCOL
+
 Serve = Callable[[Any], AbstractContextManager[str]]
 
 
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
     """Serve the application from a thread on a free port during the block; yields its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, http=HTTP_PROTOCOL, log_config=None, ws="none", lifespan="on"))
     thread = Thread(target=server.run)
     thread.start()
     try:

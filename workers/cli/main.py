@@ -35,6 +35,7 @@ from workers.settings import Settings, variable
 
 # By name, because `api` imports `workers`, not the other way round.
 APPLICATION: Final = "api.app:create_app"
+HTTP_PROTOCOL: Final = "api.http.protocol:LimitedProtocol"
 HOST: Final = "127.0.0.1"
 PORT: Final = 8000
 MAX_WORKERS: Final = 1024
@@ -86,7 +87,15 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
     _check_port(options.host, options.port)
     asyncio.run(migrate_when_reachable(settings))
     uvicorn.run(
-        APPLICATION, factory=True, host=options.host, port=options.port, log_config=None, access_log=False, timeout_graceful_shutdown=10
+        APPLICATION,
+        factory=True,
+        host=options.host,
+        port=options.port,
+        http=HTTP_PROTOCOL,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
     )
     return 0
 
