@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
 
 import msgspec
 from litestar import Response
+from litestar.background_tasks import BackgroundTask
 from litestar.response import Stream
 
+from api.http.problems import ProblemError
 from workers import RunUpdate
 
+# Open streams of one process. Each has a connection, and about 30 kB of memory.
+MAX_STREAMS: Final = 500
+RETRY_AFTER_S: Final = 5
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-def event_stream(updates: AsyncIterator[RunUpdate]) -> Response[Any]:
+def check_capacity(open_streams: int) -> None:
+    """
+    Raises:
+        ProblemError: there are too many open streams for another one.
+    """
+    if open_streams >= MAX_STREAMS:
+        detail = f"{open_streams:,} event streams are open, the limit of this process; close some, or poll the backtest instead"
+        raise ProblemError(429, detail, code="too_many_streams", headers={"retry-after": str(RETRY_AFTER_S)})
+
+
+def event_stream(updates: AsyncGenerator[RunUpdate, None]) -> Response[Any]:
     """`progress` events, then `end` with the run; comments in between keep the connection alive."""
-    return Stream(_encode(updates), media_type=MEDIA_TYPE, headers=HEADERS)
+    # A client may leave while its connection is full, and then nobody awaits the generator.
+    return Stream(_encode(updates), media_type=MEDIA_TYPE, headers=HEADERS, background=BackgroundTask(updates.aclose))
 
 
 async def _encode(updates: AsyncIterator[RunUpdate]) -> AsyncIterator[bytes]:

@@ -172,13 +172,14 @@ class Backtests(Controller):
             200: ResponseSpec(str, description="Stream of server-sent events.", media_type=sse.MEDIA_TYPE, generate_examples=False),
             204: ResponseSpec(None, description="The last event received was `end`.", generate_examples=False),
         }
-        | problem_responses(404, 503),
+        | problem_responses(404, 429, 503),
     )
     async def stream_backtest_events(
         self, service: NamedDependency[Service], run_id: RunId, last_event_id: LastEventId = ""
     ) -> Response[Any]:
         if last_event_id == END:
             return Response(None, status_code=204)
+        sse.check_capacity(service.resources.streams.count)
         return sse.event_stream(await service.backtests.stream_events(run_id, after=last_event_id))
 
     @get("/{run_id:str}/trades", **described("backtests.get_trades"), responses=not_modified() | problem_responses(404, 409, 503))

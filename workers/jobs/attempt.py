@@ -22,7 +22,7 @@ from workers.db.database import Database
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
 from workers.model.runs import RunError
-from workers.model.states import DONE, WAITING, RunState
+from workers.model.states import WAITING, RunState
 from workers.outages import is_unreachable
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
@@ -103,7 +103,18 @@ class Executor:
         self.jobs: dict[str, Job] = {}
         self.start = Batches[tuple[str, int], StartedRun | None](database, lambda *work: store.start(*work, worker=worker))
         self.end = Batches[End, bool](database, store.end)
+        self._announcing: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(settings.concurrency)
+
+    def announce(self, run_id: str, state: RunState) -> None:
+        """Announce the new state of a run, together with those of the same moment."""
+        self.queue.unpublished[run_id] = state
+        if self._announcing is None:
+            self._announcing = asyncio.create_task(self._announce())
+
+    async def _announce(self) -> None:
+        self._announcing = None
+        await events.publish_states(self.queue, {})
 
     @asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[None]:
@@ -178,15 +189,16 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
         started = await executor.start((run_id, number))
         if started is None:
             _log.info("job skipped: it is out of date", run=run_id, job=number)
+            await _publish_current_state(executor, run_id)
             return True
-        await events.publish_state(executor.queue, run_id, RunState.RUNNING)
+        executor.announce(run_id, RunState.RUNNING)
         # From here on the attempt is on record, so every exception must end it there, too.
         try:
             _check_startable(started, limits)
             await kind.work(executor, started, job)
         except Exception as error:
             return await _end_attempt(executor, kind, started, job, error)
-        await events.publish_state(executor.queue, run_id, RunState.SUCCEEDED, ends=True)
+        executor.announce(run_id, RunState.SUCCEEDED)
         return True
     except Exception as error:
         if not is_unreachable(error):
@@ -244,7 +256,7 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
         end, outcome = End(started=started, state=state, error=_run_error(error, reason, limits)), str(state)
     await executor.end(end)
     state = end.state
-    await events.publish_state(executor.queue, row.id, state, ends=state in DONE)
+    executor.announce(row.id, state)
     if state in WAITING:
         with suppress(RedisError, OSError):
             await outbox.send(executor.database, executor.queue)  # at once; if it fails, the relay sends later
@@ -254,6 +266,13 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
         level, f"run {outcome}", run=row.id, attempt=started.attempt, reason=str(error), exc_info=error if level == logging.ERROR else None
     )
     return state in (RunState.QUEUED, RunState.CANCELLED)
+
+
+async def _publish_current_state(executor: Executor, run_id: str) -> None:
+    """Announce a state that may not have been announced: the process that changed it may have died in between."""
+    row = await executor.database.query(lambda connection: store.read_run(connection, run_id))
+    if row is not None:
+        executor.announce(run_id, RunState(row.state))
 
 
 def _is_transient(error: Exception) -> bool:

@@ -20,6 +20,8 @@ OWNERS: Final = PREFIX + "owners:"
 WAKE: Final = PREFIX + "wake:"
 
 WORKERS: Final = PREFIX + "workers"
+# The channel of announcements about runs.
+CHANGES: Final = PREFIX + "changes"
 
 
 def ready(priority: str, owner: str) -> str:
@@ -43,5 +45,5 @@ def period(task: str) -> str:
 
 
 def events(run_id: str) -> str:
-    """The stream of a run's events."""
+    """The stream of a run's progress."""
     return f"{PREFIX}events:{run_id}"

@@ -24,7 +24,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, RedisError
 
 from workers.model.clock import now_ms
-from workers.model.states import Priority
+from workers.model.states import Priority, RunState
 from workers.queue import keys
 
 __all__ = [
@@ -125,6 +125,8 @@ class Queue:
         self.redis = redis
         self.blocking = blocking
         self._owner_limit = owner_limit
+        # New states of runs that `events` has yet to announce.
+        self.unpublished: dict[str, RunState] = {}
 
     @cached_property
     def _script(self) -> Callable[..., Awaitable[Any]]:

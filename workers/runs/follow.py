@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
 
 from workers.errors import Invalid
+from workers.model.clock import now_ms
 from workers.model.runs import Run
-from workers.model.states import DONE
+from workers.model.states import DONE, RunState
+from workers.outages import is_unreachable
 from workers.queue import events
-from workers.queue.events import RunEvent
+from workers.queue.events import RunEvent, StreamedEvent
 from workers.queue.queue import Queue, RedisError
+from workers.queue.subscriber import Subscriber
 from workers.runs.runs import Runs
 
-# Redis may lose the last event, so the database is checked this often; the update also keeps an idle connection open.
-POLL_S: Final = 2.0
-# The event id of the last update of a stream.
+KEEP_ALIVE_S: Final = 15.0
+RETRY_S: Final = 2.0
+# Streams that look into the database at the same time: after a gap all of them look, and requests need connections, too.
+MAX_LOOKS: Final = 4
+# The event id of the last update of a stream, and that of a change of state before any progress.
 END: Final = "end"
+START: Final = "0-0"
 _EVENT_ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
 
 
@@ -32,40 +39,94 @@ class RunUpdate(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None = None
 
 
-async def stream_events(runs: Runs, queue: Queue, run_id: str, after: str) -> AsyncIterator[RunUpdate]:
-    """The events after the one with id `after`, or all that are stored.
+class RunStreams:
+    """The event streams of this process, `count` of which are open. While nothing happens they ask neither the database nor Redis."""
 
-    Raises:
-        NotFound: unknown run.
-        Invalid: `after` is not an event id.
-    """
-    if after and not _EVENT_ID.fullmatch(after):
-        raise Invalid(f"{after!r:.60} is not an event id", where="Last-Event-ID", hint="use the id of the last event you received")
-    run = await runs.get(run_id)
-    return _stream(runs, queue, run, after or "0-0")
+    def __init__(self, runs: Runs, queue: Queue) -> None:
+        self.count = 0
+        self._runs = runs
+        self._queue = queue
+        self._subscriber = Subscriber(queue)
+        self._looks = asyncio.Semaphore(MAX_LOOKS)
 
+    async def open(self, run_id: str, after: str) -> AsyncGenerator[RunUpdate, None]:
+        """The events after the one with id `after`, or all that are stored.
 
-async def _stream(runs: Runs, queue: Queue, run: Run, last_id: str) -> AsyncIterator[RunUpdate]:
-    ended = False
-    while True:
-        done = run.state in DONE
+        Raises:
+            NotFound: unknown run.
+            Invalid: `after` is not an event id.
+        """
+        if after and not _EVENT_ID.fullmatch(after):
+            raise Invalid(f"{after!r:.60} is not an event id", where="Last-Event-ID", hint="use the id of the last event you received")
+        updates = self._updates(run_id, after or START)
+        await anext(updates)  # so that errors are raised here, and closing it ends what it has begun
+        return updates
+
+    async def close(self) -> None:
+        await self._subscriber.close()
+
+    async def _updates(self, run_id: str, last_id: str) -> AsyncGenerator[RunUpdate, None]:
+        self.count += 1
         try:
-            # Only leaders have events; a follower shares those of its leader.
-            new = await events.read(queue, run.leader_id or run.id, last_id, 0.001 if done else POLL_S)
-        except (RedisError, OSError):
-            new = []
-            if not done:
-                await asyncio.sleep(POLL_S)
-        for last_id, event in new:
-            if event.state not in DONE:
-                yield RunUpdate(event_id=last_id, event=event)
-            else:
-                ended = True
-        if done:
-            yield RunUpdate(event_id=END, run=run)
-            return
-        if ended or not new:
-            ended = False
-            run = await runs.get(run.id)
-            if run.state not in DONE:
+            # It is watched before it is read, so that no change falls in between.
+            with self._subscriber.watch(run_id) as watch:
+                run = await self._read(run_id)
                 yield RunUpdate()
+                state, news = RunState.QUEUED, None
+                while True:
+                    # Only leaders have events; a follower shares those of its leader.
+                    if run.leader_id is not None and watch.add(run.leader_id):
+                        run = await self._read(run_id)
+                        continue
+                    done = run.state in DONE
+                    if not done and run.state != state:
+                        state = run.state
+                        yield RunUpdate(event_id=last_id, event=RunEvent(state=state, at=now_ms()))
+                    stored = await self._stored(run.leader_id or run.id, last_id) if news is None or news.gap else []
+                    for event_id, event in (*stored, *(news.events if news else ())):
+                        if _position(event_id) > _position(last_id):
+                            last_id, state = event_id, event.state
+                            yield RunUpdate(event_id=last_id, event=event)
+                    if done:
+                        yield RunUpdate(event_id=END, run=run)
+                        return
+                    while not await watch.wait(KEEP_ALIVE_S):
+                        yield RunUpdate()
+                    news = watch.take()
+                    try:
+                        if news.look:
+                            run = await self._read(run_id)
+                        elif news.state is not None:
+                            run = msgspec.structs.replace(run, state=news.state)
+                    except Exception as error:
+                        if not is_unreachable(error):
+                            raise
+                        await asyncio.sleep(RETRY_S)
+                        watch.report(look=True, gap=news.gap)
+                        yield RunUpdate()
+        finally:
+            self.count -= 1
+
+    async def _read(self, run_id: str) -> Run:
+        async with self._looks:
+            return await self._runs.get(run_id)
+
+    async def _stored(self, run_id: str, after: str) -> list[StreamedEvent]:
+        try:
+            return await events.read(self._queue, run_id, after)
+        except (RedisError, OSError):
+            return []
+
+
+@asynccontextmanager
+async def open_streams(runs: Runs, queue: Queue) -> AsyncIterator[RunStreams]:
+    """The event streams of this process, until the block ends."""
+    streams = RunStreams(runs, queue)
+    try:
+        yield streams
+    finally:
+        await streams.close()
+
+
+def _position(event_id: str) -> tuple[int, ...]:
+    return tuple(map(int, event_id.split("-")))

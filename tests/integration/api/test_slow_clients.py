@@ -6,7 +6,7 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +15,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+import python_core as bt
 import workers
 from api import create_app
-from api.http import protocol, requests
+from api.http import protocol, requests, sse
+from tests.support.files import parquet
 from tests.support.serving import Serve
+from workers.cli import demo
+from workers.runs import follow
 
 REQUEST = b"GET /api/v1/strategies HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /api/v1/backtests HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n"
@@ -216,3 +220,31 @@ def test_a_client_that_does_not_read_is_disconnected(
     poll = select.poll()
     poll.register(connection, 0)  # only errors and the end of the connection
     eventually(lambda: poll.poll(0))
+
+
+def test_a_stream_whose_client_does_not_read_is_ended(
+    url: str, connect: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    encode = sse._encode
+
+    async def encode_padded(updates: AsyncIterator[workers.RunUpdate]) -> AsyncIterator[bytes]:
+        async for part in encode(updates):
+            yield part + b":" + b"x" * 100_000 + b"\n\n"  # so that the kernel's buffers are full sooner
+
+    monkeypatch.setattr(sse, "_encode", encode_padded)
+    monkeypatch.setattr(protocol, "WRITE_S", 0.3)
+    monkeypatch.setattr(follow, "KEEP_ALIVE_S", 0.01)
+    monkeypatch.setattr(sse, "MAX_STREAMS", 1)
+    with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
+        client.post("/datasets", params={"name": "d"}, content=parquet(bt.synthetic(100)), headers=demo.BINARY).raise_for_status()
+        strategy = {"entry_long": "close > open", "exit_long": "close < open"}
+        run = client.post("/backtests", json={"dataset": "d", "strategy": strategy}).raise_for_status().json()
+        path = f"/backtests/{run['id']}/events"
+        connect(b"GET /api/v1%b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode(), receive_buffer=4096)
+
+        def status() -> int:
+            with client.stream("GET", path) as response:
+                return response.status_code
+
+        eventually(lambda: status() == 429)
+        eventually(lambda: status() == 200)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import python_core as bt
 import workers
 from tests.support.runs import end, start
+from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker
 from workers.cli.dead_letters import run_action
 from workers.db.tables import SagaRow
@@ -149,7 +150,7 @@ async def test_a_run_streams_its_progress_and_its_end(
     assert (end.event_id, end.run.state) == (follow.END, RunState.SUCCEEDED)
     again = await received(service, accepted.id, after=events_[1].event_id or "")
     assert [item.event_id for item in again] == [item.event_id for item in updates[2:]]
-    assert 0 < await service.resources.queue.redis.ttl(keys.events(accepted.id)) <= events.ENDED_TTL_S
+    assert 0 < await service.resources.queue.redis.ttl(keys.events(accepted.id)) <= events.STORED_S
 
 
 async def test_a_follower_shares_the_events_of_its_leader(
@@ -168,10 +169,7 @@ async def test_a_follower_shares_the_events_of_its_leader(
     assert (end.run.id, end.run.state) == (follower.id, RunState.SUCCEEDED)
 
 
-async def test_the_end_is_sent_even_if_its_event_is_lost(
-    service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follow, "POLL_S", 0.05)
+async def test_the_end_is_sent_even_if_redis_is_emptied(service: workers.Service, request_: workers.BacktestRequest) -> None:
     accepted = await service.backtests.submit(request_)
     listening = asyncio.create_task(received(service, accepted.id))
     await service.resources.queue.redis.flushall()
@@ -183,9 +181,25 @@ async def test_the_end_is_sent_even_if_its_event_is_lost(
         await service.backtests.stream_events(accepted.id, after="$")
 
 
-async def test_events_are_bounded(service: workers.Service) -> None:
-    for _ in range(events.MAX_EVENTS + 50):
-        await events.publish_state(service.resources.queue, "run", RunState.RUNNING)
+async def test_events_are_bounded(service: workers.Service, monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
+    class Endless(attempts.Job):
+        reports = 0
+
+        @property
+        def progress(self) -> float:
+            self.reports += 1
+            return self.reports / 1000 + 0.005
+
+    monkeypatch.setattr(events, "PROGRESS_S", 0)
+    monkeypatch.setattr(events, "MIN_CHANGE", 0.0001)
+    job = Endless("run")
+    publishing = asyncio.create_task(events.publish_progress(service.resources.queue, {"job": job}))
+
+    async def enough() -> bool:
+        return job.reports > events.MAX_EVENTS + 50
+
+    await until(enough)
+    publishing.cancel()
     assert await service.resources.queue.redis.xlen(keys.events("run")) == events.MAX_EVENTS
 
 
