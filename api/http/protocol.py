@@ -28,6 +28,8 @@ MIN_WRITE_BYTES_S: Final = 10_000
 LINGER_S: Final = 3.0
 # How often a connection is checked. One timer per connection is cheaper than one per request.
 CHECK_S: Final = 1.0
+# The key in the state of a request that marks a response without end.
+ENDLESS: Final = "endless"
 _NO_LINGER: Final = pack("ii", 1, 0)
 
 
@@ -164,6 +166,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._sent_by = None  # most of it has been sent
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        if self.cycle is not None and self.cycle.scope["state"].get(ENDLESS):
+            self.transport.close()  # it would only end with the grace period
+        else:
+            super().shutdown()
 
     def _end_waiting(self) -> None:
         if self._refused:

@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 import msgspec
-from litestar import Response
+from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask
 from litestar.response import Stream
 
 from api.http.problems import ProblemError
+from api.http.protocol import ENDLESS
 from workers import RunUpdate
 
 # Open streams of one process. Each has a connection, and about 30 kB of memory.
@@ -30,8 +31,9 @@ def check_capacity(open_streams: int) -> None:
         raise ProblemError(429, detail, code="too_many_streams", headers={"retry-after": str(RETRY_AFTER_S)})
 
 
-def event_stream(updates: AsyncGenerator[RunUpdate, None]) -> Response[Any]:
+def event_stream(request: Request[Any, Any, Any], updates: AsyncGenerator[RunUpdate, None]) -> Response[Any]:
     """`progress` events, then `end` with the run; comments in between keep the connection alive."""
+    request.scope["state"][ENDLESS] = True
     # A client may leave while its connection is full, and then nobody awaits the generator.
     return Stream(_encode(updates), media_type=MEDIA_TYPE, headers=HEADERS, background=BackgroundTask(updates.aclose))
 

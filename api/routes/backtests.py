@@ -175,12 +175,12 @@ class Backtests(Controller):
         | problem_responses(404, 429, 503),
     )
     async def stream_backtest_events(
-        self, service: NamedDependency[Service], run_id: RunId, last_event_id: LastEventId = ""
+        self, request: Request[Any, Any, Any], service: NamedDependency[Service], run_id: RunId, last_event_id: LastEventId = ""
     ) -> Response[Any]:
         if last_event_id == END:
             return Response(None, status_code=204)
         sse.check_capacity(service.resources.streams.count)
-        return sse.event_stream(await service.backtests.stream_events(run_id, after=last_event_id))
+        return sse.event_stream(request, await service.backtests.stream_events(run_id, after=last_event_id))
 
     @get("/{run_id:str}/trades", **described("backtests.get_trades"), responses=not_modified() | problem_responses(404, 409, 503))
     async def get_backtest_trades(

@@ -18,7 +18,10 @@ Serve = Callable[[Any], AbstractContextManager[str]]
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
     """Serve the application from a thread on a free port during the block; yields its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, http=HTTP_PROTOCOL, log_config=None, ws="none", lifespan="on"))
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http=HTTP_PROTOCOL, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=60
+    )
+    server = uvicorn.Server(config)
     thread = Thread(target=server.run)
     thread.start()
     try:

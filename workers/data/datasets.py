@@ -142,6 +142,13 @@ class MarketData:
             NotFound: there is no such dataset or version.
             Conflict: a run refers to it, or the version is the newest.
         """
+        try:
+            await self._delete(reference)
+        except IntegrityError:
+            # Accepted between the count of runs and the end of the transaction.
+            raise _in_use("a new run refers to it") from None
+
+    async def _delete(self, reference: str) -> None:
         async with self.database.write() as session:
             dataset = await catalog.get(session, reference)
             row = await session.get_one(DatasetRow, dataset.id)
@@ -149,8 +156,7 @@ class MarketData:
             references = sa.select(sa.func.count()).select_from(RunRow).where(RunRow.dataset_id == row.id)
             count = await session.scalar(references.where(RunRow.dataset_version == dataset.version) if one_version else references)
             if count:
-                what = f"{count:,} run{'s refer' if count > 1 else ' refers'} to it"
-                raise Conflict(what, where="dataset", hint="keep it, so that these runs can be repeated", code="in_use")
+                raise _in_use(f"{count:,} run{'s refer' if count > 1 else ' refers'} to it")
             if not one_version:
                 await session.delete(row)
             elif dataset.version == row.version:
@@ -196,6 +202,10 @@ class MarketData:
         if row is None:
             raise NotFound(f"dataset {name!r} was deleted during this request", where="name", hint="try again")
         return catalog.to_dataset(row)
+
+
+def _in_use(what: str) -> Conflict:
+    return Conflict(what, where="dataset", hint="keep it, so that these runs can be repeated", code="in_use")
 
 
 def open_market_data(settings: Settings, database: Database, artifacts: Artifacts) -> MarketData:

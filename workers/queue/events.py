@@ -18,7 +18,7 @@ from msgspec import Meta
 from workers.model.clock import now_ms
 from workers.model.states import RunState
 from workers.queue import keys
-from workers.queue.queue import MAX_WAIT_S, Queue, RedisError
+from workers.queue.queue import Queue, RedisError
 
 MAX_EVENTS: Final = 200
 STORED_S: Final = 300

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -91,6 +93,20 @@ def test_open_streams_are_limited_and_end_with_their_clients(
                 return again.status_code == 200
 
         eventually(accepted)
+
+
+def test_open_streams_do_not_delay_the_end_of_the_server(settings: workers.Settings, serve: Serve) -> None:
+    with ExitStack() as clients:
+        client = clients.enter_context(httpx.Client(timeout=60))
+        with serve(create_app(settings)) as url:
+            content = parquet(bt.synthetic(100))
+            client.post(f"{url}/api/v1/datasets", params={"name": "d"}, content=content, headers=demo.BINARY).raise_for_status()
+            run = client.post(f"{url}/api/v1/backtests", json={"dataset": "d", "strategy": STRATEGY}).json()
+            response = clients.enter_context(client.stream("GET", f"{url}/api/v1/backtests/{run['id']}/events"))
+            lines = response.iter_lines()  # dropping it would close the connection
+            assert next(lines) == "retry: 1000"
+            begin = time.monotonic()
+        assert time.monotonic() - begin < 30  # of a grace period of 60 s
 
 
 def test_a_stream_ends_although_redis_is_away(client: httpx.Client, own_valkey: ValkeyServer) -> None:

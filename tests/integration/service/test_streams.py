@@ -17,7 +17,6 @@ import python_core as bt
 import workers
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker
-from workers.db.database import Database
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
 from workers.queue import events, keys
@@ -29,17 +28,17 @@ pytestmark = pytest.mark.anyio
 
 
 @contextmanager
-def statements(database: Database) -> Iterator[list[str]]:
-    """The statements that the database gets during the block, but for those of the relay, which asks once a second."""
+def statements() -> Iterator[list[str]]:
+    """The statements that databases get during the block, but for those of the relay, which asks once a second."""
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "outbox" not in statement:
             seen.append(statement)
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(sa.Engine, "before_cursor_execute", note)
     yield seen
-    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 @asynccontextmanager
@@ -128,7 +127,7 @@ async def test_idle_streams_ask_neither_the_database_nor_redis(
     await connected(service, until)
     await asyncio.gather(*(keep_alives(stream, 3) for stream in streams))  # by now they have looked once more
     async with commands(service) as calls:
-        with statements(service.resources.database) as seen:
+        with statements() as seen:
             await asyncio.gather(*(keep_alives(stream, 5) for stream in streams))
     assert seen == []
     assert calls == {}
@@ -223,12 +222,12 @@ async def test_streams_outlast_a_redis_and_a_database_that_are_away(
 
     async with streaming(service, [run_id], until) as (end,):
         with monkeypatch.context() as patched:
-            patched.setattr(follow.submit, "get", unreachable)
+            patched.setattr(service.resources.runs, "get", unreachable)
             await service.resources.queue.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
             async def tried_often() -> bool:
                 return failures > 3
 
             await until(tried_often)
-        await cancel_silently(service, run_id)
+            await cancel_silently(service, run_id)
         assert await end == RunState.CANCELLED
