@@ -50,6 +50,8 @@ async def running(**tasks: Callable[[], Awaitable[object]]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        for task in started:
-            task.cancel()
-        await asyncio.gather(*started, return_exceptions=True)
+        # `asyncio.wait_for`, with which redis-py sends, may swallow a cancellation in Python 3.11.
+        while running_still := [task for task in started if not task.done()]:
+            for task in running_still:
+                task.cancel()
+            await asyncio.wait(running_still, timeout=0.5)

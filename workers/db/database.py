@@ -27,7 +27,7 @@ LOCK_S: Final = 3.0
 IDLE_TRANSACTION_S: Final = 20.0
 PING_S: Final = 2.0
 CONNECT_S: Final = 3.0
-POOL_S: Final = 5.0
+POOL_S: Final = 15.0
 # The server applies the limit of a statement; how much longer we wait for a server that does not.
 GRACE_S: Final = 1.0
 # SQLite's waits for its lock are not in turn, so that a busy one needs more time.

@@ -93,7 +93,8 @@ class Relay:
     async def run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    await self._woken.wait()
             self._woken.clear()
             await events.publish_unpublished(self._queue)
             while await send(self._database, self._queue) == BATCH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,13 @@ async def test_accepted_jobs_are_sent_after_an_error_that_nobody_expected(
             return (await service.queue.get_metrics()).ready == 1
 
         await until(is_sent)
+
+
+async def test_a_task_that_swallows_a_cancellation_ends_nevertheless() -> None:
+    async def loop() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(60), background.running(loop=loop):
+        await asyncio.sleep(0)
