@@ -19,6 +19,7 @@ class Proxy:
         self.started = threading.Event()
         self._target = target
         self._generation = 0
+        self._handlers: set[object] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
 
@@ -38,6 +39,7 @@ class Proxy:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         generation = self._generation
+        self._handlers.add(asyncio.current_task())  # nothing else holds on to the handler of a silent connection
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -53,11 +55,11 @@ class Proxy:
             if generation == self._generation:
                 target.close()
 
-        try:
+        # In Python 3.11, asyncio complains of handlers that are cancelled, as these are at the end.
+        with suppress(asyncio.CancelledError):
             await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer))
-        finally:
-            writer.close()
-            server_writer.close()
+        writer.close()
+        server_writer.close()
 
 
 @contextmanager
