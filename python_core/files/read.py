@@ -195,14 +195,17 @@ def _blocks(name: str, file: BinaryIO, options: ReadOptions, *, packed: str = ""
         with translate_errors(name, "a complete Parquet file"):
             import polars
 
-            lazy = polars.scan_parquet(_polars_source(file, name), glob=False, hive_partitioning=False)
+            packed_bytes, handle = _polars_source(file, name)
+            lazy = polars.scan_parquet(handle, glob=False, hive_partitioning=False)
+            compression.check_ratio(name, packed_bytes, _stored_bytes(lazy))
             yield from select(lazy, name, "parquet", options, packed, columns)
     elif start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         with translate_errors(name, "a complete Arrow file"):
             import polars
 
-            handle = _polars_source(file, name)
+            packed_bytes, handle = _polars_source(file, name)
             lazy = polars.scan_ipc(handle, glob=False) if start.startswith(b"ARROW1") else polars.read_ipc_stream(handle).lazy()
+            compression.check_ratio(name, packed_bytes, _stored_bytes(lazy))
             yield from select(lazy, name, "arrow", options, packed, columns)
     elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[")):
         yield from json_reader.read_blocks(name, file, options, compression=packed, columns=columns)
@@ -219,14 +222,22 @@ def _lean_day(member: str, name: str) -> int | None:
     return int(datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC).timestamp()) * 1000
 
 
-def _polars_source(file: BinaryIO, name: str) -> str | bytes:
-    """The path if there is one, as polars then needs least memory; else the bytes."""
+def _stored_bytes(lazy: polars.LazyFrame) -> int:
+    """What the bars of a table take; a table that repeats values may be much smaller."""
+    import polars
+
+    return int(lazy.select(polars.len()).collect().item()) * len(COLUMNS) * 8
+
+
+def _polars_source(file: BinaryIO, name: str) -> tuple[int, str | bytes]:
+    """The size of a file, and its path if there is one, as polars then needs least memory; else its bytes."""
     if isinstance(file, io.BufferedReader | io.BufferedRandom) and file.tell() == 0:
         # On Linux, a nameless file has a path here.
         path = file.name if isinstance(file.name, str) else f"/proc/self/fd/{file.fileno()}"
         if os.path.exists(path):
-            return path
-    return _read_bounded(file, name)
+            return os.path.getsize(path), path
+    data = _read_bounded(file, name)
+    return len(data), data
 
 
 def _read_bounded(file: BinaryIO, name: str) -> bytes:

@@ -16,6 +16,9 @@ from typing import Any, BinaryIO, Final, cast
 from python_core.errors import FileError
 
 MAX_BYTES: Final = 4 << 30
+# Bars compress 3 to 30 times. A file that unpacks to more than its size times the ratio, and to more than the floor, was made to fill the disk.
+MAX_RATIO: Final = 200
+RATIO_FLOOR: Final = 64 << 20
 _MAGIC: Final = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zip": b"PK\x03\x04"}
 _OPENERS: Final[dict[str, Callable[..., Any]]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 
@@ -27,12 +30,15 @@ def detect(start: bytes) -> str:
 
 @contextmanager
 def decompress(name: str, file: BinaryIO, kind: str) -> Iterator[tuple[str, BinaryIO]]:
-    """The name and the content of a compressed file. FileError beyond `MAX_BYTES`, whatever size its header states."""
+    """The name and the content of a compressed file. FileError beyond the limits above, whatever size its header states."""
+    begin = file.tell()
+    packed_bytes = file.seek(0, io.SEEK_END) - begin
+    file.seek(begin)
     errors: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, lzma.LZMAError)
     if kind == "zip":
         with _archive(name, file) as (member, content):
             broken = (*errors, zipfile.BadZipFile, NotImplementedError, RuntimeError)
-            yield member, cast(BinaryIO, io.BufferedReader(_Decompressed(name, kind, content, broken), 1 << 20))
+            yield member, cast(BinaryIO, io.BufferedReader(_Decompressed(name, kind, content, broken, packed_bytes), 1 << 20))
         return
     if kind == "zstd":
         zstd = _zstd()
@@ -43,7 +49,17 @@ def decompress(name: str, file: BinaryIO, kind: str) -> Iterator[tuple[str, Bina
     else:
         opener = _OPENERS[kind]
     with opener(file) as content:
-        yield name, cast(BinaryIO, io.BufferedReader(_Decompressed(name, kind, content, errors), 1 << 20))
+        yield name, cast(BinaryIO, io.BufferedReader(_Decompressed(name, kind, content, errors, packed_bytes), 1 << 20))
+
+
+def check_ratio(name: str, packed_bytes: int, unpacked_bytes: int) -> None:
+    """
+    Raises:
+        FileError: a file of this size holds no bars that unpack to so much.
+    """
+    if unpacked_bytes > (limit := max(RATIO_FLOOR, MAX_RATIO * packed_bytes)):
+        text = f"unpacks to more than {limit:,} bytes, the limit for a file of {packed_bytes:,} bytes"
+        raise FileError(text, where=name, hint="leave out rows that only repeat, or send them unpacked", code="file_too_large")
 
 
 @contextmanager
@@ -78,11 +94,12 @@ def _archive(name: str, file: BinaryIO) -> Iterator[tuple[str, Any]]:
 class _Decompressed(io.RawIOBase):
     """A stream of decompressed bytes that reports damaged data as FileError and ends at a limit."""
 
-    def __init__(self, name: str, kind: str, content: Any, errors: tuple[type[Exception], ...]) -> None:
+    def __init__(self, name: str, kind: str, content: Any, errors: tuple[type[Exception], ...], packed_bytes: int) -> None:
         self._name = name
         self._kind = kind
         self._content = content
         self._errors = errors
+        self._packed_bytes = packed_bytes
         self._position = 0
 
     def readable(self) -> bool:
@@ -104,8 +121,9 @@ class _Decompressed(io.RawIOBase):
             count: int = self._content.readinto(buffer)
         self._position += count
         if self._position > MAX_BYTES:
-            text = f"decompresses to more than {MAX_BYTES:,} bytes"
-            raise FileError(text, where=self._name, hint="decompress it first", code="file_too_large")
+            text = f"unpacks to more than {MAX_BYTES:,} bytes"
+            raise FileError(text, where=self._name, hint="unpack it first, or split it", code="file_too_large")
+        check_ratio(self._name, self._packed_bytes, self._position)
         return count
 
     @contextmanager
