@@ -28,6 +28,8 @@ from python_core.strategy.filters import (
 from python_core.strategy.params import MAX_CONSTRAINTS, Param, Value, check_constraints, parse_param, value_of, with_value
 
 MAX_NAMES: Final = 100
+# Characters of all expressions together. Compiling takes microseconds for each, in whichever thread makes the strategy.
+MAX_TEXT: Final = 20_000
 
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +114,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise StrategyError(
                     f"the strategy has no entry_{side} to filter", where=f"htf_filters.{side}", hint="give one, or leave the filters out"
                 )
+        texts = (*(getattr(self, name) for name in CONDITIONS), *self.define.values(), *self.constraints)
+        filters = (filter_.condition for side in self.htf_filters.values() for filter_ in side)
+        if (length := sum(len(text) for text in (*texts, *filters) if isinstance(text, str))) > MAX_TEXT:
+            hint = f"use at most {MAX_TEXT:,}: give what is repeated a name in define"
+            raise StrategyError(f"the expressions have {length:,} characters together", where="define", hint=hint, code="too_large")
         # Every expression is compiled here, so that errors are raised when the strategy is made, not when it runs.
         compile_plan(self, ())
         check_constraints(self.constraints, self.values)

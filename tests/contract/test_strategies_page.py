@@ -17,7 +17,7 @@ from python_core.language.plan import MAX_NODES, MAX_SERIES, MAX_TOTAL_LOOKBACK,
 from python_core.language.vocabulary import DESCRIPTIONS, FUNCTIONS, SERIES
 from python_core.strategy.filters import MAX_FILTERS
 from python_core.strategy.params import MAX_CONSTRAINTS
-from python_core.strategy.strategy import MAX_NAMES
+from python_core.strategy.strategy import MAX_NAMES, MAX_TEXT
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
 
@@ -59,6 +59,6 @@ def test_the_limits_on_the_page_hold() -> None:
     limits = PAGE[PAGE.index("## Limits") :]
     numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d|\d", limits[: limits.index("Each limit")])]
     assert numbers == [
-        *(MAX_LENGTH, MAX_DEPTH, MAX_NAMES, MAX_NAMES, MAX_CONSTRAINTS, MAX_FILTERS),
+        *(MAX_LENGTH, MAX_DEPTH, MAX_TEXT, MAX_NAMES, MAX_NAMES, MAX_CONSTRAINTS, MAX_FILTERS),
         *(MAX_NODES, MAX_SERIES, MAX_LOOKBACK, MAX_TOTAL_LOOKBACK, MAX_WARM_UP),
     ]

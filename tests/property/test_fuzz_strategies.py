@@ -19,6 +19,7 @@ from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH, MAX_LOOKBACK
 from python_core.language.plan import MAX_NODES, MAX_SERIES
 from python_core.strategy import compile, library
 from python_core.strategy.builder import FUNCTIONS, SERIES
+from python_core.strategy.strategy import MAX_TEXT
 from tests.support.cases import CASES
 
 # Texts of any form take no longer than this many plain strategies.
@@ -246,11 +247,11 @@ LIMITS: list[tuple[dict[str, Any], str]] = [
     ({"entry_long": f"close[{MAX_LOOKBACK + 1}] > 1"}, "looks back too far"),
     ({"entry_long": f"sma(close, {MAX_LOOKBACK + 1}) > 1"}, "the length of sma is"),
     (
-        {"entry_long": "close > 1", "define": {f"d{i}": "+".join(f"close[{i * 60 + k + 1}]" for k in range(30)) for i in range(99)}},
+        {"entry_long": "close > 1", "define": {f"d{i}": "+".join(f"close[{i * 60 + k + 1}]" for k in range(30)) for i in range(40)}},
         f"needs more than {MAX_NODES:,} operations; make it smaller",
     ),
     (
-        {"entry_long": "close > 1", "define": {f"d{i}": "+".join(f"sma(close, {i * 30 + k + 1})" for k in range(30)) for i in range(99)}},
+        {"entry_long": "close > 1", "define": {f"d{i}": "+".join(f"sma(close, {i * 30 + k + 1})" for k in range(30)) for i in range(20)}},
         f"define.d16: the strategy needs more than {MAX_SERIES} series; use fewer functions",
     ),
     (
@@ -260,6 +261,10 @@ LIMITS: list[tuple[dict[str, Any], str]] = [
     (
         {"entry_long": "at('1w', sma(close, 1000)) > 1", "timeframe": "1s"},
         "entry_long: the first 604,799,999 bars would have no signal; use at most 100,000,000: choose shorter lengths or finer timeframes",
+    ),
+    (
+        {"entry_long": "close > 1", "define": {f"d{i}": "close" + " " * (MAX_LENGTH - 5) for i in range(10)}},
+        f"define: the expressions have {MAX_TEXT + 9:,} characters together; use at most {MAX_TEXT:,}: give what is repeated a name",
     ),
     (
         {"entry_long": "close > 1", "define": {f"d{i}": "close" for i in range(101)}},
