@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -223,8 +224,10 @@ def translate_errors(file: str, expected: str) -> Iterator[None]:
         raise FileError("reading files needs the package polars", hint=hint, code="no_polars") from error
     try:
         yield
-    except BarstormError:
+    except (BarstormError, MemoryError):
         raise
     except (Exception, PanicException) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # of the folder of temporary files
         detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FileError(f"not {expected} ({detail:.200})", where=file, hint="copy or export it again", code="unreadable_file") from error
