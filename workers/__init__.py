@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from workers.data.export import BarsPage
     from workers.data.imports import ImportOptions
-    from workers.errors import Conflict, Invalid, NotFound, Unavailable, WorkersError
+    from workers.errors import Conflict, Invalid, LimitExceeded, NotFound, TooManyRequests, Unavailable, WorkersError
     from workers.fetch.candles import FetchReport
     from workers.fetch.requests import Fetch, FetchPage, FetchRequest
     from workers.fetch.schedules import Schedule, ScheduleRequest
@@ -49,7 +49,9 @@ _NAMES: Final = {
     "workers.errors": (
         "Conflict",
         "Invalid",
+        "LimitExceeded",
         "NotFound",
+        "TooManyRequests",
         "Unavailable",
         "WorkersError",
     ),
@@ -147,6 +149,7 @@ __all__ = [
     "ImportOptions",
     "Instrument",
     "Invalid",
+    "LimitExceeded",
     "MonthlyReturns",
     "NotFound",
     "Priority",
@@ -170,6 +173,7 @@ __all__ = [
     "StrategyCheck",
     "StrategyLibrary",
     "StrategyPage",
+    "TooManyRequests",
     "TradePage",
     "Unavailable",
     "WorkerInfo",

@@ -60,6 +60,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bars_cache_mb: Annotated[int, Meta(ge=0, description="Bars cached in the memory of a worker process.")] = 256
     columns_cache_mb: Annotated[int, Meta(ge=0, description="Bars cached on the local disk, for all processes of a machine.")] = 10_000
     upload_mb: Annotated[int, Meta(ge=1, le=1_000_000, description="Largest file accepted in one request.")] = 2_200
+    work_processes: Annotated[
+        int, Meta(ge=1, le=256, description="Diagnoses, imports and the like that an API process works on at once, of each kind.")
+    ] = 2
+    work_timeout_s: Annotated[float, Meta(gt=0, description="Longest time that a diagnosis, an import or the like may take.")] = 120.0
+    work_memory_mb: Annotated[int, Meta(ge=100, description="Memory that a diagnosis, an import or the like may use.")] = 2_000
     datasets_mb: Annotated[int, Meta(ge=1, description="Limit of all stored market data.")] = 1_000_000
     owner_datasets_mb: Annotated[int, Meta(ge=0, description="Limit of the market data of one owner; 0: no limit per owner.")] = 0
     exchange_proxy_url: Annotated[str, Meta(description="Proxy whose URL is put before that of each request to an exchange.")] = ""

@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar.params import QueryParameter
 
 from python_core.files.options import Decimal, Policy, ReadOptions, Stamp, asker, read_options
-from workers.data.datasets import as_client_error
+from workers.errors import as_client_error
 
 
 async def provide_read_options(

@@ -14,7 +14,6 @@ import structlog
 import python_core as bt
 import workers
 from tests.support import waiting
-from tests.support.files import parquet
 from tests.support.workers import Finished, StartWorker
 from workers.model.states import DONE
 from workers.process.run import open_worker
@@ -113,7 +112,7 @@ def cross() -> bt.Strategy:
 
 @pytest.fixture
 async def dataset(service: workers.Service, bars: bt.Bars) -> workers.Dataset:
-    return await service.datasets.create("synthetic", parquet(bars), workers.instrument(symbol="SYNTHETIC"))
+    return await service.resources.data.create("synthetic", bars, workers.instrument(symbol="SYNTHETIC"))
 
 
 @pytest.fixture
@@ -124,5 +123,5 @@ def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRe
 @pytest.fixture
 async def slow_request(service: workers.Service, cross: bt.Strategy) -> workers.BacktestRequest:
     """A run over enough bars to take the Python engine about a second."""
-    dataset = await service.datasets.create("long", parquet(bt.synthetic(160_000, timeframe="1m")))
+    dataset = await service.resources.data.create("long", bt.synthetic(160_000, timeframe="1m"))
     return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")

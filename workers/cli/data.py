@@ -19,10 +19,10 @@ from python_core.files.report import ImportReport
 from workers.cli.operations import add_command
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
-from workers.data.datasets import MarketData, as_client_error, open_market_data
+from workers.data.datasets import MarketData, open_market_data
 from workers.data.imports import ImportOptions
 from workers.db.database import open_database
-from workers.errors import Invalid
+from workers.errors import Invalid, as_client_error
 from workers.model.datasets import Dataset, instrument
 from workers.model.selection import MarketKind
 from workers.settings import Settings

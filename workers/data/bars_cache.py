@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -17,6 +19,7 @@ import python_core as bt
 from python_core.files import mapped
 from workers.data.parts import Part, bars_from_series, read_all
 from workers.data.run_bars import BarRange, RunBars, select
+from workers.data.workroom import Workroom
 from workers.model.datasets import Dataset
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts, anonymous_file, publish_file
@@ -36,7 +39,10 @@ class KnownRange(NamedTuple):
 class BarsCache:
     """Bars by fingerprint, up to a size in memory and on disk. Thread-safe; any number of processes may share the folder."""
 
-    def __init__(self, store: Artifacts, max_bytes: int, *, folder: Path, max_file_bytes: int = 0) -> None:
+    def __init__(
+        self, store: Artifacts, max_bytes: int, *, folder: Path, max_file_bytes: int = 0, workroom: Workroom | None = None
+    ) -> None:
+        self.workroom = workroom
         self._store = store
         self._max_bytes = max_bytes
         self._folder = folder
@@ -46,6 +52,7 @@ class BarsCache:
         self._lock = threading.Lock()
         self._ranges: OrderedDict[tuple[str, BarRange], KnownRange] = OrderedDict()
         self._hashing = threading.Lock()
+        self._finding: WeakValueDictionary[tuple[str, BarRange], asyncio.Lock] = WeakValueDictionary()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="columns")
 
     def load(self, dataset: Dataset, parts: Sequence[Part]) -> bt.Bars:
@@ -67,6 +74,13 @@ class BarsCache:
                 _, oldest = self._bars.popitem(last=False)
                 self._bytes -= _size(oldest)
         return bars
+
+    def is_near(self, dataset: Dataset) -> bool:
+        """Whether the bars are in memory or on the disk, or too many to be kept there: `load` reads nothing from the store, or has to."""
+        with self._lock:
+            if dataset.fingerprint in self._bars:
+                return True
+        return dataset.bytes > self._max_file_bytes or self._path(dataset.fingerprint).exists()
 
     def load_range(self, dataset: Dataset, parts: Sequence[Part], wanted: BarRange) -> RunBars:
         """The bars of a range with its warm-up, as a view. Each range is hashed only once.
@@ -91,12 +105,19 @@ class BarsCache:
         selected = select(self.load(dataset, parts), wanted)
         known = self.known_range(dataset, wanted) or KnownRange(selected.bars.fingerprint, selected.first)
         vars(selected.bars)["fingerprint"] = known.fingerprint
+        self.remember_range(dataset, wanted, known)
+        return selected
+
+    def remember_range(self, dataset: Dataset, wanted: BarRange, known: KnownRange) -> None:
         if not wanted.is_all:
             with self._lock:
                 self._ranges[dataset.fingerprint, wanted] = known
                 while len(self._ranges) > MAX_RANGES:
                     self._ranges.popitem(last=False)
-        return selected
+
+    def finding(self, dataset: Dataset, wanted: BarRange) -> asyncio.Lock:
+        """Held by the one of concurrent requests for a range that computes its fingerprint."""
+        return self._finding.setdefault((dataset.fingerprint, wanted), asyncio.Lock())
 
     def __len__(self) -> int:
         return len(self._bars)
@@ -152,9 +173,10 @@ class BarsCache:
             total -= size
 
 
-def open_bars_cache(settings: Settings, artifacts: Artifacts, max_bytes: int) -> BarsCache:
-    """The bars cache of these settings, with at most `max_bytes` in memory."""
-    return BarsCache(artifacts, max_bytes, folder=settings.folder / "columns", max_file_bytes=settings.columns_cache_mb * 1_000_000)
+def open_bars_cache(settings: Settings, artifacts: Artifacts, max_bytes: int, workroom: Workroom | None = None) -> BarsCache:
+    """The bars cache of these settings, with at most `max_bytes` in memory; `workroom` is where new ranges are hashed."""
+    folder, max_file_bytes = settings.folder / "columns", settings.columns_cache_mb * 1_000_000
+    return BarsCache(artifacts, max_bytes, folder=folder, max_file_bytes=max_file_bytes, workroom=workroom)
 
 
 def _size(bars: bt.Bars) -> int:

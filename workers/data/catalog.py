@@ -90,7 +90,7 @@ async def get_report(session: AsyncSession, dataset: Dataset) -> str | None:
     return (await session.get_one(DatasetVersionRow, (dataset.id, dataset.version))).report
 
 
-def add_version(session: AsyncSession, row: DatasetRow, parts: list[Part], report: str | None) -> None:
+def add_version(session: AsyncSession, row: DatasetRow, parts: Sequence[Part], report: str | None) -> None:
     """Record the version that `row` describes, and its parts."""
     values = {name: getattr(row, name) for name in _VERSION_FIELDS}
     session.add(DatasetVersionRow(dataset_id=row.id, report=report, **values))

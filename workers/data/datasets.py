@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -14,21 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from python_core.data.calendars import gaps
-from python_core.data.columns import funding_columns, mark_columns
 from workers.data import catalog
-from workers.data.parts import (
-    SERIES,
-    Columns,
-    Drafts,
-    Part,
-    Series,
-    bars_from_series,
-    concatenate,
-    group_by_series,
-    merge,
-    series_from_bars,
-)
+from workers.data.drafts import Draft, draft_append, draft_new
+from workers.data.parts import Columns, Drafts, Part, Series
+from workers.data.tasks import SCRATCH, Threads
+from workers.data.workroom import Workroom
 from workers.db import revision
 from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
@@ -39,17 +28,34 @@ from workers.model.names import check_name, check_owner, new_id
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
 
+T = TypeVar("T")
+# Gives the drafts among these parts their names.
+Publish = Callable[[tuple[Part, ...]], Awaitable[object]]
+
 # Attempts at an append that loses to concurrent ones.
 _MAX_TRIES: Final = 5
 
 
 class MarketData:
-    """The datasets of a service, in its database and file store. The data of one owner is limited to `max_owner_bytes`; 0: no limit."""
+    """The datasets of a service, in its database and file store. The data of one owner is limited to `max_owner_bytes`; 0: no limit.
 
-    def __init__(self, database: Database, store: Artifacts, *, scratch: Path, max_bytes: int, max_owner_bytes: int = 0) -> None:
+    Files are read in the workroom or, without one, in a thread.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Artifacts,
+        *,
+        scratch: Path,
+        max_bytes: int,
+        max_owner_bytes: int = 0,
+        workroom: Workroom | None = None,
+    ) -> None:
         self.database = database
         self.store = store
         self.scratch = scratch
+        self.workroom = workroom or Threads(store, scratch)
         self._max_bytes = max_bytes
         self._max_owner_bytes = max_owner_bytes
 
@@ -72,32 +78,32 @@ class MarketData:
         check_name(name)
         check_owner(owner)
         instrument = instrument or Instrument(symbol=bars.symbol)
+        with Drafts(self.store) as drafts:
+            draft = await asyncio.to_thread(draft_new, drafts, bars, catalog.calendar(instrument), report)
+            return await self.add(name, instrument, draft, _in_thread(drafts.save), owner=owner, source=source)
+
+    async def add(self, name: str, instrument: Instrument, draft: Draft, publish: Publish, *, owner: str, source: str) -> Dataset:
+        """Store a draft as a new dataset; see `create`. Name and owner have been checked."""
         now = now_ms()
         row = DatasetRow(
             id=new_id(),
             name=name,
             **msgspec.structs.asdict(instrument),
             owner=owner,
-            timeframe=bars.timeframe,
+            timeframe=draft.timeframe,
             version=1,
             source=source,
             created_at=now,
         )
-        with Drafts(self.store) as drafts:
-            series = series_from_bars(bars)
-            parts, _ = await asyncio.gather(
-                asyncio.to_thread(lambda: [part for name, columns in series.items() for part in drafts.write(name, columns)]),
-                asyncio.to_thread(lambda: bars.fingerprint),
-            )
-            await asyncio.to_thread(_describe, row, bars, parts)
-            try:
-                await self._save(drafts, row, parts, report, new=True)
-            except IntegrityError:
-                existing = await self._get_by_name(name)
-                if existing.fingerprint != row.fingerprint or existing.symbol != row.symbol:
-                    hint = "use another name, or append to the dataset"
-                    raise Conflict(f"the name {name!r} is taken by another dataset", where="name", hint=hint, code="name_taken") from None
-                return existing
+        _describe(row, draft)
+        try:
+            await self._save(row, draft, publish, new=True)
+        except IntegrityError:
+            existing = await self._get_by_name(name)
+            if existing.fingerprint != row.fingerprint or existing.symbol != row.symbol:
+                hint = "use another name, or append to the dataset"
+                raise Conflict(f"the name {name!r} is taken by another dataset", where="name", hint=hint, code="name_taken") from None
+            return existing
         return catalog.to_dataset(row)
 
     async def append(
@@ -112,6 +118,17 @@ class MarketData:
             Conflict: it has other values at one of these times, or concurrent appends won every attempt.
             Invalid: the rows are not bars of its timeframe, or the size limit would be exceeded.
         """
+        with Drafts(self.store) as drafts:
+
+            async def draft(newest: Dataset, parts: tuple[Part, ...]) -> Draft:
+                return await asyncio.to_thread(draft_append, drafts, newest, parts, series, catalog.calendar(newest), report)
+
+            return await self.add_version(reference, draft, _in_thread(drafts.save), source=source)
+
+    async def add_version(
+        self, reference: str, make_draft: Callable[[Dataset, tuple[Part, ...]], Awaitable[Draft]], publish: Publish, *, source: str
+    ) -> Dataset:
+        """Store what `make_draft` makes of the newest version, which it is called for again if a concurrent append wins; see `append`."""
         for _ in range(_MAX_TRIES):
             async with self.database.read() as session:
                 newest = await catalog.get(session, reference)
@@ -121,18 +138,15 @@ class MarketData:
                         continue  # a concurrent append won
                     hint = "name the dataset without a version"
                     raise Conflict(f"version {newest.version} is not the newest", where="dataset", hint=hint, code="not_newest")
-                old_parts = await catalog.list_parts(session, newest)
-            with Drafts(self.store) as drafts:
-                parts, bars = await asyncio.to_thread(_add_rows, drafts, newest, old_parts, series)
-                if set(parts) == set(old_parts):
-                    return newest
-                changed = DatasetRow(**_values(row))
-                changed.version, changed.source = newest.version + 1, source
-                await asyncio.to_thread(_describe, changed, bars, parts)
-                if changed.fingerprint == newest.fingerprint:
-                    return newest
-                if await self._save(drafts, changed, parts, report, new=False):
-                    return catalog.to_dataset(changed)
+                old_parts = tuple(await catalog.list_parts(session, newest))
+            draft = await make_draft(newest, old_parts)
+            if set(draft.parts) == set(old_parts) or draft.fingerprint == newest.fingerprint:
+                return newest
+            changed = DatasetRow(**_values(row))
+            changed.version, changed.source = newest.version + 1, source
+            _describe(changed, draft)
+            if await self._save(changed, draft, publish, new=False):
+                return catalog.to_dataset(changed)
         raise Conflict("other appends to this dataset won every attempt", where="dataset", hint="try again", code="busy")
 
     async def delete(self, reference: str) -> None:
@@ -166,24 +180,28 @@ class MarketData:
                 await session.delete(await session.get_one(DatasetVersionRow, (row.id, dataset.version)))
             await revision.count_change(session)
 
-    async def _save(self, drafts: Drafts, row: DatasetRow, parts: list[Part], report: str | None, *, new: bool) -> bool:
+    async def _save(self, row: DatasetRow, draft: Draft, publish: Publish, *, new: bool) -> bool:
         """Publish the files and write the rows; False if a concurrent append has made this version."""
         async with self.database.read() as session:
-            await self._check_size(session, drafts.bytes, self._max_bytes)
+            await self._check_size(session, draft.added_bytes, self._max_bytes)
             if self._max_owner_bytes:
-                await self._check_size(session, drafts.bytes, self._max_owner_bytes, row.owner)
-        await asyncio.to_thread(drafts.save, parts)
-        async with self.database.write() as session:
-            if new:
-                session.add(row)
-                await session.flush()
-            else:
-                update = sa.update(DatasetRow).where(DatasetRow.id == row.id, DatasetRow.version == row.version - 1).values(**_values(row))
-                if await session.scalar(update.returning(DatasetRow.id)) is None:
-                    return False
-            catalog.add_version(session, row, parts, report)
-            await revision.count_change(session)
-        return True
+                await self._check_size(session, draft.added_bytes, self._max_owner_bytes, row.owner)
+
+        async def store() -> bool:
+            await publish(draft.parts)
+            async with self.database.write() as session:
+                if new:
+                    session.add(row)
+                    await session.flush()
+                else:
+                    update = sa.update(DatasetRow).where(DatasetRow.id == row.id, DatasetRow.version == row.version - 1)
+                    if await session.scalar(update.values(**_values(row)).returning(DatasetRow.id)) is None:
+                        return False
+                catalog.add_version(session, row, draft.parts, draft.report)
+                await revision.count_change(session)
+            return True
+
+        return await _finish(store())
 
     async def _check_size(self, session: AsyncSession, added: int, limit: int, owner: str | None = None) -> None:
         stored = await catalog.stored_bytes(session, owner)
@@ -208,57 +226,36 @@ def _in_use(what: str) -> Conflict:
     return Conflict(what, where="dataset", hint="keep it, so that these runs can be repeated", code="in_use")
 
 
-def open_market_data(settings: Settings, database: Database, artifacts: Artifacts) -> MarketData:
+def open_market_data(settings: Settings, database: Database, artifacts: Artifacts, workroom: Workroom | None = None) -> MarketData:
     """The market data store that the settings describe."""
     return MarketData(
         database,
         artifacts,
-        scratch=settings.folder / "scratch",
+        scratch=settings.folder / SCRATCH,
         max_bytes=settings.datasets_mb * 1_000_000,
         max_owner_bytes=settings.owner_datasets_mb * 1_000_000,
+        workroom=workroom,
     )
 
 
-def _add_rows(drafts: Drafts, newest: Dataset, old_parts: list[Part], series: Mapping[Series, Columns]) -> tuple[list[Part], bt.Bars]:
-    """The parts after adding rows, and their bars."""
-    groups = group_by_series(old_parts)
-    for name, columns in series.items():
-        groups[name] = merge(drafts, name, groups.get(name, []), _validate(name, columns, newest.timeframe))
-    merged = {name: concatenate([drafts.read(part) for part in group]) for name, group in groups.items()}
-    with as_client_error():
-        bars = bars_from_series(merged, timeframe=newest.timeframe, symbol=newest.symbol)
-    return [part for group in groups.values() for part in group], bars
+def _in_thread(save: Callable[[tuple[Part, ...]], None]) -> Publish:
+    return lambda parts: asyncio.to_thread(save, parts)
 
 
-def _validate(name: Series, columns: Columns, timeframe: str) -> Columns:
-    """Check rows and convert them to the stored form; raises Invalid."""
-    names = SERIES[name]
-    if set(columns) != set(names):
-        raise Invalid(f"unexpected columns {', '.join(columns)}", where=name, hint=f"use {', '.join(names)}")
-    with as_client_error():
-        if name == "bars":
-            bars = bt.Bars(*(columns[column] for column in names), timeframe=timeframe)
-            return {column: getattr(bars, column) for column in names}
-        check = funding_columns if name == "funding" else mark_columns
-        return dict(zip(names, check(*(columns[column] for column in names)), strict=True))
-
-
-@contextmanager
-def as_client_error(within: str = "") -> Iterator[None]:
-    """Raise errors of the library as `Invalid`; `within` is the field of the request that their places are in."""
+async def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Do what must not stop halfway: if the caller is cancelled, it ends when the work is done. Files without a version would stay for long."""
+    task = asyncio.ensure_future(work)
     try:
-        yield
-    except bt.BarstormError as error:
-        where = f"{within}.{error.where}" if within and error.where else error.where or within
-        raise Invalid(error.message, where=where, hint=error.hint, code=error.code) from error
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _values(row: DatasetRow) -> dict[str, Any]:
     return {column.name: getattr(row, column.name) for column in row.__table__.columns}
 
 
-def _describe(row: DatasetRow, bars: bt.Bars, parts: list[Part]) -> None:
-    row.rows, row.start, row.end = len(bars), int(bars.time[0]), int(bars.time[-1])
-    with as_client_error():
-        row.gaps = len(gaps(bars.time, bars.timeframe_ms, catalog.calendar(row))[0])
-    row.fingerprint, row.bytes, row.updated_at = bars.fingerprint, sum(part.bytes for part in parts), now_ms()
+def _describe(row: DatasetRow, draft: Draft) -> None:
+    row.rows, row.start, row.end, row.gaps = draft.rows, draft.start, draft.end, draft.gaps
+    row.fingerprint, row.bytes, row.updated_at = draft.fingerprint, draft.bytes, now_ms()

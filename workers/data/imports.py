@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-from typing import BinaryIO, Final
+from io import BufferedIOBase
+from types import NoneType
+from typing import Final
 
 import msgspec
 
-import python_core as bt
 from python_core.data import timeframes
-from python_core.files import read
 from python_core.files.options import DEFAULT as READ_DEFAULT
 from python_core.files.options import ReadOptions
 from python_core.files.report import ImportReport
-from workers.data import catalog
-from workers.data.datasets import MarketData, as_client_error
-from workers.data.parts import SERIES, Series, series_from_bars
-from workers.errors import NotFound
+from workers.data import catalog, tasks
+from workers.data.datasets import MarketData, Publish
+from workers.data.drafts import Draft
+from workers.data.parts import Part, Series
+from workers.data.workroom import Process, Source
+from workers.errors import NotFound, as_client_error
 from workers.model.datasets import Dataset, Instrument
 from workers.model.names import check_name, check_owner
-from workers.model.runs import encode
-
-Source = Path | bytes | BinaryIO
 
 
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,20 +42,31 @@ async def create(data: MarketData, name: str, file: Source, instrument: Instrume
     """
     check_name(name)
     check_owner(owner)
-    bars, report = await _read(data, file, instrument, options)
-    return await data.create(name, bars, instrument, owner=owner, source=options.source, report=encode(report))
+    chosen = _read_options(options, instrument.symbol, options.timeframe)
+    async with data.workroom.enter("files") as process:
+        draft = await process.run(tasks.DraftNew(chosen, catalog.calendar(instrument)), Draft, file, holds=True)
+        return await data.add(name, instrument, draft, _publish_in(process), owner=owner, source=options.source)
 
 
 async def append(data: MarketData, reference: str, file: Source, series: Series, options: ImportOptions) -> Dataset:
     """Add the rows of a file to a dataset; see `MarketData.append`."""
     async with data.database.read() as session:
         dataset = await catalog.get(session, reference)
-    if series != "bars":
-        with as_client_error():
-            columns = await asyncio.to_thread(read.read_series, file, SERIES[series], options.read)
-        return await data.append(reference, {series: columns}, source=options.source)
-    bars, report = await _read(data, file, dataset, msgspec.structs.replace(options, timeframe=dataset.timeframe))
-    return await data.append(reference, series_from_bars(bars), source=options.source, report=encode(report))
+    chosen = _read_options(options, dataset.symbol, dataset.timeframe) if series == "bars" else options.read
+    start = file.tell() if isinstance(file, BufferedIOBase) else 0
+    async with data.workroom.enter("files") as process:
+
+        async def draft(newest: Dataset, parts: tuple[Part, ...]) -> Draft:
+            if isinstance(file, BufferedIOBase):
+                file.seek(start)  # it may have been read before
+            task = tasks.DraftAppend(chosen, catalog.calendar(newest), series, newest, parts)
+            return await process.run(task, Draft, file, holds=True)
+
+        return await data.add_version(reference, draft, _publish_in(process), source=options.source)
+
+
+def _publish_in(process: Process | tasks.Thread) -> Publish:
+    return lambda parts: process.run(tasks.Publish(parts), NoneType)
 
 
 async def get_report(data: MarketData, reference: str) -> ImportReport:
@@ -77,9 +85,8 @@ async def get_report(data: MarketData, reference: str) -> ImportReport:
     return msgspec.json.decode(encoded, type=ImportReport)
 
 
-async def _read(data: MarketData, file: Source, market: Instrument | Dataset, options: ImportOptions) -> tuple[bt.Bars, ImportReport]:
-    chosen = msgspec.structs.replace(options.read, timeframe=options.timeframe, symbol=market.symbol)
-    with as_client_error():
-        if options.timeframe is not None:
-            timeframes.parse(options.timeframe)
-        return await asyncio.to_thread(read.read_with_report, file, chosen, scratch=data.scratch, calendar=catalog.calendar(market))
+def _read_options(options: ImportOptions, symbol: str, timeframe: str | None) -> ReadOptions:
+    if timeframe is not None:
+        with as_client_error():
+            timeframes.parse(timeframe)
+    return msgspec.structs.replace(options.read, timeframe=timeframe, symbol=symbol)

@@ -49,6 +49,10 @@ class Drafts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Delete the drafts that were not published."""
         self._stack.close()
 
     def write(self, series: Series, columns: Columns) -> list[Part]:
@@ -67,10 +71,6 @@ class Drafts:
             self._drafts.append((draft, file.hash))
             parts.append(Part(series, int(time[rows][0]), int(time[rows][-1]), rows.stop - rows.start, file.hash, file.bytes))
         return parts
-
-    @property
-    def bytes(self) -> int:
-        return sum(os.fstat(draft.fileno()).st_size for draft, _ in self._drafts)
 
     def save(self, parts: Iterable[Part]) -> None:
         """Publish the drafts that are among `parts`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import re
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from python_core.engine.rules import check_rules
 from python_core.execution import DEFAULT
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
-from workers.data.datasets import as_client_error
+from workers.data.ranges import find_range
 from workers.data.run_bars import bar_range
 from workers.db.database import Database
 from workers.db.tables import DatasetRow
-from workers.errors import Conflict, Invalid, NotFound
+from workers.errors import Conflict, Invalid, NotFound, as_client_error
 from workers.model.datasets import Dataset
 from workers.model.selection import MARKET_FIELDS, Selection
 
@@ -78,9 +77,7 @@ async def resolve(
         return ResolvedDataset(dataset, *known)
     async with database.read() as session:
         parts = await catalog.list_parts(session, dataset)
-    with as_client_error():
-        selected = await asyncio.to_thread(lambda: bars.load_range(dataset, parts, wanted))
-    return ResolvedDataset(dataset, selected.bars.fingerprint, selected.first)
+    return ResolvedDataset(dataset, *await find_range(bars, dataset, tuple(parts), wanted))
 
 
 def check_runnable(strategy: bt.Strategy, execution: bt.Execution, timeframe: str) -> None:

@@ -20,7 +20,7 @@ from workers.data.bars_cache import BarsCache
 from workers.db import idempotency, revision
 from workers.db.database import Database
 from workers.db.tables import StrategyRow
-from workers.errors import WorkersError
+from workers.errors import Conflict, Invalid, NotFound
 from workers.model.clock import now_ms
 from workers.model.names import check_name, new_id
 from workers.model.runs import BacktestRequest, RunOptions, encode, upgrade_request
@@ -49,19 +49,20 @@ async def create_and_run(database: Database, bars: BarsCache, request: CreateAnd
     Raises:
         NotFound, Invalid: the run can't be accepted.
         Conflict: the name is taken, or the idempotency key was used for another request.
+        TooManyRequests, LimitExceeded: its range is new, and can't be read now.
     """
     check_name(request.name)
+    # The fingerprint of a range needs its bars. They are read here, because the steps hold a transaction open. Errors of the request are left
+    # to the steps, which undo the saga; too little room to read them ends it here, before anything is stored.
+    if request.is_range:
+        with suppress(NotFound, Conflict, Invalid):
+            dataset = await Lookups(database).dataset(request)
+            await resolve.resolve(database, bars, dataset, request, request.strategy, request.execution)
     data: Data = {"strategy_id": new_id(), "run_id": new_id(), "request": request, "options": options}
     async with database.write() as session:
         run_id = await idempotency.record(session, options, KIND, encode(request), data["run_id"])
         if run_id == data["run_id"]:
             await saga.start(session, run_id, KIND, data)
-    # The fingerprint of a range needs its bars. They are read here, into the cache, because the steps hold a transaction open. Errors are left
-    # to the steps, which undo the saga.
-    if request.is_range:
-        with suppress(WorkersError):
-            dataset = await Lookups(database).dataset(request)
-            await resolve.resolve(database, bars, dataset, request, request.strategy, request.execution)
     # Also when the key was used before: the saga of the first request may be unfinished.
     await saga.advance(database, run_id, steps(database, bars))
     return run_id

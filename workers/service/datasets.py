@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import BinaryIO, ClassVar, Final, TypeVar
+from types import NoneType
+from typing import BinaryIO, ClassVar, Final
 
 import msgspec
 
-import python_core as bt
 from python_core.files.report import ImportReport
-from workers.data import catalog, export, imports
-from workers.data.datasets import as_client_error
+from workers.data import catalog, export, imports, tasks
 from workers.data.export import BarsPage, Format
-from workers.data.imports import ImportOptions, Source
-from workers.data.parts import Series
+from workers.data.imports import ImportOptions
+from workers.data.parts import Part, Series
+from workers.data.workroom import Source
+from workers.errors import as_client_error
 from workers.model.datasets import Dataset, Instrument
 from workers.service.operation_group import OperationGroup, Resources, operation, page_of
 
 NO_INSTRUMENT: Final = Instrument()
-T = TypeVar("T")
 
 
 class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,10 +123,17 @@ class Datasets(OperationGroup):
         A page of bars, one array per column or, with `points`, all bars of the range merged into at most that many for a chart.
         """
 
-        def page(bars: bt.Bars) -> BarsPage:
-            return export.page(_resample(bars, timeframe).between(start, end), offset=offset, limit=limit, points=points)
-
-        return await on_bars(self._resources, reference, page)
+        resources = self._resources
+        dataset, parts = await find_parts(resources, reference)
+        if timeframe:
+            task = tasks.MakePage(dataset, parts, start, end, timeframe, offset, limit, points)
+            return await resources.workroom.run("bars", task, BarsPage)
+        if not resources.bars.is_near(dataset):
+            await resources.workroom.run("bars", tasks.Load(dataset, parts), NoneType)
+        with as_client_error():
+            return await asyncio.to_thread(
+                lambda: export.page(resources.bars.load(dataset, parts).between(start, end), offset=offset, limit=limit, points=points)
+            )
 
     @operation
     async def export(
@@ -143,17 +149,13 @@ class Datasets(OperationGroup):
 
         Writes all bars or those of a range to a Parquet, CSV or Arrow file, resampled if a timeframe is given.
         """
-        await on_bars(self._resources, reference, lambda bars: export.export(_resample(bars, timeframe).between(start, end), format, file))
+        dataset, parts = await find_parts(self._resources, reference)
+        await self._resources.workroom.run("files", tasks.Export(dataset, parts, format, start, end, timeframe), NoneType, file)
+        file.seek(0)
 
 
-async def on_bars(resources: Resources, reference: str, read: Callable[[bt.Bars], T]) -> T:
-    """Call `read` in a thread with the bars of a dataset; its errors about the request are raised as `Invalid`."""
+async def find_parts(resources: Resources, reference: str) -> tuple[Dataset, tuple[Part, ...]]:
+    """A version of a dataset and its files."""
     async with resources.database.read() as session:
         dataset = await catalog.get(session, reference)
-        parts = await catalog.list_parts(session, dataset)
-    with as_client_error():
-        return await asyncio.to_thread(lambda: read(resources.bars.load(dataset, parts)))
-
-
-def _resample(bars: bt.Bars, timeframe: str | None) -> bt.Bars:
-    return bars.resample(timeframe) if timeframe else bars
+        return dataset, tuple(await catalog.list_parts(session, dataset))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 
 from workers.data.bars_cache import BarsCache, open_bars_cache
 from workers.data.datasets import MarketData, open_market_data
+from workers.data.workroom import Workroom
 from workers.db.database import Database, open_database
 from workers.queue.queue import Queue, open_queue
 from workers.queue.valkey import with_redis
@@ -27,7 +28,7 @@ from workers.storage.open import open_artifacts
 P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
-# Bars that diagnoses, charts and exports keep in memory.
+# Bars that charts keep in memory.
 BARS_CACHE_BYTES: Final = 100_000_000
 
 
@@ -47,6 +48,7 @@ class Resources:
     streams: RunStreams
     data: MarketData
     bars: BarsCache
+    workroom: Workroom
 
 
 @asynccontextmanager
@@ -60,7 +62,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
         relay = await stack.enter_async_context(relaying(database, queue))
         artifacts = open_artifacts(settings)
-        bars = open_bars_cache(settings, artifacts, BARS_CACHE_BYTES)
+        workroom = Workroom(settings)
+        stack.push_async_callback(workroom.close)
+        bars = open_bars_cache(settings, artifacts, BARS_CACHE_BYTES, workroom)
         lookups = Lookups(database)
         results = Results(database, artifacts, bars, lookups)
         runs = Runs(database, results)
@@ -76,16 +80,20 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             runs=runs,
             results=results,
             streams=streams,
-            data=open_market_data(settings, database, artifacts),
+            data=open_market_data(settings, database, artifacts, workroom),
             bars=bars,
+            workroom=workroom,
         )
 
 
 class OperationGroup:
     """Operations on one kind of resource. They are named `<name>.<method>` in the table of operations.
 
+    A cancelled operation ends at once, and with it the process that works for it.
+
     Raises, in every operation:
         Unavailable: the database or Redis can't be reached.
+        TooManyRequests, LimitExceeded: in those that may take long; see `workers.data.workroom`.
     """
 
     name: ClassVar[str]

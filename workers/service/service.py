@@ -25,6 +25,10 @@ class Service:
         self.queue = QueueAdministration(resources)
         self.strategies = Strategies(resources)
 
+    def warm_up(self) -> None:
+        """Prepare for requests that take long, for a service that will have some."""
+        self.resources.workroom.warm_up()
+
 
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Service]:

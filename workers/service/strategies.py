@@ -8,12 +8,12 @@ import msgspec
 from msgspec import Meta
 
 import python_core as bt
-from python_core import diagnostics
 from python_core.diagnostics import Diagnosis, Plot
 from python_core.execution import Fill
 from python_core.strategy import library
 from workers import strategies
-from workers.service.datasets import on_bars
+from workers.data import tasks
+from workers.service.datasets import find_parts
 from workers.service.operation_group import OperationGroup, operation, page_of
 from workers.strategies import StoredStrategy
 
@@ -109,13 +109,7 @@ class Strategies(OperationGroup):
 
         Compiles it without storing or running it, and explains it in plain words. Errors name the expression and the position.
         """
-        return StrategyCheck(
-            hash=strategy.hash,
-            warm_up_bars=strategy.warm_up_bars,
-            settle_bars=strategy.settle_bars,
-            explanation=strategy.explain(),
-            canonical=strategy.canonical(),
-        )
+        return await self._resources.workroom.run("strategies", tasks.Check(strategy), StrategyCheck)
 
     @operation
     async def list_library(self) -> StrategyLibrary:
@@ -135,7 +129,8 @@ class Strategies(OperationGroup):
         Raises:
             Invalid: the strategy can't run on this dataset.
         """
-        return await on_bars(self._resources, dataset, lambda bars: diagnostics.diagnose(bars, strategy, execution))
+        task = tasks.Diagnose(*await find_parts(self._resources, dataset), strategy, execution)
+        return await self._resources.workroom.run("strategies", task, Diagnosis)
 
     @operation
     async def plot(
@@ -154,6 +149,5 @@ class Strategies(OperationGroup):
         Raises:
             Invalid: an expression doesn't compile.
         """
-        return await on_bars(
-            self._resources, dataset, lambda bars: diagnostics.plot(bars, strategy, expressions, start=start, limit=limit, fill=fill)
-        )
+        task = tasks.MakePlot(*await find_parts(self._resources, dataset), strategy, expressions, start, limit, fill)
+        return await self._resources.workroom.run("strategies", task, Plot)

@@ -23,6 +23,7 @@ from python_core.files.options import asker, read_options
 from python_core.files.report import ImportReport
 from tests.support.files import csv
 from tests.support.serving import Serve
+from tests.support.waiting import Until
 
 RAW = {"content-type": "application/octet-stream"}
 
@@ -154,14 +155,14 @@ def test_a_dataset_is_deleted_unless_a_run_refers_to_it(client: httpx.Client) ->
 
 IMPORT = """
 import asyncio, sys, workers
-from workers.storage import artifacts
+from workers.data.datasets import MarketData
 async def main():
-    class Stopped(artifacts.Folder):
-        def save(self, draft, name):
-            print("written", flush=True)
-            sys.stdin.read()
+    async def stop(self, row, draft, publish, *, new):
+        [process] = service.resources.workroom._all
+        print(process._child.pid, flush=True)
+        sys.stdin.read()
+    MarketData._save = stop
     async with workers.open_service(workers.Settings.from_env()) as service:
-        service.resources.data.store = Stopped(service.resources.settings.folder / "artifacts")
         with open(sys.argv[1], "rb") as file:
             await service.datasets.create("d", file)
 asyncio.run(main())
@@ -169,15 +170,21 @@ asyncio.run(main())
 
 
 @pytest.mark.anyio
-async def test_a_killed_import_leaves_nothing_and_can_be_repeated(tmp_path: Path, redis_url: str) -> None:
+async def test_a_killed_import_leaves_nothing_and_can_be_repeated(tmp_path: Path, redis_url: str, until: Until) -> None:
     settings = workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url)
     bars = bt.synthetic(100_000)
     (tmp_path / "bars.csv").write_bytes(csv(bars))
     command = [sys.executable, "-c", IMPORT, str(tmp_path / "bars.csv")]
     with subprocess.Popen(command, env={**os.environ, **settings.to_env()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"written\n", "all parts are written, none has its name"
+        helper = Path(f"/proc/{int(process.stdout.readline())}")
+        assert any("drafts" in str(link.readlink()) for link in (helper / "fd").iterdir()), "all parts are written, none has its name"
         process.kill()
+
+    async def ended() -> bool:
+        return not helper.exists() or "Z (zombie)" in (helper / "status").read_text()
+
+    await until(ended)
     folders = [settings.folder / "artifacts", settings.folder / "scratch"]
     assert [path for folder in folders for path in folder.rglob("*") if path.is_file()] == []
     async with workers.open_service(settings) as service:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -123,23 +121,21 @@ async def test_a_range_without_bars_is_refused_with_the_available_range(
             workers.BacktestRequest(dataset="gapped", strategy=cross, start=start, end=end)  # type: ignore[arg-type]
 
 
-async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_on_the_event_loop(
+async def test_a_hundred_submissions_of_one_range_hash_it_once_and_not_in_this_process(
     service: workers.Service, request_: workers.BacktestRequest, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fingerprint, hashed = bt.Bars.__dict__["fingerprint"].func, []
+    run, done = service.resources.workroom.run, []
 
-    def recorded(bars: bt.Bars) -> str:
-        hashed.append(threading.current_thread())
-        return str(fingerprint(bars))
+    async def recorded(kind: Any, *arguments: Any) -> Any:
+        done.append(kind)
+        return await run(kind, *arguments)
 
-    counting = cached_property(recorded)
-    counting.__set_name__(bt.Bars, "fingerprint")
-    monkeypatch.setattr(bt.Bars, "fingerprint", counting)
+    monkeypatch.setattr(service.resources.workroom, "run", recorded)
+    monkeypatch.delattr(bt.Bars, "fingerprint")
     ranged = msgspec.structs.replace(request_, start=int(bars.time[100]))
     runs = await asyncio.gather(*(service.backtests.submit(ranged) for _ in range(100)))
     runs.append(await service.backtests.submit(msgspec.structs.replace(ranged, execution=bt.Execution(slippage=0.01))))
-    assert len(hashed) == 1
-    assert hashed[0] is not threading.current_thread()
+    assert done == ["bars"]
     assert len({run.leader_id for run in runs}) == 2
 
 
