@@ -167,8 +167,10 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
         return _from_known_error(404, error)
     if isinstance(error, workers.Conflict):
         return _from_known_error(409, error)
-    if isinstance(error, workers.Invalid | BarstormError):
-        return _from_known_error(400, error)
+    if isinstance(error, workers.Invalid | workers.LimitExceeded | BarstormError):
+        return _from_known_error(413 if error.code == "file_too_large" else 400, error)
+    if isinstance(error, workers.TooManyRequests):
+        return _from_known_error(429, error, headers={"retry-after": str(error.retry_after_s)})
     if isinstance(error, workers.Unavailable):
         return _from_known_error(503, error)
     if isinstance(error, ValidationException):
@@ -186,9 +188,9 @@ def _translate(request: Request[Any, Any, Any], error: Exception) -> ProblemErro
     return None
 
 
-def _from_known_error(status: int, error: BarstormError | workers.WorkersError) -> ProblemError:
+def _from_known_error(status: int, error: BarstormError | workers.WorkersError, *, headers: dict[str, str] | None = None) -> ProblemError:
     errors = (FieldError(path=error.where, message=error.message, code=error.code, hint=error.hint),) if error.where else ()
-    return ProblemError(status, str(error), code=error.code, errors=errors)
+    return ProblemError(status, str(error), code=error.code, errors=errors, headers=headers)
 
 
 def _invalid_fields(*errors: FieldError) -> ProblemError:
@@ -270,7 +272,7 @@ _DESCRIPTIONS = {
     408: "The request arrived too slowly.",
     409: "Conflict with the current state; `code` says which.",
     412: "Changed since it was read: `If-Match` doesn't match the current entity tag.",
-    413: "The request body is too large.",
+    413: "The request body is too large, or unpacks to too much.",
     415: "Unsupported content type; the `Accept` header of the response lists the supported ones.",
     429: "Too much of this is going on already; `Retry-After` says in how many seconds to try again.",
     503: "A service that is needed, such as the database, is unavailable; `detail` names it.",

@@ -14,6 +14,7 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, HeaderParameter, PathParameter, QueryParameter
 
 from api.http import sse
+from api.http.disconnects import while_connected
 from api.http.openapi import SMA_CROSS, BatchOperation, described
 from api.http.problems import invalid_body, problem_responses, run_error
 from api.http.requests import ApiRequest
@@ -105,17 +106,20 @@ class Backtests(Controller):
         status_code=202,
         **described("backtests.submit", "Poll the path in `Location` for the result, or stream its `/events`."),
         response_headers=[location_header()],
-        responses=problem_responses(404, 408, 409, 413, 415, 503),
+        responses=problem_responses(404, 408, 409, 413, 415, 429, 503),
     )
     async def submit_backtest(
         self,
+        request: Request[Any, Any, Any],
         service: NamedDependency[Service],
         options: NamedDependency[RunOptions],
         data: Annotated[
             BacktestRequest, BodyKwarg(examples=[Example(value=ON_DATASET), Example(value=ON_MARKET), Example(value=WITH_RULES)])
         ],
     ) -> Response[Run]:
-        return _accepted(await service.backtests.submit(data, options))
+        submitting = service.backtests.submit(data, options)
+        # A new range takes a while; all else is quick.
+        return _accepted(await (while_connected(request, submitting) if data.is_range else submitting))
 
     @post(
         "/batch",
@@ -136,7 +140,9 @@ class Backtests(Controller):
                 items.append(BatchItem(error=run_error(invalid_body(error, BacktestRequest))))
             if i % YIELD_EVERY == 0:
                 await asyncio.sleep(0)  # others want their turn, too
-        accepted = iter((await service.backtests.submit_batch(tuple(requests), options)).items)
+        submitting = service.backtests.submit_batch(tuple(requests), options)
+        batch = await (while_connected(request, submitting) if any(each.is_range for each in requests) else submitting)
+        accepted = iter(batch.items)
         return Batch(items=tuple([item or next(accepted) for item in items]))
 
     @get("/", **described("backtests.list"), responses=problem_responses(503))
@@ -223,30 +229,32 @@ class BacktestJobs(Controller):
         status_code=202,
         **described("backtests.rerun"),
         response_headers=[location_header()],
-        responses=problem_responses(404, 408, 409, 413, 415, 503),
+        responses=problem_responses(404, 408, 409, 413, 415, 429, 503),
     )
     async def rerun_backtest(
         self,
+        request: Request[Any, Any, Any],
         service: NamedDependency[Service],
         options: NamedDependency[RunOptions],
         data: Annotated[RerunRequest, BodyKwarg(examples=[Example(value={"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"})])],
     ) -> Response[Run]:
-        return _accepted(await service.backtests.rerun(data.backtest, options))
+        return _accepted(await while_connected(request, service.backtests.rerun(data.backtest, options)))
 
     @post(
         "/create-and-run",
         status_code=202,
         **described("backtests.create_and_run"),
         response_headers=[location_header()],
-        responses=problem_responses(404, 408, 409, 413, 415, 503),
+        responses=problem_responses(404, 408, 409, 413, 415, 429, 503),
     )
     async def create_and_run(
         self,
+        request: Request[Any, Any, Any],
         service: NamedDependency[Service],
         options: NamedDependency[RunOptions],
         data: Annotated[CreateAndRunRequest, BodyKwarg(examples=[Example(value=CREATE_AND_RUN)])],
     ) -> Response[Run]:
-        return _accepted(await service.backtests.create_and_run(data, options))
+        return _accepted(await while_connected(request, service.backtests.create_and_run(data, options)))
 
 
 def _accepted(run: Run) -> Response[Run]:

@@ -13,6 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 from litestar.response import Stream
 
+from api.http.disconnects import while_connected
 from api.http.openapi import UploadOperation, described
 from api.http.problems import problem_responses
 from api.http.responses import Limit, Offset, conditional, created, location_header, not_modified
@@ -53,7 +54,7 @@ class Datasets(Controller):
         operation_class=UploadOperation,
         request_max_body_size=None,
         response_headers=[location_header()],
-        responses=problem_responses(408, 409, 413, 415, 503),
+        responses=problem_responses(408, 409, 413, 415, 429, 503),
     )
     async def create_dataset(
         self,
@@ -97,7 +98,8 @@ class Datasets(Controller):
         traded = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
         options = ImportOptions(read=read, timeframe=timeframe or None)
         async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
-            dataset = await service.datasets.create(name, file, instrument=traded, options=options, owner=owner)
+            creating = service.datasets.create(name, file, instrument=traded, options=options, owner=owner)
+            dataset = await while_connected(request, creating)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
 
     @post(
@@ -106,7 +108,7 @@ class Datasets(Controller):
         operation_class=UploadOperation,
         status_code=200,
         request_max_body_size=None,
-        responses=problem_responses(404, 408, 409, 413, 415, 503),
+        responses=problem_responses(404, 408, 409, 413, 415, 429, 503),
     )
     async def append_to_dataset(
         self,
@@ -122,7 +124,8 @@ class Datasets(Controller):
         ] = "bars",
     ) -> Dataset:
         async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
-            return await service.datasets.append(dataset, file, series=series, options=ImportOptions(read=read))
+            appending = service.datasets.append(dataset, file, series=series, options=ImportOptions(read=read))
+            return await while_connected(request, appending)
 
     @get("/", **described("datasets.list"), responses=problem_responses(503))
     async def list_datasets(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> DatasetPage:
@@ -150,7 +153,7 @@ class Datasets(Controller):
     async def delete_dataset(self, service: NamedDependency[Service], dataset: DatasetReference) -> None:
         await service.datasets.delete(dataset)
 
-    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_responses(404, 503))
+    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_responses(404, 429, 503))
     async def get_dataset_bars(
         self,
         request: Request[Any, Any, Any],
@@ -170,21 +173,20 @@ class Datasets(Controller):
             ),
         ] = None,
     ) -> Response[BarsPage]:
-        return conditional(
-            request,
-            await service.datasets.get_bars(
-                dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points
-            ),
+        reading = service.datasets.get_bars(
+            dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points
         )
+        return conditional(request, await while_connected(request, reading))
 
     @get(
         "/{dataset:str}/file",
         **described("datasets.export"),
         responses={200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream", generate_examples=False)}
-        | problem_responses(404, 503),
+        | problem_responses(404, 429, 503),
     )
     async def export_dataset(
         self,
+        request: Request[Any, Any, Any],
         service: NamedDependency[Service],
         dataset: DatasetReference,
         file_format: Annotated[Format, QueryParameter(name="format", description="File format.")] = "parquet",
@@ -194,7 +196,8 @@ class Datasets(Controller):
     ) -> Stream:
         file = TemporaryFile()  # noqa: SIM115  # closed by `_chunks`
         try:
-            await service.datasets.export(dataset, file, file_format, start=start, end=end, timeframe=timeframe or None)
+            exporting = service.datasets.export(dataset, file, file_format, start=start, end=end, timeframe=timeframe or None)
+            await while_connected(request, exporting)
         except BaseException:
             file.close()
             raise

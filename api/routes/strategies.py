@@ -11,6 +11,7 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, HeaderParameter, PathParameter
 from msgspec import Meta
 
+from api.http.disconnects import while_connected
 from api.http.openapi import SMA_CROSS, described
 from api.http.problems import ProblemError, problem_responses
 from api.http.responses import Limit, Offset, conditional, created, location_header, matches, not_modified
@@ -93,19 +94,18 @@ class Strategies(Controller):
     async def list_strategy_library(self, request: Request[Any, Any, Any], service: NamedDependency[Service]) -> Response[StrategyLibrary]:
         return conditional(request, await service.strategies.list_library())
 
-    @post("/check", **described("strategies.check"), status_code=200, responses=problem_responses(408, 413, 415))
-    async def check_strategy(self, service: NamedDependency[Service], data: CheckBody) -> StrategyCheck:
-        return await service.strategies.check(data)
+    @post("/check", **described("strategies.check"), status_code=200, responses=problem_responses(408, 413, 415, 429, 503))
+    async def check_strategy(self, request: Request[Any, Any, Any], service: NamedDependency[Service], data: CheckBody) -> StrategyCheck:
+        return await while_connected(request, service.strategies.check(data))
 
-    @post("/diagnose", **described("strategies.diagnose"), status_code=200, responses=problem_responses(404, 408, 413, 415, 503))
-    async def diagnose_strategy(self, service: NamedDependency[Service], data: DiagnosisBody) -> Diagnosis:
-        return await service.strategies.diagnose(data.dataset, data.strategy, data.execution)
+    @post("/diagnose", **described("strategies.diagnose"), status_code=200, responses=problem_responses(404, 408, 413, 415, 429, 503))
+    async def diagnose_strategy(self, request: Request[Any, Any, Any], service: NamedDependency[Service], data: DiagnosisBody) -> Diagnosis:
+        return await while_connected(request, service.strategies.diagnose(data.dataset, data.strategy, data.execution))
 
-    @post("/plot", **described("strategies.plot"), status_code=200, responses=problem_responses(404, 408, 413, 415, 503))
-    async def plot_strategy(self, service: NamedDependency[Service], data: PlotBody) -> Plot:
-        return await service.strategies.plot(
-            data.dataset, data.strategy, data.expressions, start=data.start, limit=data.limit, fill=data.fill
-        )
+    @post("/plot", **described("strategies.plot"), status_code=200, responses=problem_responses(404, 408, 413, 415, 429, 503))
+    async def plot_strategy(self, request: Request[Any, Any, Any], service: NamedDependency[Service], data: PlotBody) -> Plot:
+        plot = service.strategies.plot(data.dataset, data.strategy, data.expressions, start=data.start, limit=data.limit, fill=data.fill)
+        return await while_connected(request, plot)
 
     @get(
         "/{strategy:str}",
