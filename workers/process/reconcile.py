@@ -1,4 +1,4 @@
-"""The reconciler: makes the queue agree with the database again after Redis has lost jobs.
+"""The reconciler: makes the queue agree with the database again after Redis has lost jobs, or some of its keys.
 
 A job has one id, under which the queue stores it once, so sending a job twice does no harm, and the reconciler may stop anywhere.
 """
@@ -27,26 +27,26 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 async def reconcile(database: Database, queue: Queue, *, lease_ms: int, now: Callable[[], int] = now_ms) -> int:
-    """Send the jobs of unfinished runs that the queue has lost; returns their number."""
+    """Restore what the queue has lost of the jobs of unfinished runs, whichever of its keys are gone; returns the number of these jobs."""
     # The pause comes first, or workers would claim the jobs that are sent below.
     await pause.restore(database, queue)
-    sent, after = 0, ""
+    restored, after = 0, ""
     while True:
         async with database.read() as session:
             runs = await store.open_runs(session, unchanged_since=now() - GRACE_MS, after_id=after, limit=BATCH)
         if not runs:
-            return sent
-        lost = set(await queue.missing([(run.id, run.job) for run in runs]))
+            break
+        lost = await queue.missing([_queued_job(run, lease_ms, now()) for run in runs])
         if lost:
             # A run that finished between the two reads is rightly missing from the queue.
             async with database.read() as session:
                 unfinished = await store.open_runs(session, unchanged_since=now() - GRACE_MS, after_id=after, limit=BATCH)
-            lost &= {(run.id, run.job) for run in unfinished}
+            still_open = {(run.id, run.job) for run in unfinished}
+            restored += await queue.enqueue([job for job in lost if (job.run_id, job.job) in still_open])
         after = runs[-1].id
-        jobs = [_queued_job(run, lease_ms, now()) for run in runs if (run.id, run.job) in lost]
-        sent += await queue.enqueue(jobs)
         if cancelled := [run.id for run in runs if run.cancel_requested]:
             await queue.request_cancel(cancelled)
+    return restored + await queue.repair(lease_ms)
 
 
 def _queued_job(run: store.OpenRun, lease_ms: int, now: int) -> QueuedJob:
@@ -60,10 +60,10 @@ async def reconcile_forever(database: Database, queue: Queue, *, every_s: float,
     """Reconcile, and delete expired idempotency keys, once a period until cancelled."""
 
     async def work() -> None:
-        sent = await reconcile(database, queue, lease_ms=int(lease_s * 1000))
+        restored = await reconcile(database, queue, lease_ms=int(lease_s * 1000))
         async with database.write() as session:
             await idempotency.delete_expired(session)
-        if sent:
-            _log.warning("jobs lost by the queue were sent again", jobs=sent)
+        if restored:
+            _log.warning("jobs that the queue had lost are restored", jobs=restored)
 
     await periodic(queue, "reconcile", every_s, work)

@@ -62,7 +62,10 @@ async def scale(
     retire: Callable[[str], None],
 ) -> None:
     """Start workers and retire idle ones until cancelled; `workers()` gives the names of the running ones by process id."""
-    async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
+    async with (
+        open_database(settings.database_url) as database,
+        open_queue(settings.redis_url, owner_limit=settings.owner_concurrency) as queue,
+    ):
         housekeeping = background.running(
             relay=outbox.Relay(database, queue).run,
             reconcile=partial(reconcile_forever, database, queue, every_s=settings.reconcile_s, lease_s=settings.lease_s),

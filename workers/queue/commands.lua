@@ -1,39 +1,53 @@
 -- The third part of the script: the commands that `Queue` calls, with their arguments and results.
 local commands = {}
 
--- Lifetime of payloads in ms, then id, priority and owner, payload and delay of each job -> number of jobs added; known ids stay unchanged.
+-- Lifetime of payloads in ms, then id, priority and owner, payload and delay of each job -> number of jobs that were added, or had lost a part
+-- of their entry. A job that a worker holds stays with it, and a delayed one stays delayed.
 function commands.enqueue()
-  local ids, scored, jobs, seen, ready = {}, {}, {}, {}, {}
+  local ids, scored, jobs, seen, ready, added = {}, {}, {}, {}, {}, 0
   for i = 4, #ARGV, 4 do
     ids[#ids + 1] = ARGV[i]
   end
   local known = redis.call('ZMSCORE', QUEUE, unpack(ids))
+  local timers = redis.call('ZMSCORE', TIMERS, unpack(ids))
+  local holders = redis.call('HMGET', LEASES, unpack(ids))
   for i, id in ipairs(ids) do
     local at = 4 * i
-    local job, delay = ARGV[at + 1], tonumber(ARGV[at + 3])
-    if not known[i] and not seen[id] then
-      seen[id] = true
+    local job, payload, delay = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+    if known[i] and not seen[id] then
+      added = added + restore_entry(id, job, payload, ARGV[3] + delay)
+    elseif not seen[id] then
+      local due = timers[i] or now + delay
+      added = added + 1
       jobs[#jobs + 1], jobs[#jobs + 2] = id, job
-      scored[#scored + 1], scored[#scored + 2] = now + delay, id
-      redis.call('SET', PAYLOAD .. id, ARGV[at + 2], 'PX', ARGV[3] + delay)
-      if delay > 0 then
-        redis.call('ZADD', TIMERS, now + delay, id)
-        wake_workers(job:sub(1, 1), 1)
-      else
-        local same = ready[job] or {}
-        ready[job] = same
-        same[#same + 1], same[#same + 2] = now, id
+      redis.call('SET', PAYLOAD .. id, payload, 'PX', ARGV[3] + delay)
+      -- A held job without an end of its lease gets one from `check_leases`.
+      if timers[i] or not holders[i] then
+        scored[#scored + 1], scored[#scored + 2] = due, id
+      end
+      if not timers[i] and not holders[i] then
+        if delay > 0 then
+          redis.call('ZADD', TIMERS, due, id)
+          wake_workers(job:sub(1, 1), 1)
+        else
+          local same = ready[job] or {}
+          ready[job] = same
+          same[#same + 1], same[#same + 2] = now, id
+        end
       end
     end
+    seen[id] = true
   end
   if #scored > 0 then
     redis.call('ZADD', QUEUE, unpack(scored))
+  end
+  if #jobs > 0 then
     redis.call('HSET', JOBS, unpack(jobs))
   end
   for job, same in pairs(ready) do
     add_ready(job:sub(1, 1), job:sub(2), same)
   end
-  return #scored / 2
+  return added
 end
 
 -- Worker, lease in ms, limit, priorities, then ids that the worker has finished -> ids, payloads and expired leases of the claimed jobs; or
@@ -130,7 +144,6 @@ function commands.stats()
   for _, priority in ipairs(PRIORITIES) do
     claimable = redis.call('EXISTS', OWNERS .. priority) == 1 and claimable .. priority or claimable
   end
-  return {all - timed, timed - leased, leased, age, redis.call('EXISTS', PAUSED), claimable}
+  -- Not below 0 while the queue has lost some of its keys.
+  return {math.max(all - timed, 0), math.max(timed - leased, 0), leased, age, redis.call('EXISTS', PAUSED), claimable}
 end
-
-return commands[command]()

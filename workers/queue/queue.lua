@@ -1,5 +1,5 @@
--- The changes of the queue that must be atomic: one script, in the files queue.lua, claim.lua and commands.lua. Times come from the server,
--- so that the clocks of workers don't matter. The cost of a call grows with the jobs it handles (and up to BATCH that have become due), not
+-- The changes of the queue that must be atomic: one script, in the files queue.lua, claim.lua, commands.lua and repair.lua. Times come from
+-- the server, so that the clocks of workers don't matter. The cost of a call grows with the jobs it handles (and up to BATCH that have become due), not
 -- with the length of the queue.
 --
 -- QUEUE     sorted set of all job ids by the time (ms) from which they may be claimed; for a claimed job, the end of its lease
@@ -58,7 +58,8 @@ end
 
 -- `scored` alternates times and ids.
 local function add_ready(priority, owner, scored)
-  redis.call('ZADD', ready_key(priority, owner), unpack(scored))
+  -- A job that is there already keeps the time since which it waits.
+  redis.call('ZADD', ready_key(priority, owner), 'LT', unpack(scored))
   if below_limit(owner) then
     queue_owner(priority, owner, #scored / 2)
   end
@@ -69,6 +70,19 @@ local function remove_ready(id, priority, owner)
   if redis.call('ZREM', key, id) == 1 and redis.call('EXISTS', key) == 0 then
     redis.call('ZREM', OWNERS .. priority, owner)
   end
+end
+
+-- Restores what a job in the queue has lost of its entry; returns 1 if it had lost something, else 0. A worker that renewed its lease meanwhile
+-- could not know its owner; `place` makes it ready under the right one.
+local function restore_entry(id, job, payload, payload_ms)
+  local known = redis.call('HGET', JOBS, id)
+  if known and known ~= job then
+    remove_ready(id, split(known))
+  end
+  if known ~= job then
+    redis.call('HSET', JOBS, id, job)
+  end
+  return (redis.call('SET', PAYLOAD .. id, payload, 'NX', 'PX', payload_ms) or known ~= job) and 1 or 0
 end
 
 -- `scored` alternates ends of leases and ids, `leases` ids and workers; `counts` are jobs by owner.

@@ -67,7 +67,7 @@ CALL_S: Final = 3.0
 MAX_WAIT_S: Final = 2.0
 PAYLOAD_TTL_MS: Final = 7 * 86_400_000
 
-_SCRIPT: Final = "".join((Path(__file__).parent / name).read_text() for name in ("queue.lua", "claim.lua", "commands.lua"))
+_SCRIPT: Final = "".join((Path(__file__).parent / name).read_text() for name in ("queue.lua", "claim.lua", "commands.lua", "repair.lua"))
 _encode: Final = cast(Callable[[dict[str, Any]], bytes], msgspec.msgpack.encode)
 _decode: Final = cast(Callable[[bytes], dict[str, Any]], msgspec.msgpack.decode)
 
@@ -136,7 +136,7 @@ class Queue:
         return await self._script(keys=_SCRIPT_KEYS, args=[command, self._owner_limit, *arguments])
 
     async def enqueue(self, jobs: Sequence[QueuedJob]) -> int:
-        """Enqueue jobs and wake workers; returns the number of jobs that were not in the queue yet."""
+        """Enqueue jobs and wake workers; returns the number of jobs that were not, or not completely, in the queue."""
         enqueued_ms = now_ms()
         added = 0
         for start in range(0, len(jobs), BATCH):
@@ -202,12 +202,29 @@ class Queue:
                 pipe.rpush(keys.wake(priority), "")
             await pipe.execute()
 
-    async def missing(self, jobs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-        """The jobs, as (run id, number), that are not in the queue."""
-        if not jobs:
-            return []
-        scores = await self.redis.zmscore(keys.QUEUE, [job_id(*job) for job in jobs])
-        return [job for job, score in zip(jobs, scores, strict=True) if score is None]
+    async def missing(self, jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
+        """The jobs that are not in the queue, or not completely; `enqueue` restores them."""
+        found: list[QueuedJob] = []
+        for start in range(0, len(jobs), BATCH):
+            by_id = {job_id(job.run_id, job.job): job for job in jobs[start : start + BATCH]}
+            arguments = [text for identifier, job in by_id.items() for text in (identifier, PRIORITY_CODES[job.priority] + job.owner)]
+            found += [by_id[identifier.decode()] for identifier in await self._call("missing", *arguments)]
+        return found
+
+    async def repair(self, lease_ms: int) -> int:
+        """Put every job of the queue where workers find it, and count what owners run; returns the number of jobs that were out of place.
+
+        For after `missing` and `enqueue`: what those know of a job is not in the queue itself.
+        """
+        repaired, cursor, jobs = int(await self._call("check_leases", lease_ms)), b"", 0
+        while cursor != b"0":
+            cursor, jobs = await self._call("place", cursor or b"0")
+            repaired += jobs
+        for name in ("jobs", "expired"):
+            cursor = b""
+            while cursor != b"0":
+                cursor = await self._call("prune", name, cursor or b"0")
+        return repaired
 
     async def request_cancel(self, run_ids: Sequence[str]) -> None:
         """Request the workers of these runs to stop them."""

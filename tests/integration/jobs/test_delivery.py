@@ -58,7 +58,7 @@ async def test_a_job_is_sent_even_if_the_relay_died_after_the_commit(
         patch.setattr(outbox, "send", fails)
         accepted = await service.backtests.submit(request_)
         await asyncio.sleep(0)
-    assert await service.resources.queue.missing([(accepted.id, 1)])
+    assert await service.resources.queue.missing([QueuedJob("backtest", accepted.id, 1)])
     async with start_worker(settings):  # its relay sends the jobs left in the outbox
         assert (await finished(accepted.id)).state == RunState.SUCCEEDED
 
@@ -104,7 +104,7 @@ async def test_the_reconciler_restores_jobs_that_redis_lost(
     accepted = await service.backtests.submit(request_)
 
     async def sent() -> bool:
-        return not await service.resources.queue.missing([(accepted.id, 1)])
+        return not await service.resources.queue.missing([QueuedJob("backtest", accepted.id, 1)])
 
     await until(sent)
     await service.resources.queue.redis.flushall()
@@ -158,7 +158,7 @@ async def test_a_run_that_ends_during_reconciliation_is_not_sent_again(
     await until(sent)
     missing = service.resources.queue.missing
 
-    async def ends_meanwhile(jobs: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    async def ends_meanwhile(jobs: list[QueuedJob]) -> list[QueuedJob]:
         await service.backtests.cancel(accepted.id)
         return await missing(jobs)
 

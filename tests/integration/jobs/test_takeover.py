@@ -13,7 +13,7 @@ from tests.support.runs import start
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker, WorkerProcesses, running
 from workers.model.states import RunState
-from workers.queue.queue import job_id
+from workers.queue.queue import QueuedJob, job_id
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,7 @@ async def test_a_terminated_worker_requeues_its_run(
     assert await asyncio.to_thread(first.wait, 60) == 0
     waiting = await service.backtests.get(accepted.id)
     assert waiting.state == RunState.QUEUED
-    assert not await service.resources.queue.missing([(accepted.id, 2)]), job_id(accepted.id, 2)
+    assert not await service.resources.queue.missing([QueuedJob("backtest", accepted.id, 2)]), job_id(accepted.id, 2)
     processes.start()
     run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)

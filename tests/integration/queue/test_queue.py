@@ -99,7 +99,10 @@ async def test_a_renewal_restores_jobs_that_redis_lost(queue: Queue) -> None:
     await queue.redis.flushall()
     assert await queue.renew("busy", LEASE_MS, ["run-0:1"]) == set()
     assert await claimed(queue, "other") == []
-    assert await queue.missing([("run-0", 1), ("run-1", 1)]) == [("run-1", 1)]
+    assert await queue.missing(jobs(2)) == jobs(2), "the payload of the first is missing"
+    await queue.enqueue(jobs(2))
+    assert await claimed(queue, "other") == ["run-1:1"], "the first stays with its worker"
+    assert await queue.missing(jobs(2)) == []
 
 
 async def test_a_released_job_is_claimable_after_its_delay(queue: Queue) -> None:

@@ -16,6 +16,7 @@ import workers.runs.results
 from tests.support.files import csv, parquet
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
+from workers.queue.queue import QueuedJob
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
@@ -180,7 +181,7 @@ async def test_jobs_accepted_while_redis_is_down_are_sent_when_it_is_back(
         assert run.state == "queued"
         own_valkey.start()
         async with asyncio.timeout(60):
-            while await service.resources.queue.missing([(run.id, 1)]):
+            while await service.resources.queue.missing([QueuedJob("backtest", run.id, 1)]):
                 await asyncio.sleep(0.05)
         metrics = await service.queue.get_metrics()
         assert (metrics.ready, metrics.runs[workers.RunState.QUEUED]) == (1, 1)
