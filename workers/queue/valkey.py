@@ -1,7 +1,8 @@
 """The embedded Valkey: the first process of a data folder starts it, all of its processes share it, the last one stops it.
 
 Locks on three files keep this right even if processes are killed, since the system releases their locks: `turn` is held while a process
-starts or stops the server, `owners` is shared by all processes that use it, and `server` is held by the server, so that only one runs.
+starts or stops the server, `owners` is shared by all processes that use it, and `server` is held by the server, so that only one runs. If the
+last process that uses it is killed, `valkey_keeper`, the parent of the server, finds `owners` free and stops it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
@@ -36,7 +39,8 @@ MAX_SOCKET_BYTES: Final = 100
 # The server in the wheel uses the malloc of the system, and after a queue of 100,000 jobs every later command takes half as long again.
 # A larger thread cache avoids that.
 ENVIRONMENT: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000"}
-# Servers that this process has started, which it must wait for when they end.
+KEEPER: Final = Path(__file__).with_name("valkey_keeper.py")
+# Keepers of servers that this process has started, which it must wait for when they end.
 _started: Final[dict[Path, subprocess.Popen[bytes]]] = {}
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -52,15 +56,18 @@ async def open_valkey(folder: Path) -> AsyncIterator[str]:
     owner = await asyncio.to_thread(_join, home)
     try:
         async with background.running(valkey_guard=partial(_guard, home)):
-            yield f"unix://{_socket(home)}"
+            yield _url(home)
     finally:
         await asyncio.to_thread(_leave, home, owner)
 
 
 @asynccontextmanager
 async def with_redis(settings: Settings) -> AsyncIterator[Settings]:
-    """The settings with a Redis URL: that of an embedded Valkey, open for the block, if none is configured."""
-    if settings.redis_url:
+    """The settings with a Redis URL: that of an embedded Valkey, open for the block, if none is configured.
+
+    A child that got the URL of the embedded Valkey from its parent uses it, too, and may outlive the parent.
+    """
+    if settings.redis_url and settings.redis_url != _url(settings.folder / "valkey"):
         yield settings
         return
     async with open_valkey(settings.folder) as url:
@@ -80,10 +87,11 @@ async def _guard(home: Path) -> None:
 
 def _join(home: Path) -> IO[bytes]:
     home.mkdir(parents=True, exist_ok=True)
-    _ensure(home)
-    with _start_or_stop_lock(home):
-        owner = (home / "owners").open("ab")
+    with _start_or_stop_lock(home), ExitStack() as stack:
+        owner = stack.enter_context((home / "owners").open("ab"))
         fcntl.flock(owner, fcntl.LOCK_SH)
+        _start_unless_running(home)
+        stack.pop_all()
     return owner
 
 
@@ -93,22 +101,24 @@ def _leave(home: Path, owner: IO[bytes]) -> None:
             return  # other processes still use it
         with suppress(OSError):
             _ask(home, b"SHUTDOWN")
-        server = _started.pop(home, None)
-        _wait(lambda: not _answers(home) and (server is None or server.poll() is not None))
+        with (home / "server").open("ab") as lock:
+            ended = _wait(lambda: _try_lock(lock))
+        if (keeper := _started.pop(home, None)) and ended:
+            keeper.wait()
 
 
 def _ensure(home: Path) -> None:
-    with _start_or_stop_lock(home), (home / "server").open("ab") as lock:
-        if _answers(home):
-            return
-        if not _try_lock(lock):
-            # It is busy or starting. A second server on the same append-only file would damage it.
-            if not _wait(lambda: _answers(home)):
-                raise Unavailable(
-                    "the embedded Valkey runs but does not answer", where="redis_url", hint="see valkey.log in the data folder"
-                )
-            return
-        _start(home, lock)
+    with _start_or_stop_lock(home):
+        _start_unless_running(home)
+
+
+def _start_unless_running(home: Path) -> None:
+    with (home / "server").open("ab") as lock:
+        # A server that has the lock may be busy, starting or ending. A second one on the same append-only file would damage it.
+        if not _wait(lambda: _answers(home) or _try_lock(lock)):
+            raise Unavailable("the embedded Valkey runs but does not answer", where="redis_url", hint="see valkey.log in the data folder")
+        if _try_lock(lock):
+            _start(home, lock)
 
 
 def _start(home: Path, lock: IO[bytes]) -> None:
@@ -126,8 +136,9 @@ def _start(home: Path, lock: IO[bytes]) -> None:
         before.wait()  # it has ended, since this process got its lock
     _socket(home).unlink(missing_ok=True)
     # In its own session, so that Ctrl-C does not stop it before workers have returned their jobs.
-    server = _started[home] = subprocess.Popen(
-        [_program(), *(part for name, value in arguments.items() for part in (f"--{name}", value))],
+    options = [part for name, value in arguments.items() for part in (f"--{name}", value)]
+    keeper = _started[home] = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(KEEPER), str(home), str(lock.fileno()), _program(), *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -135,9 +146,10 @@ def _start(home: Path, lock: IO[bytes]) -> None:
         pass_fds=(lock.fileno(),),
         start_new_session=True,
     )
-    if not _wait(lambda: server.poll() is not None or _answers(home)) or server.poll() is not None:
-        server.kill()
-        server.wait()
+    if not _wait(lambda: keeper.poll() is not None or _answers(home)) or keeper.poll() is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(keeper.pid, signal.SIGKILL)
+        keeper.wait()
         log = home / "valkey.log"
         output = log.read_text(errors="replace").splitlines()[-3:] if log.exists() else []
         hint = "set REDIS_URL to use another server"
@@ -173,6 +185,10 @@ def _try_lock(file: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _url(home: Path) -> str:
+    return f"unix://{_socket(home)}"
 
 
 def _socket(home: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
 import python_core as bt
 from tests.support.ports import free_port
@@ -94,15 +95,20 @@ def test_serve_restarts_dead_processes_and_stops_with_a_signal(command: Command,
     assert all(gone(pid) for pid in pids)
 
 
-def test_children_end_when_their_supervisor_is_killed(command: Command, port: int, eventually: Eventually) -> None:
+def test_children_and_valkey_end_when_their_supervisor_is_killed(
+    command: Command, port: int, eventually: Eventually, tmp_path: Path
+) -> None:
     server = command("serve", "--port", str(port), "--workers", "1")
     eventually(lambda: len(workers_of(port)) == 1)
     pid = workers_of(port)[0]["pid"]
+    with Redis(unix_socket_path=str(tmp_path / "var" / "valkey" / "valkey.sock")) as client:
+        valkey = client.info("server")["process_id"]
     server.kill()
     server.communicate()
     eventually(lambda: gone(pid))
     eventually(lambda: not workers_of(port))
-    doctor = command("doctor")  # finds the Valkey left behind, and stops it
+    eventually(lambda: gone(valkey))
+    doctor = command("doctor")
     output, _ = doctor.communicate(timeout=60)
     assert doctor.returncode == 0
     assert "valkey, embedded: responded in" in output

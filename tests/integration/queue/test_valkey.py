@@ -7,15 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from workers.queue import valkey
+import workers
+from workers.queue import valkey, valkey_keeper
 
 pytestmark = pytest.mark.anyio
+StartUser = Callable[[], Awaitable[tuple[subprocess.Popen[str], str]]]
 OWN = """
 import asyncio, pathlib, sys
 from workers.queue import valkey
@@ -41,6 +46,10 @@ def alive(pid: int) -> bool:
         return False
     # A zombie counts as dead.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").is_dir() else True
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 async def test_processes_share_a_server_and_the_last_stops_it(tmp_path: Path) -> None:
@@ -75,19 +84,97 @@ async def test_concurrent_processes_start_one_server(tmp_path: Path) -> None:
             owner.communicate()
 
 
-async def test_the_server_of_a_killed_process_is_used_with_its_data(tmp_path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert owner.stdout
-    pid = await process_id((await asyncio.to_thread(owner.stdout.readline)).strip())
-    owner.kill()
-    owner.communicate()
-    async with valkey.open_valkey(tmp_path) as url:
-        assert await process_id(url) == pid
-        async with Redis.from_url(url) as client:
-            await client.set("kept", "yes")
-    assert not alive(pid)
+@pytest.fixture
+def start_user(tmp_path: Path) -> Iterator[StartUser]:
+    """`await start_user()`: a process that uses the Valkey of the test, and the URL that it prints."""
+    users: list[subprocess.Popen[str]] = []
+
+    async def start() -> tuple[subprocess.Popen[str], str]:
+        user = subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        users.append(user)
+        assert user.stdout
+        return user, (await asyncio.to_thread(user.stdout.readline)).strip()
+
+    yield start
+    for user in users:
+        user.kill()
+        user.communicate()
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(60):
+        while alive(pid):
+            await asyncio.sleep(0.02)
+
+
+async def test_the_server_ends_when_its_users_are_killed(tmp_path: Path, start_user: StartUser) -> None:
+    (first, url), (second, again) = [await start_user() for _ in range(2)]
+    assert url == again
+    pid = await process_id(url)
+    async with Redis.from_url(url) as client:
+        await client.set("kept", "yes")
+    first.kill()
+    first.wait()
+    await asyncio.sleep(3 * valkey_keeper.POLL_S)
+    assert await process_id(url) == pid, "the second still uses it"
+    second.kill()
+    await gone(pid)
     async with valkey.open_valkey(tmp_path) as url, Redis.from_url(url) as client:
         assert await client.get("kept") == b"yes"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+@pytest.mark.parametrize("keeper_first", [False, True])
+async def test_the_server_ends_when_all_but_the_server_is_killed(start_user: StartUser, keeper_first: bool) -> None:
+    user, url = await start_user()
+    pid = await process_id(url)
+    keeper = parent(pid)
+    assert keeper not in (user.pid, os.getpid())
+    for killed in (keeper, user.pid) if keeper_first else (user.pid, keeper):
+        os.kill(killed, signal.SIGKILL)
+    await gone(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+async def test_users_keep_a_server_when_its_keeper_is_killed(tmp_path: Path) -> None:
+    async with valkey.open_valkey(tmp_path) as url, Redis.from_url(url) as client:
+        await client.set("kept", "yes")
+        first = await process_id(url)
+        os.kill(parent(first), signal.SIGKILL)
+        await gone(first)
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(OSError, RedisError):
+                    second = await process_id(url)
+                    break
+                await asyncio.sleep(0.02)
+        assert await client.get("kept") == b"yes"
+    await gone(second)
+
+
+async def test_a_user_that_comes_when_the_last_is_killed_has_a_server(tmp_path: Path, start_user: StartUser) -> None:
+    for tenth_s in range(8):
+        user, _ = await start_user()
+        user.kill()
+        # Spread over the time in which the keeper finds out.
+        await asyncio.sleep(tenth_s / 10)
+        async with valkey.open_valkey(tmp_path) as url, Redis.from_url(url) as client:
+            pid = await process_id(url)
+            deadline = time.monotonic() + 2 * valkey_keeper.POLL_S
+            while time.monotonic() < deadline:
+                assert await client.ping()
+            assert await process_id(url) == pid
+        await gone(pid)
+
+
+async def test_a_child_with_the_url_of_its_parent_uses_the_server(tmp_path: Path) -> None:
+    settings = workers.Settings(data_dir=str(tmp_path))
+    async with AsyncExitStack() as child, AsyncExitStack() as parent:
+        shared = await parent.enter_async_context(valkey.with_redis(settings))
+        await child.enter_async_context(valkey.with_redis(shared))
+        await parent.aclose()
+        pid = await process_id(shared.redis_url)
+    await gone(pid)
 
 
 async def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
