@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TradePage,
     )
     from workers.model.states import AttemptOutcome, Priority, RunState
+    from workers.queue.durations import AttemptDurations
     from workers.queue.events import RunEvent
     from workers.queue.heartbeat import RunningJob, WorkerInfo
     from workers.runs.create_and_run import CreateAndRunRequest
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from workers.service.backtests import Batch, BatchItem
     from workers.service.datasets import DatasetPage
     from workers.service.fetches import SchedulePage
-    from workers.service.health import ComponentHealth, Health, QueueMetrics
+    from workers.service.health import ComponentHealth, Health
+    from workers.service.metrics import AttemptCounts, QueueMetrics
     from workers.service.queue import WorkerList
     from workers.service.service import Service, open_service
     from workers.service.strategies import StrategyCheck, StrategyLibrary, StrategyPage
@@ -88,6 +90,7 @@ _NAMES: Final = {
         "Priority",
         "RunState",
     ),
+    "workers.queue.durations": ("AttemptDurations",),
     "workers.queue.events": ("RunEvent",),
     "workers.queue.heartbeat": (
         "RunningJob",
@@ -107,6 +110,9 @@ _NAMES: Final = {
     "workers.service.health": (
         "ComponentHealth",
         "Health",
+    ),
+    "workers.service.metrics": (
+        "AttemptCounts",
         "QueueMetrics",
     ),
     "workers.service.queue": ("WorkerList",),
@@ -127,6 +133,8 @@ _MODULES: Final = {name: module for module, names in _NAMES.items() for name in 
 __all__ = [
     "AffectedRuns",
     "Attempt",
+    "AttemptCounts",
+    "AttemptDurations",
     "AttemptOutcome",
     "BacktestRequest",
     "BarsPage",

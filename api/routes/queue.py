@@ -27,9 +27,15 @@ class Queue(Controller):
 
     @get(
         "/health",
-        **described("queue.get_health", "The status is 503 if the database or Redis is down."),
+        **described("queue.get_health", "The status is 503 if database, Redis or file store can't be written."),
         responses=problem_responses()
-        | {503: ResponseSpec(Health, description="The database or Redis is down; the body says which.", generate_examples=False)},
+        | {
+            503: ResponseSpec(
+                Health,
+                description="The database, Redis or the file store can't be written; the body says which and why.",
+                generate_examples=False,
+            )
+        },
     )
     async def get_health(self, service: NamedDependency[Service]) -> Response[Health]:
         health = await service.queue.get_health()
@@ -38,7 +44,7 @@ class Queue(Controller):
     @get(
         "/metrics",
         **described("queue.get_metrics", "With `Accept: text/plain` the response is in the Prometheus text format."),
-        responses=problem_responses(503),
+        responses=problem_responses(),
     )
     async def get_queue_metrics(self, request: Request[Any, Any, Any], service: NamedDependency[Service]) -> Response[QueueMetrics]:
         metrics, headers = await service.queue.get_metrics(), {"cache-control": "no-store", "vary": "accept"}

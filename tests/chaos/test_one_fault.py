@@ -63,7 +63,7 @@ async def test_another_worker_takes_over_a_killed_worker_s_run_within_twenty_sec
             for _ in range(2):
                 stage.start_worker()
             async with asyncio.timeout(60):
-                while len((await service.queue.get_metrics()).workers) < 2:
+                while len((await service.queue.get_metrics()).workers or ()) < 2:
                     await asyncio.sleep(0.05)
             (run_id,) = await submit_long(service, tmp_path, 1)
             holder = (await until_attempt(service, run_id, 1)).worker

@@ -193,15 +193,14 @@ async def all_ended(service: workers.Service, stage: Stage, within_s: float) -> 
     deadline, fewest = time.monotonic() + within_s, float("inf")
     while True:
         stage.replace_dead()
-        try:
-            metrics = await service.queue.get_metrics()
-            left = sum(metrics.runs[state] for state in OPEN) + metrics.outbox + metrics.ready + metrics.running + metrics.delayed
+        metrics = await service.queue.get_metrics()
+        counts = (metrics.outbox, metrics.ready, metrics.running, metrics.delayed)
+        if metrics.runs is not None and None not in counts:
+            left = sum(metrics.runs[state] for state in OPEN) + sum(counts)
             if left == 0:
                 return
             if left < fewest:
                 deadline, fewest = time.monotonic() + within_s, left
-        except workers.Unavailable:
-            metrics = None
         assert time.monotonic() < deadline, f"some jobs did not end: {metrics}"
         await asyncio.sleep(0.2)
 

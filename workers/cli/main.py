@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from workers.queue.queue import PRIORITY_CODES, open_queue
 from workers.queue.valkey import with_redis
 from workers.service import health
 from workers.settings import Settings, variable
+from workers.storage.open import open_artifacts
 
 # By name, because `api` imports `workers`, not the other way round.
 APPLICATION: Final = "api.app:create_app"
@@ -136,24 +136,27 @@ def migrate(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def doctor(settings: Settings, options: argparse.Namespace) -> int:
-    async def check() -> health.Health:
+    async def check() -> tuple[health.Health, list[str]]:
         async with with_redis(settings) as shared, open_database(shared.database_url) as database, open_queue(shared.redis_url) as queue:
-            return await health.check_health(database, queue)
+            check_health = health.HealthCheck(shared, database, queue, open_artifacts(shared))
+            return await check_health(), await health.list_risks(database, queue)
 
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    report = asyncio.run(check())
-    free_gb = shutil.disk_usage(settings.folder).free / 1e9
+    report, risks = asyncio.run(check())
     print(f"barstorm  {bt.__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     print(f"engine    {report.engine}: {report.engine_reason}")
     for name, component, where in (
         ("database", report.database, _redacted(settings.database_url)),
         ("queue", report.redis, _redacted(settings.redis_url) or "embedded"),
+        ("files", report.files, settings.artifacts_url or settings.folder),
     ):
-        state = f"responded in {component.latency_ms:.1f} ms" if component.ok else component.error
+        state = f"responded in {component.latency_ms:.1f} ms" if component.ok else f"can't be written: {component.error}"
         print(f"{name:9} {component.kind}, {where}: {state}")
     print(f"workers   {report.workers if report.workers is not None else 'unknown'} running")
-    print(f"data      {settings.folder}, {free_gb:,.1f} GB free{'' if os.access(settings.folder, os.W_OK) else ', not writable'}")
-    return 0 if report.status == "ok" and os.access(settings.folder, os.W_OK) else 1
+    free = "does not respond" if report.disk_free_bytes is None else f"{report.disk_free_bytes / 1e9:,.1f} GB free"
+    print(f"data      {settings.folder}, {free}")
+    for risk in risks:
+        print(f"warning   {risk}")
+    return 0 if report.status == "ok" else 1
 
 
 def run_demo(settings: Settings, options: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ from workers.queue import events
 from workers.queue.queue import ALL_PRIORITIES, RedisError, open_queue
 from workers.queue.valkey import with_redis
 from workers.runs import create_and_run, outbox, saga
+from workers.service import health
 from workers.settings import Settings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -56,6 +57,7 @@ async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, b
             progress=partial(events.publish_progress, queue, executor.jobs),
             sagas=partial(_resume_sagas_forever, executor),
             schedules=partial(_submit_due_fetches_forever, executor),
+            risks=partial(_warn_of_risks, executor),
             # Imported in the background, or the first run would wait for it.
             imports=partial(asyncio.to_thread, import_module, "polars"),
         )
@@ -91,6 +93,11 @@ async def _submit_due_fetches_forever(executor: Executor) -> None:
             await outbox.send(executor.database, executor.queue)
 
     await periodic(executor.queue, "schedules", min(executor.settings.reconcile_s, 1.0), work)
+
+
+async def _warn_of_risks(executor: Executor) -> None:
+    for risk in await health.list_risks(executor.database, executor.queue):
+        _log.warning(risk)
 
 
 async def work(settings: Settings, *, priorities: str = ALL_PRIORITIES, burst: bool = False) -> None:

@@ -25,6 +25,7 @@ from workers.jobs.attempt import Job, Stop
 from workers.jobs.registry import Function
 from workers.model.clock import now_ms
 from workers.queue import heartbeat
+from workers.queue.durations import Durations
 from workers.queue.heartbeat import RunningJob, WorkerInfo, memory_mb
 from workers.queue.queue import ALL_PRIORITIES, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func
 from workers.queue.wakeups import Wakeups
@@ -89,6 +90,7 @@ class LeaseWorker(ArqWorker):
         # A renewal that Redis receives after the end of its job would claim the job again, so these calls are made one at a time.
         self._lease_lock = asyncio.Lock()
         self._started_at = now_ms()
+        self._durations = Durations()
 
     def stop(self) -> None:
         """Claim no more jobs; let those that are running finish within `drain_s`, and return the rest to the queue."""
@@ -103,6 +105,7 @@ class LeaseWorker(ArqWorker):
                 await self._drain()
         finally:
             with suppress(RedisError, OSError):
+                await self._durations.send(self._queue)
                 await heartbeat.delete(self._queue, self.id)
                 await self._queue.wake(self._priorities)  # pass on a wake-up that this worker may have received
 
@@ -155,7 +158,7 @@ class LeaseWorker(ArqWorker):
         task.add_done_callback(lambda done: self._on_done(job.id, done))
 
     async def _run(self, job: ClaimedJob) -> None:
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             if job.kind not in self.functions:
                 _log.error("unknown kind of job; skipped", job=job.id, kind=job.kind)
@@ -170,7 +173,10 @@ class LeaseWorker(ArqWorker):
                 await self._queue.release(self.id, job.id, retry.defer_score or 0)
         else:
             self._finished.append(job.id)
-            self._adapt(time.monotonic() - began)
+            self._adapt(time.monotonic() - started_at)
+        finally:
+            if job.kind in self.functions:
+                self._durations.observe(job.kind, time.monotonic() - started_at)
 
     def _adapt(self, seconds: float) -> None:
         """Hold as many jobs as are done within `HOLD_S`, by how long the latest ones took, their waiting included."""
@@ -254,4 +260,5 @@ class LeaseWorker(ArqWorker):
             )
             with suppress(RedisError, OSError):
                 await heartbeat.report(self._queue, info)
+                await self._durations.send(self._queue)
             await asyncio.sleep(REPORT_S)

@@ -123,6 +123,11 @@ function commands.remove()
   return redis.call('HEXISTS', LEASES, ARGV[3]) == 0 and remove({ARGV[3]}, {false}) or 0
 end
 
+-- Writes as all other commands do, and changes nothing: there is no such key.
+function commands.check_writable()
+  redis.call('SET', PAYLOAD, '', 'XX')
+end
+
 function commands.pause()
   return redis.call('SET', PAUSED, now)
 end

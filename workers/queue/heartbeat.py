@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, cast
 
@@ -12,7 +13,7 @@ from msgspec import Meta
 
 from workers.model.clock import TimeMs, now_ms
 from workers.queue import keys
-from workers.queue.queue import Queue
+from workers.queue.queue import Queue, RedisError
 
 # A worker counts as gone after the first, and its report is deleted after the second.
 SILENT_MS: Final = 10_000
@@ -66,7 +67,8 @@ async def live_workers(queue: Queue) -> tuple[WorkerInfo, ...]:
         elif now - info.seen_at > DELETE_MS:
             expired.append(info.id)
     if expired:
-        await delete(queue, *expired)
+        with suppress(RedisError):  # they can be read even if Redis refuses writes
+            await delete(queue, *expired)
     return tuple(live)
 
 

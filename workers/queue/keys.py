@@ -20,6 +20,7 @@ OWNERS: Final = PREFIX + "owners:"
 WAKE: Final = PREFIX + "wake:"
 
 WORKERS: Final = PREFIX + "workers"
+DURATIONS: Final = PREFIX + "durations"
 # The channel of announcements about runs.
 CHANGES: Final = PREFIX + "changes"
 

@@ -184,6 +184,10 @@ class Queue:
     async def resume(self) -> None:
         await self._call("resume")
 
+    async def check_writable(self) -> None:
+        """Write to Redis as the other operations do, without changing anything."""
+        await self._call("check_writable")
+
     async def stats(self) -> QueueStats:
         ready, delayed, held, age_ms, paused, claimable = await self._call("stats")
         return QueueStats(ready, delayed, held, age_ms, bool(paused), claimable.decode())

@@ -1,120 +1,175 @@
-"""Health and metrics of the service, from the database, Redis and the reports of the workers."""
+"""Health of the service: whether database, Redis and file store can be written, and the workers that report."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-import sqlalchemy as sa
+import structlog
 from msgspec import Meta
+from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
-from workers.cache import cache_with_key
+from workers.db import server as database_server
 from workers.db.database import Database
-from workers.model.states import RunState
+from workers.errors import Unavailable
+from workers.queue import server as redis_server
 from workers.queue.heartbeat import WorkerInfo, live_workers
-from workers.queue.queue import Queue
-from workers.runs import outbox, store
+from workers.queue.queue import Queue, RedisError
+from workers.settings import Settings
+from workers.storage.artifacts import Artifacts, write_and_discard
 
 TIMEOUT_S: Final = 3.0
+# All who ask within this time get the same answer: load balancers and monitors may each ask once a second.
+SHARED_S: Final = 1.0
+_CODES: Final = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EFBIG: "disk_full",
+    errno.EROFS: "read_only",
+    errno.EACCES: "read_only",
+    errno.EPERM: "read_only",
+}
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """The response of a component to a query."""
+    """Whether a component can be written."""
 
-    kind: Annotated[str, Meta(description="Which product it is.", examples=["sqlite", "postgresql", "valkey", "redis"])]
-    ok: Annotated[bool, Meta(description="Whether it responded within 3 seconds.")]
+    kind: Annotated[str, Meta(description="Which product it is.", examples=["sqlite", "postgresql", "valkey", "redis", "folder", "s3"])]
+    ok: Annotated[bool, Meta(description="Whether it could be written within 3 seconds.")]
     latency_ms: Annotated[float, Meta(description="Time until the response or the failure.")]
-    error: Annotated[str | None, Meta(description="Why it failed.")] = None
+    error: Annotated[str | None, Meta(description="Why it can't be written, and what would help.")] = None
+    code: Annotated[
+        str | None,
+        Meta(
+            description="The reason as a stable name; `refused` and `failed` stand for all others.",
+            examples=["timeout", "unreachable", "read_only", "out_of_memory", "no_replicas", "disk_failed", "disk_full", "cluster_mode"],
+        ),
+    ] = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the service and of its components."""
 
-    status: Annotated[Literal["ok", "down"], Meta(description="`ok` if both the database and Redis respond.")]
+    status: Annotated[Literal["ok", "down"], Meta(description="`ok` if database, Redis and file store can be written.")]
     database: ComponentHealth
     redis: ComponentHealth
+    files: ComponentHealth
     workers: Annotated[int | None, Meta(description="Workers that have reported within the last 10 seconds; null if Redis is down.")]
+    disk_free_bytes: Annotated[int | None, Meta(description="Free space on the disk of the data folder; null if it does not respond.")]
     engine: Annotated[Literal["rust", "python"], Meta(description="Engine that the API process uses.")]
     engine_reason: Annotated[str, Meta(description="Why it uses this engine.")]
     version: Annotated[str, Meta(description="Version of Barstorm.")]
     contract: Annotated[int, Meta(description="Version of the contract between Python and the compiled engine; part of every fingerprint.")]
 
 
-class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Jobs in the queue, runs by state, and workers."""
+class HealthCheck:
+    """Writes to each component what leaves nothing behind: to Redis a command without effect, to disks a file without a name."""
 
-    ready: Annotated[int, Meta(description="Jobs that can start now.")]
-    delayed: Annotated[int, Meta(description="Jobs that are due later, such as retries.")]
-    running: Annotated[int, Meta(description="Jobs that workers are running.")]
-    outbox: Annotated[int, Meta(description="Jobs accepted but not yet sent to the queue.")]
-    paused: Annotated[bool, Meta(description="Whether the queue is paused.")]
-    oldest_ready_s: Annotated[float | None, Meta(description="How long the oldest ready job has been ready, in seconds; null if none is.")]
-    runs: Annotated[dict[RunState, int], Meta(description="Number of runs in each state.")]
-    workers: Annotated[tuple[WorkerInfo, ...], Meta(description="Workers that have reported within the last 10 seconds.")]
+    def __init__(self, settings: Settings, database: Database, queue: Queue, artifacts: Artifacts) -> None:
+        self._folder = settings.folder
+        self._files_kind = "s3" if settings.artifacts_url else "folder"
+        self._database = database
+        self._queue = queue
+        self._artifacts = artifacts
+        self._check: asyncio.Task[Health] | None = None
+        self._valid_until = 0.0
+        self._threads: dict[str, asyncio.Future[None]] = {}
+
+    async def __call__(self) -> Health:
+        """The health of the service, at most a second old. Takes 3 seconds at most."""
+        if self._check is None or (self._check.done() and time.monotonic() >= self._valid_until):
+            self._check = asyncio.create_task(self._query())
+        return await asyncio.shield(self._check)
+
+    async def _query(self) -> Health:
+        workers: list[tuple[WorkerInfo, ...]] = []
+        free_bytes: list[int] = []
+        products = ["redis"]
+
+        async def database() -> None:
+            await database_server.check_writable(self._database)
+            if file := database_server.sqlite_file(self._database):
+                await self._in_thread("database", lambda: _check_sqlite(file))
+
+        async def redis() -> None:
+            products.append(await redis_server.product(self._queue))
+            workers.append(await live_workers(self._queue))
+            await redis_server.check_writable(self._queue)
+
+        async def files() -> None:
+            def write() -> None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                free_bytes.append(shutil.disk_usage(self._folder).free)
+                self._artifacts.check_writable()
+
+            await self._in_thread("files", write)
+
+        components = await asyncio.gather(
+            _check(lambda: self._database.kind, database),
+            _check(lambda: products[-1], redis),
+            _check(lambda: self._files_kind, files),
+        )
+        self._valid_until = time.monotonic() + SHARED_S
+        return Health(
+            status="ok" if all(component.ok for component in components) else "down",
+            database=components[0],
+            redis=components[1],
+            files=components[2],
+            workers=len(workers[0]) if workers else None,
+            disk_free_bytes=free_bytes[0] if free_bytes else None,
+            engine=bt.engine,
+            engine_reason=bt.engine_reason,
+            version=bt.__version__,
+            contract=bt.CONTRACT,
+        )
+
+    async def _in_thread(self, name: str, work: Callable[[], None]) -> None:
+        """Do blocking work. While a disk hangs, one thread waits for it, however often this is called."""
+        if (running := self._threads.get(name)) is None or running.done():
+            running = self._threads[name] = asyncio.ensure_future(asyncio.to_thread(work))
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(running)
 
 
-async def check_health(database: Database, queue: Queue) -> Health:
-    """Query the database and Redis, each for at most 3 seconds."""
-
-    alive: list[WorkerInfo] = []
-
-    async def redis() -> str:
-        server = await queue.redis.info("server")
-        alive.extend(await live_workers(queue))
-        return str(server.get("server_name", "redis"))
-
-    async def sql() -> str:
-        async with database.read() as session:
-            await session.execute(sa.select(sa.literal(1)))
-        return database.kind
-
-    database_check, redis_check = await asyncio.gather(_check(database.kind, sql), _check("redis", redis))
-    return Health(
-        status="ok" if database_check.ok and redis_check.ok else "down",
-        database=database_check,
-        redis=redis_check,
-        workers=len(alive) if redis_check.ok else None,
-        engine=bt.engine,
-        engine_reason=bt.engine_reason,
-        version=bt.__version__,
-        contract=bt.CONTRACT,
-    )
+async def list_risks(database: Database, queue: Queue) -> list[str]:
+    """What can make database and Redis lose accepted runs or their jobs; of those that can't be asked, nothing."""
+    risks: list[str] = []
+    for asked in (database_server.list_risks(database), redis_server.list_risks(queue)):
+        try:
+            risks += await asyncio.wait_for(asked, TIMEOUT_S)
+        except (SQLAlchemyError, RedisError, OSError) as error:
+            _log.debug("settings not checked", reason=str(error))
+    return risks
 
 
-async def get_metrics(database: Database, queue: Queue) -> QueueMetrics:
-    stats = await queue.stats()
-    async with database.read() as session:
-        unsent = await outbox.size(session)
-    return QueueMetrics(
-        ready=stats.ready,
-        delayed=stats.delayed,
-        running=stats.held,
-        outbox=unsent,
-        paused=stats.paused,
-        oldest_ready_s=None if stats.age_ms < 0 else stats.age_ms / 1000,
-        runs=await _counts(database),
-        workers=await live_workers(queue),
-    )
+def _check_sqlite(file: str) -> None:
+    database_server.check_sqlite_file(file)
+    write_and_discard(Path(file).parent)
 
 
-# Cached, because counting reads all runs ever submitted.
-@cache_with_key("runs:{database.engine.url}", ttl_s=1.0)
-async def _counts(database: Database) -> dict[RunState, int]:
-    async with database.read() as session:
-        return await store.count_by_state(session)
-
-
-async def _check(kind: str, query: Callable[[], Awaitable[str]]) -> ComponentHealth:
+async def _check(kind: Callable[[], str], write: Callable[[], Awaitable[None]]) -> ComponentHealth:
     started_at = time.perf_counter()
     error: str | None = None
+    code: str | None = None
     try:
-        kind = await asyncio.wait_for(query(), TIMEOUT_S)
+        await asyncio.wait_for(write(), TIMEOUT_S)
     except TimeoutError:
-        error = f"no response within {TIMEOUT_S:g} s"
-    except Exception as caught:
-        error = f"{type(caught).__name__}: {caught}"[:200]
-    return ComponentHealth(kind=kind, ok=error is None, latency_ms=round((time.perf_counter() - started_at) * 1000, 3), error=error)
+        code, error = "timeout", f"no response within {TIMEOUT_S:g} s"
+    except Unavailable as refused:
+        code, error = refused.code, str(refused)
+    except (RedisError, SQLAlchemyError) as lost:
+        code, error = "unreachable", f"{type(lost).__name__}: {lost}"[:300]
+    except OSError as failed:
+        code, error = _CODES.get(failed.errno or 0, "unreachable"), f"{failed}"[:300]
+    except Exception as failed:
+        code, error = "failed", f"{type(failed).__name__}: {failed}"[:300]
+    latency_ms = round((time.perf_counter() - started_at) * 1000, 3)
+    return ComponentHealth(kind=kind(), ok=error is None, latency_ms=latency_ms, error=error, code=code)

@@ -20,6 +20,7 @@ from workers.runs.lookups import Lookups
 from workers.runs.outbox import Relay, relaying
 from workers.runs.results import Results
 from workers.runs.runs import Runs
+from workers.service.health import HealthCheck
 from workers.service.unavailable import translate_connection_errors
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts
@@ -49,6 +50,7 @@ class Resources:
     data: MarketData
     bars: BarsCache
     workroom: Workroom
+    health: HealthCheck
 
 
 @asynccontextmanager
@@ -83,6 +85,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             data=open_market_data(settings, database, artifacts, workroom),
             bars=bars,
             workroom=workroom,
+            health=HealthCheck(settings, database, queue, artifacts),
         )
 
 

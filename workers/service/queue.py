@@ -11,8 +11,8 @@ from workers.queue import events, pause
 from workers.queue.heartbeat import WorkerInfo, live_workers
 from workers.runs import dead_letters
 from workers.runs.dead_letters import AffectedRuns, DeadLetter, DeadLetterPage, DeadLetterSelection
-from workers.service import health
-from workers.service.health import Health, QueueMetrics
+from workers.service.health import Health
+from workers.service.metrics import QueueMetrics, get_metrics
 from workers.service.operation_group import OperationGroup, operation
 
 
@@ -29,17 +29,19 @@ class QueueAdministration(OperationGroup):
     async def get_health(self) -> Health:
         """Get the health of the service.
 
-        Queries the database and Redis, and reports how each responds, which engine is in use, and why.
+        Writes to database, Redis and file store, without leaving anything, and reports how each responds, which engine is in use, and why. The
+        answer may be a second old.
         """
-        return await health.check_health(self._resources.database, self._resources.queue)
+        return await self._resources.health()
 
     @operation
     async def get_metrics(self) -> QueueMetrics:
         """Get the metrics of the queue.
 
-        Jobs ready, delayed and running, runs by state, and the workers that have reported within the last 10 seconds.
+        Jobs ready, delayed and running, runs by state, attempts and their durations, the workers that have reported within the last 10 seconds,
+        and whether database, Redis and files can be written. What is not known because one of them does not respond is null.
         """
-        return await health.get_metrics(self._resources.database, self._resources.queue)
+        return await get_metrics(self._resources.database, self._resources.queue, self._resources.health)
 
     @operation
     async def list_workers(self) -> WorkerList:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".parquet"
 DELETING: Final = ".deleting"
 DRAFTS: Final = "drafts"
+CHECK_BYTES: Final = 65_536
 
 
 class ArtifactLost(Exception):
@@ -60,6 +61,9 @@ class Artifacts(Protocol):
 
     def now_ms(self) -> int:
         """The time by the clock that stamps modification times, which may be another machine's."""
+
+    def check_writable(self) -> None:
+        """Write a little, and keep nothing."""
 
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         """Delete files; with `before_ms`, only those last modified before it."""
@@ -142,6 +146,9 @@ class Folder:
         with self.draft() as new:
             return os.fstat(new.fileno()).st_mtime_ns // 1_000_000
 
+    def check_writable(self) -> None:
+        write_and_discard(self._folder / DRAFTS)
+
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         for name in names:
             path = self.path(name)
@@ -163,6 +170,17 @@ def anonymous_file(folder: Path) -> BinaryIO:
         return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
     except (AttributeError, OSError):  # not supported by the system or the file system
         return tempfile.TemporaryFile(dir=folder)
+
+
+def write_and_discard(folder: Path) -> None:
+    """Write as much as a small result to the folder's disk, without leaving it there.
+
+    Raises:
+        OSError: the disk is full, read-only or missing.
+    """
+    with anonymous_file(folder) as file:
+        file.write(bytes(CHECK_BYTES))
+        file.flush()
 
 
 def publish_file(file: BinaryIO, path: Path) -> None:

