@@ -1,6 +1,8 @@
 -- The fourth part of the script: commands that find and put right what the queue has lost, in any of its keys. They are called in this order,
 -- with `enqueue` after `missing`. A call handles some hundred jobs, so that it does not block the server for long.
 
+local MAX_OWNERS = 2000
+
 -- Id, then priority and owner, of each job -> ids of the jobs that are not in the queue, or have lost a part of their entry.
 function commands.missing()
   local ids, payloads, missing = {}, {}, {}
@@ -74,15 +76,21 @@ function commands.check_leases()
   return repaired
 end
 
--- Whether as many jobs are ready as those who take turns, or run something, have waiting.
+-- Whether as many jobs are ready as those who take turns, or run something, have waiting. False, too, if these are too many to ask.
 local function are_all_placed()
-  local found = 0
+  local owners, found = redis.call('HLEN', RUNNING), 0
   for _, priority in ipairs(PRIORITIES) do
-    local owners = {}
+    owners = owners + redis.call('ZCARD', OWNERS .. priority)
+  end
+  if owners > MAX_OWNERS then
+    return false
+  end
+  for _, priority in ipairs(PRIORITIES) do
+    local seen = {}
     for _, key in ipairs({redis.call('HKEYS', RUNNING), redis.call('ZRANGE', OWNERS .. priority, 0, -1)}) do
       for _, owner in ipairs(key) do
-        if not owners[owner] then
-          owners[owner] = true
+        if not seen[owner] then
+          seen[owner] = true
           found = found + redis.call('ZCARD', ready_key(priority, owner))
         end
       end

@@ -120,6 +120,16 @@ async def test_what_is_left_of_ended_jobs_leaves_the_queue(queue: Queue) -> None
     assert len((await queue.claim("worker", LEASE_MS, 300))[0]) == 2, "jobs of ended runs are claimed, skipped and removed"
 
 
+async def test_jobs_of_thousands_of_owners_are_found(queue: Queue) -> None:
+    jobs = [QueuedJob("backtest", f"run-{i}", 1, 0, f"owner-{i % 4000}") for i in range(5000)]
+    await queue.enqueue(jobs)
+    assert await restore(queue, jobs) == 0
+    await lose(queue, [keys.OWNERS + "*"])
+    assert await restore(queue, jobs) >= 4000, "one job of each owner, at least"
+    assert await restore(queue, jobs) == 0
+    assert len((await queue.claim("worker", LEASE_MS, 500))[0]) == 500
+
+
 async def test_a_long_queue_is_checked_in_small_steps(queue: Queue) -> None:
     jobs = [QueuedJob("backtest", f"run-{i:06}", 1, 0, f"owner-{i % 50}") for i in range(20_000)]
     await queue.enqueue(jobs)
