@@ -149,7 +149,7 @@ def doctor(settings: Settings, options: argparse.Namespace) -> int:
         ("queue", report.redis, _redacted(settings.redis_url) or "embedded"),
         ("files", report.files, settings.artifacts_url or settings.folder),
     ):
-        state = f"responded in {component.latency_ms:.1f} ms" if component.ok else f"can't be written: {component.error}"
+        state = f"responded in {component.latency_ms:.1f} ms" if component.ok else component.error
         print(f"{name:9} {component.kind}, {where}: {state}")
     print(f"workers   {report.workers if report.workers is not None else 'unknown'} running")
     free = "does not respond" if report.disk_free_bytes is None else f"{report.disk_free_bytes / 1e9:,.1f} GB free"
