@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -162,35 +163,45 @@ def _create_engine(url: URL, *, statement_s: float, lock_s: float) -> AsyncEngin
         "lock_timeout": lock_s,
         "idle_in_transaction_session_timeout": max(statement_s, IDLE_TRANSACTION_S),
     }
-
-    def set_limits(connection: Any, record: Any) -> None:
-        # Not as parameters of the connection, which PgBouncer refuses.
-        statement = "; ".join(f"SET {name} = {int(limit_s * 1000)}" for name, limit_s in limits.items())
-        connection.run_async(lambda driver: driver.execute(statement))
-        record.info["is_new"] = True
-
+    # Not as parameters of the connection, which PgBouncer refuses.
+    set_limits = "; ".join(f"SET {name} = {int(limit_s * 1000)}" for name, limit_s in limits.items())
     engine = create_async_engine(
         url,
         hide_parameters=True,
         pool_size=5,
         max_overflow=15,
         pool_timeout=POOL_S,
-        connect_args={"timeout": CONNECT_S, "command_timeout": statement_s + GRACE_S, "async_creator_fn": _connect_postgresql},
+        connect_args={
+            "timeout": CONNECT_S,
+            "command_timeout": statement_s + GRACE_S,
+            "async_creator_fn": partial(_connect_postgresql, set_limits),
+        },
     )
-    event.listen(engine.sync_engine, "connect", set_limits)
+    event.listen(engine.sync_engine, "connect", _mark_new)
     event.listen(engine.sync_engine, "checkout", _ping)
     event.listen(engine.sync_engine, "handle_error", _drop_stale_session)
     return engine
 
 
-async def _connect_postgresql(*arguments: Any, **options: Any) -> Any:
+async def _connect_postgresql(set_limits: str, **options: Any) -> Any:
     import asyncpg
 
+    connection = None
     try:
-        return await asyncpg.connect(*arguments, **options)
-    except OSError as error:
-        # As an error of the driver, SQLAlchemy and we can tell it from an error of files.
-        raise asyncpg.PostgresConnectionError(str(error) or f"no connection within {CONNECT_S:g} s") from error
+        connection = await asyncpg.connect(**options)
+        await connection.execute(set_limits, timeout=CONNECT_S)
+        return connection
+    except BaseException as error:
+        if connection is not None:
+            connection.terminate()
+        if isinstance(error, OSError):
+            # As an error of the driver, SQLAlchemy and we can tell it from an error of files.
+            raise asyncpg.PostgresConnectionError(str(error) or f"no connection within {CONNECT_S:g} s") from error
+        raise
+
+
+def _mark_new(_: object, record: Any) -> None:
+    record.info["is_new"] = True
 
 
 def _ping(connection: Any, record: Any, _: object) -> None:
