@@ -7,11 +7,13 @@ from typing import Any
 from workers.db.database import Database
 from workers.model.states import RunState
 from workers.runs import store
-from workers.runs.store import End, StartedRun
+from workers.runs.store import End, JobToStart, StartedRun
 
 
-async def start(database: Database, run_id: str, job: int = 1, *, worker: str = "worker") -> StartedRun | None:
-    (started,) = await database.transact(lambda connection: store.start(connection, [(run_id, job)], worker=worker))
+async def start(database: Database, run_id: str, job: int = 1, *, worker: str = "worker", is_lost: bool = True) -> StartedRun | None:
+    """Start a job; if its run is running already, the worker that has it counts as dead unless `is_lost` is false."""
+    given = [JobToStart(run_id, job, is_lost)]
+    (started,) = await database.transact(lambda connection: store.start(connection, given, worker=worker))
     return started
 
 

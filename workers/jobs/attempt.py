@@ -21,6 +21,7 @@ from workers.db.batches import Batches
 from workers.db.database import Database
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
+from workers.jobs.outage import Outage
 from workers.model.runs import RunError
 from workers.model.states import WAITING, RunState
 from workers.outages import is_unreachable
@@ -29,7 +30,7 @@ from workers.queue.queue import Queue, RedisError, Retry, job_id
 from workers.runs import outbox, store
 from workers.runs.lookups import Lookups
 from workers.runs.results import Results
-from workers.runs.store import End, StartedRun
+from workers.runs.store import End, JobToStart, StartedRun
 from workers.settings import Settings
 from workers.storage import open as storage
 
@@ -101,7 +102,8 @@ class Executor:
         self.exchanges = Exchanges(settings.exchange_proxy_url)
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
-        self.start = Batches[tuple[str, int], StartedRun | None](database, lambda *work: store.start(*work, worker=worker))
+        self.outage = Outage()
+        self.start = Batches[JobToStart, StartedRun | None](database, lambda *work: store.start(*work, worker=worker))
         self.end = Batches[End, bool](database, store.end)
         self._announcing: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -154,9 +156,10 @@ class JobKind(NamedTuple):
     - It reports progress with `job.control.check(fraction)` and `job.message`.
     - It may be executed twice, so its effects outside the database must be idempotent.
 
-    It fails by raising. `WorkersError` and `BarstormError` end the run as failed, with their message. A transient error (`OSError`,
-    `MemoryError`, a lost database or Redis, or where `is_transient` is true) is retried after a random wait of at most `retry_s`, doubled each
-    time; after `max_failures` attempts the run is dead. Limits that are None are taken from the settings.
+    It fails by raising. `WorkersError` and `BarstormError` end the run as failed, with their message. A transient error (`MemoryError`,
+    `KernelDied`, or where `is_transient` is true) is retried after a random wait of at most `retry_s`, doubled each time; after `max_failures`
+    attempts the run is dead. An outage (`OSError`, a lost database or Redis) does not count, unless others succeed meanwhile. Limits that are
+    None are taken from the settings.
     """
 
     name: str
@@ -186,7 +189,7 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
     job = executor.jobs[identifier] = Job(run_id)
     timeout = asyncio.get_running_loop().call_later(limits.timeout_s, job.stop, Stop.TIMEOUT)
     try:
-        started = await executor.start((run_id, number))
+        started = await executor.start(JobToStart(run_id, number, is_lost=ctx["job_try"] > 1))
         if started is None:
             _log.info("job skipped: it is out of date", run=run_id, job=number)
             await _publish_current_state(executor, run_id)
@@ -198,11 +201,13 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
             await kind.work(executor, started, job)
         except Exception as error:
             return await _end_attempt(executor, kind, started, job, error)
+        executor.outage.end()
         executor.announce(run_id, RunState.SUCCEEDED)
         return True
     except Exception as error:
         if not is_unreachable(error):
             raise
+        executor.outage.begin()
         _log.warning("database not reachable; job returned to the queue", run=run_id, reason=str(error))
         raise Retry(defer=random.uniform(1, 3)) from error
     finally:
@@ -220,6 +225,10 @@ def contain_panics(work: Callable[[], T]) -> T:
         raise RuntimeError(f"{type(panic).__name__}: {panic}") from panic
 
 
+class KernelDied(Exception):
+    """The process of a run has died, for example because the system has too little memory."""
+
+
 class _WorkersLost(Exception):
     """Too many workers died while they had this run."""
 
@@ -234,7 +243,11 @@ def _check_startable(started: StartedRun, limits: AttemptLimits) -> None:
 async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, job: Job, error: Exception) -> bool:
     """Record the end of an attempt that did not succeed. False if the run failed, rather than being cancelled or requeued."""
     row, limits = started.row, kind.limits(executor.settings)
+    is_outage = is_unreachable(error)
     transient = _is_transient(error) or kind.is_transient(error)
+    failed = not is_outage or executor.outage.blames(started.attempt - 1)
+    if is_outage:
+        executor.outage.begin()
     reason = Stop.CANCELLED if isinstance(error, bt.Cancelled) and job.reason is None else job.reason
     # The takeover has already ended this attempt in the database, as lost.
     if isinstance(error, bt.Cancelled) and reason == Stop.TAKEN_OVER:
@@ -245,12 +258,13 @@ async def _end_attempt(executor: Executor, kind: JobKind, started: StartedRun, j
         end, outcome = msgspec.structs.replace(end, state=RunState.QUEUED), "requeued"
     elif isinstance(error, bt.Cancelled) and reason == Stop.CANCELLED:
         outcome = "cancelled"
-    elif transient and row.failures + 1 < limits.max_failures:
+    elif transient and (not failed or row.failures + 1 < limits.max_failures):
         # The whole wait is random, so that runs that failed together are not retried together.
-        max_wait_s = min(limits.retry_s * 2**row.failures, MAX_RETRY_WAIT_S)
+        max_wait_s = min(limits.retry_s * 2 ** (row.failures if failed else 0), MAX_RETRY_WAIT_S)
         delay_ms = int(random.uniform(0, max_wait_s) * 1000)
-        end = End(started=started, state=RunState.RETRYING, error=_run_error(error, reason, limits), delay_ms=delay_ms)
-        outcome = "failed; it will be retried"
+        run_error = _run_error(error, reason, limits)
+        end = End(started=started, state=RunState.RETRYING, error=run_error, delay_ms=delay_ms, failed=failed)
+        outcome = "failed; it will be retried" if failed else "met an outage; it will be retried"
     else:
         state = RunState.DEAD if transient or isinstance(error, _WorkersLost) else RunState.FAILED
         end, outcome = End(started=started, state=state, error=_run_error(error, reason, limits)), str(state)
@@ -277,7 +291,7 @@ async def _publish_current_state(executor: Executor, run_id: str) -> None:
 
 def _is_transient(error: Exception) -> bool:
     """Whether another attempt may succeed: the machine failed, not the request."""
-    return isinstance(error, MemoryError) or is_unreachable(error)
+    return isinstance(error, MemoryError | KernelDied) or is_unreachable(error)
 
 
 def _run_error(error: Exception, reason: Stop | None, limits: AttemptLimits) -> RunError:

@@ -20,7 +20,7 @@ import python_core as bt
 from workers.data.bars_cache import open_bars_cache
 from workers.data.parts import Part
 from workers.errors import WorkersError
-from workers.jobs.attempt import Job
+from workers.jobs.attempt import Job, KernelDied
 from workers.jobs.compute import Computed, compute
 from workers.model.datasets import Dataset
 from workers.model.runs import BacktestRequest, RunError
@@ -45,6 +45,7 @@ class Message(msgspec.Struct, frozen=True):
     computed: Computed | None = None
     error: RunError | None = None
     machine_error: str | None = None
+    out_of_memory: bool = False
 
 
 async def compute_isolated(settings: Settings, job: Job, dataset: Dataset, parts: tuple[Part, ...], request: BacktestRequest) -> Computed:
@@ -53,7 +54,8 @@ async def compute_isolated(settings: Settings, job: Job, dataset: Dataset, parts
     Raises:
         Cancelled: the job was stopped.
         WorkersError: the request can't be carried out.
-        OSError: the machine failed, or the process died.
+        OSError, MemoryError: the machine failed.
+        KernelDied: the process died.
     """
     task = msgspec.msgpack.encode(Task(msgspec.structs.asdict(settings), dataset, parts, request))
     process = await asyncio.create_subprocess_exec(
@@ -81,10 +83,10 @@ async def _communicate(process: asyncio.subprocess.Process, task: bytes, job: Jo
             if message.error is not None:
                 raise message.error.to_exception()
             if message.machine_error is not None:
-                raise OSError(message.machine_error)
+                raise (MemoryError if message.out_of_memory else OSError)(message.machine_error)
             job.control.flag.progress = message.progress
     except (asyncio.IncompleteReadError, ConnectionError):
-        raise OSError(f"the kernel process died with exit code {await process.wait()}") from None
+        raise KernelDied(f"the kernel process died with exit code {await process.wait()}") from None
 
 
 def main() -> None:
@@ -108,7 +110,7 @@ def _execute(task: Task, control: bt.Control) -> Message:
     except (bt.BarstormError, WorkersError) as error:
         return Message(error=RunError.from_exception(error))
     except (OSError, MemoryError) as error:
-        return Message(machine_error=f"{type(error).__name__}: {error}")
+        return Message(machine_error=f"{type(error).__name__}: {error}", out_of_memory=isinstance(error, MemoryError))
 
 
 def _send_progress(output: BinaryIO, lock: threading.Lock, control: bt.Control) -> None:

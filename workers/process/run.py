@@ -69,6 +69,7 @@ async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, b
                     FUNCTIONS,
                     worker=executor.worker,
                     jobs=executor.jobs,
+                    outage=executor.outage,
                     priorities=priorities,
                     burst=burst,
                     ctx={"executor": executor},

@@ -22,6 +22,7 @@ import structlog
 import python_core as bt
 from workers import background
 from workers.jobs.attempt import Job, Stop
+from workers.jobs.outage import Outage
 from workers.jobs.registry import Function
 from workers.model.clock import now_ms
 from workers.queue import heartbeat
@@ -61,6 +62,7 @@ class LeaseWorker(ArqWorker):
         *,
         worker: str,
         jobs: dict[str, Job],
+        outage: Outage | None = None,
         priorities: str = ALL_PRIORITIES,
         burst: bool = False,
         ctx: dict[Any, Any] | None = None,
@@ -77,6 +79,7 @@ class LeaseWorker(ArqWorker):
         self._settings = settings
         self._queue = queue
         self._jobs = jobs
+        self._outage = outage or Outage()
         self._priorities = priorities
         self._lease_ms = int(settings.lease_s * 1000)
         self._stopping = asyncio.Event()
@@ -113,6 +116,10 @@ class LeaseWorker(ArqWorker):
         async with Wakeups(self._queue, self._priorities) as wakeups:
             while not self._stopping.is_set():
                 self._changed.clear()
+                if (pause_s := self._outage.pause_s) > 0:
+                    self._limit = self._settings.concurrency
+                    await self._pause(pause_s)
+                    continue
                 # A suspect waits until all other jobs are done, and none is claimed until it is done itself.
                 if self._suspects and not self.tasks:
                     self._isolated_id = self._suspects[0].id
@@ -131,8 +138,16 @@ class LeaseWorker(ArqWorker):
                         await wakeups.wait(IDLE_S if next_ms < 0 else min(next_ms / 1000, IDLE_S), self._changed)
                 except (RedisError, OSError) as error:
                     _log.warning("queue not reachable; trying again", reason=str(error))
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), 1)
+                    await self._pause(1.0)
+
+    async def _pause(self, seconds: float) -> None:
+        """Claim nothing for a while, but report the jobs that are done meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, 1.0)):
+                await self._stopping.wait()
+        if self._finished:
+            with suppress(RedisError, OSError):
+                await self._finish_and_claim(0)
 
     async def _finish_and_claim(self, max_jobs: int) -> tuple[list[ClaimedJob], int]:
         """Finish the completed jobs and claim others, in one call."""
@@ -162,7 +177,7 @@ class LeaseWorker(ArqWorker):
         try:
             if job.kind not in self.functions:
                 _log.error("unknown kind of job; skipped", job=job.id, kind=job.kind)
-            elif await self.functions[job.kind].coroutine(self.ctx, job.run_id, job.job) is False:
+            elif await self.functions[job.kind].coroutine(self.ctx | {"job_try": job.expired_leases + 1}, job.run_id, job.job) is False:
                 self.jobs_failed += 1
             else:
                 self.jobs_complete += 1

@@ -30,6 +30,14 @@ class KnownResult(Protocol):
     equity_hash: str | None
 
 
+class JobToStart(NamedTuple):
+    """A job of the queue; `is_lost` if the worker that had it before died or stopped responding."""
+
+    run_id: str
+    number: int
+    is_lost: bool = False
+
+
 class StartedRun(NamedTuple):
     """A run, the number of the attempt that was started, which fences the attempt's writes, and the result if an equal run has one."""
 
@@ -53,8 +61,9 @@ _START: Final = (
         RunRow.state.in_(predecessors(RunState.RUNNING)),
     )
     .values(
-        # Takeover: the queue has given the job of a running run to another worker, so the lease of the first one has expired.
-        failures=sa.case((RunRow.state == RunState.RUNNING, RunRow.failures + 1), else_=RunRow.failures),
+        failures=sa.case(
+            (sa.and_(RunRow.state == RunState.RUNNING, in_list(RunRow.id, "lost")), RunRow.failures + 1), else_=RunRow.failures
+        ),
         state=RunState.RUNNING,
         attempt=RunRow.attempt + 1,
         worker=sa.bindparam("by"),
@@ -171,10 +180,16 @@ async def count_by_state(session: AsyncSession) -> dict[RunState, int]:
     return {state: counts.get(state, 0) for state in RunState}
 
 
-def start(connection: sa.Connection, jobs: Sequence[tuple[str, int]], *, worker: str) -> list[StartedRun | None]:
-    """Start an attempt for each job, a run's id and a number; None if the job is out of date: the run is finished, cancelled, or has a newer job."""
+def start(connection: sa.Connection, jobs: Sequence[JobToStart], *, worker: str) -> list[StartedRun | None]:
+    """Start an attempt for each job; None if the job is out of date: the run is finished, cancelled, or has a newer job."""
     now = now_ms()
-    given = {"ids": [run_id for run_id, _ in jobs], "jobs": [f"{run_id}:{job}" for run_id, job in jobs], "by": worker, "now": now}
+    given = {
+        "ids": [job.run_id for job in jobs],
+        "jobs": [f"{job.run_id}:{job.number}" for job in jobs],
+        "lost": [job.run_id for job in jobs if job.is_lost],
+        "by": worker,
+        "now": now,
+    }
     rows = {row.id: row for row in connection.execute(_START, given)}
     if taken_over := [row.id for row in rows.values() if row.attempt > 1]:
         # The attempt of the worker that lost its lease has no end yet.
@@ -186,7 +201,7 @@ def start(connection: sa.Connection, jobs: Sequence[tuple[str, int]], *, worker:
     results = find_known(connection, fingerprints) if fingerprints else {}
     for row in rows.values():
         coalesce.move_followers(connection, row)
-    found = (rows.get(run_id) for run_id, _ in jobs)
+    found = (rows.get(job.run_id) for job in jobs)
     return [None if row is None else StartedRun(row, row.attempt, results.get(row.fingerprint)) for row in found]
 
 
@@ -197,6 +212,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
         result: the row for the table of results, stored with the end.
         output: what a kind of job without such a table found.
         delay_ms: how long a waiting run has to wait.
+        failed: whether a run that is retried has used up one of its failures.
     """
 
     started: StartedRun
@@ -208,6 +224,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     result: Mapping[str, Any] | None = None
     output: str | None = None
     delay_ms: int = 0
+    failed: bool = True
 
 
 def end(connection: sa.Connection, ends: Sequence[End]) -> list[bool | Exception]:
@@ -246,7 +263,7 @@ def end(connection: sa.Connection, ends: Sequence[End]) -> list[bool | Exception
                 "ended_at": None if waits else now,
                 "now": now,
                 "new_job": job,
-                "failed": int(each.state == RunState.RETRYING),
+                "failed": int(each.state == RunState.RETRYING and each.failed),
                 "new_due_at": due_at,
             }
         )

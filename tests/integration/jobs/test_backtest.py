@@ -192,7 +192,7 @@ async def test_a_run_is_retried_after_machine_errors_until_it_is_dead(
     finished: Finished,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save, failures = results.save, [OSError(28, "No space left on device")] * 2
+    save, failures = results.save, [MemoryError()] * 2
 
     def full_disk(*given: Any, **options: Any) -> dict[str, object]:
         if failures:
@@ -202,7 +202,7 @@ async def test_a_run_is_retried_after_machine_errors_until_it_is_dead(
     monkeypatch.setattr(results, "save", full_disk)
     run = await finished((await service.backtests.submit(request_)).id)
     assert (run.state, run.attempt, run.error) == (RunState.SUCCEEDED, 3, None)
-    failures += [OSError(28, "No space left on device")] * 100
+    failures += [MemoryError()] * 100
     other = msgspec.structs.replace(request_, execution=bt.Execution(slippage=0.001))
     dead = await finished((await service.backtests.submit(other)).id)
     assert (dead.state, dead.attempt) == (RunState.DEAD, settings.max_failures)
