@@ -32,6 +32,8 @@ class _List(sa.types.TypeDecorator[Sequence[Any]]):
 
 class _InList(FunctionElement[bool]):
     inherit_cache = True
+    # Otherwise SQLAlchemy compares it with 1 on SQLite, which then uses no index.
+    _is_implicitly_boolean = True
     type = sa.Boolean()
     name = "in_list"
 

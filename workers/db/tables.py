@@ -190,6 +190,12 @@ class RunRow(Table):
     error: Mapped[str | None]
 
 
+# Conditions on runs as the partial indexes have them. A database uses such an index only where it sees that the condition holds, which it
+# doesn't with values passed as parameters.
+IS_OPEN: Final = RunRow.state.in_([sa.literal_column(repr(str(state))) for state in sorted(OPEN)])
+HAS_SUCCEEDED: Final = RunRow.state == sa.literal_column(repr(str(RunState.SUCCEEDED)))
+
+
 class AttemptRow(Table):
     __tablename__ = "attempts"
 

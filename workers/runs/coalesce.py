@@ -5,6 +5,7 @@ A leader and its followers change state in one transaction, so no follower is le
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -12,17 +13,23 @@ import sqlalchemy as sa
 
 from workers.db import locks
 from workers.db.in_list import in_list
-from workers.db.tables import OutboxRow, RunRow
+from workers.db.tables import IS_OPEN, OutboxRow, RunRow
 from workers.model.clock import now_ms
-from workers.model.states import DONE, OPEN, Priority, RunState, predecessors
+from workers.model.states import OPEN, Priority, RunState
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
 _LEADER_COLUMNS: Final = ("id", "coalesce_key", "state", "priority", "due_at", "created_at", "started_at")
 _LEADERS: Final = (
     sa.select(*(getattr(RunRow, name) for name in _LEADER_COLUMNS))
-    .where(in_list(RunRow.coalesce_key, "keys"), RunRow.state.in_(OPEN), RunRow.leader_id.is_(None), ~RunRow.cancel_requested)
+    .where(in_list(RunRow.coalesce_key, "keys"), IS_OPEN, RunRow.leader_id.is_(None), ~RunRow.cancel_requested)
     .order_by(RunRow.id)
     .with_for_update()
+)
+# SQLite would choose the index of `leader_id` or of states, each of which leads to all open runs.
+_SQLITE_LEADERS: Final = sa.text(
+    f"SELECT {', '.join(_LEADER_COLUMNS)} FROM runs INDEXED BY runs_by_coalesce_key "
+    "WHERE coalesce_key IN (SELECT value FROM json_each(:keys)) "
+    f"AND state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))}) AND leader_id IS NULL AND NOT cancel_requested ORDER BY id"
 )
 _SET_HAS_FOLLOWERS: Final = sa.update(RunRow).where(in_list(RunRow.id, "ids")).values(has_followers=True)
 _FOLLOWED_COLUMNS: Final = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
@@ -51,7 +58,9 @@ def join(connection: sa.Connection, runs: Sequence[dict[str, Any]]) -> None:
     # Until the transaction ends, no equal run can be accepted and (see `with_for_update`) the leaders can't change their state.
     locks.lock_all(connection, keys)
     leaders: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
-    for row in connection.execute(_LEADERS, {"keys": keys}).mappings():
+    is_sqlite = connection.dialect.name == "sqlite"
+    found = connection.execute(_SQLITE_LEADERS, {"keys": json.dumps(keys)}) if is_sqlite else connection.execute(_LEADERS, {"keys": keys})
+    for row in found.mappings():
         leaders[row["coalesce_key"]].append(dict(row))
     followed = set()
     for run in joining:
@@ -85,15 +94,14 @@ def move_followers(connection: sa.Connection, leader: Leader) -> None:
     values = dict(connection.execute(sa.select(*columns).where(RunRow.id == leader.id)).mappings().one())
     if state == RunState.SUCCEEDED:
         values["cached"] = True
-    followers = (RunRow.leader_id == leader.id, RunRow.state.in_(predecessors(state) if state in DONE else OPEN))
-    connection.execute(sa.update(RunRow).where(*followers).values(**values))
+    connection.execute(sa.update(RunRow).where(RunRow.leader_id == leader.id, IS_OPEN).values(**values))
 
 
 def _promote_follower(connection: sa.Connection, leader_id: str) -> None:
     now = now_ms()
     order = sa.case(_ORDER, value=RunRow.priority)
     columns = (RunRow.id, RunRow.kind, RunRow.job, RunRow.due_at)
-    query = sa.select(*columns).where(RunRow.leader_id == leader_id, RunRow.state.in_(OPEN)).order_by(order, RunRow.id)
+    query = sa.select(*columns).where(RunRow.leader_id == leader_id, IS_OPEN).order_by(order, RunRow.id)
     followers = connection.execute(query.with_for_update()).all()
     if not followers:
         return

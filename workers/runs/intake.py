@@ -19,7 +19,7 @@ from workers.db import idempotency, revision
 from workers.db.batches import Batches
 from workers.db.database import Database
 from workers.db.idempotency import Claim
-from workers.db.tables import RunRow
+from workers.db.tables import HAS_SUCCEEDED, RunRow
 from workers.errors import Conflict, WorkersError
 from workers.model.clock import now_ms
 from workers.model.names import new_id
@@ -259,11 +259,11 @@ _FIND_FINISHED: Final = (
     .where(
         RunRow.fingerprint == sa.bindparam("its_fingerprint"),
         RunRow.owner == sa.bindparam("its_owner"),
-        RunRow.state == RunState.SUCCEEDED,
+        HAS_SUCCEEDED,
         RunRow.request == sa.bindparam("its_request"),
         RunRow.strategy_id.is_not_distinct_from(sa.bindparam("its_strategy_id", type_=sa.Text())),
         RunRow.strategy_version.is_not_distinct_from(sa.bindparam("its_strategy_version", type_=sa.BigInteger())),
     )
-    .order_by(RunRow.id)
+    .order_by(RunRow.created_at, RunRow.id)  # with the id alone, SQLite would choose the index of states, which is in this order
     .limit(1)
 )

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.in_list import in_list
-from workers.db.tables import RESULTS, AttemptRow, OutboxRow, RunRow
+from workers.db.tables import IS_OPEN, RESULTS, AttemptRow, OutboxRow, RunRow
 from workers.db.upsert import insert
 from workers.errors import WorkersError
 from workers.model.clock import now_ms
 from workers.model.runs import Attempt, BacktestRequest, Run, RunError, RunResult, StageDurations, decode_request, encode
-from workers.model.states import OPEN, WAITING, AttemptOutcome, Priority, RunState, predecessors
+from workers.model.states import WAITING, AttemptOutcome, Priority, RunState, predecessors
 from workers.runs import coalesce
 
 
@@ -326,7 +326,7 @@ async def open_runs(session: AsyncSession, *, unchanged_since: int, after_id: st
     """Unfinished runs that are not in the outbox, not followers, and have not changed since a time; by id."""
     query = (
         sa.select(*(getattr(RunRow, name) for name in OpenRun._fields))
-        .where(RunRow.state.in_(OPEN), RunRow.updated_at < unchanged_since, RunRow.id > after_id, RunRow.leader_id.is_(None))
+        .where(IS_OPEN, RunRow.updated_at < unchanged_since, RunRow.id > after_id, RunRow.leader_id.is_(None))
         .where(~sa.exists().where(OutboxRow.run_id == RunRow.id))
         .order_by(RunRow.id)
         .limit(limit)
