@@ -19,14 +19,16 @@ MAX_ITEMS: Final = 500
 
 
 class Batches(Generic[T, R]):
-    """Calls with one item each, carried out by `work` in write transactions of many; each returns when its transaction is committed.
+    """Calls with one item each, carried out by `work` in transactions of many, which write unless `reading`; each returns after the commit.
 
     `work` returns for each item its result, or the exception to raise for it. If the database refuses a whole transaction, its items are tried
     one by one, so that none fails because of another.
     """
 
-    def __init__(self, database: Database, work: Callable[[sa.Connection, Sequence[T]], Sequence[R | Exception]]) -> None:
-        self._database = database
+    def __init__(
+        self, database: Database, work: Callable[[sa.Connection, Sequence[T]], Sequence[R | Exception]], *, reading: bool = False
+    ) -> None:
+        self._run_transaction = database.query if reading else database.transact
         self._work = work
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -55,7 +57,7 @@ class Batches(Generic[T, R]):
     async def _carry_out(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            outcomes: Sequence[R | Exception] = await self._database.transact(lambda connection: self._work(connection, items))
+            outcomes: Sequence[R | Exception] = await self._run_transaction(lambda connection: self._work(connection, items))
         except DBAPIError as error:
             if len(batch) > 1 and (is_deadlock(error) or not is_unreachable(error)):
                 for each in batch:

@@ -87,7 +87,7 @@ class LeaseWorker(ArqWorker):
         self._finished: list[str] = []
         self._suspects: list[ClaimedJob] = []
         self._isolated_id = ""
-        # How many jobs it holds at most, and how long the latest of them took in seconds, on average.
+        # How many jobs it holds at most, and how many seconds the latest of them took each, on average.
         self._limit = settings.concurrency
         self._job_s = math.inf
         # A renewal that Redis receives after the end of its job would claim the job again, so these calls are made one at a time.
@@ -194,13 +194,10 @@ class LeaseWorker(ArqWorker):
                 self._durations.observe(job.kind, time.monotonic() - started_at)
 
     def _adapt(self, seconds: float) -> None:
-        """Hold as many jobs as are done within `HOLD_S`, by how long the latest ones took, their waiting included."""
-        self._job_s = seconds if math.isinf(self._job_s) else self._job_s + (seconds - self._job_s) / ADAPT_OVER
-        concurrency = self._settings.concurrency
-        if self._job_s > HOLD_S:
-            self._limit = max(concurrency, self._limit // 2)
-        elif self._job_s < HOLD_S / 2:
-            self._limit = max(concurrency, min(2 * self._limit, MAX_HELD))
+        """Hold as many jobs as are done within `HOLD_S`, by the share of each of the latest ones in the time that they took together."""
+        share_s = seconds / len(self.tasks)
+        self._job_s = share_s if math.isinf(self._job_s) else self._job_s + (share_s - self._job_s) / ADAPT_OVER
+        self._limit = max(self._settings.concurrency, min(int(HOLD_S / self._job_s), MAX_HELD))
 
     def _on_done(self, identifier: str, task: asyncio.Task[None]) -> None:
         del self.tasks[identifier]

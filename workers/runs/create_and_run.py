@@ -98,7 +98,9 @@ def steps(database: Database, bars: BarsCache) -> Sequence[Step]:
         request, options = _request(data), msgspec.convert(data["options"], RunOptions)
         backtest = BacktestRequest(**request.selection(), strategy=data["strategy_id"], execution=request.execution, engine=request.engine)
         # Its own look-ups: the strategy was created by this saga, whose steps may be repeated by any process.
-        submission = await intake.prepare(database, bars, Lookups(database), backtest, options)
+        # Without the key, which stands for the whole and is recorded already.
+        without_key = msgspec.structs.replace(options, key="")
+        submission = await intake.prepare(database, bars, Lookups(database), backtest, without_key)
         submission.row["id"] = data["run_id"]
         await (await session.connection()).run_sync(intake.accept_one, submission)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -34,6 +35,8 @@ OPERATION: Final = "backtest"
 DEFAULT_OPTIONS: Final = RunOptions()
 # Attempts at a request whose dataset or strategy changes between its preparation and its transaction.
 MAX_TRIES: Final = 20
+# Requests with a finished run that a process remembers.
+MAX_REMEMBERED: Final = 10_000
 # Requests of a batch that are prepared in one go.
 YIELD_EVERY: Final = 16
 
@@ -90,6 +93,9 @@ class Intake:
         self._bars = bars
         self._lookups = lookups
         self._accept = Batches(database, accept)
+        self._find_revision = Batches[None, int](database, find_revision, reading=True)
+        # By owner and request, the finished run that it stands for, and the revision in which it does.
+        self._finished: OrderedDict[tuple[str, str], tuple[int, str]] = OrderedDict()
 
     async def submit(self, request: BacktestRequest, options: RunOptions = DEFAULT_OPTIONS) -> Run | str:
         """Accept a backtest, run and job in one transaction: returns the new run, or the id of one that may have a result.
@@ -100,6 +106,9 @@ class Intake:
             Conflict: the idempotency key was used for another request, or several datasets match.
         """
         given = encode(request)
+        finished = self._finished.get((options.owner, given))
+        if finished is not None and not options.key and finished[0] == await self._find_revision(None):
+            return finished[1]
         if options.key:
             # A repeated request needs no dataset and no strategy, which may be gone.
             async with self._database.read() as session:
@@ -121,11 +130,18 @@ class Intake:
                 checked = submission.row["fingerprint"]
                 complete = await asyncio.to_thread(self._results.is_complete, outcome.known)
             elif isinstance(outcome, Earlier):
+                if not options.key:
+                    self._remember(options.owner, given, submission.revision, outcome.run_id)
                 return outcome.run_id
             elif isinstance(outcome, Accepted):
                 done = outcome.row["state"] == RunState.SUCCEEDED
                 return cast(str, outcome.row["id"]) if done else store.new_run(outcome.row, submission.request)
         raise Conflict("datasets or strategies changed during every attempt to accept this run", hint="try again", code="busy")
+
+    def _remember(self, owner: str, given: str, found_in: int, run_id: str) -> None:
+        self._finished[owner, given] = found_in, run_id
+        while len(self._finished) > MAX_REMEMBERED:
+            self._finished.popitem(last=False)
 
     async def submit_all(
         self, requests: Sequence[BacktestRequest], options: RunOptions = DEFAULT_OPTIONS
@@ -200,6 +216,11 @@ def fingerprint_of(resolved: ResolvedDataset, strategy: bt.Strategy, execution: 
     return Inputs(cast(bt.Bars, resolved), strategy, execution, resolved.first).fingerprint  # it reads only the fingerprint of bars
 
 
+def find_revision(connection: sa.Connection, items: Sequence[None]) -> list[int | Exception]:
+    """The revision of the catalog, for each who asks."""
+    return [connection.scalars(revision.CURRENT).one()] * len(items)
+
+
 def accept(connection: sa.Connection, submissions: Sequence[Submission]) -> list[Outcome | Exception]:
     """Store the runs of these requests with their jobs; those with a result succeed at once, those equal to an unfinished run follow it."""
     current = connection.scalars(revision.CURRENT).one()
@@ -219,7 +240,8 @@ def accept(connection: sa.Connection, submissions: Sequence[Submission]) -> list
 def accept_one(connection: sa.Connection, submission: Submission) -> None:
     """Store a run whatever has changed since it was prepared; if its result has files, a worker checks whether they are there."""
     current = connection.scalars(revision.CURRENT).one()
-    accept(connection, [submission._replace(revision=current, checked=submission.row["fingerprint"])])
+    (outcome,) = accept(connection, [submission._replace(revision=current, checked=submission.row["fingerprint"])])
+    assert isinstance(outcome, Accepted), outcome
 
 
 def _reuse(connection: sa.Connection, submission: Submission, known: KnownResult) -> Outcome:

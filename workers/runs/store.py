@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.in_list import in_list
 from workers.db.tables import IS_OPEN, RESULTS, AttemptRow, OutboxRow, RunRow
-from workers.db.upsert import insert
 from workers.errors import WorkersError
 from workers.model.clock import now_ms
 from workers.model.runs import Attempt, BacktestRequest, Run, RunError, RunResult, StageDurations, decode_request, encode
@@ -117,6 +117,15 @@ _FIND_RESULTS: Final = sa.select(
     RESULTS.c.fingerprint, RESULTS.c.digest, RESULTS.c.engine, RESULTS.c.trades_hash, RESULTS.c.equity_hash
 ).where(in_list(RESULTS.c.fingerprint, "fingerprints"))
 _GET_RESULTS: Final = sa.select(RESULTS).where(in_list(RESULTS.c.fingerprint, "fingerprints"))
+
+
+def _save_result(new: postgresql.Insert | sqlite.Insert) -> sa.Insert:
+    # Equal digests may come with other file names: another version of the Parquet writer gives other bytes.
+    files = {name: new.excluded[name] for name in ("trades_data", "trades_hash", "equity_hash")}
+    return new.on_conflict_do_update(index_elements=[RESULTS.c.fingerprint], set_=files, where=RESULTS.c.digest == new.excluded.digest)
+
+
+_SAVE_RESULT: Final = {"postgresql": _save_result(postgresql.insert(RESULTS)), "sqlite": _save_result(sqlite.insert(RESULTS))}
 _WAITING_OUTCOMES: Final = {RunState.RETRYING: AttemptOutcome.FAILED, RunState.QUEUED: AttemptOutcome.REQUEUED}
 
 
@@ -356,11 +365,7 @@ def save_results(connection: sa.Connection, results: Sequence[Mapping[str, Any]]
     """Store results and return the stored digests by fingerprint. Where an equal digest was stored before, only the names of files are replaced."""
     if not results:
         return {}
-    # Equal digests may come with other file names: another version of the Parquet writer gives other bytes.
-    new = insert(connection, RESULTS)
-    files = {name: new.excluded[name] for name in ("trades_data", "trades_hash", "equity_hash")}
-    same = RESULTS.c.digest == new.excluded.digest
-    connection.execute(new.on_conflict_do_update(index_elements=[RESULTS.c.fingerprint], set_=files, where=same), list(results))
+    connection.execute(_SAVE_RESULT[connection.dialect.name], list(results))
     stored = connection.execute(_FIND_RESULTS, {"fingerprints": [result["fingerprint"] for result in results]})
     return {row.fingerprint: row.digest for row in stored}
 

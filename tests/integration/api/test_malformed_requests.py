@@ -46,6 +46,7 @@ REQUESTS: dict[str, Any] = {
         "execution": {"leverage": 2, "stop_loss": {"multiple": 2}},
         "engine": "auto",
     },
+    "submit_backtests": {"backtests": [{"dataset": "unknown", "strategy": STRATEGY, "execution": {"leverage": 2}}]},
     "rerun_backtest": {"backtest": "01a20e01-da8e-76f1-9b64-4804fb8cfa41"},
     "create_and_run": {
         "name": "fine",

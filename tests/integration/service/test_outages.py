@@ -62,7 +62,7 @@ async def test_a_frozen_database_is_503_with_the_reason(client: httpx.AsyncClien
     with frozen(own_postgres):
         # More than the pool has connections.
         answers = await asyncio.gather(
-            *(client.post("/backtests", json=body(cross, i)) for i in range(30)), client.get("/queue/metrics"), client.get("/datasets")
+            *(client.post("/backtests", json=body(cross, i)) for i in range(30)), client.get("/backtests"), client.get("/datasets")
         )
     assert {answer.status_code for answer in answers} == {503}, [answer.text for answer in answers if answer.status_code != 503]
     assert all("the database does not respond" in answer.json()["detail"] for answer in answers)
@@ -75,8 +75,7 @@ async def test_a_frozen_redis_delays_a_submission_only_for_moments(
     with frozen(own_valkey):
         submitted, metrics = await asyncio.gather(client.post("/backtests", json=body(cross, 1)), client.get("/queue/metrics"))
     assert submitted.status_code == 202, submitted.text
-    assert metrics.status_code == 503
-    assert "Redis does not respond" in metrics.json()["detail"]
+    assert (metrics.status_code, metrics.json()["ready"]) == (200, None), "what is not known is null"
 
     async def sent() -> bool:
         return bool((await client.get("/queue/metrics")).json()["ready"] == 1)
@@ -107,7 +106,7 @@ async def test_a_redis_without_free_clients_is_503_and_accepted_runs_are_sent_af
             assert only.recv(16)
         for i in range(10):
             assert (await client.post("/backtests", json=body(cross, i))).status_code == 202
-            assert (await client.get("/queue/metrics")).status_code == 503
+            assert (await client.get("/queue/metrics")).json()["ready"] is None
         only.sendall(b"CONFIG SET maxclients 100\r\n")
         assert only.recv(16)
 
