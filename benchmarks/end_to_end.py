@@ -25,8 +25,10 @@ from report import number, table
 import python_core as bt
 import workers
 from workers.db.tables import RunRow
+from workers.jobs.attempt import Executor
 from workers.model.states import OPEN, RunState
 from workers.runs import store
+from workers.runs.store import End, JobToStart
 
 BARS = 10_000
 WORKERS = 2
@@ -214,7 +216,7 @@ def text(rates_by_database: dict[str, Rates]) -> str:
     head = (
         f"{WORKERS} worker processes with the default of {workers.Settings().concurrency} jobs at once; both databases write to disk at every "
         "commit. *Accepted*: submissions through the service layer, 20 at once. *Without work*: jobs that only start and finish their run in "
-        f"the database. *Backtests*: {BARS:,} bars, two averages, all metrics, trades and equity as files. *Directly*: the same backtests by "
+        f"the database. *Backtests*: {BARS:,} bars, two averages, all metrics. *Directly*: the same backtests by "
         "processes that read their runs from a list, without queue and cache; kernel, files and database are the only limits. *Idle*: from "
         "submission to the result, for a client that polls every 2 ms."
     )
@@ -233,16 +235,6 @@ def text(rates_by_database: dict[str, Rates]) -> str:
     return f"{head}\n\n{table(header, rows)}"
 
 
-class _NoCache:
-    """Replaces `Results`: no run reuses another's result."""
-
-    async def reusable(self, fingerprint: str, engine: str) -> None:
-        return None
-
-    async def cache(self, result: object) -> None:
-        return None
-
-
 async def nothing(settings: workers.Settings) -> None:
     """A worker whose jobs only start and finish their runs."""
     from workers.db.database import open_database
@@ -250,35 +242,31 @@ async def nothing(settings: workers.Settings) -> None:
     from workers.queue.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
-        worker = f"bench-{os.getpid()}"
+        executor = Executor(settings, database, queue, f"bench-{os.getpid()}")
 
         async def end(ctx: dict[str, Any], run_id: str, number: int) -> None:
-            async with database.write() as session:
-                started = await store.start(session, run_id, number, worker=worker)
-            async with database.write() as session:
-                await store.finish(session, started, RunState.SUCCEEDED)
+            await executor.end(End(started=await executor.start(JobToStart(run_id, number)), state=RunState.SUCCEEDED))
 
-        await LeaseWorker(settings, queue, {"backtest": end}, worker=worker, jobs={}).main()
+        await LeaseWorker(settings, queue, {"backtest": end}, worker=executor.worker, jobs={}).main()
 
 
 async def direct(settings: workers.Settings, ids: list[str]) -> None:
     from workers.db.database import open_database
     from workers.jobs import backtest
-    from workers.jobs.attempt import Executor, Job
+    from workers.jobs.attempt import Job
+    from workers.process.worker import MAX_HELD
     from workers.queue.queue import open_queue
 
     async with open_database(settings.database_url) as database, open_queue(settings.redis_url) as queue:
         executor = Executor(settings, database, queue, f"direct-{os.getpid()}")
-        executor.results = _NoCache()
         waiting = iter(ids)
 
         async def work() -> None:
             for run_id in waiting:
-                async with database.write() as session:
-                    started = await store.start(session, run_id, 1, worker=executor.worker)
-                await backtest.run(executor, started, Job(run_id))
+                started = await executor.start(JobToStart(run_id, 1))
+                await backtest.run(executor, started._replace(known=None), Job(run_id))
 
-        await asyncio.gather(*(work() for _ in range(settings.concurrency)))
+        await asyncio.gather(*(work() for _ in range(MAX_HELD)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import cancel
 import end_to_end
+import over_http
 import uvloop
 from queues import CONCURRENCY, Contender, all_contenders
 from queues.tally import Tally, worker_processes
@@ -42,12 +43,13 @@ class Size(NamedTuple):
     latencies: int
     depths: tuple[int, int]
     runs: int
+    requests: int
     cancels: int
     bars: int
 
 
-FULL = Size(seconds=2.0, rounds=3, latencies=300, depths=(1000, 100_000), runs=1000, cancels=20, bars=10_000_000)
-QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, cancels=3, bars=8_000_000)
+FULL = Size(seconds=2.0, rounds=3, latencies=300, depths=(1000, 100_000), runs=2000, requests=5000, cancels=20, bars=10_000_000)
+QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, requests=1000, cancels=3, bars=8_000_000)
 
 
 class Queues(NamedTuple):
@@ -68,9 +70,10 @@ def main() -> None:
         queues = uvloop.run(queues_interleaved(size, url, Path(folder)))
         depth = uvloop.run(rates_by_depth(size, url))
         whole = uvloop.run(end_to_end.measure(size.runs, size.rounds, size.latencies, url, Path(folder)))
+        http = uvloop.run(over_http.measure(size.requests, size.rounds, url, Path(folder)))
         cancels = uvloop.run(cancel.measure(size.cancels, size.bars, url, Path(folder)))
     facts = machine(queues.versions | {"valkey": end_to_end.valkey_version()})
-    text = document(facts, size, queues, depth, whole, cancels)
+    text = document(facts, size, queues, depth, whole, http, cancels)
     print(text)
     if size is FULL:
         (HERE / "service.md").write_text(text + "\n")
@@ -79,6 +82,7 @@ def main() -> None:
             "queues": queues._asdict(),
             "depth": depth,
             "end_to_end": {name: rates._asdict() for name, rates in whole.items()},
+            "http": {kind: {name: figure._asdict() for name, figure in figures.items()} for kind, figures in http.items()},
             "cancel": {name: found._asdict() for name, found in cancels.items()},
         }
         (HERE / "service.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -201,6 +205,7 @@ def document(
     queues: Queues,
     depth: dict[str, float],
     whole: dict[str, end_to_end.EndToEnd],
+    http: dict[str, dict[str, over_http.Figure]],
     cancels: dict[str, cancel.CancelTimes],
 ) -> str:
     rows = []
@@ -232,6 +237,8 @@ def document(
             f"{number(deep_rate)}/s with {int(deep):,}.",
             "## End to end",
             end_to_end.text(whole),
+            "## Over HTTP",
+            over_http.text(http),
             "## Cancel",
             cancel.text(cancels),
         ]
