@@ -18,7 +18,7 @@ from workers.queue import keys
 from workers.queue.queue import ALL_PRIORITIES
 
 # Keys whose number doesn't grow with the jobs; all others must expire.
-FIXED_KEYS = (keys.WORKERS, keys.DURATIONS, keys.RESULTS_BY_AGE, keys.COUNTERS, *map(keys.wake, ALL_PRIORITIES))
+FIXED_KEYS = (keys.WORKERS, keys.DURATIONS, keys.COUNTERS, *map(keys.wake, ALL_PRIORITIES))
 
 
 async def check_runs(service: workers.Service, accepted: Mapping[str, str], poison: Collection[str]) -> Counter[str]:

@@ -18,6 +18,7 @@ from tests.support.workers import Finished, StartWorker
 from workers.model.states import DONE
 from workers.process.run import open_worker
 from workers.process.worker import LeaseWorker
+from workers.runs import results
 
 
 @pytest.fixture
@@ -94,6 +95,13 @@ def finished(service: workers.Service, until: waiting.Until) -> Finished:
         return await service.backtests.get(run_id)
 
     return wait
+
+
+@pytest.fixture
+def results_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trades and equity are written to files, however small they are."""
+    monkeypatch.setattr(results, "MAX_PACKED_BYTES", 0)
+    monkeypatch.setattr(results, "MAX_RECOMPUTED_MS", -1.0)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ async def test_a_run_that_kills_every_worker_ends_dead(
     service: workers.Service, settings: workers.Settings, request_: workers.BacktestRequest, start_worker: StartWorker, finished: Finished
 ) -> None:
     accepted = await service.backtests.submit(request_)
-    for i in range(settings.max_failures):
+    for i in range(settings.max_failures + 1):  # each but the first takes over from the one before
         assert await start(service.resources.database, accepted.id, worker=f"killed-{i}")
     async with start_worker(settings):
         run = await finished(accepted.id)

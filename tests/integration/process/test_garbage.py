@@ -25,6 +25,7 @@ def orphan(kept_in: artifacts.Artifacts, content: bytes = b"of nobody") -> str:
     return artifacts.write(kept_in, lambda file: file.write(content)).hash
 
 
+@pytest.mark.usefixtures("results_in_files")
 async def test_unnamed_files_are_deleted_and_others_stay(
     service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished
 ) -> None:

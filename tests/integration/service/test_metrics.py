@@ -11,26 +11,22 @@ from sqlalchemy.engine import make_url
 import workers
 from tests.support.marks import on_postgresql
 from tests.support.postgres import Postgres
+from tests.support.runs import end, start
 from tests.support.waiting import Until
 from workers.model.states import AttemptOutcome, RunState
 from workers.queue.durations import Durations, read_durations
 from workers.queue.queue import RedisError, open_queue
-from workers.runs import store
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_attempts_are_counted_by_outcome(service: workers.Service, request_: workers.BacktestRequest) -> None:
     run = await service.backtests.submit(request_)
-    async with service.resources.database.write() as session:
-        for attempt in (1, 2):  # the second takes over from the first
-            started = await store.start(session, run.id, 1, worker=f"w-{attempt}")
-        assert started is not None
-        await store.requeue(session, started, RunState.RETRYING, error=workers.RunError(code="machine", message="it broke"))
-    async with service.resources.database.write() as session:
-        started = await store.start(session, run.id, 3, worker="w-3")
-        assert started is not None
-        await store.finish(session, started, RunState.SUCCEEDED)
+    database = service.resources.database
+    for attempt in (1, 2):  # the second takes over from the first
+        started = await start(database, run.id, 1, worker=f"w-{attempt}")
+    assert await end(database, started, RunState.RETRYING, error=workers.RunError(code="machine", message="it broke"))
+    assert await end(database, await start(database, run.id, 3, worker="w-3"), RunState.SUCCEEDED)
     metrics = await service.queue.get_metrics()
     assert metrics.attempts is not None
     assert metrics.attempts.by_outcome == {outcome: int(outcome in ("lost", "failed", "succeeded")) for outcome in AttemptOutcome}

@@ -87,6 +87,7 @@ def test_a_missing_bucket_is_an_os_error(bucket_url: str, tmp_path: Any) -> None
         artifacts.write(Bucket("s3://nobody-made-this/x", tmp_path / "drafts"), lambda file: file.write(b"x"))
 
 
+@pytest.mark.usefixtures("results_in_files")
 async def test_a_backtest_with_its_files_in_a_bucket(
     service: workers.Service, worker: LeaseWorker, bars: bt.Bars, cross: bt.Strategy, finished: Any
 ) -> None:
