@@ -232,7 +232,7 @@ def test_a_stream_whose_client_does_not_read_is_ended(
             yield part + b":" + b"x" * 100_000 + b"\n\n"  # so that the kernel's buffers are full sooner
 
     monkeypatch.setattr(sse, "_encode", encode_padded)
-    monkeypatch.setattr(protocol, "WRITE_S", 0.3)
+    monkeypatch.setattr(protocol, "WRITE_S", 3.0)
     monkeypatch.setattr(follow, "KEEP_ALIVE_S", 0.01)
     monkeypatch.setattr(sse, "MAX_STREAMS", 1)
     with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
