@@ -52,7 +52,7 @@ async def check_files(service: workers.Service) -> None:
     await collect_garbage(service.resources.database, service.resources.artifacts, older_than_s=-1)
     async with service.resources.database.read() as session:
         results = await session.execute(sa.select(RESULTS.c.trades_hash, RESULTS.c.equity_hash))
-        named = {name for row in results for name in row} | set(await session.scalars(sa.select(PartRow.hash)))
+        named = {name for row in results for name in row if name} | set(await session.scalars(sa.select(PartRow.hash)))
     assert {file.hash for file in service.resources.artifacts.list_all()} == named
     folder = service.resources.settings.folder / "artifacts"
     leftovers = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".parquet"]

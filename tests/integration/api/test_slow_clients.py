@@ -232,7 +232,8 @@ def test_a_stream_whose_client_does_not_read_is_ended(
             yield part + b":" + b"x" * 100_000 + b"\n\n"  # so that the kernel's buffers are full sooner
 
     monkeypatch.setattr(sse, "_encode", encode_padded)
-    monkeypatch.setattr(protocol, "WRITE_S", 3.0)
+    monkeypatch.setattr(protocol, "WRITE_S", 2.0)
+    monkeypatch.setattr(protocol, "MIN_WRITE_BYTES_S", 1e6)
     monkeypatch.setattr(follow, "KEEP_ALIVE_S", 0.01)
     monkeypatch.setattr(sse, "MAX_STREAMS", 1)
     with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
@@ -240,7 +241,8 @@ def test_a_stream_whose_client_does_not_read_is_ended(
         strategy = {"entry_long": "close > open", "exit_long": "close < open"}
         run = client.post("/backtests", json={"dataset": "d", "strategy": strategy}).raise_for_status().json()
         path = f"/backtests/{run['id']}/events"
-        connect(b"GET /api/v1%b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode(), receive_buffer=4096)
+        unread = connect(b"GET /api/v1%b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode(), receive_buffer=4096)
+        assert unread.recv(12) == b"HTTP/1.1 200"
 
         def status() -> int:
             with client.stream("GET", path) as response:
