@@ -130,7 +130,8 @@ class Intake:
                 checked = submission.row["fingerprint"]
                 complete = await asyncio.to_thread(self._results.is_complete, outcome.known)
             elif isinstance(outcome, Earlier):
-                if not options.key:
+                # A result with files has to be checked each time: they may be lost.
+                if not options.key and not checked:
                     self._remember(options.owner, given, submission.revision, outcome.run_id)
                 return outcome.run_id
             elif isinstance(outcome, Accepted):

@@ -87,6 +87,7 @@ async def test_a_result_without_its_files_is_computed_again(
 ) -> None:
     monkeypatch.setattr(results, "MAX_PACKED_BYTES", 0)
     first = await finished((await service.backtests.submit(request_)).id)
+    assert (await service.backtests.submit(request_)).id == (await service.backtests.submit(request_)).id == first.id
     found = await service.resources.results.load(first.fingerprint)
     assert found is not None
     service.resources.artifacts.delete([found.trades or ""])
