@@ -28,7 +28,7 @@ from workers.db.tables import RunRow
 from workers.jobs.attempt import Executor
 from workers.model.states import OPEN, RunState
 from workers.runs import store
-from workers.runs.store import End, JobToStart
+from workers.runs.attempts import End, JobToStart
 
 BARS = 10_000
 WORKERS = 2

@@ -60,7 +60,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def load(port: int, requests: list[bytes], *, connections: int) -> Load:
-    """Send all requests over so many connections."""
+    """Send all requests over this number of connections."""
     statuses: dict[int, int] = {}
     waits_ms: list[float] = []
     waiting = iter(requests)

@@ -1,6 +1,6 @@
-"""A cache in this process: the decorators `cached`, `cache_with_key` and `invalidate_cache`, for plain and async functions.
+"""Caches in this process: `Recent`, and the decorators `cached`, `cache_with_key` and `invalidate_cache`, for plain and async functions.
 
-Values are stored as MessagePack and decoded for each caller by the return annotation of the function. So only data can be cached (structs,
+Values of the decorators are stored as MessagePack and decoded for each caller by the return annotation of the function. So only data can be cached (structs,
 numbers, texts and collections of them), and no caller can change the value of another. Equal concurrent calls are one call. Errors are
 not cached. The cache that processes share is in `runs.results`.
 """
@@ -22,9 +22,24 @@ import msgspec
 
 P = ParamSpec("P")
 R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
 
 MAX_ENTRIES: Final = 10_000
 MAX_BYTES: Final = 64_000_000
+
+
+class Recent(dict[K, V]):
+    """A dictionary that holds the `size` entries that were added last."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > self._size:
+            del self[next(iter(self))]
 
 
 def cached(*, ttl_s: float) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import MediaType, Request, Response
@@ -25,19 +25,13 @@ def conditional(request: Request[Any, Any, Any], value: T) -> Response[T]:
     """200 with `value` and its entity tag, or 304 if `If-None-Match` lists that tag."""
     body = msgspec.json.encode(value)
     tag = _entity_tag(body)
-    headers = {"etag": tag, "cache-control": "no-cache"}
-    if _lists(request.headers.get("if-none-match", ""), tag):
-        return Response(cast(T, None), status_code=304, headers=headers)
-    return Response(cast(T, body), media_type=MediaType.JSON, headers=headers)
+    return _not_modified(request, tag) or _tagged(body, tag)
 
 
 async def conditional_on(request: Request[Any, Any, Any], content: str, build: Callable[[], Awaitable[T]]) -> Response[T]:
     """As `conditional`, but the tag is that of `content`, a text that names what the value is made of, so that a 304 needs no value."""
     tag = _entity_tag(f"{__version__} {request.scope['path']}?{request.scope['query_string'].decode()} {content}".encode())
-    headers = {"etag": tag, "cache-control": "no-cache"}
-    if _lists(request.headers.get("if-none-match", ""), tag):
-        return Response(cast(T, None), status_code=304, headers=headers)
-    return Response(cast(T, msgspec.json.encode(await build())), media_type=MediaType.JSON, headers=headers)
+    return _not_modified(request, tag) or _tagged(msgspec.json.encode(await build()), tag)
 
 
 def created(location: str, value: T) -> Response[T]:
@@ -61,6 +55,18 @@ def location_header() -> ResponseHeader:
 def not_modified() -> dict[int, ResponseSpec]:
     """The 304 response of an operation that uses `conditional`, for the OpenAPI document."""
     return {304: ResponseSpec(None, description="Not modified: `If-None-Match` lists the current entity tag.", generate_examples=False)}
+
+
+def _not_modified(request: Request[Any, Any, Any], tag: str) -> Response[Any] | None:
+    return Response(None, status_code=304, headers=_headers(tag)) if _lists(request.headers.get("if-none-match", ""), tag) else None
+
+
+def _tagged(body: bytes, tag: str) -> Response[Any]:
+    return Response(body, media_type=MediaType.JSON, headers=_headers(tag))
+
+
+def _headers(tag: str) -> dict[str, str]:
+    return {"etag": tag, "cache-control": "no-cache"}
 
 
 def _entity_tag(body: bytes) -> str:

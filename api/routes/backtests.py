@@ -36,12 +36,11 @@ from workers import (
 )
 from workers.model.states import DONE
 from workers.runs.follow import END
+from workers.runs.intake import YIELD_EVERY
 from workers.service.backtests import MAX_BATCH
 
 T = TypeVar("T")
 MAX_BATCH_BYTES: Final = 8_000_000
-# Requests of a batch that are decoded in one go.
-YIELD_EVERY: Final = 16
 
 RunId = Annotated[str, PathParameter(description="Id of the backtest.")]
 StateFilter = Annotated[RunState | None, QueryParameter(name="state", description="Only backtests in this state.")]

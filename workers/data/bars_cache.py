@@ -17,6 +17,7 @@ import structlog
 
 import python_core as bt
 from python_core.files import mapped
+from workers.cache import Recent
 from workers.data.parts import Part, bars_from_series, read_all
 from workers.data.run_bars import BarRange, RunBars, select
 from workers.data.workroom import Workroom
@@ -50,7 +51,7 @@ class BarsCache:
         self._bars: OrderedDict[str, bt.Bars] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._ranges: OrderedDict[tuple[str, BarRange], KnownRange] = OrderedDict()
+        self._ranges = Recent[tuple[str, BarRange], KnownRange](MAX_RANGES)
         self._hashing = threading.Lock()
         self._finding: WeakValueDictionary[tuple[str, BarRange], asyncio.Lock] = WeakValueDictionary()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="columns")
@@ -94,6 +95,11 @@ class BarsCache:
         with self._hashing:  # so that concurrent requests for one range read and hash it once
             return self._view(dataset, parts, wanted)
 
+    def find_range(self, dataset: Dataset, parts: Sequence[Part], wanted: BarRange) -> KnownRange:
+        """What `known_range` gives afterwards; loads the bars."""
+        selected = self.load_range(dataset, parts, wanted)
+        return KnownRange(selected.bars.fingerprint, selected.first)
+
     def known_range(self, dataset: Dataset, wanted: BarRange) -> KnownRange | None:
         """What is known of a range without loading its bars."""
         if wanted.is_all:
@@ -112,8 +118,6 @@ class BarsCache:
         if not wanted.is_all:
             with self._lock:
                 self._ranges[dataset.fingerprint, wanted] = known
-                while len(self._ranges) > MAX_RANGES:
-                    self._ranges.popitem(last=False)
 
     def finding(self, dataset: Dataset, wanted: BarRange) -> asyncio.Lock:
         """Held by the one of concurrent requests for a range that computes its fingerprint."""

@@ -26,7 +26,6 @@ async def find_range(bars: BarsCache, dataset: Dataset, parts: tuple[Part, ...],
             known = await bars.workroom.run("bars", FindRange(dataset, parts, wanted), KnownRange)
         else:
             with as_client_error():
-                selected = await asyncio.to_thread(lambda: bars.load_range(dataset, parts, wanted))
-            known = KnownRange(selected.bars.fingerprint, selected.first)
+                known = await asyncio.to_thread(bars.find_range, dataset, parts, wanted)
         bars.remember_range(dataset, wanted, known)
         return known

@@ -43,10 +43,9 @@ class Desk:
         assert self._bars is not None
         return self._bars.load(dataset, parts)
 
-    def load_range(self, dataset: Dataset, parts: tuple[Part, ...], wanted: BarRange) -> KnownRange:
+    def find_range(self, dataset: Dataset, parts: tuple[Part, ...], wanted: BarRange) -> KnownRange:
         assert self._bars is not None
-        selected = self._bars.load_range(dataset, parts, wanted)
-        return KnownRange(selected.bars.fingerprint, selected.first)
+        return self._bars.find_range(dataset, parts, wanted)
 
     def flush(self) -> None:
         """Wait until all bars that were loaded are on the disk, for the next task."""
@@ -116,7 +115,7 @@ class FindRange(msgspec.Struct, frozen=True, tag=True):
     wanted: BarRange
 
     def do(self, desk: Desk, source: Source | None) -> KnownRange:
-        return desk.load_range(self.dataset, self.parts, self.wanted)
+        return desk.find_range(self.dataset, self.parts, self.wanted)
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):

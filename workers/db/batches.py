@@ -41,11 +41,6 @@ class Batches(Generic[T, R]):
             self._running = asyncio.create_task(self._run())
         return await future
 
-    async def close(self) -> None:
-        """Wait until all items are carried out."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
-
     async def _run(self) -> None:
         try:
             while self._waiting:

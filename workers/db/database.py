@@ -65,14 +65,14 @@ class Database:
     async def query(self, work: Callable[[sa.Connection], T]) -> T:
         """Call `work` in a transaction that reads. On SQLite it runs in a thread as a whole, instead of a change of threads per statement."""
         if self._file is not None:
-            return await self._file.query(work)
+            return await self._file.run(work, writing=False)
         async with self.engine.connect() as connection:
             return await connection.run_sync(work)
 
     async def transact(self, work: Callable[[sa.Connection], T]) -> T:
         """Call `work` in a transaction that writes, and commit."""
         if self._file is not None:
-            return await self._file.transact(work)
+            return await self._file.run(work, writing=True)
         async with self._writing.begin() as connection:
             return await connection.run_sync(work)
 
@@ -107,28 +107,20 @@ class _SqliteFile:
     def __init__(self, url: URL) -> None:
         self._engine = sa.create_engine(url.set(drivername="sqlite"), hide_parameters=True, connect_args={"timeout": SQLITE_LOCK_S})
         _listen_to_sqlite(self._engine)
-        self._writing = self._engine.execution_options(writing=True)
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix="sqlite-read")
-        self._writers = ThreadPoolExecutor(1, thread_name_prefix="sqlite-write")
+        self._engines = {writing: self._engine.execution_options(writing=writing) for writing in (False, True)}
+        self._threads = {writing: ThreadPoolExecutor(1, thread_name_prefix="sqlite") for writing in (False, True)}
 
-    async def query(self, work: Callable[[sa.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._query, work)
+    async def run(self, work: Callable[[sa.Connection], T], *, writing: bool) -> T:
+        def transact() -> T:
+            with self._engines[writing].begin() as connection:
+                return work(connection)
 
-    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writers, self._transact, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads[writing], transact)
 
     def close(self) -> None:
-        self._readers.shutdown()
-        self._writers.shutdown()
+        for thread in self._threads.values():
+            thread.shutdown()
         self._engine.dispose()
-
-    def _query(self, work: Callable[[sa.Connection], T]) -> T:
-        with self._engine.connect() as connection:
-            return work(connection)
-
-    def _transact(self, work: Callable[[sa.Connection], T]) -> T:
-        with self._writing.begin() as connection:
-            return work(connection)
 
 
 def head() -> str:

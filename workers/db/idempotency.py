@@ -51,12 +51,11 @@ async def record(session: AsyncSession, options: RunOptions, operation: str, req
     """
     if not options.key:
         return subject_id
-    key, now = _key(options, operation), now_ms()
-    await session.execute(sa.delete(IdempotencyKeyRow).where(IdempotencyKeyRow.key == key, IdempotencyKeyRow.created_at < now - TTL_MS))
-    values = {"key": key, "request": _hash(request), "subject_id": subject_id, "created_at": now}
-    if await session.scalar(insert(session, IdempotencyKeyRow).values(**values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)):
-        return subject_id
-    return await find_subject(session, options, operation, request) or subject_id
+    claims = [Claim(options, operation, request, subject_id)]
+    (first,) = await (await session.connection()).run_sync(record_all, claims)
+    if isinstance(first, Conflict):
+        raise first
+    return first
 
 
 class Claim(NamedTuple):

@@ -14,8 +14,10 @@ from workers.model.states import OPEN, Priority, RunState
 _ID = String(36)
 _HASH = String(64)
 _NAME = String(120)
-_OPEN = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))})")
-_SUCCEEDED = sa.text(f"state = '{RunState.SUCCEEDED}'")
+# Conditions on runs, for partial indexes and for the queries that use them: a database sees that such an index serves a query only if its
+# condition stands there literally, not as parameters.
+IS_OPEN: Final = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))})")
+HAS_SUCCEEDED: Final = sa.text(f"state = '{RunState.SUCCEEDED}'")
 _UNFINISHED = sa.text("state IN ('running', 'undoing')")
 
 
@@ -153,10 +155,10 @@ class RunRow(Table):
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_by_state", "state", "id"),
-        Index("runs_open", "updated_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("runs_by_coalesce_key", "coalesce_key", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("runs_by_leader", "leader_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
-        Index("runs_by_result", "fingerprint", "owner", sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED),
+        Index("runs_open", "updated_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index("runs_by_coalesce_key", "coalesce_key", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index("runs_by_leader", "leader_id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index("runs_by_result", "fingerprint", "owner", sqlite_where=HAS_SUCCEEDED, postgresql_where=HAS_SUCCEEDED),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -188,12 +190,6 @@ class RunRow(Table):
     stages: Mapped[str | None]
     output: Mapped[str | None]
     error: Mapped[str | None]
-
-
-# Conditions on runs as the partial indexes have them. A database uses such an index only where it sees that the condition holds, which it
-# doesn't with values passed as parameters.
-IS_OPEN: Final = RunRow.state.in_([sa.literal_column(repr(str(state))) for state in sorted(OPEN)])
-HAS_SUCCEEDED: Final = RunRow.state == sa.literal_column(repr(str(RunState.SUCCEEDED)))
 
 
 class AttemptRow(Table):

@@ -27,10 +27,10 @@ from workers.model.states import WAITING, RunState
 from workers.outages import is_unreachable
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError, Retry, job_id
-from workers.runs import outbox, store
+from workers.runs import attempts, outbox, store
+from workers.runs.attempts import End, JobToStart, StartedRun
 from workers.runs.lookups import Lookups
 from workers.runs.results import Results
-from workers.runs.store import End, JobToStart, StartedRun
 from workers.settings import Settings
 from workers.storage import open as storage
 
@@ -103,8 +103,8 @@ class Executor:
         self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
         self.outage = Outage()
-        self.start = Batches[JobToStart, StartedRun | None](database, lambda *work: store.start(*work, worker=worker))
-        self.end = Batches[End, bool](database, store.end)
+        self.start = Batches[JobToStart, StartedRun | None](database, lambda *work: attempts.start(*work, worker=worker))
+        self.end = Batches[End, bool](database, attempts.end)
         self._announcing: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(settings.concurrency)
 

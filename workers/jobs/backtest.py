@@ -12,7 +12,7 @@ from workers.jobs.compute import Computed, compute
 from workers.jobs.isolated import compute_isolated
 from workers.model.runs import StageDurations, decode_request
 from workers.model.states import RunState
-from workers.runs.store import End, StartedRun
+from workers.runs.attempts import End, StartedRun
 
 _log = structlog.stdlib.get_logger(__name__)
 

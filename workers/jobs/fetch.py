@@ -30,8 +30,8 @@ from workers.jobs.attempt import Executor, Job, Stop
 from workers.model.datasets import Dataset
 from workers.model.runs import encode
 from workers.model.states import RunState
-from workers.runs import store
-from workers.runs.store import End, StartedRun
+from workers.runs import attempts
+from workers.runs.attempts import End, StartedRun
 
 # Another job has stored some of the bars meanwhile. The next attempt fetches what is still missing; stored values never change.
 _OVERTAKEN_CODES = ("bars_differ", "busy", "name_taken")
@@ -145,7 +145,7 @@ class _FetchJob:
 
     async def _record_progress(self, session: Any, dataset: Dataset) -> None:
         self.report.dataset = dataset.reference
-        if not await store.record_progress(session, self._started, output=encode(self.report)):
+        if not await attempts.record_progress(session, self._started, output=encode(self.report)):
             self._job.stop(Stop.TAKEN_OVER)
 
     async def _dataset(self) -> Dataset | None:

@@ -13,8 +13,10 @@ PERIOD_SHARE: Final = 0.9
 
 
 async def periodic(queue: Queue, name: str, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Call `work` once a period in one of all processes that run this, until cancelled. Whoever runs this supervises it, since database,
-    Redis or bucket may be away for a while."""
+    """Call `work` once a period, in one of the processes that run this, until cancelled.
+
+    Run it supervised: it fails while the database, Redis or the bucket is away.
+    """
     while True:
         await asyncio.sleep(every_s)
         if await queue.try_acquire_period(name, every_s * PERIOD_SHARE):

@@ -37,7 +37,7 @@ REPORT_S: Final = 2.0
 CANCEL_S: Final = 0.02
 # A job whose last two workers died may have killed them; run it alone, so that no other job dies with it.
 SUSPECT_LOSSES: Final = 2
-# A worker holds up to so many jobs, as long as they are done within this time; a job that waits longer goes back to the queue.
+# A worker holds as many jobs as it can finish within `HOLD_S`, at most `MAX_HELD`. A job that waits longer than `MAX_WAIT_S` goes back to the queue.
 MAX_HELD: Final = 64
 HOLD_S: Final = 0.1
 MAX_WAIT_S: Final = 1.0

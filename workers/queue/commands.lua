@@ -123,7 +123,7 @@ function commands.remove()
   return redis.call('HEXISTS', LEASES, ARGV[3]) == 0 and remove({ARGV[3]}, {false}) or 0
 end
 
--- Writes as all other commands do, and changes nothing: there is no such key.
+-- Fails whenever a write would. It changes nothing, because the key does not exist.
 function commands.check_writable()
   redis.call('SET', PAYLOAD, '', 'XX')
 end

@@ -15,7 +15,7 @@ from workers.db import locks
 from workers.db.in_list import in_list
 from workers.db.tables import IS_OPEN, OutboxRow, RunRow
 from workers.model.clock import now_ms
-from workers.model.states import OPEN, Priority, RunState
+from workers.model.states import DONE, OPEN, Priority, RunState, predecessors
 
 _ORDER: Final = {priority: i for i, priority in enumerate(Priority)}
 _LEADER_COLUMNS: Final = ("id", "coalesce_key", "state", "priority", "due_at", "created_at", "started_at")
@@ -29,7 +29,7 @@ _LEADERS: Final = (
 _SQLITE_LEADERS: Final = sa.text(
     f"SELECT {', '.join(_LEADER_COLUMNS)} FROM runs INDEXED BY runs_by_coalesce_key "
     "WHERE coalesce_key IN (SELECT value FROM json_each(:keys)) "
-    f"AND state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))}) AND leader_id IS NULL AND NOT cancel_requested ORDER BY id"
+    f"AND {IS_OPEN.text} AND leader_id IS NULL AND NOT cancel_requested ORDER BY id"
 )
 _SET_HAS_FOLLOWERS: Final = sa.update(RunRow).where(in_list(RunRow.id, "ids")).values(has_followers=True)
 _FOLLOWED_COLUMNS: Final = ("state", "started_at", "due_at", "updated_at", "finished_at", "error", "fingerprint", "engine")
@@ -94,7 +94,8 @@ def move_followers(connection: sa.Connection, leader: Leader) -> None:
     values = dict(connection.execute(sa.select(*columns).where(RunRow.id == leader.id)).mappings().one())
     if state == RunState.SUCCEEDED:
         values["cached"] = True
-    connection.execute(sa.update(RunRow).where(RunRow.leader_id == leader.id, IS_OPEN).values(**values))
+    followers = (RunRow.leader_id == leader.id, IS_OPEN, RunRow.state.in_(predecessors(state) if state in DONE else OPEN))
+    connection.execute(sa.update(RunRow).where(*followers).values(**values))
 
 
 def _promote_follower(connection: sa.Connection, leader_id: str) -> None:

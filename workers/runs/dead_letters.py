@@ -17,7 +17,7 @@ from workers.model.clock import TimeMs, now_ms
 from workers.model.names import is_reference
 from workers.model.runs import Attempt, RunError
 from workers.model.states import Priority, RunState, predecessors
-from workers.runs import store
+from workers.runs import attempts, store
 
 BATCH: Final = 500
 
@@ -73,8 +73,8 @@ async def get(database: Database, run_id: str) -> DeadLetter:
         row = await store.get_run(session, run_id) if is_reference(run_id) else None
         if row is None or row.state != RunState.DEAD:
             raise NotFound(f"dead letter {run_id!r:.130} not found", where="run", hint="use an id from the list of dead letters")
-        attempts = await store.list_attempts(session, run_id)
-    return msgspec.structs.replace(_to_dead_letter(row), request=msgspec.json.decode(row.request), attempts=attempts)
+        made = await attempts.list_attempts(session, run_id)
+    return msgspec.structs.replace(_to_dead_letter(row), request=msgspec.json.decode(row.request), attempts=made)
 
 
 async def redrive(database: Database, selection: DeadLetterSelection) -> AffectedRuns:

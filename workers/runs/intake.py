@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -13,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 import python_core as bt
 from python_core.engine.inputs import Inputs
+from workers.cache import Recent
 from workers.data import resolve
 from workers.data.bars_cache import BarsCache
 from workers.data.resolve import ResolvedDataset
@@ -37,7 +37,7 @@ DEFAULT_OPTIONS: Final = RunOptions()
 MAX_TRIES: Final = 20
 # Requests with a finished run that a process remembers.
 MAX_REMEMBERED: Final = 10_000
-# Requests of a batch that are prepared in one go.
+# Requests of a batch that are decoded, or prepared, in one go.
 YIELD_EVERY: Final = 16
 
 
@@ -95,7 +95,7 @@ class Intake:
         self._accept = Batches(database, accept)
         self._find_revision = Batches[None, int](database, find_revision, reading=True)
         # By owner and request, the finished run that it stands for, and the revision in which it does.
-        self._finished: OrderedDict[tuple[str, str], tuple[int, str]] = OrderedDict()
+        self._finished = Recent[tuple[str, str], tuple[int, str]](MAX_REMEMBERED)
 
     async def submit(self, request: BacktestRequest, options: RunOptions = DEFAULT_OPTIONS) -> Run | str:
         """Accept a backtest, run and job in one transaction: returns the new run, or the id of one that may have a result.
@@ -106,15 +106,14 @@ class Intake:
             Conflict: the idempotency key was used for another request, or several datasets match.
         """
         given = encode(request)
-        finished = self._finished.get((options.owner, given))
-        if finished is not None and not options.key and finished[0] == await self._find_revision(None):
-            return finished[1]
         if options.key:
             # A repeated request needs no dataset and no strategy, which may be gone.
             async with self._database.read() as session:
                 known_id = await idempotency.find_subject(session, options, OPERATION, given)
             if known_id is not None:
                 return known_id
+        elif (finished := self._finished.get((options.owner, given))) is not None and finished[0] == await self._find_revision(None):
+            return finished[1]
         checked, complete = "", False
         for _ in range(MAX_TRIES):
             submission = await prepare(self._database, self._bars, self._lookups, request, options)
@@ -132,17 +131,12 @@ class Intake:
             elif isinstance(outcome, Earlier):
                 # A result with files has to be checked each time: they may be lost.
                 if not options.key and not checked:
-                    self._remember(options.owner, given, submission.revision, outcome.run_id)
+                    self._finished[options.owner, given] = submission.revision, outcome.run_id
                 return outcome.run_id
             elif isinstance(outcome, Accepted):
                 done = outcome.row["state"] == RunState.SUCCEEDED
                 return cast(str, outcome.row["id"]) if done else store.new_run(outcome.row, submission.request)
         raise Conflict("datasets or strategies changed during every attempt to accept this run", hint="try again", code="busy")
-
-    def _remember(self, owner: str, given: str, found_in: int, run_id: str) -> None:
-        self._finished[owner, given] = found_in, run_id
-        while len(self._finished) > MAX_REMEMBERED:
-            self._finished.popitem(last=False)
 
     async def submit_all(
         self, requests: Sequence[BacktestRequest], options: RunOptions = DEFAULT_OPTIONS

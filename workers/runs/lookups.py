@@ -6,10 +6,13 @@ change and are remembered as long as there is room.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers import strategies
+from workers.cache import Recent
 from workers.data import catalog, resolve
 from workers.data.parts import Part
 from workers.db import revision
@@ -18,6 +21,7 @@ from workers.model.datasets import Dataset
 from workers.model.selection import Selection
 from workers.strategies import StoredStrategy
 
+T = TypeVar("T")
 # No revision of a catalog.
 UNKNOWN: Final = 0
 MAX_NAMES: Final = 10_000
@@ -33,14 +37,14 @@ class Lookups:
     def __init__(self, database: Database) -> None:
         self.revision = UNKNOWN
         self._database = database
-        self._datasets: dict[tuple[str | None, ...], Dataset] = {}
-        self._strategies: dict[str, StoredStrategy] = {}
-        self._versions: OrderedDict[tuple[str, int], tuple[Dataset, tuple[Part, ...]]] = OrderedDict()
+        self._named = Recent[tuple[str | None, ...], Any](MAX_NAMES)
+        self._versions = Recent[tuple[str, int], tuple[Dataset, tuple[Part, ...]]](MAX_VERSIONS)
 
     def renew(self, revision: int) -> None:
         """Forget what was known of another revision."""
-        if revision != self.revision or len(self._datasets) + len(self._strategies) > MAX_NAMES:
-            self._datasets, self._strategies, self.revision = {}, {}, revision
+        if revision != self.revision:
+            self._named.clear()
+            self.revision = revision
 
     async def dataset(self, selection: Selection) -> Dataset:
         """The dataset that a selection names.
@@ -49,16 +53,8 @@ class Lookups:
             NotFound: there is none.
             Conflict: several datasets match the market.
         """
-        key = (selection.dataset, selection.symbol, selection.timeframe, selection.exchange, selection.kind)
-        if (known := self._datasets.get(key)) is not None:
-            return known
-        while True:
-            async with self._database.read() as session:
-                self.renew(found_in := await revision.current(session))
-                found = await resolve.find(session, selection)
-            if self.revision == found_in:
-                self._datasets[key] = found
-                return found
+        key = ("dataset", selection.dataset, selection.symbol, selection.timeframe, selection.exchange, selection.kind)
+        return await self._look_up(key, lambda session: resolve.find(session, selection))
 
     async def strategy(self, reference: str) -> StoredStrategy:
         """A stored strategy by id or name.
@@ -66,15 +62,7 @@ class Lookups:
         Raises:
             NotFound: there is none.
         """
-        if (known := self._strategies.get(reference)) is not None:
-            return known
-        while True:
-            async with self._database.read() as session:
-                self.renew(found_in := await revision.current(session))
-                found = await strategies.get(session, reference)
-            if self.revision == found_in:
-                self._strategies[reference] = found
-                return found
+        return await self._look_up(("strategy", reference), lambda session: strategies.get(session, reference))
 
     async def version(self, dataset_id: str, version: int) -> tuple[Dataset, tuple[Part, ...]]:
         """A version of a dataset and its files.
@@ -88,6 +76,14 @@ class Lookups:
             dataset = await catalog.get(session, f"{dataset_id}@{version}")
             found = dataset, tuple(await catalog.list_parts(session, dataset))
         self._versions[dataset_id, version] = found
-        while len(self._versions) > MAX_VERSIONS:
-            self._versions.popitem(last=False)
         return found
+
+    async def _look_up(self, key: tuple[str | None, ...], find: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        while (known := self._named.get(key)) is None:
+            async with self._database.read() as session:
+                self.renew(found_in := await revision.current(session))
+                found = await find(session)
+            if self.revision == found_in:
+                self._named[key] = found
+                return found
+        return cast(T, known)

@@ -6,7 +6,6 @@ An equity curve that the kernel made within milliseconds is not stored: it is co
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ import python_core as bt
 from python_core.metrics import RUN_NAMES, Metrics
 from python_core.metrics.monthly import monthly_returns
 from python_core.trades import REASONS
+from workers.cache import Recent
 from workers.data.bars_cache import BarsCache
 from workers.db.database import Database
 from workers.errors import Conflict
@@ -113,7 +113,7 @@ class Results:
         self._lookups = lookups
         self._artifacts = artifacts
         self._bars = bars
-        self._remembered: OrderedDict[str, StoredResult] = OrderedDict()
+        self._remembered = Recent[str, StoredResult](MAX_REMEMBERED)
 
     async def load(self, fingerprint: str) -> StoredResult | None:
         """The result of inputs with this fingerprint, from memory or else from the database."""
@@ -123,8 +123,6 @@ class Results:
         if row is None:
             return None
         stored = self._remembered[fingerprint] = from_row(row)
-        while len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
         return stored
 
     def is_complete(self, known: store.KnownResult) -> bool:

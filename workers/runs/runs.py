@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
 import msgspec
 
+from workers.cache import Recent
 from workers.db.database import Database
 from workers.db.paging import page_of_runs
 from workers.db.tables import RunRow
@@ -16,7 +16,7 @@ from workers.model.runs import Attempt, Run, RunPage
 from workers.model.states import OPEN, RunState
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError
-from workers.runs import intake, store
+from workers.runs import attempts, intake, store
 from workers.runs.results import Results
 
 # Finished runs that a process remembers.
@@ -30,7 +30,7 @@ class Runs:
     def __init__(self, database: Database, results: Results) -> None:
         self._database = database
         self._results = results
-        self._finished: OrderedDict[str, Run] = OrderedDict()
+        self._finished = Recent[str, Run](MAX_REMEMBERED)
 
     async def get(self, run_id: str) -> Run:
         """A run, with its result if it has succeeded.
@@ -52,8 +52,6 @@ class Runs:
         # The stored result may be of another engine than the one that this run used; both give the same bits.
         result = msgspec.structs.replace(stored.result, engine=row.engine or stored.result.engine)
         run = self._finished[run_id] = msgspec.structs.replace(run, result=result)
-        while len(self._finished) > MAX_REMEMBERED:
-            self._finished.popitem(last=False)
         return run
 
     async def require_succeeded(self, run_id: str) -> Run:
@@ -75,7 +73,7 @@ async def list_attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:
     """The attempts of a run, in order."""
     row = await _row(database, run_id)
     async with database.read() as session:
-        return await store.list_attempts(session, row.id)
+        return await attempts.list_attempts(session, row.id)
 
 
 async def page(database: Database, *, state: RunState | None, limit: int, cursor: str | None) -> RunPage:

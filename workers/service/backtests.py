@@ -54,7 +54,7 @@ class Backtests(OperationGroup):
         resources = self._resources
         accepted = await resources.intake.submit(request, options)
         resources.relay.wake()
-        return await resources.runs.get(accepted) if isinstance(accepted, str) else accepted
+        return await self._run(accepted)
 
     @operation
     async def submit_batch(
@@ -73,7 +73,10 @@ class Backtests(OperationGroup):
     async def _batch_item(self, outcome: Run | str | WorkersError) -> BatchItem:
         if isinstance(outcome, WorkersError):
             return BatchItem(error=RunError.from_exception(outcome))
-        return BatchItem(run=await self._resources.runs.get(outcome) if isinstance(outcome, str) else outcome)
+        return BatchItem(run=await self._run(outcome))
+
+    async def _run(self, accepted: Run | str) -> Run:
+        return await self._resources.runs.get(accepted) if isinstance(accepted, str) else accepted
 
     @operation
     async def get(self, run_id: str) -> Run:

@@ -1,4 +1,4 @@
-"""Clients that send or read too slowly, or send too much, are told so and disconnected, and cost little meanwhile."""
+"""Clients that are too slow or send too much get an error that says so, are disconnected, and cost little until then."""
 
 from __future__ import annotations
 

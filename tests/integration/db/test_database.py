@@ -26,8 +26,8 @@ from workers.model.names import new_id
 from workers.model.runs import BacktestRequest, RunError, encode
 from workers.model.states import RunState
 from workers.runs import outbox, store
+from workers.runs.attempts import StartedRun
 from workers.runs.outbox import UnsentJob
-from workers.runs.store import StartedRun
 
 pytestmark = pytest.mark.anyio
 ERROR = RunError(code="machine", message="it broke")

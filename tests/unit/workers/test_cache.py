@@ -11,7 +11,14 @@ import msgspec
 import pytest
 
 from workers import cache
-from workers.cache import cache_with_key, cached, invalidate_cache
+from workers.cache import Recent, cache_with_key, cached, invalidate_cache
+
+
+def test_recent_entries_replace_the_oldest() -> None:
+    recent = Recent[str, int](2)
+    for key, value in (("a", 1), ("b", 2), ("a", 3), ("c", 4)):
+        recent[key] = value
+    assert recent == {"b": 2, "c": 4}
 
 
 class Point(msgspec.Struct):
