@@ -65,6 +65,7 @@ async def test_runs_outlast_a_full_disk_however_long(
     assert await failures(service) == 0
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has no state in which it can only be read
 async def test_runs_outlast_a_database_that_refuses_writes(
     service: workers.Service,
     settings: workers.Settings,
@@ -74,8 +75,6 @@ async def test_runs_outlast_a_database_that_refuses_writes(
     until: Until,
     postgres: Postgres,
 ) -> None:
-    if service.resources.database.kind != "postgresql":
-        pytest.skip("SQLite has no state in which it can only be read")
     name = service.resources.database.engine.url.database
     runs = await submit(service, request_, 10)
 
