@@ -92,7 +92,7 @@ _LOSE_ATTEMPTS: Final = (
 )
 _INSERT_ATTEMPT: Final = sa.insert(AttemptRow)
 _LOCK_CURRENT: Final = (
-    sa.select(RunRow.id, RunRow.has_followers)
+    sa.select(RunRow.id, RunRow.attempt, RunRow.has_followers)
     .where(
         in_list(RunRow.id, "ids"),
         in_list(RunRow.id + ":" + sa.cast(RunRow.attempt, sa.Text), "attempts"),
@@ -148,8 +148,12 @@ def start(connection: sa.Connection, jobs: Sequence[JobToStart], *, worker: str)
     results = store.find_known(connection, fingerprints) if fingerprints else {}
     for row in rows.values():
         coalesce.move_followers(connection, row)
+    # Two jobs of one run may be in the list, as the queue may deliver one that is out of date.
     found = (rows.get(job.run_id) for job in jobs)
-    return [None if row is None else StartedRun(row, row.attempt, results.get(row.fingerprint)) for row in found]
+    return [
+        None if row is None or row.job != job.number else StartedRun(row, row.attempt, results.get(row.fingerprint))
+        for job, row in zip(jobs, found, strict=True)
+    ]
 
 
 def end(connection: sa.Connection, ends: Sequence[End]) -> list[bool | Exception]:
@@ -160,8 +164,8 @@ def end(connection: sa.Connection, ends: Sequence[End]) -> list[bool | Exception
     now = now_ms()
     # The number of the attempt is the fence: a worker whose lease has expired may still be running, and must not overwrite its successor.
     given = {"ids": [each.started.row.id for each in ends], "attempts": [f"{each.started.row.id}:{each.started.attempt}" for each in ends]}
-    current = {row.id: row for row in connection.execute(_LOCK_CURRENT, given)}
-    outcomes: list[bool | Exception] = [each.started.row.id in current for each in ends]
+    current = {(row.id, row.attempt): row for row in connection.execute(_LOCK_CURRENT, given)}
+    outcomes: list[bool | Exception] = [(each.started.row.id, each.started.attempt) in current for each in ends]
     results = [each.result for each, is_current in zip(ends, outcomes, strict=True) if is_current and each.result is not None]
     digests = store.save_results(connection, results)
     runs, attempts, jobs = [], [], []
@@ -201,7 +205,7 @@ def end(connection: sa.Connection, ends: Sequence[End]) -> list[bool | Exception
         connection.execute(_END_ATTEMPT, attempts)
     store.insert_jobs(connection, jobs)
     for each, has_ended in zip(ends, outcomes, strict=True):
-        if has_ended is True and current[each.started.row.id].has_followers:
+        if has_ended is True and current[each.started.row.id, each.started.attempt].has_followers:
             coalesce.move_followers(connection, _Ended(each.started.row.id, each.state, True))
     return outcomes
 

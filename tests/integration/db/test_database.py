@@ -25,8 +25,8 @@ from workers.model.clock import now_ms
 from workers.model.names import new_id
 from workers.model.runs import BacktestRequest, RunError, encode
 from workers.model.states import RunState
-from workers.runs import outbox, store
-from workers.runs.attempts import StartedRun
+from workers.runs import attempts, outbox, store
+from workers.runs.attempts import End, JobToStart, StartedRun
 from workers.runs.outbox import UnsentJob
 
 pytestmark = pytest.mark.anyio
@@ -183,6 +183,19 @@ async def test_a_retry_has_a_new_job_and_its_old_one_starts_nothing(database: Da
         assert [job.job for job in await unsent(session)] == [1, 2]
     again = await begin(database, row, job=2)
     assert (again.attempt, again.row.failures) == (2, 1)
+
+
+async def test_of_two_jobs_of_a_run_only_the_current_one_starts_it(database: Database, row: RunRow) -> None:
+    jobs = [JobToStart(row.id, number) for number in (2, 1, 3)]
+    started = await database.transact(lambda connection: attempts.start(connection, jobs, worker="w"))
+    assert [each and each.attempt for each in started] == [None, 1, None]
+
+
+async def test_of_two_attempts_at_a_run_only_the_later_one_ends_it(database: Database, row: RunRow) -> None:
+    first, second = [await begin(database, row) for _ in range(2)]
+    ends = [End(started=first, state=RunState.FAILED, error=ERROR), End(started=second, state=RunState.SUCCEEDED)]
+    assert await database.transact(lambda connection: attempts.end(connection, ends)) == [False, True]
+    assert await state(database, row) == RunState.SUCCEEDED
 
 
 async def test_a_finished_run_can_not_be_started_or_cancelled(database: Database, row: RunRow) -> None:
