@@ -17,7 +17,6 @@ import structlog
 
 import python_core as bt
 from python_core.files import mapped
-from workers.cache import Recent
 from workers.data.parts import Part, bars_from_series, read_all
 from workers.data.run_bars import BarRange, RunBars, select
 from workers.data.workroom import Workroom
@@ -51,7 +50,7 @@ class BarsCache:
         self._bars: OrderedDict[str, bt.Bars] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._ranges = Recent[tuple[str, BarRange], KnownRange](MAX_RANGES)
+        self._ranges: OrderedDict[tuple[str, BarRange], KnownRange] = OrderedDict()
         self._hashing = threading.Lock()
         self._finding: WeakValueDictionary[tuple[str, BarRange], asyncio.Lock] = WeakValueDictionary()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="columns")
@@ -118,6 +117,8 @@ class BarsCache:
         if not wanted.is_all:
             with self._lock:
                 self._ranges[dataset.fingerprint, wanted] = known
+                while len(self._ranges) > MAX_RANGES:
+                    self._ranges.popitem(last=False)
 
     def finding(self, dataset: Dataset, wanted: BarRange) -> asyncio.Lock:
         """Held by the one of concurrent requests for a range that computes its fingerprint."""

@@ -131,11 +131,22 @@ async def test_a_session_that_is_idle_within_a_transaction_gives_its_locks_back(
     monkeypatch.setattr(module, "IDLE_TRANSACTION_S", 1.0)
     async with open_database(postgres_url) as database:
         await database.migrate()
-        async with database.read() as holder:
-            await holder.execute(sa.text("LOCK TABLE idempotency_keys IN ACCESS EXCLUSIVE MODE"))
-            async with asyncio.timeout(WITHIN_S):
-                await write(database, "k")
-            await reason(holder.execute(sa.text("SELECT 1")))
+        locked, written = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            async with database.read() as holder:
+                await holder.execute(sa.text("LOCK TABLE idempotency_keys IN ACCESS EXCLUSIVE MODE"))
+                locked.set()
+                await written.wait()
+                await holder.execute(sa.text("SELECT 1"))
+
+        # The driver may notice with the statement, or only when the session is closed.
+        holding = asyncio.create_task(hold())
+        await locked.wait()
+        async with asyncio.timeout(WITHIN_S):
+            await write(database, "k")
+        written.set()
+        await reason(holding)
 
 
 async def test_a_pool_without_a_free_connection_is_an_outage(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
