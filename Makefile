@@ -45,14 +45,14 @@ test-fast: export BARSTORM_CASES := 20
 test-fast: $(DEVELOPMENT) ## run the tests that need no server, with few generated cases
 	@$(PYTEST) tests/unit tests/property tests/contract
 
-test-slow: $(DEVELOPMENT) ## run the slow tests: packaging, chaos, browser, other engines
+test-slow: $(DEVELOPMENT) ## run the slow tests: packaging, chaos, browser, generated clients, other engines
 	@pytest -m 'slow and not long'
 
 test-long: export BARSTORM_CASES := 100000
 test-long: $(DEVELOPMENT) ## run every test, for hours
 	$(RUST_TESTS)
-	@$(PYTEST) -m 'not slow'
-	@pytest -m slow
+	@$(PYTEST) --timeout 0 -m 'not slow'
+	@pytest --timeout 0 -m slow
 
 coverage: $(DEVELOPMENT) ## print the share of lines that the unit and integration tests run, in percent
 	@coverage erase

@@ -72,7 +72,7 @@ async def measure(count: int, rust_bars: int, redis_url: str, folder: Path) -> d
             log = folder / f"ended-{len(found)}"
             request = workers.BacktestRequest(dataset=f"bars-{kernel.bars}", strategy=STRATEGY, engine=kernel.engine)
             async with _worker(msgspec.structs.replace(settings, isolate_python=kernel.isolated), log):
-                for _ in range(2):  # so that the bars are in memory; loading them is not interrupted
+                for _ in range(4):  # so that the bars are in memory; loading them is not interrupted
                     await _cancel_ms(service, request, log)
                 times_ms = [await _cancel_ms(service, request, log) for _ in range(count)]
             found[kernel.name] = CancelTimes(kernel.bars, statistics.median(times_ms), max(times_ms))
@@ -94,7 +94,7 @@ async def _cancel_ms(service: workers.Service, request: workers.BacktestRequest,
         while (state := (await service.backtests.get(run.id)).state) not in DONE:
             await asyncio.sleep(0.005)
     if state != RunState.CANCELLED:
-        raise RuntimeError(f"the run has {state}: it ended before it could be cancelled")
+        raise RuntimeError(f"the run is {state}: it ended before it could be cancelled")
     return (ends[-1] - cancelled_at) / 1e6
 
 

@@ -253,7 +253,7 @@ async def nothing(settings: workers.Settings) -> None:
 async def direct(settings: workers.Settings, ids: list[str]) -> None:
     from workers.db.database import open_database
     from workers.jobs import backtest
-    from workers.jobs.attempt import Job
+    from workers.jobs.job import Job
     from workers.process.worker import MAX_HELD
     from workers.queue.queue import open_queue
 

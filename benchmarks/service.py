@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import cancel
 import end_to_end
+import keys
 import over_http
 import uvloop
 from queues import CONCURRENCY, Contender, all_contenders
@@ -48,7 +49,7 @@ class Size(NamedTuple):
     bars: int
 
 
-FULL = Size(seconds=2.0, rounds=3, latencies=300, depths=(1000, 100_000), runs=2000, requests=5000, cancels=20, bars=10_000_000)
+FULL = Size(seconds=2.0, rounds=3, latencies=300, depths=(1000, 100_000), runs=1000, requests=3000, cancels=20, bars=10_000_000)
 QUICK = Size(seconds=0.2, rounds=1, latencies=20, depths=(100, 2000), runs=40, requests=1000, cancels=3, bars=8_000_000)
 
 
@@ -70,10 +71,11 @@ def main() -> None:
         queues = uvloop.run(queues_interleaved(size, url, Path(folder)))
         depth = uvloop.run(rates_by_depth(size, url))
         whole = uvloop.run(end_to_end.measure(size.runs, size.rounds, size.latencies, url, Path(folder)))
-        http = uvloop.run(over_http.measure(size.requests, size.rounds, url, Path(folder)))
+        http = uvloop.run(over_http.measure(size.requests, size.rounds, size.latencies, url, Path(folder)))
+        costs = uvloop.run(keys.measure(size.requests, url, Path(folder)))
         cancels = uvloop.run(cancel.measure(size.cancels, size.bars, url, Path(folder)))
     facts = machine(queues.versions | {"valkey": end_to_end.valkey_version()})
-    text = document(facts, size, queues, depth, whole, http, cancels)
+    text = document(facts, size, queues, depth, whole, http, costs, cancels)
     print(text)
     if size is FULL:
         (HERE / "service.md").write_text(text + "\n")
@@ -82,7 +84,11 @@ def main() -> None:
             "queues": queues._asdict(),
             "depth": depth,
             "end_to_end": {name: rates._asdict() for name, rates in whole.items()},
-            "http": {kind: {name: figure._asdict() for name, figure in figures.items()} for kind, figures in http.items()},
+            "http": {
+                kind: {"figures": {name: each._asdict() for name, each in figures.items()}, "idle": idle._asdict()}
+                for kind, (figures, idle) in http.items()
+            },
+            "keys": {kind: {what: cost._asdict() for what, cost in each.items()} for kind, each in costs.items()},
             "cancel": {name: found._asdict() for name, found in cancels.items()},
         }
         (HERE / "service.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -204,8 +210,9 @@ def document(
     size: Size,
     queues: Queues,
     depth: dict[str, float],
-    whole: dict[str, end_to_end.EndToEnd],
-    http: dict[str, dict[str, over_http.Figure]],
+    whole: dict[str, end_to_end.Rates],
+    http: dict[str, over_http.Measured],
+    costs: dict[str, dict[str, keys.Cost]],
     cancels: dict[str, cancel.CancelTimes],
 ) -> str:
     rows = []
@@ -239,13 +246,15 @@ def document(
             end_to_end.text(whole),
             "## Over HTTP",
             over_http.text(http),
+            "## API keys",
+            keys.text(costs),
             "## Cancel",
             cancel.text(cancels),
         ]
     )
 
 
-def goals(queues: Queues, depth: dict[str, float], whole: dict[str, end_to_end.EndToEnd], cancels: dict[str, cancel.CancelTimes]) -> str:
+def goals(queues: Queues, depth: dict[str, float], whole: dict[str, end_to_end.Rates], cancels: dict[str, cancel.CancelTimes]) -> str:
     p50, p99 = queues.latency_ms[OURS]
     one, two = queues.one[OURS], queues.two[OURS]
     (shallow, shallow_rate), (deep, deep_rate) = depth.items()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Container, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from python_core.errors import ExecutionError
-from python_core.levels import FractionLevel, ProfitLevel, Side, check_level, of_side, parse_level
+from python_core.levels import FractionLevel, Profit, ProfitLevel, Side, check_level, of_side, parse_level
 from python_core.limits import check_integer, check_number, format_value
 from python_core.numerics.scalars import plain
 
@@ -29,24 +29,24 @@ WHOLE: Final = ("pyramiding", "max_bars", "entry_expires", "max_entries_per_day"
 MAX_BARS: Final = 2**31 - 1
 DAY_MINUTES: Final = 1440
 
-Profit = Annotated[float, Meta(gt=0)]
 Whole = Annotated[int, Meta(ge=1, le=MAX_BARS)]
 # Minutes of the day are how a time is kept.
 Clock = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] | Annotated[int, Meta(ge=0, lt=DAY_MINUTES)]
+Limits = dict[str, float]
 _CLOCK: Final = re.compile("([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True):
     """The rules of a simulated account. Fractions are not percentages (0.01 is 1 %); amounts of money are in the quote currency.
 
-    A level for each side is a mapping such as `{"long": 0.02, "short": 0.03}`, in Python also a `PerSide`. Rules that depend on the strategy or the
-    signals, such as that risk sizing needs a stop loss, are checked when they meet.
+    A level for each side is a mapping such as `{"long": 0.02, "short": 0.03}`. Rules that depend on the strategy or the signals, such as that
+    risk sizing needs a stop loss, are checked when they meet.
 
     Raises:
         ExecutionError: names the field, its value and what would be right.
     """
 
-    initial_capital: Annotated[float, Meta(gt=0, description="Account value before the first trade.")] = 10_000.0
+    initial_capital: Annotated[float, Meta(gt=0, description="Account value before the first trade; money.")] = 10_000.0
     commission: Annotated[float, Meta(ge=0, lt=1, description="Fee of a fill as taker, as a fraction of its notional.")] = 0.0006
     maker_fee: Annotated[
         Annotated[float, Meta(ge=0, lt=1)] | None,
@@ -57,16 +57,25 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         float, Meta(ge=0, lt=1, description="Fraction by which market orders, stops and stop entries fill at a worse price.")
     ] = 0.0
     tick: Annotated[
-        float, Meta(ge=0, description="Smallest step of a price, to which levels and fills are rounded against the trader; 0: no rounding.")
+        float,
+        Meta(
+            ge=0, description="Smallest step of a price in money, to which levels and fills are rounded against the trader; 0: no rounding."
+        ),
     ] = 0.0
     sizing: Annotated[Sizing, Meta(description="How `size` is interpreted.")] = "equity_fraction"
     size: Annotated[
         float,
         Meta(gt=0, description="Depending on `sizing`: fraction of equity, notional, quantity, or fraction of equity lost at the stop."),
     ] = 1.0
-    step: Annotated[float, Meta(ge=0, description="Quantities are rounded down to multiples of this; 0: no rounding.")] = 0.0
+    step: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Smallest step of a quantity, in the base currency or in shares, to which quantities are rounded down; 0: no rounding.",
+        ),
+    ] = 0.0
     min_notional: Annotated[float, Meta(ge=0, description="Orders below this notional are rejected; money.")] = 0.0
-    leverage: Annotated[float, Meta(ge=1, le=1000, description="Notional divided by margin; isolated margin.")] = 1.0
+    leverage: Annotated[float, Meta(ge=1, le=1000, description="Notional divided by margin, a ratio; isolated margin.")] = 1.0
     maintenance_margin: Annotated[
         float, Meta(ge=0, lt=1, description="Fraction of the notional; a position whose margin falls to it is liquidated.")
     ] = 0.005
@@ -120,6 +129,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Meta(
             max_length=16,
             description="Pairs of profit fraction and share of the quantity to close; profits increase, shares add up to at most 1.",
+            examples=[[[0.02, 0.5], [0.04, 0.5]]],
         ),
     ] = ()
     trading_hours: Annotated[
@@ -140,16 +150,20 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     calendar: Annotated[Calendar, Meta(description="Days per year in risk metrics: crypto 365, exchange 252, fx 260.")] = "crypto"
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            given = getattr(self, name)
-            value = parse_level(name, given) if name in LEVELS else plain(given)
-            if value is not given:
-                msgspec.structs.force_setattr(self, name, value)
-        self._check_numbers()
-        self._check_choices()
-        self._check_levels()
-        self._check_partial_exits()
-        self._check_times()
+        # Defaults are valid, and most values are defaults.
+        given = [name for name, default in FIELDS if getattr(self, name) is not default]
+        for name in given:
+            value = getattr(self, name)
+            parsed = parse_level(name, value) if name in LEVELS else plain(value)
+            if parsed is not value:
+                msgspec.structs.force_setattr(self, name, parsed)
+        self._check_numbers(given)
+        self._check_choices(given)
+        self._check_levels(given)
+        if "partial_exits" in given:
+            self._check_partial_exits()
+        if not _TIMES.isdisjoint(given):
+            self._check_times()
 
     def level(self, name: str, side: Side) -> Any:
         """A level (`LEVELS`) of one side: a number, an `Atr`, an expression or None."""
@@ -165,26 +179,13 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Fee of a fill as maker, a fraction of its notional."""
         return self.commission if self.maker_fee is None else self.maker_fee
 
-    def _check_numbers(self) -> None:
-        check_number("initial_capital", self.initial_capital, above=0)
-        for name in ("commission", "maker_fee", "slippage", "limit_through"):
-            if name != "maker_fee" or self.maker_fee is not None:
-                check_number(name, getattr(self, name), minimum=0, below=1)
-        check_number("size", self.size, above=0)
-        for name in ("order_fee", "tick", "step", "min_notional"):
-            check_number(name, getattr(self, name), minimum=0)
-        check_number("leverage", self.leverage, minimum=1, maximum=1000)
-        check_number("maintenance_margin", self.maintenance_margin, minimum=0, below=1)
-        check_number("risk_free", self.risk_free, above=-1)
-        for name in ("trailing_activation", "break_even_at"):
-            if (value := getattr(self, name)) is not None:
-                check_number(name, value, above=0)
-        check_integer("pyramiding", self.pyramiding, minimum=1, maximum=1000)
-        check_integer("entry_expires", self.entry_expires, minimum=1, maximum=MAX_BARS)
-        check_integer("cooldown", self.cooldown, minimum=0, maximum=MAX_BARS)
-        for name in ("max_bars", "max_entries_per_day"):
-            if (value := getattr(self, name)) is not None:
-                check_integer(name, value, minimum=1, maximum=MAX_BARS)
+    def _check_numbers(self, given: Sequence[str]) -> None:
+        for name in given:
+            if name in _NUMBERS:
+                check_number(name, getattr(self, name), **_NUMBERS[name])
+            elif name in _INTEGERS:
+                minimum, maximum = _INTEGERS[name]
+                check_integer(name, getattr(self, name), minimum=minimum, maximum=maximum)
         if self.sizing in ("equity_fraction", "risk") and self.size > 1:
             raise ExecutionError(
                 f"{self.size} is more than the whole equity", where="size", hint="use a fraction up to 1; to trade more, set leverage"
@@ -196,22 +197,17 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 hint=f"use less than 1 / leverage = {1 / self.leverage:.6g}",
             )
 
-    def _check_choices(self) -> None:
-        for name, value, choices in (
-            ("sizing", self.sizing, SIZINGS),
-            ("fill", self.fill, FILLS),
-            ("intrabar", self.intrabar, INTRABARS),
-            ("calendar", self.calendar, CALENDARS),
-            ("flat_outside", self.flat_outside, (False, True)),
-        ):
+    def _check_choices(self, given: Sequence[str]) -> None:
+        for name in filter(_CHOICES.__contains__, given):
+            value, choices = getattr(self, name), _CHOICES[name]
             if value not in choices or (name == "flat_outside" and not isinstance(value, bool)):
                 known = "true or false" if name == "flat_outside" else f"one of {', '.join(map(str, choices))}"
                 raise ExecutionError(f"unknown value {value!r}", where=name, hint=f"use {known}")
 
-    def _check_levels(self) -> None:
-        for name in LEVELS:
+    def _check_levels(self, given: Sequence[str]) -> None:
+        for name in filter(LEVELS.__contains__, given):
             check_level(name, getattr(self, name), below=None if name == "take_profit" else 1)
-        check_resting({name for name in RESTING if getattr(self, name) is not None}, self.fill)
+        check_resting(given, self.fill)
 
     def _check_partial_exits(self) -> None:
         hint = "use a list of (profit fraction, share of the quantity)"
@@ -256,7 +252,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ExecutionError("there is no time to be outside of", where="flat_outside", hint="set trading_hours or trading_days")
 
 
-def check_resting(levels: Set[str], fill: Fill) -> None:
+def check_resting(levels: Container[str], fill: Fill) -> None:
     """Check that at most one of the levels makes entries rest, and only with a fill at the next open.
 
     Raises:
@@ -292,4 +288,42 @@ def _minutes(where: str, value: Any) -> int:
     return value
 
 
+# Names and defaults.
+FIELDS: Final = tuple(zip(Execution.__struct_fields__, Execution.__struct_defaults__, strict=True))
+_FRACTION: Final[Limits] = {"minimum": 0, "below": 1}
+_POSITIVE: Final[Limits] = {"above": 0}
+_NOT_NEGATIVE: Final[Limits] = {"minimum": 0}
+# The limits of numbers, as arguments of `check_number`, and of whole numbers, as minimum and maximum.
+_NUMBERS: Final[dict[str, Limits]] = {
+    "initial_capital": _POSITIVE,
+    "commission": _FRACTION,
+    "maker_fee": _FRACTION,
+    "order_fee": _NOT_NEGATIVE,
+    "slippage": _FRACTION,
+    "tick": _NOT_NEGATIVE,
+    "size": _POSITIVE,
+    "step": _NOT_NEGATIVE,
+    "min_notional": _NOT_NEGATIVE,
+    "leverage": {"minimum": 1, "maximum": 1000},
+    "maintenance_margin": _FRACTION,
+    "limit_through": _FRACTION,
+    "trailing_activation": _POSITIVE,
+    "break_even_at": _POSITIVE,
+    "risk_free": {"above": -1},
+}
+_INTEGERS: Final = {
+    "pyramiding": (1, 1000),
+    "entry_expires": (1, MAX_BARS),
+    "max_bars": (1, MAX_BARS),
+    "max_entries_per_day": (1, MAX_BARS),
+    "cooldown": (0, MAX_BARS),
+}
+_CHOICES: Final[dict[str, tuple[Any, ...]]] = {
+    "sizing": SIZINGS,
+    "fill": FILLS,
+    "intrabar": INTRABARS,
+    "calendar": CALENDARS,
+    "flat_outside": (False, True),
+}
+_TIMES: Final = frozenset(("trading_hours", "trading_days", "flat_outside"))
 DEFAULT: Final = Execution()

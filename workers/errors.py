@@ -7,6 +7,7 @@ WorkersError
 ├── LimitExceeded     the request takes more time or memory than one may
 ├── TooManyRequests   too many requests of its kind are being worked on
 └── Unavailable       the database or the queue can't be reached
+    └── NotInstalled  a package that the request needs is missing
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ class NotFound(WorkersError):
     code = "not_found"
 
 
+class Unauthenticated(WorkersError):
+    code = "unauthenticated"
+
+
+class Forbidden(WorkersError):
+    code = "forbidden"
+
+
 class Conflict(WorkersError):
     code = "conflict"
 
@@ -53,6 +62,10 @@ class TooManyRequests(WorkersError):
 
 class Unavailable(WorkersError):
     code = "unavailable"
+
+
+class NotInstalled(Unavailable):
+    code = "not_installed"
 
 
 @contextmanager

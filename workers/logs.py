@@ -1,14 +1,24 @@
-"""Logging: one line per event, as text or JSON, never with the content of requests or strategies."""
+"""Logging: one line per event, as text or JSON, never with API keys, nor with the content of requests or strategies."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from typing import Any, Final
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from workers.settings import Settings
+
+# An API key, as somebody may pass it where an id belongs. Its prefix may be known.
+_KEY: Final = re.compile(r"(bst_[0-9a-f]{12})_[\w-]+", re.ASCII)
+
+
+def without_keys(text: str) -> str:
+    """The text with the prefix of each API key instead of the key."""
+    return _KEY.sub(r"\1", text)
 
 
 def set_up(settings: Settings) -> None:
@@ -32,7 +42,7 @@ def set_up(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer]
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer, _hide_keys]
         )
     )
     root = logging.getLogger()
@@ -40,3 +50,7 @@ def set_up(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     for name in ("aiosqlite", "alembic", "arq", "httpcore", "httpx", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _hide_keys(_: object, __: str, line: Any) -> str:
+    return without_keys(line)

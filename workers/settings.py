@@ -67,6 +67,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     work_memory_mb: Annotated[int, Meta(ge=100, description="Memory that a diagnosis, an import or the like may use.")] = 2_000
     datasets_mb: Annotated[int, Meta(ge=1, description="Limit of all stored market data.")] = 1_000_000
     owner_datasets_mb: Annotated[int, Meta(ge=0, description="Limit of the market data of one owner; 0: no limit per owner.")] = 0
+    require_keys: Annotated[bool, Meta(description="Whether every request needs an API key; otherwise only as soon as there is one.")] = (
+        False
+    )
+    allowed_hosts: Annotated[
+        str, Meta(description="Host names, separated by commas, that requests may be sent to; * for any. Loopback names always may.")
+    ] = ""
+    cors_origins: Annotated[
+        str, Meta(description="Origins, such as https://app.example.com, separated by commas, whose pages may use the API.")
+    ] = ""
+    owner_requests_s: Annotated[
+        float,
+        Meta(ge=0, le=1_000_000, description="Requests a second of one owner with an API key, in bursts ten times as many; 0: no limit."),
+    ] = 100.0
+    owner_runs: Annotated[
+        int, Meta(ge=0, description="Unfinished backtests of one owner at a time, without those that wait for an equal one; 0: no limit.")
+    ] = 0
+    owner_bars_a_day: Annotated[int, Meta(ge=0, description="Bars that one owner's backtests of a UTC day may compute; 0: no limit.")] = 0
     exchange_proxy_url: Annotated[str, Meta(description="Proxy whose URL is put before that of each request to an exchange.")] = ""
     log_format: Annotated[Literal["console", "json"], Meta(description="console for people, json for programs.")] = "console"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error.")] = "info"

@@ -2,46 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
-import sqlalchemy as sa
 from msgspec import Meta
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
-from workers.db import revision
+from workers.db import idempotency, revision
 from workers.db.database import Database
+from workers.db.paging import begins_with, page_of
 from workers.db.tables import StrategyRow
+from workers.db.visible import find_named, visible
 from workers.errors import Conflict, NotFound
+from workers.model.callers import Caller
 from workers.model.clock import TimeMs, now_ms
-from workers.model.names import check_name, is_reference, new_id
+from workers.model.names import Id, Owner, check_name, is_reference, new_id
+from workers.model.pages import NextCursor
 from workers.model.runs import encode
+
+OPERATION: Final = "strategy"
 
 
 class StoredStrategy(msgspec.Struct, frozen=True, kw_only=True):
     """A stored strategy. Every update increments `version`; runs keep the strategy they were accepted with."""
 
-    id: str
-    name: str
-    strategy: bt.Strategy
+    id: Id
+    name: Annotated[str, Meta(description="Name of the strategy.", examples=["sma-cross"])]
+    owner: Owner
+    strategy: Annotated[bt.Strategy, Meta(description="The strategy.")]
     version: Annotated[int, Meta(ge=1, description="Version, from 1.")]
-    created_at: TimeMs
-    updated_at: TimeMs
+    created_at: Annotated[TimeMs, Meta(description="When it was created, UTC epoch milliseconds.")]
+    updated_at: Annotated[TimeMs, Meta(description="When it was changed last, UTC epoch milliseconds.")]
 
 
-async def create(database: Database, name: str, strategy: bt.Strategy) -> StoredStrategy:
+class StrategyPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of strategies, sorted by name."""
+
+    items: Annotated[tuple[StoredStrategy, ...], Meta(description="The strategies of this page.")]
+    next_cursor: NextCursor
+
+
+async def create(database: Database, caller: Caller, name: str, strategy: bt.Strategy, key: str) -> StoredStrategy:
     """Store a new strategy.
 
     Raises:
-        Conflict: the name is taken.
+        Invalid: the name is not valid.
+        Conflict: the name is taken, or the idempotency key was used for another request.
     """
     check_name(name)
     now = now_ms()
-    row = StrategyRow(id=new_id(), name=name, strategy=encode(strategy), version=1, created_at=now, updated_at=now)
+    row = StrategyRow(id=new_id(), owner=caller.owner, name=name, strategy=encode(strategy), version=1, created_at=now, updated_at=now)
     try:
         async with database.write() as session:
+            first = await idempotency.record(session, caller.owner, key, OPERATION, f"{name}\0{row.strategy}", row.id)
+            if first != row.id:
+                return _to_strategy(await idempotency.get_subject(session, StrategyRow, first, "strategy"))
             session.add(row)
             await revision.count_change(session)
     except IntegrityError:
@@ -49,34 +66,39 @@ async def create(database: Database, name: str, strategy: bt.Strategy) -> Stored
     return _to_strategy(row)
 
 
-async def get(session: AsyncSession, reference: str) -> StoredStrategy:
+async def get(session: AsyncSession, caller: Caller, reference: str) -> StoredStrategy:
     """A strategy by id or name.
 
     Raises:
         NotFound: there is no such strategy.
     """
-    return _to_strategy(await _row(session, reference))
+    return _to_strategy(await _row(session, caller, reference))
 
 
-async def list_all(session: AsyncSession) -> tuple[StoredStrategy, ...]:
-    """All strategies, by name."""
-    return tuple(_to_strategy(row) for row in (await session.scalars(sa.select(StrategyRow).order_by(StrategyRow.name))).all())
+async def page(session: AsyncSession, caller: Caller, *, name_prefix: str | None, limit: int, cursor: str | None) -> StrategyPage:
+    """Strategies that the caller sees, by name."""
+    conditions = visible(caller, StrategyRow.owner), begins_with(StrategyRow.name, name_prefix)
+    rows, next_cursor = await page_of(
+        session, "strategies", StrategyRow, *conditions, by=("name", "owner"), ascending=True, limit=limit, cursor=cursor
+    )
+    return StrategyPage(items=tuple(map(_to_strategy, rows)), next_cursor=next_cursor)
 
 
 async def update(
-    database: Database, reference: str, *, strategy: bt.Strategy | None, name: str | None, version: int | None
+    database: Database, caller: Caller, reference: str, *, strategy: bt.Strategy | None, name: str | None, version: int | None
 ) -> StoredStrategy:
     """Change a strategy; if `version` is given, only that version.
 
     Raises:
         NotFound: there is no such strategy.
+        Invalid: the new name is not valid.
         Conflict: it has another version, or the new name is taken.
     """
-    if name is not None:
-        check_name(name)
     try:
         async with database.write() as session:
-            row = await _row(session, reference, version)
+            row = await _row(session, caller, reference, version)
+            if name is not None and name != row.name:  # earlier versions accepted others
+                check_name(name)
             row.strategy = row.strategy if strategy is None else encode(strategy)
             row.name = row.name if name is None else name
             row.version += 1
@@ -87,7 +109,7 @@ async def update(
     return _to_strategy(row)
 
 
-async def delete(database: Database, reference: str, *, version: int | None) -> None:
+async def delete(database: Database, caller: Caller, reference: str, *, version: int | None) -> None:
     """Delete a strategy; if `version` is given, only that version. Its runs stay.
 
     Raises:
@@ -95,14 +117,13 @@ async def delete(database: Database, reference: str, *, version: int | None) -> 
         Conflict: it has another version.
     """
     async with database.write() as session:
-        await session.delete(await _row(session, reference, version))
+        await session.delete(await _row(session, caller, reference, version))
         await revision.count_change(session)
 
 
-async def _row(session: AsyncSession, reference: str, version: int | None = None) -> StrategyRow:
-    matches = sa.select(StrategyRow).where(sa.or_(StrategyRow.id == reference, StrategyRow.name == reference))
-    best = matches.order_by(StrategyRow.id != reference).limit(1).with_for_update()
-    row = await session.scalar(best) if is_reference(reference) else None
+async def _row(session: AsyncSession, caller: Caller, reference: str, version: int | None = None) -> StrategyRow:
+    found = find_named(caller, StrategyRow, reference).with_for_update()
+    row: StrategyRow | None = await session.scalar(found) if is_reference(reference) else None
     if row is None:
         raise NotFound(
             f"strategy {reference!r:.130} not found", where="strategy", hint="create it, or use the id or name of an existing strategy"
@@ -125,6 +146,7 @@ def _to_strategy(row: StrategyRow) -> StoredStrategy:
     return StoredStrategy(
         id=row.id,
         name=row.name,
+        owner=row.owner,
         strategy=msgspec.json.decode(row.strategy, type=bt.Strategy),
         version=row.version,
         created_at=row.created_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from litestar import Request
@@ -13,7 +13,7 @@ from api.http.problems import ProblemError
 T = TypeVar("T")
 
 
-async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(request: Request[Any, Any, Any], work: Awaitable[T]) -> T:
     """The result of an operation, which is cancelled when the client disconnects. The body must have been read before."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:

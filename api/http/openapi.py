@@ -1,25 +1,35 @@
-"""The OpenAPI document, and the page that shows it without loading anything from other hosts."""
+"""The page that shows the OpenAPI document without loading anything from other hosts, and the texts of the document."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from http import HTTPStatus
 from importlib.metadata import distribution
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict, Union
 
 import msgspec
 from litestar import Response, Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, OpenAPIType, Operation, Reference, RequestBody, Schema, Tag
+from litestar.openapi.spec import (
+    OpenAPI,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Reference,
+    RequestBody,
+    Schema,
+    Tag,
+)
 from litestar.static_files import create_static_files_router
 
-from api.http.schemas import named_parts
-from api.http.uploads import FILE_TYPES, MULTIPART
+from api.http.document import finish
+from api.http.schemas import REF
+from api.http.uploads import MULTIPART, OCTET_STREAM
 from python_core import __version__
-from workers.service.operations import OPERATIONS, client_text
+from workers.service.operations import OPERATIONS
 
 ASSETS = "/schema/assets"
 DESCRIPTION = """Backtests as a service.
@@ -28,7 +38,16 @@ DESCRIPTION = """Backtests as a service.
 2. Submit a backtest of a strategy: `POST /api/v1/backtests`.
 3. Poll `GET /api/v1/backtests/{run_id}` until `state` is `succeeded`, `failed`, `cancelled` or `dead`.
 
-Times are UTC epoch milliseconds. Fractions are plain numbers: 0.01 is 1 %.
+Times are UTC epoch milliseconds. Fractions are plain numbers: 0.01 is 1 %. Money is in the quote currency.
+Long lists come in pages of up to `limit` items. While `next_cursor` is not null, the same request with it as `cursor` gives the next page.
+Every path with GET has HEAD, too, with the same headers; this document doesn't list it.
+Reads have an entity tag: send it back as `If-None-Match`, and the response is 304 while nothing has changed. What never changes, the results of a
+finished run and versions of a dataset by id and number, `{id}@3`, may be kept for a year, as `Cache-Control` says.
+
+Lists, trades, equity and bars are JSON, CSV, Parquet or an Arrow stream, as `Accept` or `?format=` asks. In a table, times are dates in UTC, objects are
+columns such as `request.dataset`, and the address of the next page is in the header `Link`. Bodies are compressed with zstd, brotli or gzip, as
+`Accept-Encoding` asks.
+
 Every error response is a problem document (RFC 9457, `application/problem+json`) with a stable `code` for programs."""
 SMA_CROSS = {
     "entry_long": "crossover(sma(close, fast), sma(close, slow))",
@@ -40,6 +59,7 @@ TAGS = [
     Tag(name="fetches", description="Market data from exchanges, fetched once or on a schedule."),
     Tag(name="strategies", description="Strategies, stored under a name, checked, diagnosed and plotted."),
     Tag(name="backtests", description="Runs of a strategy on a dataset."),
+    Tag(name="keys", description="API keys, who the caller is, and the audit log."),
     Tag(name="queue", description="Health, metrics, workers, pause, and dead letters."),
 ]
 
@@ -49,10 +69,29 @@ class UploadOperation(Operation):
     """An operation whose body is a file. The handler reads it as a stream, so Litestar doesn't document it."""
 
     def __post_init__(self) -> None:
-        file = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
-        form = Schema(type=OpenAPIType.OBJECT, properties={"file": file}, required=["file"])
-        content = {MULTIPART: OpenAPIMediaType(schema=form), **{name: OpenAPIMediaType(schema=file) for name in FILE_TYPES}}
-        self.request_body = RequestBody(content=content, required=True)
+        form = OpenAPIMediaType(schema=Reference(ref=f"{REF}Upload"))
+        file = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+        self.request_body = RequestBody(content={MULTIPART: form, OCTET_STREAM: file}, required=True)
+
+
+class BodyOperation(Operation):
+    """An operation whose handler decodes its body itself."""
+
+    body: ClassVar[Any]
+
+
+def body_of(struct: type[msgspec.Struct], *older: Any, examples: list[Any]) -> type[BodyOperation]:
+    """The class of an operation whose handler decodes its body, of this type or those of older clients, which are not documented."""
+
+    @dataclass
+    class OperationOfStruct(BodyOperation):
+        body: ClassVar[Any] = Union[(struct, *older)]  # of what is only known here
+
+        def __post_init__(self) -> None:
+            schema = Schema(all_of=[Reference(ref=f"{REF}{struct.__name__}")], examples=examples)
+            self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
+
+    return OperationOfStruct
 
 
 @dataclass
@@ -60,17 +99,24 @@ class BatchOperation(Operation):
     """An operation whose handler decodes the items of its body one by one, so that a faulty one spoils no other."""
 
     def __post_init__(self) -> None:
-        batch = Reference(ref="#/components/schemas/BatchRequest")
-        schema = Schema(all_of=[batch], examples=[{"backtests": [{"dataset": "btcusdt-1h", "strategy": SMA_CROSS}]}])
+        schema = Schema(
+            all_of=[Reference(ref=f"{REF}BatchRequest")], examples=[{"backtests": [{"dataset": "btcusdt-1h", "strategy": SMA_CROSS}]}]
+        )
         self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
 
 
 @dataclass
-class Document(OpenAPI):
-    """Litestar's document with msgspec's schemas, since msgspec validates the bodies.
+class OptionalBodyOperation(Operation):
+    """An operation whose body may be left out, which Litestar doesn't tell from others."""
 
-    Litestar's own schemas omit limits in unions and that unknown fields are refused.
-    """
+    def __post_init__(self) -> None:
+        if isinstance(self.request_body, RequestBody):
+            self.request_body.required = False
+
+
+@dataclass
+class Document(OpenAPI):
+    """Litestar's document with the schemas of msgspec, which validates the bodies."""
 
     structs: tuple[type[msgspec.Struct], ...] = ()
 
@@ -79,19 +125,7 @@ class Document(OpenAPI):
         return {"structs"}
 
     def to_schema(self) -> dict[str, Any]:
-        document = super().to_schema()
-        _, schemas = msgspec.json.schema_components(self.structs, ref_template="#/components/schemas/{name}")
-        for schema in schemas.values():
-            schema["description"] = client_text(schema["description"])
-        document["components"]["schemas"].update(schemas | named_parts(schemas))
-        document["paths"] = dict(sorted(document["paths"].items()))
-        for operation in (operation for path in document["paths"].values() for operation in path.values()):
-            for status, response in operation["responses"].items():
-                code = HTTPStatus(int(status))
-                # Litestar's default is a sentence such as "Document created, URL follows".
-                if response["description"] == code.description:
-                    response["description"] = code.phrase
-        return document
+        return finish(super().to_schema(), self.structs)
 
 
 @dataclass
@@ -131,7 +165,7 @@ def openapi_config(structs: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
         description=DESCRIPTION,
         tags=TAGS,
         structs=tuple(structs),
-        operation_id_creator=lambda handler, _method, _path: handler.fn.__name__,
+        operation_id_creator=lambda handler, method, _path: f"head_{handler.fn.__name__}" if method == "HEAD" else handler.fn.__name__,
         render_plugins=[page, JsonRenderPlugin()],
         openapi_router=Router("/schema", route_handlers=[], include_in_schema=False, after_request=_raise_not_found),
     )

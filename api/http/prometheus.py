@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from workers import AttemptCounts, AttemptDurations, QueueMetrics, WorkerInfo
 
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 
 
 def accepts_text(accept: str) -> bool:
@@ -46,6 +46,8 @@ class _QueueCollector(Collector):
         up = "1 if the part that the service depends on can be written, else 0."
         yield from _gauges("barstorm_dependency_up", up, "dependency", metrics.up)
         yield from _gauge("barstorm_disk_free_bytes", "Free space on the disk of the data folder.", metrics.disk_free_bytes)
+        restarts = "Background tasks of the API process restarted after errors."
+        yield CounterMetricFamily("barstorm_api_task_restarts", restarts, value=metrics.restarts)
 
 
 def _attempts(attempts: AttemptCounts) -> Iterator[Metric]:
@@ -70,7 +72,9 @@ def _workers(workers: Iterable[WorkerInfo]) -> Iterator[Metric]:
     memory = {worker.id: worker.memory_mb * 1e6 for worker in workers}
     yield from _gauges("barstorm_worker_done", "Jobs that the worker has finished.", "worker", done)
     yield from _gauges("barstorm_worker_failed", "Jobs that failed on the worker.", "worker", failed)
+    restarts = {worker.id: worker.restarts for worker in workers}
     yield from _gauges("barstorm_worker_memory_bytes", "Resident memory of the worker.", "worker", memory)
+    yield from _gauges("barstorm_worker_task_restarts", "Background tasks of the worker restarted after errors.", "worker", restarts)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Iterator[Metric]:

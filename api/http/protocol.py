@@ -13,6 +13,7 @@ from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 from typing import Final
 from urllib.parse import quote
+from uuid import uuid4
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -28,8 +29,17 @@ MIN_WRITE_BYTES_S: Final = 10_000
 LINGER_S: Final = 3.0
 # How often a connection is checked. One timer per connection is cheaper than one per request.
 CHECK_S: Final = 1.0
-# The key in the state of a request that marks a response without end.
+# Keys in the state of a request: that its response has no end, and what to call when the server stops.
 ENDLESS: Final = "endless"
+ON_SHUTDOWN: Final = "on_shutdown"
+# Headers of all responses, for browsers.
+FOR_BROWSERS: Final = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+STRICT: Final = b"default-src 'none'; frame-ancestors 'none'"
 _NO_LINGER: Final = pack("ii", 1, 0)
 
 
@@ -127,6 +137,9 @@ class LimitedProtocol(HttpToolsProtocol):
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            (b"x-request-id", str(uuid4()).encode()),
+            (b"content-security-policy", STRICT),
+            *FOR_BROWSERS,
         ]
         lines = [b"HTTP/1.1 %d %b" % (status, status.phrase.encode()), *(b"%b: %b" % header for header in headers)]
         self.transport.write(b"\r\n".join([*lines, b"", body]))
@@ -168,10 +181,13 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def shutdown(self) -> None:
-        if self.cycle is not None and self.cycle.scope["state"].get(ENDLESS):
+        state = {} if self.cycle is None else self.cycle.scope["state"]
+        if state.get(ENDLESS):
             self.transport.close()  # it would only end with the grace period
-        else:
-            super().shutdown()
+            return
+        if (call := state.get(ON_SHUTDOWN)) is not None:
+            call()
+        super().shutdown()
 
     def _end_waiting(self) -> None:
         if self._refused:

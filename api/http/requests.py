@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from api.http.problems import ProblemError, invalid_body
+from api.http.bodies import decode_body
+from api.http.problems import ProblemError
 
 MAX_JSON_BYTES = 1_000_000
 # The longest time for a whole JSON body, and for the next part of any body.
@@ -27,26 +27,35 @@ class ApiRequest(Request[Any, Any, State]):
     Litestar's own decoding is lenient: it accepts `"2"` for a number.
     """
 
+    # Whether `body` reads the stream, with a time limit of its own.
+    _whole = False
+
     async def json(self) -> Any:
         field = self.route_handler.parsed_data_field
         return await self.decoded(field.annotation if field else Any)
 
     async def decoded(self, expected: Any) -> Any:
         """The JSON body as a value of the expected type."""
+        return decode_body(await self.json_text(), expected)
+
+    async def json_text(self) -> bytes:
+        """The body, if it is declared to be JSON."""
         content_type = self.content_type[0]
         if content_type != "application/json":
             received = f"not {content_type}" if content_type else "but the Content-Type header is missing"
             raise ProblemError(415, f"the content type must be application/json, {received}", headers={"accept": "application/json"})
+        encoding = self.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            detail = f"Content-Encoding {encoding:.40} is not supported for JSON; send the body as it is"
+            raise ProblemError(415, detail, headers={"accept": "application/json", "accept-encoding": "identity"})
         body = await self.body()
         if not body:
             raise ProblemError(400, "the body is empty; send a JSON object", code="invalid_json")
-        try:
-            return msgspec.json.decode(body, type=expected)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise invalid_body(error, expected) from error
+        return body
 
     async def body(self) -> bytes:
         """The whole body. Only JSON is read at once; files are streamed."""
+        self._whole = True
         try:
             async with asyncio.timeout(JSON_S):
                 return await super().body()
@@ -55,6 +64,10 @@ class ApiRequest(Request[Any, Any, State]):
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         chunks = super().stream()
+        if self._whole:
+            async for chunk in chunks:
+                yield chunk
+            return
         loop = asyncio.get_running_loop()
         # Only the time in which we wait for the client counts.
         waited_s, received = 0.0, 0

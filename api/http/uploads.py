@@ -14,8 +14,9 @@ from api.http.problems import ProblemError, too_large
 from python_core.files.options import asker
 
 MULTIPART: Final = "multipart/form-data"
+OCTET_STREAM: Final = "application/octet-stream"
 FILE_TYPES: Final = (
-    "application/octet-stream",
+    OCTET_STREAM,
     "text/csv",
     "text/tab-separated-values",
     "application/gzip",

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from tempfile import TemporaryFile
+from collections.abc import Awaitable
 from typing import Annotated, Any, BinaryIO
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
-from litestar.response import Stream
 
+from api.http.conditional import conditional, conditional_on, not_modified
 from api.http.disconnects import while_connected
+from api.http.formats import AnswerFormat, file_response, listed, paged
+from api.http.idempotency import CreationKey
 from api.http.openapi import UploadOperation, described
 from api.http.problems import problem_responses
-from api.http.responses import Limit, Offset, conditional, created, location_header, not_modified
-from api.http.run_options import Owner
+from api.http.responses import Cursor, Limit, NamePrefix, created, location_header
 from api.http.uploads import uploaded_file
+from python_core.data.timeframes import OPTIONAL_PATTERN
 from python_core.files.options import ReadOptions
 from python_core.files.report import ImportReport
-from workers import BarsPage, Dataset, DatasetPage, ImportOptions, Service, instrument
-from workers.data.export import MAX_POINTS, Format
+from workers import BarsPage, Dataset, DatasetFilters, DatasetPage, ImportOptions, Service, instrument
+from workers.data.export import MAX_POINTS, Format, to_table
 from workers.data.parts import Series
+from workers.model.clock import LAST_MS
+from workers.model.names import MAX_LABEL_LENGTH, MAX_NAME_LENGTH, NAME_PATTERN, OPTIONAL_LABEL_PATTERN
 from workers.model.selection import MarketKind
 
 DatasetReference = Annotated[
     str,
     PathParameter(description="Id or name of the dataset, for its newest version, or with a version: `btcusdt-1h@3`."),
 ]
-Start = Annotated[int | None, QueryParameter(description="Only bars that open at or after this time, UTC epoch milliseconds.")]
-End = Annotated[int | None, QueryParameter(description="Only bars that open before this time, UTC epoch milliseconds.")]
+Start = Annotated[
+    int | None,
+    QueryParameter(ge=-LAST_MS, le=LAST_MS, description="Only bars that open at or after this time, UTC epoch milliseconds."),
+]
+End = Annotated[
+    int | None, QueryParameter(ge=-LAST_MS, le=LAST_MS, description="Only bars that open before this time, UTC epoch milliseconds.")
+]
 ResampleTo = Annotated[
     str,
     QueryParameter(
         max_length=20,
+        schema_extra={"pattern": OPTIONAL_PATTERN},
         description="Longer timeframe to resample the bars to, such as 4h or 1M (a month; 1m is a minute); default: no resampling.",
     ),
 ]
@@ -62,19 +70,27 @@ class Datasets(Controller):
         service: NamedDependency[Service],
         read: NamedDependency[ReadOptions],
         name: Annotated[
-            str, QueryParameter(min_length=1, max_length=120, description="Name of the dataset; 409 if other bars already have it.")
+            str,
+            QueryParameter(
+                min_length=1,
+                max_length=MAX_NAME_LENGTH,
+                description="Name of the dataset; 409 if other bars already have it.",
+                schema_extra={"pattern": NAME_PATTERN},
+            ),
         ],
         symbol: Annotated[
             str,
             QueryParameter(
-                max_length=60,
+                max_length=MAX_LABEL_LENGTH,
+                schema_extra={"pattern": OPTIONAL_LABEL_PATTERN},
                 description="Symbol of the instrument, such as BTC/USDT; of a file with several instruments, the one to read.",
             ),
         ] = "",
         exchange: Annotated[
             str,
             QueryParameter(
-                max_length=60,
+                max_length=MAX_LABEL_LENGTH,
+                schema_extra={"pattern": OPTIONAL_LABEL_PATTERN},
                 description="Exchange. For an equity, a market identifier code such as XNYS limits gaps to its trading sessions.",
             ),
         ] = "",
@@ -84,21 +100,30 @@ class Datasets(Controller):
                 description="Kind of market; `linear` and `inverse` are perpetual futures settled in the quote or base currency."
             ),
         ] = "spot",
-        tick_size: Annotated[float | None, QueryParameter(description="Smallest price increment.")] = None,
-        lot_size: Annotated[float | None, QueryParameter(description="Smallest quantity increment.")] = None,
+        tick_size: Annotated[
+            float | None,
+            QueryParameter(schema_extra={"exclusive_minimum": 0}, description="Smallest price increment, in the quote currency."),
+        ] = None,
+        lot_size: Annotated[
+            float | None,
+            QueryParameter(
+                schema_extra={"exclusive_minimum": 0}, description="Smallest quantity increment, in the base currency or in shares."
+            ),
+        ] = None,
         timeframe: Annotated[
             str,
             QueryParameter(
                 max_length=20,
+                schema_extra={"pattern": OPTIONAL_PATTERN},
                 description="Time between bars, such as 30s, 5m, 1h or 1M (a month; 1m is a minute); default: inferred from the file.",
             ),
         ] = "",
-        owner: Owner = "",
+        idempotency_key: CreationKey = "",
     ) -> Response[Dataset]:
         traded = instrument(symbol=symbol, exchange=exchange, kind=kind, tick_size=tick_size, lot_size=lot_size)
         options = ImportOptions(read=read, timeframe=timeframe or None)
         async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
-            creating = service.datasets.create(name, file, instrument=traded, options=options, owner=owner)
+            creating = service.datasets.create(name, file, instrument=traded, options=options, key=idempotency_key)
             dataset = await while_connected(request, creating)
         return created(f"/api/v1/datasets/{dataset.id}", dataset)
 
@@ -122,61 +147,91 @@ class Datasets(Controller):
                 description="What the file holds: `bars`, `funding` (columns time, rate) or `mark` (mark prices: time, low, high)."
             ),
         ] = "bars",
+        idempotency_key: CreationKey = "",
     ) -> Dataset:
         async with uploaded_file(request, request.app.state.max_upload_bytes) as file:
-            appending = service.datasets.append(dataset, file, series=series, options=ImportOptions(read=read))
+            options = ImportOptions(read=read)
+            appending = service.datasets.append(dataset, file, series=series, options=options, key=idempotency_key)
             return await while_connected(request, appending)
 
-    @get("/", **described("datasets.list"), responses=problem_responses(503))
-    async def list_datasets(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> DatasetPage:
-        return await service.datasets.list(offset, limit)
+    @get("/", **described("datasets.list"), responses=not_modified() | problem_responses(406, 503))
+    async def list_datasets(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        answer_format: NamedDependency[AnswerFormat],
+        symbol: Annotated[str, QueryParameter(max_length=60, description="Only datasets of this symbol, as it is stored.")] = "",
+        timeframe: Annotated[str, QueryParameter(max_length=20, description="Only datasets of this timeframe, such as 1h.")] = "",
+        exchange: Annotated[str, QueryParameter(max_length=60, description="Only datasets of this exchange, as it is stored.")] = "",
+        name_prefix: NamePrefix = "",
+        limit: Limit = 100,
+        cursor: Cursor = "",
+    ) -> Response[DatasetPage]:
+        filters = DatasetFilters(
+            symbol=symbol or None, timeframe=timeframe or None, exchange=exchange or None, name_prefix=name_prefix or None
+        )
+        return await listed(request, answer_format, await service.datasets.list(filters, limit=limit, cursor=cursor or None))
 
     @get("/{dataset:str}", **described("datasets.get"), responses=not_modified() | problem_responses(404, 503))
     async def get_dataset(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: DatasetReference
     ) -> Response[Dataset]:
-        return conditional(request, await service.datasets.get(dataset))
+        found = await service.datasets.get(dataset)
+        return conditional(request, found, immutable=dataset == found.reference)
 
-    @get("/{dataset:str}/versions", **described("datasets.list_versions"), responses=problem_responses(404, 503))
+    @get("/{dataset:str}/versions", **described("datasets.list_versions"), responses=not_modified() | problem_responses(404, 406, 503))
     async def list_dataset_versions(
-        self, service: NamedDependency[Service], dataset: DatasetReference, offset: Offset = 0, limit: Limit = 100
-    ) -> DatasetPage:
-        return await service.datasets.list_versions(dataset, offset, limit)
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        answer_format: NamedDependency[AnswerFormat],
+        dataset: DatasetReference,
+        limit: Limit = 100,
+        cursor: Cursor = "",
+    ) -> Response[DatasetPage]:
+        return await listed(request, answer_format, await service.datasets.list_versions(dataset, limit=limit, cursor=cursor or None))
 
     @get("/{dataset:str}/report", **described("datasets.get_report"), responses=not_modified() | problem_responses(404, 503))
     async def get_dataset_report(
         self, request: Request[Any, Any, Any], service: NamedDependency[Service], dataset: DatasetReference
     ) -> Response[ImportReport]:
-        return conditional(request, await service.datasets.get_report(dataset))
+        version = (await service.datasets.get(dataset)).reference
+        return await conditional_on(request, version, lambda: service.datasets.get_report(version), immutable=dataset == version)
 
     @delete("/{dataset:str}", **described("datasets.delete"), responses=problem_responses(404, 409, 503))
     async def delete_dataset(self, service: NamedDependency[Service], dataset: DatasetReference) -> None:
         await service.datasets.delete(dataset)
 
-    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_responses(404, 429, 503))
+    @get("/{dataset:str}/bars", **described("datasets.get_bars"), responses=not_modified() | problem_responses(404, 406, 429, 503))
     async def get_dataset_bars(
         self,
         request: Request[Any, Any, Any],
         service: NamedDependency[Service],
+        answer_format: NamedDependency[AnswerFormat],
         dataset: DatasetReference,
         start: Start = None,
         end: End = None,
         timeframe: ResampleTo = "",
-        offset: Offset = 0,
         limit: Annotated[int, QueryParameter(ge=1, le=MAX_POINTS, description="Maximum number of bars.")] = 1_000,
+        cursor: Cursor = "",
         points: Annotated[
             int | None,
             QueryParameter(
                 ge=1,
                 le=MAX_POINTS,
-                description="Merge all selected bars into at most this many, for a chart; ignores `offset` and `limit`.",
+                description="Merge all selected bars into at most this many, for a chart; ignores `limit` and `cursor`.",
             ),
         ] = None,
     ) -> Response[BarsPage]:
-        reading = service.datasets.get_bars(
-            dataset, start=start, end=end, timeframe=timeframe or None, offset=offset, limit=limit, points=points
-        )
-        return conditional(request, await while_connected(request, reading))
+        version = (await service.datasets.get(dataset)).reference
+
+        def read() -> Awaitable[BarsPage]:
+            reading = service.datasets.get_bars(
+                version, start=start, end=end, timeframe=timeframe or None, limit=limit, cursor=cursor or None, points=points
+            )
+            return while_connected(request, reading)
+
+        return await paged(request, answer_format, version, read, to_table, immutable=dataset == version)
 
     @get(
         "/{dataset:str}/file",
@@ -193,19 +248,9 @@ class Datasets(Controller):
         start: Start = None,
         end: End = None,
         timeframe: ResampleTo = "",
-    ) -> Stream:
-        file = TemporaryFile()  # noqa: SIM115  # closed by `_chunks`
-        try:
-            exporting = service.datasets.export(dataset, file, file_format, start=start, end=end, timeframe=timeframe or None)
-            await while_connected(request, exporting)
-        except BaseException:
-            file.close()
-            raise
+    ) -> Response[Any]:
+        async def write(file: BinaryIO) -> None:
+            await service.datasets.export(dataset, file, file_format, start=start, end=end, timeframe=timeframe or None)
+
         headers = {"content-disposition": f'attachment; filename="bars.{file_format}"'}
-        return Stream(_chunks(file), media_type="application/octet-stream", headers=headers)
-
-
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    with file:
-        while chunk := await asyncio.to_thread(file.read, 1 << 18):
-            yield chunk
+        return await file_response(request, write, "application/octet-stream", headers)

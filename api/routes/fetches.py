@@ -9,10 +9,12 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, PathParameter
 
+from api.http.conditional import conditional, not_modified
+from api.http.formats import AnswerFormat, listed
+from api.http.idempotency import CreationKey
 from api.http.openapi import described
 from api.http.problems import problem_responses
-from api.http.responses import Cursor, Limit, Offset, accepted, conditional, created, location_header, not_modified
-from api.http.run_options import Owner
+from api.http.responses import Cursor, Limit, accepted, created, location_header
 from workers import Fetch, FetchPage, FetchRequest, RunOptions, Schedule, SchedulePage, ScheduleRequest, Service
 
 FetchId = Annotated[str, PathParameter(description="Id of the fetch.")]
@@ -29,7 +31,7 @@ class Fetches(Controller):
         status_code=202,
         **described("fetches.create", "Poll the path in `Location` for its state."),
         response_headers=[location_header()],
-        responses=problem_responses(408, 409, 413, 415, 503),
+        responses=problem_responses(408, 409, 413, 415, 501, 503),
     )
     async def create_fetch(
         self,
@@ -40,9 +42,16 @@ class Fetches(Controller):
         fetch = await service.fetches.create(data, options)
         return accepted(f"/api/v1/fetches/{fetch.id}", fetch)
 
-    @get("/", **described("fetches.list"), responses=problem_responses(503))
-    async def list_fetches(self, service: NamedDependency[Service], limit: Limit = 50, cursor: Cursor = "") -> FetchPage:
-        return await service.fetches.list(limit=limit, cursor=cursor or None)
+    @get("/", **described("fetches.list"), responses=not_modified() | problem_responses(406, 503))
+    async def list_fetches(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        answer_format: NamedDependency[AnswerFormat],
+        limit: Limit = 50,
+        cursor: Cursor = "",
+    ) -> Response[FetchPage]:
+        return await listed(request, answer_format, await service.fetches.list(limit=limit, cursor=cursor or None))
 
     @get("/{fetch_id:str}", **described("fetches.get"), responses=not_modified() | problem_responses(404, 503))
     async def get_fetch(self, request: Request[Any, Any, Any], service: NamedDependency[Service], fetch_id: FetchId) -> Response[Fetch]:
@@ -66,20 +75,27 @@ class Schedules(Controller):
         "/",
         **described("fetches.create_schedule"),
         response_headers=[location_header()],
-        responses=problem_responses(408, 409, 413, 415, 503),
+        responses=problem_responses(408, 409, 413, 415, 501, 503),
     )
     async def create_schedule(
         self,
         service: NamedDependency[Service],
         data: Annotated[ScheduleRequest, BodyKwarg(examples=[Example(value={"fetch": EXAMPLE})])],
-        owner: Owner = "",
+        idempotency_key: CreationKey = "",
     ) -> Response[Schedule]:
-        schedule = await service.fetches.create_schedule(data, owner=owner)
+        schedule = await service.fetches.create_schedule(data, idempotency_key)
         return created(f"/api/v1/schedules/{schedule.id}", schedule)
 
-    @get("/", **described("fetches.list_schedules"), responses=problem_responses(503))
-    async def list_schedules(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> SchedulePage:
-        return await service.fetches.list_schedules(offset, limit)
+    @get("/", **described("fetches.list_schedules"), responses=not_modified() | problem_responses(406, 503))
+    async def list_schedules(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        answer_format: NamedDependency[AnswerFormat],
+        limit: Limit = 100,
+        cursor: Cursor = "",
+    ) -> Response[SchedulePage]:
+        return await listed(request, answer_format, await service.fetches.list_schedules(limit=limit, cursor=cursor or None))
 
     @get("/{schedule_id:str}", **described("fetches.get_schedule"), responses=not_modified() | problem_responses(404, 503))
     async def get_schedule(

@@ -11,14 +11,25 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg, HeaderParameter, PathParameter
 from msgspec import Meta
 
+from api.http.bodies import decode_either
+from api.http.conditional import conditional, matches, not_modified
 from api.http.disconnects import while_connected
-from api.http.openapi import SMA_CROSS, described
+from api.http.formats import AnswerFormat, listed
+from api.http.idempotency import CreationKey
+from api.http.older.strategies import OlderStrategyRequest, is_older
+from api.http.openapi import SMA_CROSS, body_of, described
 from api.http.problems import ProblemError, problem_responses
-from api.http.responses import Limit, Offset, conditional, created, location_header, matches, not_modified
+from api.http.requests import ApiRequest
+from api.http.responses import Cursor, Limit, NamePrefix, created, location_header
 from python_core import Execution, Strategy
 from python_core.diagnostics import Diagnosis, Plot
+from python_core.diagnostics.values import MAX_COLUMNS
 from python_core.execution import Fill
+from python_core.levels import Expression
 from workers import Service, StoredStrategy, StrategyCheck, StrategyLibrary, StrategyPage
+from workers.model.clock import LAST_MS
+from workers.model.names import Name
+from workers.model.selection import Reference
 
 StrategyReference = Annotated[str, PathParameter(description="Id or name of the strategy.")]
 IfMatch = Annotated[
@@ -29,31 +40,32 @@ IfMatch = Annotated[
 class StrategyRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A strategy and the name to store it under."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=120, description="Unique name of the strategy.", examples=["sma-cross"])]
-    strategy: Strategy
+    name: Annotated[Name, Meta(description="Unique name of the strategy.", examples=["sma-cross"])]
+    strategy: Annotated[Strategy, Meta(description="The strategy.")]
 
 
 class DiagnosisRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A strategy to diagnose and the dataset to run it on."""
 
-    dataset: Annotated[str, Meta(min_length=1, max_length=120, description="Id or name of a dataset.")]
-    strategy: Strategy
-    execution: Execution = Execution()
+    dataset: Annotated[Reference, Meta(description="Id or name of a dataset.", examples=["btcusdt-1h"])]
+    strategy: Annotated[Strategy, Meta(description="The strategy.")]
+    execution: Annotated[Execution, Meta(description="Execution rules; those left out have their defaults.")] = Execution()
 
 
 class PlotRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Expressions of a strategy to evaluate on every bar of a range."""
 
-    dataset: Annotated[str, Meta(min_length=1, max_length=120, description="Id or name of a dataset.")]
-    strategy: Strategy
+    dataset: Annotated[Reference, Meta(description="Id or name of a dataset.", examples=["btcusdt-1h"])]
+    strategy: Annotated[Strategy, Meta(description="The strategy.")]
     expressions: Annotated[
-        tuple[Annotated[str, Meta(max_length=2_000)], ...] | None,
+        Annotated[tuple[Expression, ...], Meta(examples=[["sma(close, fast)"]], extra_json_schema={"maxItems": MAX_COLUMNS})] | None,
         Meta(
             description="Expressions, at most 50, that may use the strategy's names; default: its conditions, definitions and indicators."
         ),
     ] = None
     start: Annotated[
-        int | None, Meta(description="Open time of the first bar, UTC epoch milliseconds; default: the last `limit` bars.")
+        Annotated[int, Meta(ge=-LAST_MS, le=LAST_MS)] | None,
+        Meta(description="Open time of the first bar, UTC epoch milliseconds; default: the last `limit` bars."),
     ] = None
     limit: Annotated[int, Meta(ge=1, le=5_000, description="Maximum number of bars.")] = 500
     fill: Annotated[
@@ -64,12 +76,13 @@ class PlotRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = "next_open"
 
 
+STRATEGY = {"name": "sma-cross", "strategy": SMA_CROSS}
 DiagnosisBody = Annotated[DiagnosisRequest, BodyKwarg(examples=[Example(value={"dataset": "btcusdt-1h", "strategy": SMA_CROSS})])]
 PlotBody = Annotated[
     PlotRequest, BodyKwarg(examples=[Example(value={"dataset": "btcusdt-1h", "strategy": SMA_CROSS, "expressions": ["sma(close, fast)"]})])
 ]
 CheckBody = Annotated[Strategy, BodyKwarg(examples=[Example(value=SMA_CROSS)])]
-StrategyBody = Annotated[StrategyRequest, BodyKwarg(examples=[Example(value={"name": "sma-cross", "strategy": SMA_CROSS})])]
+StrategyBody = Annotated[StrategyRequest, BodyKwarg(examples=[Example(value=STRATEGY)])]
 
 
 class Strategies(Controller):
@@ -78,17 +91,30 @@ class Strategies(Controller):
 
     @post(
         "/",
-        **described("strategies.create"),
+        **described("strategies.create", "Also takes a type and its settings, in the words of older clients."),
+        operation_class=body_of(StrategyRequest, OlderStrategyRequest, examples=[STRATEGY]),
         response_headers=[location_header()],
         responses=problem_responses(408, 409, 413, 415, 503),
     )
-    async def create_strategy(self, service: NamedDependency[Service], data: StrategyBody) -> Response[StoredStrategy]:
-        stored = await service.strategies.create(data.name, data.strategy)
+    async def create_strategy(
+        self, request: ApiRequest, service: NamedDependency[Service], idempotency_key: CreationKey = ""
+    ) -> Response[StoredStrategy]:
+        body = decode_either(await request.json_text(), StrategyRequest, OlderStrategyRequest, is_older)
+        strategy = body.strategy if isinstance(body, StrategyRequest) else body.config.to_strategy()
+        stored = await service.strategies.create(body.name, strategy, idempotency_key)
         return created(f"/api/v1/strategies/{stored.id}", stored)
 
-    @get("/", **described("strategies.list"), responses=problem_responses(503))
-    async def list_strategies(self, service: NamedDependency[Service], offset: Offset = 0, limit: Limit = 100) -> StrategyPage:
-        return await service.strategies.list(offset, limit)
+    @get("/", **described("strategies.list"), responses=not_modified() | problem_responses(406, 503))
+    async def list_strategies(
+        self,
+        request: Request[Any, Any, Any],
+        service: NamedDependency[Service],
+        answer_format: NamedDependency[AnswerFormat],
+        name_prefix: NamePrefix = "",
+        limit: Limit = 100,
+        cursor: Cursor = "",
+    ) -> Response[StrategyPage]:
+        return await listed(request, answer_format, await service.strategies.list(name_prefix or None, limit=limit, cursor=cursor or None))
 
     @get("/library", **described("strategies.list_library"), responses=not_modified() | problem_responses())
     async def list_strategy_library(self, request: Request[Any, Any, Any], service: NamedDependency[Service]) -> Response[StrategyLibrary]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from python_core.errors import BarsError
 
 Moment = int | str | date | np.datetime64
+_ISO_8601: Final = re.compile(r"\d{4}(-?\d\d-?\d\d|-?W\d\d(-?\d)?)([Tt ].+)?", re.ASCII | re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,7 +35,11 @@ def to_epoch_ms(value: Moment, where: str) -> int:
         if isinstance(moment, int | np.integer) and not isinstance(moment, bool) and -(2**63) <= int(moment) < 2**63:
             return int(moment)
         if isinstance(moment, str):
-            moment = datetime.fromisoformat(moment.strip())
+            if not _ISO_8601.fullmatch(
+                text := moment.strip()
+            ):  # Python takes any character between date and time, even the sign of an offset
+                raise ValueError
+            moment = datetime.fromisoformat(text)
         if isinstance(moment, datetime):
             utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
             return -((_EPOCH - utc) // timedelta(milliseconds=1))

@@ -7,10 +7,11 @@ The twin is `core_rs/src/market/timeframe.rs`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from python_core.errors import BarstormError
 
@@ -59,6 +60,11 @@ _EXCHANGE_CODES: Final = {name.upper(): name for name in MILLISECONDS if name[-1
     "W": "1w",
     "M": "1M",
 }
+_MINUTES: Final = {str(length // 60_000): name for length, name in _NAMES.items() if length % 60_000 == 0 and length != MONTH_MS}
+# All texts that `parse` takes. Its message says more than that a pattern doesn't match, so it is for schemas only.
+_PATTERN: Final = f"^({'|'.join((*MILLISECONDS, *(code for code in _EXCHANGE_CODES if code not in MILLISECONDS), *_MINUTES))})$"
+OPTIONAL_PATTERN: Final = f"{_PATTERN[:-1]}?$"
+Timeframe = Annotated[str, Meta(max_length=20, examples=["1h"], extra_json_schema={"pattern": _PATTERN})]
 
 
 def parse(value: str | int) -> str:
@@ -68,14 +74,9 @@ def parse(value: str | int) -> str:
         BarstormError: unknown timeframe.
     """
     text = str(value).strip()
+    text = _EXCHANGE_CODES.get(text) or _MINUTES.get(text, text)
     if text in MILLISECONDS:
         return text
-    if text in _EXCHANGE_CODES:
-        return _EXCHANGE_CODES[text]
-    if text.isascii() and text.isdigit() and len(text) <= 6:
-        length_ms = int(text) * 60_000
-        if length_ms in _NAMES and length_ms != MONTH_MS:
-            return _NAMES[length_ms]
     raise BarstormError(
         f"unknown timeframe {value!r:.40}",
         where="timeframe",

@@ -41,13 +41,13 @@ class StrategyActivity(msgspec.Struct, frozen=True, kw_only=True):
     rejected_orders: Annotated[
         int,
         Meta(
-            description="Entries that were too large for the account, too small for the market, or had a stop or target on the wrong side."
+            description="Number of entries that were too large for the account, too small for the market, or had a stop or target on the wrong side."
         ),
     ]
     filtered_entries: Annotated[
-        int, Meta(description="Entries left out by trading hours or days, the limit of entries a day, or the cooldown.")
+        int, Meta(description="Number of entries left out by trading hours or days, the limit of entries a day, or the cooldown.")
     ]
-    expired_orders: Annotated[int, Meta(description="Resting entries that were removed because they expired.")]
+    expired_orders: Annotated[int, Meta(description="Number of resting entries that were removed because they expired.")]
     trades: Annotated[int, Meta(description="Number of trades.")]
     findings: Annotated[tuple[str, ...], Meta(description="What keeps the strategy from trading, in plain words; empty if nothing does.")]
 

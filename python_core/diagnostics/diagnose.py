@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from python_core.data.bars import Bars
 from python_core.diagnostics.activity import StrategyActivity, activity
@@ -15,8 +18,8 @@ from python_core.strategy.strategy import Strategy
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """Diagnosis of a strategy on some bars: what keeps it from trading, and whether its signals can be trusted."""
 
-    activity: StrategyActivity
-    check: SignalCheck
+    activity: Annotated[StrategyActivity, Meta(description="How often its conditions were true, and what keeps it from trading.")]
+    check: Annotated[SignalCheck, Meta(description="Whether its signals depend on future bars or on where the data begins.")]
 
 
 def diagnose(bars: Bars, strategy: Strategy, execution: Execution | None = None) -> Diagnosis:

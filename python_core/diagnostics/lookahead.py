@@ -24,7 +24,7 @@ TAIL: Final = 200
 class LookAhead(msgspec.Struct, frozen=True, kw_only=True):
     """An expression whose past values changed when later bars were cut off."""
 
-    expression: str
+    expression: Annotated[str, Meta(description="The expression, or the name of a condition.")]
     cut: Annotated[int, Meta(description="Number of bars that remained.")]
     time: Annotated[int, Meta(description="Open time of the first strategy bar that changed, UTC epoch milliseconds.")]
 
@@ -32,9 +32,9 @@ class LookAhead(msgspec.Struct, frozen=True, kw_only=True):
 class HistoryDependence(msgspec.Struct, frozen=True, kw_only=True):
     """How much an expression depends on where the data begins: recent values with a shorter history compared with the whole."""
 
-    expression: str
+    expression: Annotated[str, Meta(description="The expression, or the name of a condition.")]
     history: Annotated[int, Meta(description="Length of the shorter history: strategy bars before the first one compared.")]
-    difference: Annotated[float | None, Meta(description="Largest relative difference; null for conditions.")]
+    difference: Annotated[float | None, Meta(description="Largest relative difference, a fraction; null for conditions.")]
     changed: Annotated[int, Meta(description="Number of compared bars on which the values differ.")]
 
 

@@ -14,7 +14,7 @@ from python_core.data.columns import iso
 from python_core.data.epoch import Moment, to_epoch_ms
 from python_core.engine.rules import check_rules
 from python_core.errors import EngineError, StrategyError
-from python_core.execution import DEFAULT, LEVELS, WHOLE, Execution
+from python_core.execution import DEFAULT, FIELDS, LEVELS, WHOLE, Execution
 from python_core.language.normalize import canonical
 from python_core.levels import SIDES, Atr, PerSide, of_side
 from python_core.metrics.benchmark import Benchmark, check_benchmark
@@ -149,22 +149,24 @@ def _first_bar(bars: Bars, start: int) -> int:
 
 def canonical_execution(execution: Execution) -> dict[str, Any]:
     """The execution with all its defaults, ints as floats, and expressions in canonical form."""
-    fields: dict[str, Any] = {}
-    for name in execution.__struct_fields__:
-        value = getattr(execution, name)
-        if name in LEVELS:
-            fields[name] = _canonical_level(name, value)
-        elif name == "maker_fee":
-            fields[name] = float(execution.maker_rate)
-        elif name == "partial_exits":
-            fields[name] = [[float(profit), float(share)] for profit, share in value]
-        elif name in ("trading_hours", "trading_days"):
-            fields[name] = None if value is None else sorted(set(value))
-        elif isinstance(value, int) and not isinstance(value, bool) and name not in WHOLE:
-            fields[name] = float(value)
-        else:
-            fields[name] = value
+    fields = dict(_CANONICAL_DEFAULTS)
+    for name, default in FIELDS:
+        if (value := getattr(execution, name)) is not default:
+            fields[name] = _canonical_field(name, value)
+    fields["maker_fee"] = float(execution.maker_rate)
     return fields
+
+
+def _canonical_field(name: str, value: Any) -> Any:
+    if name in LEVELS:
+        return _canonical_level(name, value)
+    if name == "partial_exits":
+        return [[float(profit), float(share)] for profit, share in value]
+    if name in ("trading_hours", "trading_days"):
+        return None if value is None else sorted(set(value))
+    if isinstance(value, int) and not isinstance(value, bool) and name not in WHOLE:
+        return float(value)
+    return value
 
 
 def _canonical_level(name: str, level: Any) -> Any:
@@ -177,3 +179,6 @@ def _canonical_level(name: str, level: Any) -> Any:
     if isinstance(level, Atr):
         return {"multiple": float(level.multiple), "period": level.period}
     return None if level is None else float(level)
+
+
+_CANONICAL_DEFAULTS: Final = {name: _canonical_field(name, default) for name, default in FIELDS}

@@ -24,29 +24,33 @@ FROZEN_BARS: Final = 20
 MAX_LINES: Final = 5
 _BLOCK: Final = 1 << 15
 
+NoticeKind = Literal[
+    "gap",
+    "outlier",
+    "zero volume",
+    "frozen",
+    "dropped",
+    "sorted",
+    "replaced",
+    "rounded",
+    "left out",
+    "units",
+    "volume",
+    "stamp",
+    "symbol",
+]
+
 
 class ImportNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Something noticed in a file that did not stop it from being read."""
 
-    kind: Literal[
-        "gap",
-        "outlier",
-        "zero volume",
-        "frozen",
-        "dropped",
-        "sorted",
-        "replaced",
-        "rounded",
-        "left out",
-        "units",
-        "volume",
-        "stamp",
-        "symbol",
-    ]
+    kind: Annotated[NoticeKind, Meta(description="What kind of thing it is.")]
     count: Annotated[int, Meta(description="Number of rows or gaps.")]
     lines: Annotated[
         tuple[int, ...],
-        Meta(description="The first few lines, from 1; in a text file the header is line 1, in other files the first row is row 1."),
+        Meta(
+            description="Numbers of the first few lines, from 1; in a text file the header is line 1, in other files the first row is row 1."
+        ),
     ]
     text: Annotated[str, Meta(description="What was noticed, in words.")]
 
@@ -64,8 +68,8 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="`epoch s`, `epoch ms`, `epoch us`, `epoch ns`, a date-time type, or the pattern of a text.")
     ]
     time_zone: Annotated[str, Meta(description="Time zone of the times in the file.")]
-    rows: Annotated[int, Meta(description="Rows in the file, without blank lines.")]
-    bars: Annotated[int, Meta(description="Bars read.")]
+    rows: Annotated[int, Meta(description="Number of rows in the file, without blank lines.")]
+    bars: Annotated[int, Meta(description="Number of bars read.")]
     timeframe: Annotated[str, Meta(description="Time between bars.", examples=["5m"])]
     first_time: Annotated[int, Meta(description="Open time of the first bar, UTC epoch milliseconds.")]
     last_time: Annotated[int, Meta(description="Open time of the last bar, UTC epoch milliseconds.")]

@@ -43,25 +43,25 @@ import msgspec
 from msgspec import Meta
 
 _Value = float | None
-_TradeCount = Annotated[int, Meta(ge=0, description="Closed trades; every partial exit counts as one.")]
-_Wins = Annotated[int, Meta(ge=0, description="Trades with net > 0.")]
-_Losses = Annotated[int, Meta(ge=0, description="Trades with net < 0.")]
+_TradeCount = Annotated[int, Meta(ge=0, description="Number of closed trades; every partial exit counts as one.")]
+_Wins = Annotated[int, Meta(ge=0, description="Number of trades with net > 0.")]
+_Losses = Annotated[int, Meta(ge=0, description="Number of trades with net < 0.")]
 _WinRate = Annotated[_Value, Meta(description="wins / trades; fraction.")]
-_ProfitFactor = Annotated[_Value, Meta(description="Sum of net of wins / -(sum of net of losses).")]
+_ProfitFactor = Annotated[_Value, Meta(description="Sum of net of wins / -(sum of net of losses); ratio.")]
 _Expectancy = Annotated[_Value, Meta(description="Mean of net / (quantity * entry_price); fraction of the notional.")]
 _AverageTrade = Annotated[_Value, Meta(description="Mean of net; money.")]
 _AverageWin = Annotated[_Value, Meta(description="Mean of net of wins; money.")]
 _AverageLoss = Annotated[_Value, Meta(description="Mean of net of losses; money, negative.")]
-_PayoffRatio = Annotated[_Value, Meta(description="average_win / -average_loss.")]
+_PayoffRatio = Annotated[_Value, Meta(description="average_win / -average_loss; ratio.")]
 _BestTrade = Annotated[_Value, Meta(description="Largest net of a trade; money.")]
 _WorstTrade = Annotated[_Value, Meta(description="Smallest net of a trade; money.")]
-_WinningStreak = Annotated[int, Meta(ge=0, description="Most wins in a row, in the order of exits.")]
-_LosingStreak = Annotated[int, Meta(ge=0, description="Most losses in a row, in the order of exits.")]
-_AverageBarsHeld = Annotated[_Value, Meta(description="Mean of exit_index - entry_index; base bars.")]
+_WinningStreak = Annotated[int, Meta(ge=0, description="Largest number of wins in a row, in the order of exits.")]
+_LosingStreak = Annotated[int, Meta(ge=0, description="Largest number of losses in a row, in the order of exits.")]
+_AverageBarsHeld = Annotated[_Value, Meta(description="Mean of exit_index - entry_index; bars of the data.")]
 _FeesPaid = Annotated[_Value, Meta(description="Sum of fees of trades; money.")]
 _FundingPaid = Annotated[_Value, Meta(description="Sum of funding of trades; money, negative when received.")]
-_Liquidations = Annotated[int, Meta(ge=0, description="Trades closed by a liquidation.")]
-_Sqn = Annotated[_Value, Meta(description="System quality number: sqrt(trades) * mean of net / sd of net (Tharp 2008).")]
+_Liquidations = Annotated[int, Meta(ge=0, description="Number of trades closed by a liquidation.")]
+_Sqn = Annotated[_Value, Meta(description="System quality number: sqrt(trades) * mean of net / sd of net; ratio (Tharp 2008).")]
 _Kelly = Annotated[_Value, Meta(description="win_rate - (1 - win_rate) / payoff_ratio; fraction of equity to risk (Kelly 1956).")]
 
 
@@ -92,7 +92,7 @@ class TradeMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Metrics of a run; None (null in JSON) where undefined.
+    """Metrics of a run; one that is undefined has no value.
 
     Money is in the quote currency. Returns r are those of periods: UTC days, or bars of a day or longer. A is the number of periods in
     a year (365 for the calendar `crypto`, 252 for `exchange`, 260 for `fx`), rf the risk-free rate of a period,
@@ -107,13 +107,17 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="(final_equity / capital) ** (1 / years) - 1, with years of 365 days; fraction per year, -1 if nothing is left."),
     ]
     volatility: Annotated[_Value, Meta(description="sd of returns * sqrt(A); fraction per year.")]
-    sharpe: Annotated[_Value, Meta(description="(mean of returns - rf) / sd of returns * sqrt(A) (Sharpe 1994).")]
+    sharpe: Annotated[_Value, Meta(description="(mean of returns - rf) / sd of returns * sqrt(A); ratio (Sharpe 1994).")]
     sortino: Annotated[
         _Value,
-        Meta(description="(mean of returns - rf) / sqrt(mean of min(r - rf, 0) ** 2) * sqrt(A), target rf (Sortino and Price 1994)."),
+        Meta(
+            description="(mean of returns - rf) / sqrt(mean of min(r - rf, 0) ** 2) * sqrt(A), target rf; ratio (Sortino and Price 1994)."
+        ),
     ]
-    calmar: Annotated[_Value, Meta(description="cagr / max_drawdown, over the whole run (Young 1991).")]
-    omega: Annotated[_Value, Meta(description="Sum of max(r - rf, 0) / sum of max(rf - r, 0), threshold rf (Keating and Shadwick 2002).")]
+    calmar: Annotated[_Value, Meta(description="cagr / max_drawdown, over the whole run; ratio (Young 1991).")]
+    omega: Annotated[
+        _Value, Meta(description="Sum of max(r - rf, 0) / sum of max(rf - r, 0), threshold rf; ratio (Keating and Shadwick 2002).")
+    ]
     max_drawdown: Annotated[
         _Value,
         Meta(description="Largest (peak - equity) / peak over bars, starting from the capital; fraction, above 1 for negative equity."),
@@ -134,12 +138,14 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conditional_value_at_risk_95: Annotated[
         _Value, Meta(description="-(mean of the returns at or below the 5 % quantile); fraction per period (Rockafellar and Uryasev 2000).")
     ]
-    tail_ratio: Annotated[_Value, Meta(description="|95 % quantile of returns| / |5 % quantile of returns|.")]
-    skew: Annotated[_Value, Meta(description="G1 of returns: n sqrt(n - 1) / (n - 2) * m3 / m2 ** 1.5, n >= 3 (Joanes and Gill 1998).")]
+    tail_ratio: Annotated[_Value, Meta(description="|95 % quantile of returns| / |5 % quantile of returns|; ratio.")]
+    skew: Annotated[
+        _Value, Meta(description="G1 of returns: n sqrt(n - 1) / (n - 2) * m3 / m2 ** 1.5, n >= 3; ratio (Joanes and Gill 1998).")
+    ]
     kurtosis: Annotated[
         _Value,
         Meta(
-            description="Excess kurtosis, G2 of returns: (n (n + 1) (n - 1) m4 / m2 ** 2 - 3 (n - 1) ** 2) / ((n - 2) (n - 3)), n >= 4 (Joanes and Gill 1998)."
+            description="Excess kurtosis, G2 of returns: (n (n + 1) (n - 1) m4 / m2 ** 2 - 3 (n - 1) ** 2) / ((n - 2) (n - 3)), n >= 4; ratio (Joanes and Gill 1998)."
         ),
     ]
     trades: _TradeCount
@@ -168,11 +174,13 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alpha_over_buy_and_hold: Annotated[_Value, Meta(description="total_return - buy_and_hold_return; fraction.")]
     beta: Annotated[
         _Value,
-        Meta(description="Sum of (r - mean of r) (b - mean of b) / sum of (b - mean of b) ** 2, relative to the benchmark (Sharpe 1964)."),
+        Meta(
+            description="Sum of (r - mean of r) (b - mean of b) / sum of (b - mean of b) ** 2, relative to the benchmark; ratio (Sharpe 1964)."
+        ),
     ]
     alpha: Annotated[_Value, Meta(description="(mean of r - rf - beta * (mean of b - rf)) * A; fraction per year (Jensen 1968).")]
     tracking_error: Annotated[_Value, Meta(description="sd of r - b, times sqrt(A); fraction per year (Grinold and Kahn 1999).")]
-    information_ratio: Annotated[_Value, Meta(description="Mean of r - b / sd of r - b * sqrt(A) (Grinold and Kahn 1999).")]
+    information_ratio: Annotated[_Value, Meta(description="Mean of r - b / sd of r - b * sqrt(A); ratio (Grinold and Kahn 1999).")]
     long: Annotated[TradeMetrics, Meta(description="Metrics of the long trades.")]
     short: Annotated[TradeMetrics, Meta(description="Metrics of the short trades.")]
 

@@ -15,8 +15,8 @@ from python_core.data.columns import Floats, Integers
 class MonthlyReturn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The return of a UTC month."""
 
-    year: int
-    month: Annotated[int, Meta(ge=1, le=12)]
+    year: Annotated[int, Meta(description="Calendar year.")]
+    month: Annotated[int, Meta(ge=1, le=12, description="Calendar month, from 1.")]
     total_return: Annotated[
         float | None,
         Meta(description="Equity at the close of the month's last bar / that of the month before - 1; fraction, null after ruin."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -13,25 +13,50 @@ from msgspec import Meta
 from python_core.data import timeframes
 from python_core.errors import BarstormError, StrategyError
 from python_core.language.normalize import at_call, desugar, normalize
+from python_core.levels import MAX_EXPRESSION, Expression
 
 MAX_FILTERS: Final = 20
 MAX_TIMEFRAMES: Final = 2 * len(timeframes.MILLISECONDS)
 
-Condition = Annotated[str, Meta(max_length=2_000, description="True on the bars that give this signal; empty: never.")]
+Condition = Annotated[
+    str,
+    Meta(
+        max_length=MAX_EXPRESSION,
+        description="True on the bars that give this signal; empty: never.",
+        examples=["crossover(sma(close, fast), sma(close, slow))"],
+        extra_json_schema={"format": "expression"},
+    ),
+]
 Side = Literal["long", "short"]
 
 
 class TimeframeFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A condition on a higher timeframe that must be true for entries of a side: a shorthand for `and at(timeframe, condition)`."""
 
-    timeframe: Annotated[str, Meta(description="Timeframe of the condition, such as 4h or 1M (a month).")]
-    condition: Annotated[str, Meta(max_length=2_000, description="Condition, evaluated on the bars of this timeframe.")]
+    timeframe: Annotated[timeframes.Timeframe, Meta(description="Timeframe of the condition, such as 4h or 1M (a month).", examples=["4h"])]
+    condition: Annotated[
+        Expression, Meta(description="Condition, evaluated on the bars of this timeframe.", examples=["close > ema(close, 50)"])
+    ]
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "timeframe", timeframes.parse(self.timeframe))
 
 
 Filters = dict[Side, tuple[TimeframeFilter, ...]]
+# msgspec's own schema of such a mapping allows any key.
+FILTERS_SCHEMA: Final = {
+    "title": "TimeframeFilters",
+    "properties": {
+        side: {
+            "description": f"Filters of {side} entries.",
+            "type": "array",
+            "items": msgspec.json.schema_components([TimeframeFilter], ref_template="{name}")[1]["TimeframeFilter"],
+            "maxItems": MAX_FILTERS,
+        }
+        for side in get_args(Side)
+    },
+    "additionalProperties": False,
+}
 
 
 def parse_timeframes(given: Any) -> tuple[str, ...]:

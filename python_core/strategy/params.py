@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ MAX_CHOICES: Final = 10_000
 MAX_CONSTRAINTS: Final = 20
 
 Value = bool | int | float | str
+ParamType = Literal["int", "float", "bool", "choice"]
 Values = Mapping[str, Value]
 Columns = Mapping[str, npt.NDArray[np.float64]]
 
@@ -43,17 +44,17 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         bt.Param(type="int", default=10, min=5, max=50, step=5)
     """
 
-    type: Literal["int", "float", "bool", "choice"]
+    type: Annotated[ParamType, Meta(description="Type of its values.")]
     default: Annotated[Value, Meta(description="Value that a single run uses.")]
-    min: Annotated[int | float | None, Meta(description="Smallest value; only of int and float.")] = None
-    max: Annotated[int | float | None, Meta(description="Largest value; only of int and float.")] = None
-    step: Annotated[int | float | None, Meta(description="Step of a search from `min` to `max`; default of an int: 1.")] = None
+    min: Annotated[int | float | None, Meta(description="Smallest value, a number; only of int and float.")] = None
+    max: Annotated[int | float | None, Meta(description="Largest value, a number; only of int and float.")] = None
+    step: Annotated[int | float | None, Meta(description="Step of a search from `min` to `max`, a number; default of an int: 1.")] = None
     choices: Annotated[tuple[Value, ...], Meta(max_length=MAX_CHOICES, description="Values of a choice.")] = ()
 
     def __post_init__(self) -> None:
         for name in ("default", "min", "max", "step"):
             msgspec.structs.force_setattr(self, name, plain(getattr(self, name)))
-        if self.type not in ("int", "float", "bool", "choice"):
+        if self.type not in get_args(ParamType):
             raise StrategyError(f"unknown type {self.type!r:.40}", where="type", hint="use int, float, bool or choice")
         limits = {name: value for name in ("min", "max", "step") if (value := getattr(self, name)) is not None}
         if limits and self.type not in ("int", "float"):

@@ -1,8 +1,9 @@
-"""A strategy written as data."""
+"""A strategy written as data, in the language of docs/strategies.md."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from python_core.errors import StrategyError
 from python_core.immutable import FrozenDict
 from python_core.language.normalize import canonical
 from python_core.language.vocabulary import FUNCTIONS, SERIES
+from python_core.levels import MAX_EXPRESSION
 from python_core.strategy.compile import CONDITIONS, ENTRY_SIDES, compile_plan
 from python_core.strategy.explain import explain
 from python_core.strategy.filters import (
@@ -31,14 +33,18 @@ MAX_NAMES: Final = 100
 # Characters of all expressions together. Compiling takes microseconds for each, in whichever thread makes the strategy.
 MAX_TEXT: Final = 20_000
 
+# The rules of names and definitions are checked by hand, for messages that say more.
+_Name = Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,59}$"})]
+_Definition = Annotated[str, Meta(extra_json_schema={"format": "expression", "minLength": 1, "maxLength": MAX_EXPRESSION})]
+
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Conditions for being long, short or out of the market, as expressions over the series of a bar.
 
     Expressions use the series `open high low close volume hl2 hlc3 ohlc4 hour weekday minute`, `x[1]` for the bar before, functions such
     as `sma(close, 20)`, comparisons, arithmetic, `and or not`, `a if condition else b`, and the names in `params` and `define`.
-    docs/strategies.md lists them all. A parameter is a plain value, or a `Param` with type, default and range; `constraints` such as
-    `fast < slow` must hold for every run, and a search skips combinations that break them.
+    A parameter is a plain value, or has a type, a default and a range; `constraints` such as `fast < slow` must hold for every run, and a
+    search skips combinations that break them.
 
     On a higher timeframe, write `at('4h', condition)` or `ema(close, 50, tf="4h")`. With "4h" in `additional_timeframes`, `_4h` can be
     appended to the name of a series, definition or function: `close_4h`, `ema_4h(close, 50)`. `htf_filters` must be true on a higher
@@ -55,24 +61,35 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exit_long: Condition = ""
     entry_short: Condition = ""
     exit_short: Condition = ""
-    define: Annotated[dict[str, str], Meta(max_length=MAX_NAMES, description="Named expressions for use in the others.")] = {}
+    define: Annotated[
+        dict[_Name, _Definition],
+        Meta(max_length=MAX_NAMES, description="Named expressions for use in the others.", examples=[{"slow_average": "sma(close, 30)"}]),
+    ] = {}
     params: Annotated[
-        dict[str, Value | Param],
-        Meta(max_length=MAX_NAMES, description="Named values for use in expressions: plain, or with a range for a search."),
+        dict[_Name, Value | Param],
+        Meta(
+            max_length=MAX_NAMES,
+            description="Named values for use in expressions: plain, or with a range for a search.",
+            examples=[{"fast": 10, "slow": {"type": "int", "default": 30, "min": 20, "max": 200}}],
+        ),
     ] = {}
     constraints: Annotated[
-        tuple[Annotated[str, Meta(max_length=2_000)], ...],
-        Meta(max_length=MAX_CONSTRAINTS, description="Conditions that the params must meet, such as fast < slow."),
+        tuple[Annotated[str, Meta(max_length=MAX_EXPRESSION)], ...],
+        Meta(max_length=MAX_CONSTRAINTS, description="Conditions that the params must meet.", examples=[["fast < slow"]]),
     ] = ()
     timeframe: Annotated[
-        str | None,
+        timeframes.Timeframe | None,
         Meta(
             description="Timeframe of the signals, such as 45m, 4h, 3d or 1M (a month; 1m is a minute); null: that of the bars. Orders fill and stops are checked on the bars themselves."
         ),
     ] = None
     additional_timeframes: Annotated[
-        tuple[str, ...],
-        Meta(max_length=MAX_TIMEFRAMES, description="Timeframes that can be appended to names, as in close_4h and ema_4h(close, 50)."),
+        tuple[timeframes.Timeframe, ...],
+        Meta(
+            max_length=MAX_TIMEFRAMES,
+            description="Timeframes that can be appended to names, as in close_4h and ema_4h(close, 50).",
+            examples=[["4h"]],
+        ),
     ] = ()
     htf_filters: Annotated[
         dict[Side, Annotated[tuple[TimeframeFilter, ...], Meta(max_length=MAX_FILTERS)]],
@@ -149,7 +166,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         filters = self.htf_filters.get(ENTRY_SIDES[name], ()) if name in ENTRY_SIDES else ()
         return join_filters(name, getattr(self, name), filters, self.additional_timeframes, self.define)
 
-    def with_params(self, **params: Value) -> Strategy:
+    def with_params(self, /, **params: Value) -> Strategy:
         """A copy with other values of its parameters, which must be within their ranges.
 
         Raises:
@@ -189,8 +206,13 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def _check_name(kind: str, name: str, additional_timeframes: tuple[str, ...]) -> None:
-    taken = {*SERIES, *FUNCTIONS}
-    taken |= {f"{word}_{timeframe}" for timeframe in additional_timeframes for word in taken}
+    taken = _taken_names(additional_timeframes)
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or len(name) > 60 or name in taken:
         why = "is reserved by the language" if name in taken else "is not a valid name"
         raise StrategyError(f"{name!r:.60} {why}", where=kind, hint="use letters, digits and _, such as fast")
+
+
+@lru_cache(maxsize=256)
+def _taken_names(additional_timeframes: tuple[str, ...]) -> frozenset[str]:
+    words = {*SERIES, *FUNCTIONS}
+    return frozenset(words | {f"{word}_{timeframe}" for timeframe in additional_timeframes for word in words})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,6 +17,7 @@ import python_core as bt
 import workers
 from tests.support import waiting
 from tests.support.workers import Finished, StartWorker
+from workers.jobs import backtest, compute
 from workers.model.states import DONE
 from workers.process.run import open_worker
 from workers.process.worker import LeaseWorker
@@ -129,7 +132,22 @@ def request_(dataset: workers.Dataset, cross: bt.Strategy) -> workers.BacktestRe
 
 
 @pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Runs that ask for the Python engine wait in the kernel, in workers of this process, until `gate.set()` or until they are stopped."""
+    opened = threading.Event()
+
+    def hold(*given: Any) -> compute.Computed:
+        *_, request, control = given
+        while request.engine == "python" and not control.cancelled and not opened.is_set():
+            opened.wait(0.005)
+        return compute.compute(*given)
+
+    monkeypatch.setattr(backtest, "compute", hold)
+    return opened
+
+
+@pytest.fixture
 async def slow_request(service: workers.Service, cross: bt.Strategy) -> workers.BacktestRequest:
-    """A run over enough bars to take the Python engine about a second."""
-    dataset = await service.resources.data.create("long", bt.synthetic(160_000, timeframe="1m"))
+    """A run over enough bars to take the Python engine about a second on a slow machine."""
+    dataset = await service.resources.data.create("long", bt.synthetic(80_000, timeframe="1m"))
     return workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python")

@@ -1,4 +1,4 @@
-"""Any text gives a strategy or an error with its position, quickly and without a warning."""
+"""Any text gives a strategy or an error with its position, without a warning, in time that does not explode with the text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import time
 import tracemalloc
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -22,8 +21,8 @@ from python_core.strategy.builder import FUNCTIONS, SERIES
 from python_core.strategy.strategy import MAX_TEXT
 from tests.support.cases import CASES
 
-# Texts of any form take no longer than this many plain strategies.
-LIMIT = 50
+# Seconds of processor time. A text takes milliseconds; one whose work grows with a power of its length passes this on any machine.
+BLOW_UP_S = 2
 BARS = bt.synthetic(150)
 thorough = settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
 whole_strategies = settings(thorough, max_examples=min(CASES, 20_000))
@@ -111,38 +110,20 @@ params = st.one_of(
 )
 
 
-@cache
-def plain_strategy_s() -> float:
-    """Seconds of processor time of a plain strategy on this machine."""
-    taken_s = []
-    for _ in range(20):
-        compile._compile.cache_clear()
-        begin = time.thread_time()
-        bt.Strategy(entry_long="crossover(sma(close, 10), sma(close, 30))")
-        taken_s.append(time.thread_time() - begin)
-    return min(taken_s)
-
-
 def parse(fields: dict[str, Any]) -> bt.Strategy | bt.BarstormError:
-    """The strategy or error, which must be there within the processor time of `LIMIT` plain strategies."""
-    limit_s = LIMIT * plain_strategy_s()
-    taken_s = []
-    for _ in range(3):
-        compile._compile.cache_clear()
-        begin = time.thread_time()
-        result: bt.Strategy | bt.BarstormError
-        try:
-            result = bt.Strategy(**fields)
-        except bt.BarstormError as error:
-            result = error
-        taken_s.append(time.thread_time() - begin)
-        if taken_s[-1] < limit_s:
-            break
+    """The strategy or error, which must not take time that explodes with the text."""
+    compile._compile.cache_clear()
+    begin = time.thread_time()
+    result: bt.Strategy | bt.BarstormError
+    try:
+        result = bt.Strategy(**fields)
+    except bt.BarstormError as error:
+        result = error
+    assert time.thread_time() - begin < BLOW_UP_S
     if isinstance(result, bt.BarstormError):
         assert result.where
         assert result.hint
         assert len(str(result)) < 3_000
-    assert min(taken_s) < limit_s, f"{min(taken_s):.3f} s, limit {limit_s:.3f} s"
     return result
 
 
@@ -178,6 +159,7 @@ def outcome(made: bt.Strategy) -> str:
 @example("sma(close, 1 / 0) > 1")
 @example("close[1 / 0] > 1")
 @example("close[0 / 0] > 1")
+@example("1or 2")
 @example("1if 2else 3")
 @example("close > 0x1for x in close")
 @example("'\\d' > close")
@@ -194,6 +176,8 @@ def outcome(made: bt.Strategy) -> str:
 @example("close > 1 and " * 140 + "True")
 @example(" or ".join(["close>1"] * 200))
 @example("close > " + "1+" * 990 + "1")
+@example("close" + "<close" * 300)
+@example("1" + "0" * 1_990 + "> close")
 @example("a" * 1_999)
 @example("f'{close}'")
 def test_any_text_gives_a_strategy_or_an_error(text: str) -> None:

@@ -15,6 +15,7 @@ from python_core.data.timeframes import bar_end
 from python_core.metrics import NAMES
 from python_core.metrics.benchmark import check_benchmark
 from python_core.metrics.compute import compute
+from tests.property.inputs import engines, seeds, share
 from tests.property.test_engines import random_bars
 from tests.support.cases import CASES
 from tests.support.marks import needs_rust
@@ -22,7 +23,6 @@ from tests.support.marks import needs_rust
 DAY_MS = 86_400_000
 RELATIVE = ("beta", "alpha", "tracking_error", "information_ratio")
 thorough = settings(max_examples=CASES)
-seeds = st.integers(0, 2**32 - 1)
 lengths = st.one_of(st.integers(1, 60), st.integers(900, 2300))
 names = st.sampled_from(["1m", "1h", "1d", "3d", "1w", "1M"])
 calendars = st.sampled_from(["crypto", "exchange", "fx"])
@@ -83,47 +83,45 @@ def test_engines_compute_the_same_metrics_of_any_equity(
         assert name in ("exposure", "turnover") or found.hex() == expected.hex(), name
 
 
-@needs_rust
-@thorough
-@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, risk=st.booleans())
+@share(0.5)
+@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, risk=st.booleans(), engine=engines)
 def test_a_sweep_compares_with_a_benchmark_as_single_runs_do(
-    seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, risk: bool
+    seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, risk: bool, engine: Any
 ) -> None:
     rng = np.random.default_rng(seed)
     bars = make_bars(rng, n, timeframe, gaps=gaps)
     rules, benchmark = bt.Execution(calendar=calendar, risk_free=0.05), a_benchmark(rng, bars)
-    engine: Any
-    for engine in ("rust", "python"):
-        swept = bt.sweep(
-            bars,
-            STRATEGY,
-            {"n": [2, 3]},
-            rules,
-            objective="final_equity",
-            benchmark=benchmark,
-            metrics=None if risk else ("trades", "win_rate"),
-            engine=engine,
-            threads=2,
-        )
-        single = bt.backtest(bars, STRATEGY, rules, benchmark=benchmark, engine=engine).metrics
-        for name in (*RELATIVE, "sharpe", "sortino", "omega"):
-            assert getattr(swept.metrics(1), name) == (getattr(single, name) if risk else None), (engine, name)
+    swept = bt.sweep(
+        bars,
+        STRATEGY,
+        {"n": [2, 3]},
+        rules,
+        objective="final_equity",
+        benchmark=benchmark,
+        metrics=None if risk else ("trades", "win_rate"),
+        engine=engine,
+        threads=2,
+    )
+    single = bt.backtest(bars, STRATEGY, rules, benchmark=benchmark, engine=engine).metrics
+    for name in (*RELATIVE, "sharpe", "sortino", "omega"):
+        assert getattr(swept.metrics(1), name) == (getattr(single, name) if risk else None), name
 
 
-@thorough
-@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, engine=st.sampled_from(["auto", "python"]))
+@share(0.5)
+@given(seed=seeds, n=lengths, timeframe=names, gaps=st.booleans(), calendar=calendars, engine=engines)
 def test_closes_given_as_a_benchmark_are_the_default(seed: int, n: int, timeframe: str, gaps: bool, calendar: Any, engine: Any) -> None:
     bars = make_bars(np.random.default_rng(seed), n, timeframe, gaps=gaps)
     rules = bt.Execution(calendar=calendar)
     closes = (np.append(bars.time[0], bar_end(bars.time, bars.timeframe_ms)), np.append(bars.open[0], bars.close))
-    assert values(bars, rules, engine, benchmark=closes) == values(bars, rules, engine)
+    default = values(bars, rules, engine)
+    assert values(bars, rules, engine, benchmark=closes) == default
     # Twice the price is the same benchmark, and power-of-two factors change no bit.
     doubled = (closes[0], closes[1] * 2)
-    assert values(bars, rules, engine, benchmark=doubled) == values(bars, rules, engine)
+    assert values(bars, rules, engine, benchmark=doubled) == default
 
 
 @thorough
-@given(seed=seeds, n=st.integers(4, 400), timeframe=names, calendar=calendars, risk_free=rates, engine=st.sampled_from(["auto", "python"]))
+@given(seed=seeds, n=st.integers(4, 400), timeframe=names, calendar=calendars, risk_free=rates, engine=engines)
 def test_an_account_compared_with_itself_has_beta_one_and_no_alpha(
     seed: int, n: int, timeframe: str, calendar: Any, risk_free: float, engine: Any
 ) -> None:
@@ -139,8 +137,8 @@ def test_an_account_compared_with_itself_has_beta_one_and_no_alpha(
     assert (found.tracking_error, found.information_ratio) == (0.0, None)
 
 
-@thorough
-@given(seed=seeds, n=st.integers(1, 2000), timeframe=st.sampled_from(["1m", "1h"]), engine=st.sampled_from(["auto", "python"]))
+@share(0.5)
+@given(seed=seeds, n=st.integers(1, 2000), timeframe=st.sampled_from(["1m", "1h"]), engine=engines)
 def test_without_weekend_bars_calendars_differ_only_in_the_length_of_a_year(seed: int, n: int, timeframe: str, engine: Any) -> None:
     bars = make_bars(np.random.default_rng(seed), n, timeframe, gaps=True)
     weekdays = (bars.time // DAY_MS + 3) % 7 < 5

@@ -8,15 +8,14 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from tests.property.cases import Case, signal_cases, strategy_cases
-from tests.property.inputs import ENGINES, MONEY, share
+from tests.property.inputs import MONEY, engines, share
 
 CONDITIONS = st.sampled_from(["close > open", "close < open", "close > close[1]", "crossover(close, sma(close, 3))"])
 cases = st.one_of(signal_cases(), strategy_cases(CONDITIONS))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @share(1)
-@given(case=cases)
+@given(engine=engines, case=cases)
 def test_equity_is_never_negative_and_no_trade_loses_more_than_its_margin(engine: str, case: Case) -> None:
     result, rules = case.run(engine), case.execution
     note(str(rules))
@@ -34,9 +33,8 @@ def test_equity_is_never_negative_and_no_trade_loses_more_than_its_margin(engine
     assert not result.ruined or result.equity[-1] == 0
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @share(0.2)
-@given(case=signal_cases())
+@given(engine=engines, case=signal_cases())
 def test_after_ruin_equity_is_zero_and_nothing_trades(engine: str, case: Case) -> None:
     result = case.run(engine)
     nothing = np.flatnonzero(result.equity == 0)
@@ -46,9 +44,8 @@ def test_after_ruin_equity_is_zero_and_nothing_trades(engine: str, case: Case) -
         assert result.trades.array["exit_index"].max() <= nothing[0]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @share(0.2)
-@given(case=signal_cases())
+@given(engine=engines, case=signal_cases())
 def test_trades_are_in_order_and_within_the_run(engine: str, case: Case) -> None:
     result = case.run(engine)
     trades = result.trades.array

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 import python_core as bt
 from python_core.execution import RESTING
 from tests.property.cases import Case, arguments, signal_cases
-from tests.property.inputs import ENGINES, share
+from tests.property.inputs import engines, share
 
 NEVER: dict[str, Any] = {
     "trading_hours": (("00:00", "12:00"), ("12:00", "00:00")),
@@ -23,9 +23,8 @@ NEVER: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @share(0.3)
-@given(case=signal_cases())
+@given(engine=engines, case=signal_cases())
 def test_rules_that_never_bind_change_nothing(engine: str, case: Case) -> None:
     rules = case.execution
     unset = {name: value for name, value in NEVER.items() if getattr(rules, name) in (None, 0)}
@@ -36,9 +35,8 @@ def test_rules_that_never_bind_change_nothing(engine: str, case: Case) -> None:
     assert case.run(engine).digest == case._replace(execution=msgspec.structs.replace(rules, **unset)).run(engine).digest
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @share(0.3)
-@given(case=signal_cases())
+@given(engine=engines, case=signal_cases())
 def test_a_level_of_both_sides_is_that_level_for_each(engine: str, case: Case) -> None:
     rules = case.execution
     names = ("stop_loss", "take_profit", "trailing_stop", *RESTING)
@@ -49,10 +47,9 @@ def test_a_level_of_both_sides_is_that_level_for_each(engine: str, case: Case) -
     assert (a.digest, a.fingerprint) == (b.digest, b.fingerprint)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", RESTING)
 @share(0.3)
-@given(case=signal_cases())
+@given(engine=engines, case=signal_cases())
 def test_a_fraction_of_the_close_is_that_price_for_each_side(name: str, engine: str, case: Case) -> None:
     bars, signals, rules, _, _ = case
     assert isinstance(signals, bt.Signals)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import python_core as bt
-from tests.property.inputs import ENGINES, MINUTE, history, seeds, share, split_along_path, ticks, walk
+from tests.property.inputs import MINUTE, engines, history, seeds, share, split_along_path, ticks, walk
 
 levels = st.sampled_from([None, 0.004, 0.015, bt.Atr(multiple=1, period=2)])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @share(1)
 @given(
+    engine=engines,
     seed=seeds,
     on_ticks=st.booleans(),
     side=st.sampled_from(["long", "short"]),

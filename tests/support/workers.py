@@ -17,6 +17,18 @@ Finished = Callable[..., Awaitable[workers.Run]]
 StartWorker = Callable[[workers.Settings], AbstractAsyncContextManager[LeaseWorker]]
 
 WORK = "import workers.process.run, workers; workers.process.run.run(workers.Settings.from_env())"
+# A worker that never finishes a run.
+HOLD = f"""
+import time
+from workers.jobs import backtest
+compute = backtest.compute
+def hold(*given):
+    while not given[-1].cancelled:
+        time.sleep(0.005)
+    return compute(*given)
+backtest.compute = hold
+{WORK}
+"""
 
 
 class WorkerProcesses:
@@ -57,4 +69,4 @@ def worker_process(settings: workers.Settings) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)  # the latter if it had not begun to listen for signals

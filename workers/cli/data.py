@@ -16,14 +16,18 @@ from python_core.data.columns import COLUMNS, iso
 from python_core.files import read
 from python_core.files.options import Decimal, Policy, ReadOptions, Stamp, asker, read_options
 from python_core.files.report import ImportReport
+from workers.accounts import audit
 from workers.cli.operations import add_command
+from workers.cli.pages import LIMIT, all_items
 from workers.data import catalog, imports, parts, samples
 from workers.data import export as views
 from workers.data.datasets import MarketData, open_market_data
 from workers.data.imports import ImportOptions
 from workers.db.database import open_database
 from workers.errors import Invalid, as_client_error
+from workers.model.callers import OPERATOR, Caller
 from workers.model.datasets import Dataset, instrument
+from workers.model.names import to_name
 from workers.model.selection import MarketKind
 from workers.settings import Settings
 from workers.storage import artifacts
@@ -60,25 +64,27 @@ async def open_data(settings: Settings) -> AsyncIterator[MarketData]:
 
 
 async def list_datasets(data: MarketData, options: argparse.Namespace) -> None:
+    found = False
     async with data.database.read() as session:
-        datasets = await catalog.list_datasets(session)
-    for dataset in datasets:
-        print(_line(dataset))
-    if not datasets:
+        async for dataset in all_items(lambda cursor: catalog.page(session, OPERATOR, limit=LIMIT, cursor=cursor)):
+            found = True
+            print(_line(dataset))
+    if not found:
         print("no datasets yet; add some with `barstorm data import FILE` or, for synthetic bars, `barstorm data samples`")
 
 
 async def show(data: MarketData, options: argparse.Namespace) -> None:
     async with data.database.read() as session:
-        dataset = await catalog.get(session, options.dataset)
-        versions = await catalog.list_versions(session, dataset.id)
+        dataset = await catalog.get(session, _caller(options), options.dataset)
+        pages = all_items(lambda cursor: catalog.page_of_versions(session, OPERATOR, dataset.id, limit=LIMIT, cursor=cursor))
+        versions = [version.version async for version in pages]
         report = await catalog.get_report(session, dataset)
     for name in Dataset.__struct_fields__:
         value = getattr(dataset, name)
         print(f"{name:12} {iso(value) if name in ('start', 'end', 'created_at', 'updated_at') else '' if value is None else value}")
-    print(f"{'versions':12} {', '.join(str(version.version) for version in versions)}")
+    print(f"{'versions':12} {', '.join(map(str, versions))}")
     if report is not None:
-        _print_report(await imports.get_report(data, f"{dataset.id}@{dataset.version}"))
+        _print_report(await imports.get_report(data, OPERATOR, f"{dataset.id}@{dataset.version}"))
 
 
 async def import_file(data: MarketData, options: argparse.Namespace) -> None:
@@ -86,9 +92,12 @@ async def import_file(data: MarketData, options: argparse.Namespace) -> None:
     traded = instrument(
         symbol=options.symbol, exchange=options.exchange, kind=options.kind, tick_size=options.tick_size, lot_size=options.lot_size
     )
-    dataset = await imports.create(data, options.name or options.file.name, options.file, traded, import_options, owner=options.owner)
+    dataset = await imports.create(
+        data, options.name or to_name(options.file.name), options.file, traded, import_options, owner=options.owner
+    )
+    await _audit(data, options, "create", dataset.name)
     print(_line(dataset))
-    _print_report(await imports.get_report(data, f"{dataset.id}@{dataset.version}"))
+    _print_report(await imports.get_report(data, OPERATOR, f"{dataset.id}@{dataset.version}"))
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -103,7 +112,9 @@ def inspect(options: argparse.Namespace) -> None:
 
 async def append(data: MarketData, options: argparse.Namespace) -> None:
     import_options = ImportOptions(read=_read_options(options), source=f"file {options.file.name}"[:200])
-    print(_line(await imports.append(data, options.dataset, options.file, options.series, import_options)))
+    dataset = await imports.append(data, _caller(options), options.dataset, options.file, options.series, import_options)
+    await _audit(data, options, "append", options.dataset)
+    print(_line(dataset))
 
 
 async def export(data: MarketData, options: argparse.Namespace) -> None:
@@ -111,7 +122,7 @@ async def export(data: MarketData, options: argparse.Namespace) -> None:
     if format_ not in views.FORMATS:
         raise Invalid(f"unknown format {format_!r:.40}", where="--format", hint=f"use one of {', '.join(views.FORMATS)}")
     async with data.database.read() as session:
-        dataset = await catalog.get(session, options.dataset)
+        dataset = await catalog.get(session, _caller(options), options.dataset)
         stored = await catalog.list_parts(session, dataset)
     with as_client_error():
         bars = parts.bars_from_series(parts.read_all(data.store, stored), timeframe=dataset.timeframe, symbol=dataset.symbol)
@@ -124,7 +135,8 @@ async def export(data: MarketData, options: argparse.Namespace) -> None:
 
 
 async def delete(data: MarketData, options: argparse.Namespace) -> None:
-    await data.delete(options.dataset)
+    await data.delete(options.dataset, caller=_caller(options))
+    await _audit(data, options, "delete", options.dataset)
     print(f"{options.dataset} deleted")
 
 
@@ -154,7 +166,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     inspecting.add_argument("file", type=Path, metavar="FILE")
     importing = add("import", import_file, "Import the bars of a CSV, JSON, Parquet or Arrow file as a dataset")
     importing.add_argument("file", type=Path, metavar="FILE")
-    importing.add_argument("--name", help="name of the dataset (default: name of the file)")
+    importing.add_argument("--name", help="name of the dataset (default: name of the file, with - for characters that names don't have)")
     importing.add_argument(
         "--exchange",
         default="",
@@ -163,7 +175,6 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     importing.add_argument("--kind", default="spot", choices=get_args(MarketKind), help="kind of market (default: %(default)s)")
     importing.add_argument("--tick-size", type=float, metavar="PRICE", help="smallest step of the price")
     importing.add_argument("--lot-size", type=float, metavar="QUANTITY", help="smallest step of the quantity")
-    importing.add_argument("--owner", default="", help="owner of the dataset")
     appending = add_operation("append", append, "datasets.append")
     appending.add_argument("dataset", metavar="DATASET", help="id or name")
     appending.add_argument("file", type=Path, metavar="FILE")
@@ -177,13 +188,26 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
         _add_read_options(added)
     add_fetch(add_command(commands, "fetch", "fetches.create"))
     add("samples", add_samples, "Add synthetic sample datasets")
-    add("show", show, "Show the fields, versions and import report of a dataset").add_argument("dataset", metavar="DATASET", help=REFERENCE)
+    showing = add("show", show, "Show the fields, versions and import report of a dataset")
+    showing.add_argument("dataset", metavar="DATASET", help=REFERENCE)
     exporting = add("export", export, "Write the bars of a dataset to a file")
     exporting.add_argument("dataset", metavar="DATASET", help=REFERENCE)
     exporting.add_argument("file", type=Path, metavar="FILE")
     exporting.add_argument("--format", choices=views.FORMATS, help="file format (default: from the file name)")
     exporting.add_argument("--timeframe", help="resample to this timeframe, such as 1h or 1M")
-    add_operation("delete", delete, "datasets.delete").add_argument("dataset", metavar="DATASET", help=REFERENCE)
+    deleting = add_operation("delete", delete, "datasets.delete")
+    deleting.add_argument("dataset", metavar="DATASET", help=REFERENCE)
+    for added in (importing, appending, showing, exporting, deleting):
+        added.add_argument("--owner", default="", help="owner of the dataset")
+
+
+def _caller(options: argparse.Namespace) -> Caller:
+    """The operator, who uses the names of an owner."""
+    return msgspec.structs.replace(OPERATOR, owner=options.owner)
+
+
+async def _audit(data: MarketData, options: argparse.Namespace, operation: str, subject: str) -> None:
+    await audit.record(data.database, _caller(options), f"datasets.{operation}", subject, audit.SUCCEEDED)
 
 
 def _add_read_options(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from workers.cli.operations import add_command
+from workers.cli.pages import LIMIT, all_items
 from workers.errors import Invalid
 from workers.model.runs import RunError
 from workers.runs.dead_letters import DeadLetterSelection
@@ -55,13 +56,9 @@ async def run_action(queue: QueueAdministration, action: str, ids: Sequence[str]
 
 
 async def _list(queue: QueueAdministration) -> Sequence[str]:
-    lines, cursor = [], None
-    while True:
-        page = await queue.list_dead_letters(limit=500, cursor=cursor)
-        lines += [f"{letter.id}  {letter.kind}  {_time(letter.died_at)}  {_error(letter.error)}" for letter in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            return [*lines, f"{len(lines)} {'dead letter' if len(lines) == 1 else 'dead letters'}"]
+    letters = all_items(lambda cursor: queue.list_dead_letters(limit=LIMIT, cursor=cursor))
+    lines = [f"{letter.id}  {letter.kind}  {_time(letter.died_at)}  {_error(letter.error)}" async for letter in letters]
+    return [*lines, f"{len(lines)} {'dead letter' if len(lines) == 1 else 'dead letters'}"]
 
 
 async def _show(queue: QueueAdministration, run_id: str) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import os
 import socket
 import sys
@@ -17,8 +18,9 @@ from sqlalchemy.engine import make_url
 
 import python_core as bt
 from workers import logs
+from workers.accounts import keys as api_keys
 from workers.cli import data as data_commands
-from workers.cli import dead_letters, demo, fetch
+from workers.cli import dead_letters, demo, fetch, keys
 from workers.data import samples
 from workers.db.database import open_database
 from workers.errors import Invalid, Unavailable, WorkersError
@@ -38,6 +40,7 @@ APPLICATION: Final = "api.app:create_app"
 HTTP_PROTOCOL: Final = "api.http.protocol:LimitedProtocol"
 HOST: Final = "127.0.0.1"
 PORT: Final = 8000
+ANY_ADDRESS: Final = ("0.0.0.0", "::", "")
 MAX_WORKERS: Final = 1024
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -60,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve(settings: Settings, options: argparse.Namespace) -> int:
     _check_port(options.host, options.port)
     workers = _worker_count(settings, options)
+    access = asyncio.run(_protect(settings, options))
     children = [
-        Child("api", ("api", "--host", options.host, "--port", str(options.port))),
+        Child("api", ("api", "--host", options.host, "--port", str(options.port), *["--insecure"] * options.insecure)),
         *(Child(f"worker-{i + 1}", ("worker-process",)) for i in range(workers)),
     ]
     print(f"Barstorm {bt.__version__} ({bt.engine} engine), {workers} worker processes: http://{options.host}:{options.port}/schema")
     print(
-        f"database {_redacted(settings.database_url)}, queue {_redacted(settings.redis_url) or 'embedded Valkey'}; stop with Ctrl-C",
+        f"database {_redacted(settings.database_url)}, queue {_redacted(settings.redis_url) or 'embedded Valkey'}; stop with Ctrl-C\n{access}",
         flush=True,
     )
     asyncio.run(_add_samples(settings))
@@ -74,8 +78,41 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _add_samples(settings: Settings) -> None:
+async def _protect(settings: Settings, options: argparse.Namespace) -> str:
+    """Require keys where others can reach the service; returns a line that says who may use it.
+
+    Raises:
+        Invalid: there is no key, and the service would listen on an address that others can reach.
+    """
     await migrate_when_reachable(settings)
+    async with open_database(settings.database_url) as database:
+        has_keys = await database.query(api_keys.exist)
+    if not _is_loopback(options.host):
+        if not (has_keys or options.insecure):
+            raise Invalid(
+                f"others can reach {options.host}, and there is no API key",
+                where="--host",
+                hint="create one with `barstorm keys create NAME --scope admin`, or accept the risk with --insecure",
+            )
+        if not options.insecure:
+            os.environ[variable("require_keys")] = "true"
+        if options.host not in ANY_ADDRESS:
+            os.environ[variable("allowed_hosts")] = ",".join(filter(None, (settings.allowed_hosts, options.host)))
+    hidden = options.host in ANY_ADDRESS and not settings.allowed_hosts
+    names = "; requests to other names than those of loopback are refused until BARSTORM_ALLOWED_HOSTS lists them" * hidden
+    if has_keys or settings.require_keys:
+        return f"access by API key{names}"
+    return f"access without a key, for everybody who can reach {options.host}; `barstorm keys create NAME --scope admin` makes keys necessary{names}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _add_samples(settings: Settings) -> None:
     async with data_commands.open_data(settings) as data:
         await samples.add_if_empty(data)
 
@@ -85,7 +122,7 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
 
     end_with_parent()
     _check_port(options.host, options.port)
-    asyncio.run(migrate_when_reachable(settings))
+    asyncio.run(_protect(settings, options))
     uvicorn.run(
         APPLICATION,
         factory=True,
@@ -95,6 +132,7 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
         ws="none",
         log_config=None,
         access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=10,
     )
     return 0
@@ -183,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     for added in (serving, api_only):
         added.add_argument("--host", default=HOST, help="address to listen on (default: %(default)s)")
         added.add_argument("--port", type=int, default=PORT, help="port to listen on (default: %(default)s)")
+        added.add_argument("--insecure", action="store_true", help="listen on any address without API keys: whoever reaches it, may use it")
     working = add("worker", worker, "Run worker processes, until Ctrl-C")
     for added in (serving, working):
         added.add_argument("--workers", type=int, metavar="N", help="number of worker processes (default: one per core)")
@@ -197,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.add_parsers(
         add("data", data_commands.run, "Manage market data: list, import, fetch, show, export and delete datasets"), fetch.add_arguments
     )
+    keys.add_parsers(add("keys", keys.run, "Manage API keys: create, list, rotate and delete them"))
     add("migrate", migrate, "Update the database schema")
     add("doctor", doctor, "Check engine, database, queue, workers and data folder")
     add("demo", run_demo, "Run one backtest through API, database, queue and worker, in a temporary folder").add_argument(

@@ -9,10 +9,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from python_core.data import timeframes
 from workers.data.parts import Part
+from workers.db.paging import begins_with, matches, page_of
 from workers.db.tables import DatasetRow, DatasetVersionRow, PartRow
-from workers.errors import NotFound
-from workers.model.datasets import Dataset, Instrument
+from workers.db.visible import find_named, visible
+from workers.errors import NotFound, as_client_error
+from workers.model.callers import Caller
+from workers.model.datasets import NO_FILTERS, Dataset, DatasetFilters, DatasetPage, Instrument
 from workers.model.names import is_reference
 
 _VERSIONED: Final = re.compile(r"(.+)@([1-9]\d{0,8})")
@@ -24,14 +28,14 @@ def calendar(market: Instrument | Dataset | DatasetRow) -> str:
     return market.exchange if market.kind == "equity" and market.exchange.isupper() else ""
 
 
-async def get(session: AsyncSession, reference: str) -> Dataset:
+async def get(session: AsyncSession, caller: Caller, reference: str) -> Dataset:
     """A dataset by id or name: its newest version, or the one after an `@`.
 
     Raises:
         NotFound: there is no such dataset or version.
     """
     for name, number in _parse_reference(reference):
-        row = await session.get(DatasetRow, name) or await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
+        row = await session.scalar(find_named(caller, DatasetRow, name))
         if row is not None:
             return await get_version(session, row, number)
     raise NotFound(f"dataset {reference!r:.130} not found", where="dataset", hint="upload it, or use the id or name of an existing dataset")
@@ -49,16 +53,55 @@ async def get_version(session: AsyncSession, row: DatasetRow, number: int | None
     return to_dataset(row, version)
 
 
-async def list_datasets(session: AsyncSession) -> tuple[Dataset, ...]:
-    """The newest version of every dataset, by name."""
-    return tuple(to_dataset(row) for row in (await session.scalars(sa.select(DatasetRow).order_by(DatasetRow.name))).all())
+async def get_row(session: AsyncSession, dataset: Dataset) -> DatasetRow:
+    """The row of a dataset that was just found.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    row = await session.get(DatasetRow, dataset.id)
+    if row is None:
+        raise deleted_meanwhile(dataset.name)
+    return row
 
 
-async def list_versions(session: AsyncSession, reference: str) -> tuple[Dataset, ...]:
-    """All versions of a dataset, the newest first."""
-    row = await session.get_one(DatasetRow, (await get(session, reference)).id)
-    query = sa.select(DatasetVersionRow).where(DatasetVersionRow.dataset_id == row.id).order_by(DatasetVersionRow.version.desc())
-    return tuple(to_dataset(row, version) for version in (await session.scalars(query)).all())
+def deleted_meanwhile(reference: str) -> NotFound:
+    return NotFound(
+        f"dataset {reference!r:.130} was deleted during this request", where="dataset", hint="use another dataset, or upload it again"
+    )
+
+
+async def page(
+    session: AsyncSession, caller: Caller, filters: DatasetFilters = NO_FILTERS, *, limit: int, cursor: str | None = None
+) -> DatasetPage:
+    """The newest versions of datasets that the caller sees, by name.
+
+    Raises:
+        Invalid: there is no such timeframe, the limit is out of range, or the cursor is not one of this list.
+    """
+    with as_client_error():
+        timeframe = None if filters.timeframe is None else timeframes.parse(filters.timeframe)
+    conditions = (
+        visible(caller, DatasetRow.owner),
+        matches(DatasetRow.symbol, filters.symbol),
+        matches(DatasetRow.timeframe, timeframe),
+        matches(DatasetRow.exchange, filters.exchange),
+        begins_with(DatasetRow.name, filters.name_prefix),
+    )
+    rows, next_cursor = await page_of(
+        session, "datasets", DatasetRow, *conditions, by=("name", "owner"), ascending=True, limit=limit, cursor=cursor
+    )
+    return DatasetPage(items=tuple(map(to_dataset, rows)), next_cursor=next_cursor)
+
+
+async def page_of_versions(session: AsyncSession, caller: Caller, reference: str, *, limit: int, cursor: str | None = None) -> DatasetPage:
+    """The versions of a dataset, the newest first."""
+    row = await get_row(session, await get(session, caller, reference))
+    of_dataset = DatasetVersionRow.dataset_id == row.id
+    rows, next_cursor = await page_of(
+        session, f"versions of {row.id}", DatasetVersionRow, of_dataset, by=("version",), limit=limit, cursor=cursor
+    )
+    return DatasetPage(items=tuple(to_dataset(row, version) for version in rows), next_cursor=next_cursor)
 
 
 async def list_parts(session: AsyncSession, dataset: Dataset) -> list[Part]:
@@ -87,7 +130,10 @@ async def referenced_files(session: AsyncSession, names: Collection[str]) -> set
 
 async def get_report(session: AsyncSession, dataset: Dataset) -> str | None:
     """The import report of a version, as JSON."""
-    return (await session.get_one(DatasetVersionRow, (dataset.id, dataset.version))).report
+    version = await session.get(DatasetVersionRow, (dataset.id, dataset.version))
+    if version is None:
+        raise deleted_meanwhile(dataset.name)
+    return version.report
 
 
 def add_version(session: AsyncSession, row: DatasetRow, parts: Sequence[Part], report: str | None) -> None:
@@ -109,7 +155,7 @@ def _part(row: PartRow) -> Part:
 
 
 def _parse_reference(reference: str) -> list[tuple[str, int | None]]:
-    """Pairs of name and version to try, in order: a name may itself contain an `@`."""
+    """Pairs of name and version to try, in order: names of earlier versions may themselves contain an `@`."""
     if not is_reference(reference):
         return []
     candidates: list[tuple[str, int | None]] = [(reference, None)]

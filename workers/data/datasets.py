@@ -21,7 +21,8 @@ from workers.data.workroom import Workroom
 from workers.db import revision
 from workers.db.database import Database
 from workers.db.tables import DatasetRow, DatasetVersionRow, RunRow
-from workers.errors import Conflict, Invalid, NotFound
+from workers.errors import Conflict, Invalid
+from workers.model.callers import OPERATOR, Caller
 from workers.model.clock import now_ms
 from workers.model.datasets import Dataset, Instrument
 from workers.model.names import check_name, check_owner, new_id
@@ -99,7 +100,7 @@ class MarketData:
         try:
             await self._save(row, draft, publish, new=True)
         except IntegrityError:
-            existing = await self._get_by_name(name)
+            existing = await self._get_by_name(owner, name)
             if existing.fingerprint != row.fingerprint or existing.symbol != row.symbol:
                 hint = "use another name, or append to the dataset"
                 raise Conflict(f"the name {name!r} is taken by another dataset", where="name", hint=hint, code="name_taken") from None
@@ -107,7 +108,13 @@ class MarketData:
         return catalog.to_dataset(row)
 
     async def append(
-        self, reference: str, series: Mapping[Series, Columns], *, source: str = "upload", report: str | None = None
+        self,
+        reference: str,
+        series: Mapping[Series, Columns],
+        *,
+        source: str = "upload",
+        report: str | None = None,
+        caller: Caller = OPERATOR,
     ) -> Dataset:
         """Add rows after the last one or in gaps; returns the new version, or the newest if it already has all rows.
 
@@ -123,16 +130,22 @@ class MarketData:
             async def draft(newest: Dataset, parts: tuple[Part, ...]) -> Draft:
                 return await asyncio.to_thread(draft_append, drafts, newest, parts, series, catalog.calendar(newest), report)
 
-            return await self.add_version(reference, draft, _in_thread(drafts.save), source=source)
+            return await self.add_version(reference, draft, _in_thread(drafts.save), source=source, caller=caller)
 
     async def add_version(
-        self, reference: str, make_draft: Callable[[Dataset, tuple[Part, ...]], Awaitable[Draft]], publish: Publish, *, source: str
+        self,
+        reference: str,
+        make_draft: Callable[[Dataset, tuple[Part, ...]], Awaitable[Draft]],
+        publish: Publish,
+        *,
+        source: str,
+        caller: Caller = OPERATOR,
     ) -> Dataset:
         """Store what `make_draft` makes of the newest version, which it is called for again if a concurrent append wins; see `append`."""
         for _ in range(_MAX_TRIES):
             async with self.database.read() as session:
-                newest = await catalog.get(session, reference)
-                row = await session.get_one(DatasetRow, newest.id)
+                newest = await catalog.get(session, caller, reference)
+                row = await catalog.get_row(session, newest)
                 if newest.version != row.version:
                     if reference in (row.id, row.name):
                         continue  # a concurrent append won
@@ -149,7 +162,7 @@ class MarketData:
                 return catalog.to_dataset(changed)
         raise Conflict("other appends to this dataset won every attempt", where="dataset", hint="try again", code="busy")
 
-    async def delete(self, reference: str) -> None:
+    async def delete(self, reference: str, *, caller: Caller = OPERATOR) -> None:
         """Delete a dataset with all its versions or, as `name@version`, one version. Garbage collection deletes its files later.
 
         Raises:
@@ -157,27 +170,29 @@ class MarketData:
             Conflict: a run refers to it, or the version is the newest.
         """
         try:
-            await self._delete(reference)
+            await self._delete(reference, caller)
         except IntegrityError:
             # Accepted between the count of runs and the end of the transaction.
             raise _in_use("a new run refers to it") from None
 
-    async def _delete(self, reference: str) -> None:
+    async def _delete(self, reference: str, caller: Caller) -> None:
         async with self.database.write() as session:
-            dataset = await catalog.get(session, reference)
-            row = await session.get_one(DatasetRow, dataset.id)
+            dataset = await catalog.get(session, caller, reference)
+            row = await catalog.get_row(session, dataset)
             one_version = reference not in (row.id, row.name)
             references = sa.select(sa.func.count()).select_from(RunRow).where(RunRow.dataset_id == row.id)
             count = await session.scalar(references.where(RunRow.dataset_version == dataset.version) if one_version else references)
             if count:
                 raise _in_use(f"{count:,} run{'s refer' if count > 1 else ' refers'} to it")
-            if not one_version:
-                await session.delete(row)
-            elif dataset.version == row.version:
+            if one_version and dataset.version == row.version:
                 hint = "delete the dataset, or append to it first"
                 raise Conflict("the newest version can't be deleted alone", where="dataset", hint=hint, code="in_use")
-            else:
-                await session.delete(await session.get_one(DatasetVersionRow, (row.id, dataset.version)))
+            its_version = DatasetVersionRow.dataset_id == row.id, DatasetVersionRow.version == dataset.version
+            delete = (
+                sa.delete(DatasetVersionRow).where(*its_version) if one_version else sa.delete(DatasetRow).where(DatasetRow.id == row.id)
+            )
+            if await session.scalar(delete.returning(sa.literal(True))) is None:
+                raise catalog.deleted_meanwhile(reference)
             await revision.count_change(session)
 
     async def _save(self, row: DatasetRow, draft: Draft, publish: Publish, *, new: bool) -> bool:
@@ -214,16 +229,16 @@ class MarketData:
                 code="too_much_data",
             )
 
-    async def _get_by_name(self, name: str) -> Dataset:
+    async def _get_by_name(self, owner: str, name: str) -> Dataset:
         async with self.database.read() as session:
-            row = await session.scalar(sa.select(DatasetRow).where(DatasetRow.name == name))
+            row = await session.scalar(sa.select(DatasetRow).where(DatasetRow.owner == owner, DatasetRow.name == name))
         if row is None:
-            raise NotFound(f"dataset {name!r} was deleted during this request", where="name", hint="try again")
+            raise catalog.deleted_meanwhile(name)
         return catalog.to_dataset(row)
 
 
 def _in_use(what: str) -> Conflict:
-    return Conflict(what, where="dataset", hint="keep it, so that these runs can be repeated", code="in_use")
+    return Conflict(what, where="dataset", hint="delete these runs first, or keep it, so that they can be repeated", code="in_use")
 
 
 def open_market_data(settings: Settings, database: Database, artifacts: Artifacts, workroom: Workroom | None = None) -> MarketData:

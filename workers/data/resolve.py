@@ -22,7 +22,9 @@ from workers.data.ranges import find_range
 from workers.data.run_bars import bar_range
 from workers.db.database import Database
 from workers.db.tables import DatasetRow
+from workers.db.visible import owners_of_names, visible
 from workers.errors import Conflict, Invalid, NotFound, as_client_error
+from workers.model.callers import Caller
 from workers.model.datasets import Dataset
 from workers.model.selection import MARKET_FIELDS, Selection
 
@@ -40,6 +42,7 @@ class _Candidate(NamedTuple):
     exchange: str
     kind: str
     timeframe: str
+    owner: str
 
 
 class ResolvedDataset(msgspec.Struct, frozen=True):
@@ -50,14 +53,14 @@ class ResolvedDataset(msgspec.Struct, frozen=True):
     first: int
 
 
-async def find(session: AsyncSession, selection: Selection) -> Dataset:
-    """The dataset that a selection names now.
+async def find(session: AsyncSession, caller: Caller, selection: Selection) -> Dataset:
+    """The dataset that a selection of the caller names now.
 
     Raises:
         NotFound: there is none.
         Conflict: several datasets match the market.
     """
-    return await catalog.get(session, selection.dataset or await _find_market(session, selection))
+    return await catalog.get(session, caller, selection.dataset or await _find_market(session, caller, selection))
 
 
 async def resolve(
@@ -80,6 +83,12 @@ async def resolve(
     return ResolvedDataset(dataset, *await find_range(bars, dataset, tuple(parts), wanted))
 
 
+def count_bars(dataset: Dataset, selection: Selection) -> int:
+    """About how many bars of a dataset are selected: all of a range, if it has no gaps."""
+    start, end = max(dataset.start, selection.start or 0), dataset.end + 1 if selection.end is None else min(dataset.end + 1, selection.end)
+    return min(dataset.rows, max(0, end - start) // timeframes.milliseconds(dataset.timeframe) + 1)
+
+
 def check_runnable(strategy: bt.Strategy, execution: bt.Execution, timeframe: str) -> None:
     """Check that a strategy can run under these rules, on bars of a timeframe.
 
@@ -94,14 +103,16 @@ def check_runnable(strategy: bt.Strategy, execution: bt.Execution, timeframe: st
         kernel.compile_run(strategy, execution, timeframe)
 
 
-async def _find_market(session: AsyncSession, selection: Selection) -> str:
-    """The id of the only dataset of a market in a timeframe."""
+async def _find_market(session: AsyncSession, caller: Caller, selection: Selection) -> str:
+    """The id of the only dataset of a market in a timeframe, among those that names of the caller can mean (see `find_named`)."""
     columns = [getattr(DatasetRow, name) for name in _Candidate._fields]
-    rows = [_Candidate(*row) for row in await session.execute(sa.select(*columns).order_by(DatasetRow.name))]
+    query = sa.select(*columns).where(DatasetRow.owner.in_(owners_of_names(caller))).order_by(DatasetRow.name)
+    rows = [_Candidate(*row) for row in await session.execute(query)]
     symbol, exchange = _normalize(cast(str, selection.symbol)), (selection.exchange or "").casefold()
     same_symbol = [row for row in rows if symbol in _symbols(row.symbol)]
     markets = [row for row in same_symbol if exchange in ("", row.exchange.casefold()) and selection.kind in (None, row.kind)]
     matches = [row for row in markets if row.timeframe == selection.timeframe]
+    matches = [row for row in matches if row.owner == caller.owner] or matches
     what = " ".join(
         filter(None, [selection.symbol, selection.timeframe, selection.kind, selection.exchange and f"on {selection.exchange}"])
     )
@@ -115,6 +126,12 @@ async def _find_market(session: AsyncSession, selection: Selection) -> str:
     if not matches:
         raise NotFound(f"no dataset matches {what}", where="symbol", hint=_hint(selection, markets or same_symbol, rows))
     return matches[0].id
+
+
+async def list_of_symbol(session: AsyncSession, caller: Caller, symbol: str) -> list[str]:
+    """The ids of the datasets that the caller sees with a symbol; case and separators are ignored."""
+    rows = await session.execute(sa.select(DatasetRow.id, DatasetRow.symbol).where(visible(caller, DatasetRow.owner)))
+    return [row.id for row in rows if _normalize(symbol) in _symbols(row.symbol)]
 
 
 def _hint(selection: Selection, near: Sequence[_Candidate], rows: Sequence[_Candidate]) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 import python_core as bt
 from workers.data import catalog
 from workers.data.datasets import MarketData
+from workers.model.callers import OPERATOR
 from workers.model.datasets import Dataset, Instrument
 
 SAMPLES: Final = {
@@ -30,6 +31,6 @@ async def add(data: MarketData) -> tuple[Dataset, ...]:
 async def add_if_empty(data: MarketData) -> None:
     """Create the samples if there is no dataset yet."""
     async with data.database.read() as session:
-        datasets = await catalog.list_datasets(session)
-    if not datasets:
+        first = await catalog.page(session, OPERATOR, limit=1)
+    if not first.items:
         await add(data)

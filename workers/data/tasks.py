@@ -15,15 +15,17 @@ from python_core import diagnostics
 from python_core.execution import Fill
 from python_core.files import read
 from python_core.files.options import ReadOptions
+from workers.data import compute, table_files
 from workers.data.bars_cache import BarsCache, KnownRange
 from workers.data.drafts import Draft, draft_append, draft_new
-from workers.data.export import BarsPage, Format, export, page
+from workers.data.export import BarsPage, Format, PageRequest, export, page
 from workers.data.parts import SERIES, Columns, Drafts, Part, Series, series_from_bars
 from workers.data.run_bars import BarRange
+from workers.data.table_files import TableFormat
 from workers.data.workroom import Kind, Source
 from workers.errors import as_client_error
 from workers.model.datasets import Dataset
-from workers.model.runs import encode
+from workers.model.runs import Backtest, encode
 from workers.storage.artifacts import Artifacts
 
 T = TypeVar("T")
@@ -42,6 +44,10 @@ class Desk:
     def load(self, dataset: Dataset, parts: tuple[Part, ...]) -> bt.Bars:
         assert self._bars is not None
         return self._bars.load(dataset, parts)
+
+    def compute(self, dataset: Dataset, parts: tuple[Part, ...], request: Backtest) -> bt.Result:
+        assert self._bars is not None
+        return compute.backtest(self._bars, dataset, parts, request, bt.Control())
 
     def find_range(self, dataset: Dataset, parts: tuple[Part, ...], wanted: BarRange) -> KnownRange:
         assert self._bars is not None
@@ -107,6 +113,25 @@ class MakePlot(msgspec.Struct, frozen=True, tag=True):
         return diagnostics.plot(bars, self.strategy, self.expressions, start=self.start, limit=self.limit, fill=self.fill)
 
 
+class Recomputed(msgspec.Struct, frozen=True):
+    """What a backtest gave when it was computed again."""
+
+    digest: str
+    engine: str
+
+
+class Recompute(msgspec.Struct, frozen=True, tag=True):
+    """Compute an accepted backtest again."""
+
+    dataset: Dataset
+    parts: tuple[Part, ...]
+    request: Backtest
+
+    def do(self, desk: Desk, source: Source | None) -> Recomputed:
+        result = desk.compute(self.dataset, self.parts, self.request)
+        return Recomputed(result.digest, result.engine)
+
+
 class FindRange(msgspec.Struct, frozen=True, tag=True):
     """The fingerprint of a range of bars."""
 
@@ -134,16 +159,11 @@ class MakePage(msgspec.Struct, frozen=True, tag=True):
 
     dataset: Dataset
     parts: tuple[Part, ...]
-    start: int | None
-    end: int | None
     timeframe: str
-    offset: int
-    limit: int
-    points: int | None
+    wanted: PageRequest
 
     def do(self, desk: Desk, source: Source | None) -> BarsPage:
-        bars = desk.load(self.dataset, self.parts).resample(self.timeframe).between(self.start, self.end)
-        return page(bars, offset=self.offset, limit=self.limit, points=self.points)
+        return page(self.dataset, desk.load(self.dataset, self.parts).resample(self.timeframe), self.wanted)
 
 
 class Export(msgspec.Struct, frozen=True, tag=True):
@@ -160,6 +180,28 @@ class Export(msgspec.Struct, frozen=True, tag=True):
         bars = desk.load(self.dataset, self.parts)
         bars = bars.resample(self.timeframe) if self.timeframe else bars
         export(bars.between(self.start, self.end), self.format, cast(BinaryIO, source))
+
+
+class ExportTrades(msgspec.Struct, frozen=True, tag=True):
+    """Write stored trades to the file."""
+
+    name: str
+    format: TableFormat
+
+    def do(self, desk: Desk, source: Source | None) -> None:
+        trades = table_files.trades(table_files.read(desk.store, self.name))
+        table_files.write(trades, self.format, cast(BinaryIO, source))
+
+
+class ExportEquity(msgspec.Struct, frozen=True, tag=True):
+    """Write a stored equity curve to the file."""
+
+    name: str
+    format: TableFormat
+
+    def do(self, desk: Desk, source: Source | None) -> None:
+        stored = table_files.read(desk.store, self.name)
+        table_files.write(stored.with_columns(table_files.times("time")), self.format, cast(BinaryIO, source))
 
 
 class DraftNew(msgspec.Struct, frozen=True, tag=True):
@@ -203,7 +245,21 @@ class Publish(msgspec.Struct, frozen=True, tag=True):
         desk.publish(self.parts)
 
 
-Task = Check | Diagnose | MakePlot | FindRange | Load | MakePage | Export | DraftNew | DraftAppend | Publish
+Task = (
+    Check
+    | Diagnose
+    | MakePlot
+    | Recompute
+    | FindRange
+    | Load
+    | MakePage
+    | Export
+    | ExportTrades
+    | ExportEquity
+    | DraftNew
+    | DraftAppend
+    | Publish
+)
 
 
 class Thread:

@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 Source = Path | bytes | BinaryIO
 # Each kind of work has places of its own, so that none waits for another.
-Kind = Literal["strategies", "files", "bars"]
+Kind = Literal["strategies", "backtests", "files", "bars"]
 LENGTH: Final = struct.Struct(">I")
 # Requests that may wait for each place of a kind. What is done with bars takes milliseconds, and clients submit many runs at once.
-WAITING: Final[dict[Kind, int]] = {"strategies": 4, "files": 4, "bars": 100}
+WAITING: Final[dict[Kind, int]] = {"strategies": 4, "backtests": 4, "files": 4, "bars": 100}
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -84,7 +84,8 @@ class Process:
         return self._child.poll() is None
 
     async def run(self, task: msgspec.Struct, reply: type[T], source: Source | None = None, *, holds: bool = False) -> T:
-        """Do a task of `workers.data.tasks` with a file. With `holds`, it leaves something for the next task, without which the process ends.
+        """Do a task of `workers.data.tasks` with a file. With `holds`, it leaves something for the next task, without which the process ends,
+        unless it fails.
 
         Raises:
             WorkersError: what the task raises; errors of the library as `Invalid`.
@@ -108,7 +109,8 @@ class Process:
             raise await self._death() from None
         if answer.is_out_of_memory:
             raise self._out_of_memory()
-        self.is_free = not holds and not answer.is_spent
+        is_refused = answer.error is not None or answer.machine_error != ""
+        self.is_free = (is_refused or not holds) and not answer.is_spent
         if answer.error is not None:
             name, message, where, hint, code = answer.error
             kind: type[WorkersError] = getattr(errors, name)

@@ -62,9 +62,14 @@ class Batches(Generic[T, R]):
         except Exception as error:
             outcomes = [error] * len(batch)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if future.done():  # the caller was cancelled
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+            settle(future, outcome)
+
+
+def settle(future: asyncio.Future[R], outcome: R | Exception) -> None:
+    """Give a caller its result, or the exception to raise, unless the caller was cancelled."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -28,6 +30,8 @@ LOCK_S: Final = 3.0
 IDLE_TRANSACTION_S: Final = 20.0
 PING_S: Final = 2.0
 CONNECT_S: Final = 3.0
+# A pooled connection is checked before its use, unless it was used within this time: then the check would only be another round trip.
+UNCHECKED_S: Final = 0.1
 POOL_S: Final = 15.0
 # The server applies the limit of a statement; how much longer we wait for a server that does not.
 GRACE_S: Final = 1.0
@@ -46,7 +50,10 @@ class Database:
     def __init__(self, engine: AsyncEngine, file: _SqliteFile | None = None) -> None:
         self.engine = engine
         self._writing = engine.execution_options(writing=True)
+        # On PostgreSQL, every statement sees what was committed before it in any case; a transaction would only be two more round trips.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._file = file
+        self._writer = asyncio.Lock()
 
     @property
     def kind(self) -> str:
@@ -59,22 +66,39 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        async with AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
+        async with self._turn(), AsyncSession(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     async def query(self, work: Callable[[sa.Connection], T]) -> T:
-        """Call `work` in a transaction that reads. On SQLite it runs in a thread as a whole, instead of a change of threads per statement."""
+        """Call `work`, which only reads. On SQLite it runs in a thread as a whole, instead of a change of threads per statement."""
         if self._file is not None:
             return await self._file.run(work, writing=False)
-        async with self.engine.connect() as connection:
+        async with self._reading.connect() as connection:
             return await connection.run_sync(work)
 
     async def transact(self, work: Callable[[sa.Connection], T]) -> T:
         """Call `work` in a transaction that writes, and commit."""
         if self._file is not None:
-            return await self._file.run(work, writing=True)
+            async with self._turn():
+                return await self._file.run(work, writing=True)
         async with self._writing.begin() as connection:
             return await connection.run_sync(work)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """On SQLite, the writers of this process take turns: its own lock goes to who asks at the right moment, and some would never get it."""
+        if self._file is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(SQLITE_LOCK_S):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            raise OperationalError("BEGIN IMMEDIATE", None, error, hide_parameters=True) from error
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     async def migrate(self) -> None:
         """Bring the schema up to date; concurrent processes wait for the first.
@@ -169,7 +193,8 @@ def _create_engine(url: URL, *, statement_s: float, lock_s: float) -> AsyncEngin
             "async_creator_fn": partial(_connect_postgresql, set_limits),
         },
     )
-    event.listen(engine.sync_engine, "connect", _mark_new)
+    event.listen(engine.sync_engine, "connect", _mark_used)
+    event.listen(engine.sync_engine, "checkin", _mark_used)
     event.listen(engine.sync_engine, "checkout", _ping)
     event.listen(engine.sync_engine, "handle_error", _drop_stale_session)
     return engine
@@ -192,13 +217,13 @@ async def _connect_postgresql(set_limits: str, **options: Any) -> Any:
         raise
 
 
-def _mark_new(_: object, record: Any) -> None:
-    record.info["is_new"] = True
+def _mark_used(_: object, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
 
 
 def _ping(connection: Any, record: Any, _: object) -> None:
     """Check a pooled connection before its use. SQLAlchemy's own ping has no time limit, and takes three round trips."""
-    if record.info.pop("is_new", False):
+    if time.monotonic() < record.info["used_at"] + UNCHECKED_S:
         return
     try:
         connection.run_async(lambda driver: driver.execute("SELECT 1", timeout=PING_S))
@@ -230,9 +255,23 @@ def _listen_to_sqlite(engine: sa.Engine) -> None:
 def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # otherwise the driver begins transactions itself, too late
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Where two connections switch a new database at the same time, SQLite refuses one at once, whatever its time limit."""
+    give_up_at = time.monotonic() + SQLITE_LOCK_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -18,6 +18,10 @@ _NAME = String(120)
 # condition stands there literally, not as parameters.
 IS_OPEN: Final = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(OPEN))})")
 HAS_SUCCEEDED: Final = sa.text(f"state = '{RunState.SUCCEEDED}'")
+IS_FOLLOWER: Final = sa.text("leader_id IS NOT NULL")
+IS_NAMED: Final = sa.text("name <> ''")
+IS_FETCH: Final = sa.text("kind = 'data_fetch'")
+_HAS_STRATEGY = sa.text("strategy_id IS NOT NULL")
 _UNFINISHED = sa.text("state IN ('running', 'undoing')")
 
 
@@ -37,9 +41,10 @@ class DatasetRow(Table):
     """A market's data in one timeframe. The columns from `version` on describe the newest version."""
 
     __tablename__ = "datasets"
+    __table_args__ = (sa.UniqueConstraint("owner", "name"), Index("datasets_by_name", "name", "owner"))
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    name: Mapped[str] = mapped_column(_NAME, unique=True)
+    name: Mapped[str] = mapped_column(_NAME)
     symbol: Mapped[str]
     exchange: Mapped[str] = mapped_column(default="")
     kind: Mapped[str] = mapped_column(String(8), default="spot")
@@ -111,21 +116,26 @@ class DatasetGapRow(Table):
 
 
 class CatalogRow(Table):
-    """One row, whose `revision` rises with every change of a dataset or a stored strategy, so that what is known of them can be cached."""
+    """One row of numbers by which processes know whether what they remember still holds.
+
+    `revision` rises with every change of a dataset or a stored strategy, `runs_revision` when labels of a succeeded run change or it is deleted.
+    """
 
     __tablename__ = "catalog"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     revision: Mapped[int]
+    runs_revision: Mapped[int] = mapped_column(server_default="1")
 
 
 class ScheduleRow(Table):
     """A repeated fetch; `fetch_id` is the run of the latest one."""
 
     __tablename__ = "schedules"
+    __table_args__ = (sa.UniqueConstraint("owner", "dataset"), Index("schedules_by_dataset", "dataset", "owner"))
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    dataset: Mapped[str] = mapped_column(_NAME, unique=True)
+    dataset: Mapped[str] = mapped_column(_NAME)
     request: Mapped[str]
     every_ms: Mapped[int]
     owner: Mapped[str] = mapped_column(_NAME, default="")
@@ -136,9 +146,11 @@ class ScheduleRow(Table):
 
 class StrategyRow(Table):
     __tablename__ = "strategies"
+    __table_args__ = (sa.UniqueConstraint("owner", "name"), Index("strategies_by_name", "name", "owner"))
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    name: Mapped[str] = mapped_column(_NAME, unique=True)
+    owner: Mapped[str] = mapped_column(_NAME, default="")
+    name: Mapped[str] = mapped_column(_NAME)
     strategy: Mapped[str]
     version: Mapped[int]
     created_at: Mapped[int]
@@ -148,21 +160,32 @@ class StrategyRow(Table):
 class RunRow(Table):
     """`attempt` counts starts; a write of an older attempt is refused. `job` is the number of the queue job that may start the run next.
 
-    Runs with the same `coalesce_key` have the same result: while one is open, later ones refer to it by `leader_id`, set its
-    `has_followers`, and change state with it. `output` is the result of a kind of job that has no table for it.
+    Runs with the same `coalesce_key` have the same owner and the same result: while one is open, later ones refer to it by `leader_id`, set its
+    `has_followers`, and change state with it. `output` is the result of a kind of job that has no table for it. Ids sort by time of creation, and
+    so do the indexes that end with it. `tags` is a JSON list; the rows of `RunTagRow` say the same, for filters.
     """
 
     __tablename__ = "runs"
     __table_args__ = (
         Index("runs_by_state", "state", "id"),
         Index("runs_open", "updated_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index("runs_open_by_owner", "owner", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
         Index("runs_by_coalesce_key", "coalesce_key", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-        Index("runs_by_leader", "leader_id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-        Index("runs_by_result", "fingerprint", "owner", sqlite_where=HAS_SUCCEEDED, postgresql_where=HAS_SUCCEEDED),
+        Index("runs_by_leader", "leader_id", sqlite_where=IS_FOLLOWER, postgresql_where=IS_FOLLOWER),
+        Index("runs_by_result", "fingerprint", "owner", "name", "id", sqlite_where=HAS_SUCCEEDED, postgresql_where=HAS_SUCCEEDED),
+        Index("runs_by_owner", "owner", "id"),
+        Index("runs_by_dataset", "dataset_id", "id"),
+        Index("runs_by_strategy", "strategy_id", "id", sqlite_where=_HAS_STRATEGY, postgresql_where=_HAS_STRATEGY),
+        Index("runs_by_name", "name", "id", sqlite_where=IS_NAMED, postgresql_where=IS_NAMED),
+        Index("runs_that_fetch", "id", sqlite_where=IS_FETCH, postgresql_where=IS_FETCH),
+        Index("runs_that_fetch_by_owner", "owner", "id", sqlite_where=IS_FETCH, postgresql_where=IS_FETCH),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(_NAME, default="", server_default="")
+    tags: Mapped[str] = mapped_column(default="[]", server_default="[]")
+    notes: Mapped[str] = mapped_column(default="", server_default="")
     state: Mapped[str] = mapped_column(String(12))
     owner: Mapped[str] = mapped_column(_NAME, default="")
     priority: Mapped[str] = mapped_column(String(8), default=Priority.NORMAL)
@@ -190,6 +213,15 @@ class RunRow(Table):
     stages: Mapped[str | None]
     output: Mapped[str | None]
     error: Mapped[str | None]
+
+
+class RunTagRow(Table):
+    """A tag of a run."""
+
+    __tablename__ = "run_tags"
+
+    tag: Mapped[str] = mapped_column(String(40), primary_key=True)
+    run_id: Mapped[str] = mapped_column(_ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
 class AttemptRow(Table):
@@ -226,14 +258,57 @@ class PauseRow(Table):
 
 
 class IdempotencyKeyRow(Table):
-    """What a request with an idempotency key created. `key` is a hash of owner, operation and key, `request` a hash of the body."""
+    """What a request with an idempotency key created. `key` is a hash of owner, operation and key, `request` a hash of the body. `subject_id` is an
+    id or, of a version of a dataset, an id with `@` and a number."""
 
     __tablename__ = "idempotency_keys"
 
     key: Mapped[str] = mapped_column(_HASH, primary_key=True)
     request: Mapped[str] = mapped_column(_HASH)
-    subject_id: Mapped[str] = mapped_column(_ID)
+    subject_id: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[int] = mapped_column(index=True)
+
+
+class ApiKeyRow(Table):
+    """An API key: `prefix` finds it, `hash` is that of its secret part; `replaced_by` is the id of the one that it was rotated to."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    prefix: Mapped[str] = mapped_column(String(12), unique=True)
+    hash: Mapped[str] = mapped_column(_HASH)
+    name: Mapped[str] = mapped_column(_NAME)
+    owner: Mapped[str] = mapped_column(_NAME)
+    scope: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+    last_used_at: Mapped[int | None]
+    replaced_by: Mapped[str | None] = mapped_column(_ID)
+
+
+class UsageRow(Table):
+    """The bars that an owner's runs of one day compute; `day` counts from 1970."""
+
+    __tablename__ = "usage"
+
+    owner: Mapped[str] = mapped_column(_NAME, primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True)
+    bars: Mapped[int]
+
+
+class AuditRow(Table):
+    """A change, or an attempt at one: who did what to which object. `outcome` is `ok` or the code of the error."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    at: Mapped[int] = mapped_column(index=True)
+    owner: Mapped[str] = mapped_column(_NAME)
+    key_id: Mapped[str] = mapped_column(_ID)
+    operation: Mapped[str] = mapped_column(String(60))
+    subject: Mapped[str] = mapped_column(String(120))
+    outcome: Mapped[str] = mapped_column(String(40))
+    request_id: Mapped[str] = mapped_column(_NAME)
 
 
 class SagaRow(Table):

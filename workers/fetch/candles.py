@@ -29,19 +29,21 @@ class FetchReport(msgspec.Struct):
     """What a fetch has stored, and the faults it found in the exchange's data."""
 
     dataset: Annotated[str | None, Meta(description="The dataset, as `id@version`.")] = None
-    bars: Annotated[int, Meta(description="Bars stored.")] = 0
-    funding: Annotated[int, Meta(description="Funding rates stored.")] = 0
-    gaps: Annotated[int, Meta(description="Gaps: ranges for which the exchange has no candles; they are not requested again.")] = 0
-    missing: Annotated[int, Meta(description="Candles missing in these gaps.")] = 0
-    duplicates: Annotated[int, Meta(description="Candles that a response contained more than once.")] = 0
+    bars: Annotated[int, Meta(description="Number of bars stored.")] = 0
+    funding: Annotated[int, Meta(description="Number of funding rates stored.")] = 0
+    gaps: Annotated[
+        int, Meta(description="Number of gaps: ranges for which the exchange has no candles; they are not requested again.")
+    ] = 0
+    missing: Annotated[int, Meta(description="Number of candles missing in these gaps.")] = 0
+    duplicates: Annotated[int, Meta(description="Number of candles that a response contained more than once.")] = 0
     conflicts: Annotated[
         int,
         Meta(
-            description="Closed candles with different values in two responses: the one with more volume is kept or, if equal, the later one."
+            description="Number of closed candles with different values in two responses: the one with more volume is kept or, if equal, the later one."
         ),
     ] = 0
-    invalid: Annotated[int, Meta(description="Candles that are not valid bars; they are requested again, then omitted.")] = 0
-    repeated_requests: Annotated[int, Meta(description="Requests repeated because candles were missing.")] = 0
+    invalid: Annotated[int, Meta(description="Number of candles that are not valid bars; they are requested again, then omitted.")] = 0
+    repeated_requests: Annotated[int, Meta(description="Number of requests repeated because candles were missing.")] = 0
 
 
 class TimeRange(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 
 from python_core.data import timeframes
-from workers.errors import Invalid, Unavailable
+from workers.errors import Invalid, NotInstalled, Unavailable
 from workers.model.clock import now_ms
 from workers.model.datasets import Instrument
 from workers.model.selection import MarketKind
@@ -38,13 +38,13 @@ def check_exchange(name: str) -> None:
     """Check that ccxt is installed and has the exchange, without importing it, which takes a second.
 
     Raises:
-        Unavailable: ccxt is not installed.
+        NotInstalled: ccxt is not installed.
         Invalid: ccxt does not have this exchange.
     """
     spec = find_spec("ccxt")
     if spec is None or spec.origin is None:
-        hint = "run `make install` or `pip install '.[exchanges]'` in the checkout"
-        raise Unavailable("ccxt is not installed", where="exchange", hint=hint, code="no_ccxt")
+        hint = "run `make .venv/exchanges`, or `pip install '.[service,exchanges]'`, in the checkout"
+        raise NotInstalled("ccxt is not installed", where="exchange", hint=hint)
     names = {path.stem for path in (Path(spec.origin).parent / "async_support").glob("[a-z0-9]*.py")}
     if name not in names:
         near = difflib.get_close_matches(name.lower(), names, 3, 0.5) or ["binance", "bybit", "kraken", "okx"]

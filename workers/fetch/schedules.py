@@ -11,18 +11,23 @@ from msgspec import Meta
 from sqlalchemy.exc import IntegrityError
 
 from python_core.data import timeframes
+from workers.db import idempotency
 from workers.db.database import Database
+from workers.db.paging import page_of
 from workers.db.tables import RunRow, ScheduleRow
+from workers.db.visible import visible
 from workers.errors import Conflict, NotFound
 from workers.fetch import requests
 from workers.fetch.candles import SETTLE_MS
-from workers.fetch.exchange import check_exchange
 from workers.fetch.requests import FetchRequest
+from workers.model.callers import Caller
 from workers.model.clock import TimeMs, now_ms
-from workers.model.names import is_reference, new_id
+from workers.model.names import Id, Owner, is_reference, new_id
+from workers.model.pages import NextCursor
 from workers.model.runs import encode
 from workers.model.states import OPEN
 
+OPERATION: Final = "schedule"
 BATCH: Final = 100
 # Schedules of the same period are spread over this time, so that they don't all hit an exchange at once.
 SPREAD_MS: Final = 5_000
@@ -32,7 +37,7 @@ MIN_PERIOD_MS: Final = 60_000
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fetch to repeat regularly, so that its dataset stays up to date."""
 
-    fetch: FetchRequest
+    fetch: Annotated[FetchRequest, Meta(description="The fetch, without `until`.")]
     every_s: Annotated[
         Annotated[int, Meta(ge=60, le=604_800)] | None,
         Meta(description="Period in seconds; default: the timeframe, but at least a minute and at most a day."),
@@ -54,24 +59,32 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A fetch that is repeated regularly. No fetch starts while the previous one is in progress."""
 
-    id: str
+    id: Id
     dataset: Annotated[str, Meta(description="Name of the dataset.")]
-    fetch: FetchRequest
+    fetch: Annotated[FetchRequest, Meta(description="The fetch that is repeated.")]
     every_s: Annotated[int, Meta(description="Period in seconds.")]
-    owner: Annotated[str, Meta(description="Owner given when it was created, or empty.")]
-    created_at: TimeMs
-    next_at: Annotated[int, Meta(description="When the next fetch is due, UTC epoch milliseconds.")]
+    owner: Owner
+    created_at: Annotated[TimeMs, Meta(description="When it was created, UTC epoch milliseconds.")]
+    next_at: Annotated[TimeMs, Meta(description="When the next fetch is due, UTC epoch milliseconds.")]
     last_fetch: Annotated[str | None, Meta(description="Id of the fetch that it started last.")]
 
 
-async def create(database: Database, request: ScheduleRequest, owner: str) -> Schedule:
+class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of schedules, sorted by dataset."""
+
+    items: Annotated[tuple[Schedule, ...], Meta(description="The schedules of this page.")]
+    next_cursor: NextCursor
+
+
+async def create(database: Database, request: ScheduleRequest, owner: str, key: str) -> Schedule:
     """Store a schedule, due at once.
 
     Raises:
-        Invalid: unknown exchange.
-        Conflict: the dataset already has a schedule.
+        Invalid: unknown exchange, or a dataset can't have this name.
+        NotInstalled: ccxt is not installed.
+        Conflict: the dataset already has a schedule, or the idempotency key was used for another request.
     """
-    check_exchange(request.fetch.exchange)
+    requests.check(request.fetch)
     now = now_ms()
     row = ScheduleRow(
         id=new_id(),
@@ -84,6 +97,9 @@ async def create(database: Database, request: ScheduleRequest, owner: str) -> Sc
     )
     try:
         async with database.write() as session:
+            first = await idempotency.record(session, owner, key, OPERATION, encode(request), row.id)
+            if first != row.id:
+                return _to_schedule(await idempotency.get_subject(session, ScheduleRow, first, "schedule"))
             session.add(row)
     except IntegrityError:
         hint = "delete that schedule first"
@@ -91,25 +107,29 @@ async def create(database: Database, request: ScheduleRequest, owner: str) -> Sc
     return _to_schedule(row)
 
 
-async def list_all(database: Database) -> tuple[Schedule, ...]:
-    """All schedules, by dataset."""
+async def page(database: Database, caller: Caller, *, limit: int, cursor: str | None) -> SchedulePage:
+    """Schedules that the caller sees, by dataset."""
+    is_visible = visible(caller, ScheduleRow.owner)
     async with database.read() as session:
-        return tuple(_to_schedule(row) for row in await session.scalars(sa.select(ScheduleRow).order_by(ScheduleRow.dataset)))
+        rows, next_cursor = await page_of(
+            session, "schedules", ScheduleRow, is_visible, by=("dataset", "owner"), ascending=True, limit=limit, cursor=cursor
+        )
+    return SchedulePage(items=tuple(map(_to_schedule, rows)), next_cursor=next_cursor)
 
 
-async def get(database: Database, schedule_id: str) -> Schedule:
+async def get(database: Database, caller: Caller, schedule_id: str) -> Schedule:
     async with database.read() as session:
         row = await session.get(ScheduleRow, schedule_id) if is_reference(schedule_id) else None
-    if row is None:
+    if row is None or not caller.sees(row.owner):
         raise _unknown(schedule_id)
     return _to_schedule(row)
 
 
-async def delete(database: Database, schedule_id: str) -> None:
+async def delete(database: Database, caller: Caller, schedule_id: str) -> None:
     """Delete a schedule; a fetch of it that is in progress continues."""
     async with database.write() as session:
-        row = await session.get(ScheduleRow, schedule_id) if is_reference(schedule_id) else None
-        if row is None:
+        row = await session.get(ScheduleRow, schedule_id, with_for_update=True) if is_reference(schedule_id) else None
+        if row is None or not caller.sees(row.owner):
             raise _unknown(schedule_id)
         await session.delete(row)
 
@@ -136,7 +156,7 @@ async def _submit(database: Database, row: ScheduleRow, now: int) -> bool:
         )
         if claimed is None or await session.scalar(sa.select(RunRow.id).where(RunRow.id == row.fetch_id, RunRow.state.in_(OPEN))):
             return False
-        run = await requests.accept(session, requests.decode(row.request), requests.scheduled_options(row.owner))
+        run = await requests.accept(session, row.owner, requests.decode(row.request), requests.SCHEDULED)
         await session.execute(sa.update(ScheduleRow).where(ScheduleRow.id == row.id).values(fetch_id=run.id))
     return True
 

@@ -7,10 +7,8 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from enum import StrEnum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -21,7 +19,9 @@ from workers.db.batches import Batches
 from workers.db.database import Database
 from workers.errors import WorkersError
 from workers.fetch.exchange import Exchanges
+from workers.jobs.job import Job, Stop
 from workers.jobs.outage import Outage
+from workers.jobs.threads import KernelThreads
 from workers.model.runs import RunError
 from workers.model.states import WAITING, RunState
 from workers.outages import is_unreachable
@@ -34,57 +34,10 @@ from workers.runs.results import Results
 from workers.settings import Settings
 from workers.storage import open as storage
 
-T = TypeVar("T")
+# How long after its start a run is announced as running. Short runs end before that, and are announced once.
+STARTED_S: Final = 0.02
 MAX_RETRY_WAIT_S: Final = 300.0
 _log = structlog.stdlib.get_logger(__name__)
-
-
-class Stop(StrEnum):
-    """Why a running job is stopped."""
-
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-    REQUEUE = "requeue"
-    TAKEN_OVER = "taken over"
-
-
-class Job:
-    """A running job. `stop` is called from the worker's event loop; the kernel notices it within milliseconds."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self.control = bt.Control()
-        self.message = ""
-        self.reason: Stop | None = None
-        self.waits_since: float | None = None
-        self._stopped = asyncio.Event()
-
-    def stop(self, reason: Stop) -> None:
-        if self.reason is None:
-            self.reason = reason
-            self.control.cancel()
-            self._stopped.set()
-
-    @property
-    def progress(self) -> float:
-        return self.control.progress
-
-    async def unless_stopped(self, work: Awaitable[T]) -> T:
-        """The result of `work`, which is cancelled if the job is stopped. For work that waits; the kernel checks `control` itself.
-
-        Raises:
-            Cancelled: the job was stopped.
-        """
-        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
-        try:
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise bt.Cancelled(f"the job was stopped: {self.reason}")
-            return working.result()
-        finally:
-            for task in (working, stopped):
-                task.cancel()
-            await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 class Executor:
@@ -100,22 +53,24 @@ class Executor:
         self.lookups = Lookups(database)
         self.results = Results(database, self.artifacts, self.bars, self.lookups)
         self.exchanges = Exchanges(settings.exchange_proxy_url)
-        self.threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kernel")
         self.jobs: dict[str, Job] = {}
         self.outage = Outage()
         self.start = Batches[JobToStart, StartedRun | None](database, lambda *work: attempts.start(*work, worker=worker))
         self.end = Batches[End, bool](database, attempts.end)
-        self._announcing: asyncio.Task[None] | None = None
+        self._announcing: dict[float, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(settings.concurrency)
+        self.threads = KernelThreads(settings.concurrency, self._slots)
 
     def announce(self, run_id: str, state: RunState) -> None:
-        """Announce the new state of a run, together with those of the same moment."""
+        """Announce the new state of a run, together with those of the same moment. Few want to know at once that a run has started."""
         self.queue.unpublished[run_id] = state
-        if self._announcing is None:
-            self._announcing = asyncio.create_task(self._announce())
+        delay_s = STARTED_S if state == RunState.RUNNING else 0.0
+        if delay_s not in self._announcing:
+            self._announcing[delay_s] = asyncio.create_task(self._announce(delay_s))
 
-    async def _announce(self) -> None:
-        self._announcing = None
+    async def _announce(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        del self._announcing[delay_s]
         await events.publish_states(self.queue, {})
 
     @asynccontextmanager
@@ -213,16 +168,6 @@ async def attempt(kind: JobKind, ctx: dict[str, Any], run_id: str, number: int) 
     finally:
         timeout.cancel()
         del executor.jobs[identifier]
-
-
-def contain_panics(work: Callable[[], T]) -> T:
-    """Call `work`; a panic of the compiled kernel, which is not an `Exception` and would end the worker, is raised as `RuntimeError`."""
-    try:
-        return work()
-    except Exception:
-        raise
-    except BaseException as panic:
-        raise RuntimeError(f"{type(panic).__name__}: {panic}") from panic
 
 
 class KernelDied(Exception):

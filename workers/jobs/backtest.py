@@ -7,9 +7,10 @@ import asyncio
 import structlog
 
 import python_core as bt
-from workers.jobs.attempt import Executor, Job, contain_panics
+from workers.jobs.attempt import Executor
 from workers.jobs.compute import Computed, compute
 from workers.jobs.isolated import compute_isolated
+from workers.jobs.job import Job
 from workers.model.runs import StageDurations, decode_request
 from workers.model.states import RunState
 from workers.runs.attempts import End, StartedRun
@@ -25,15 +26,15 @@ async def run(executor: Executor, started: StartedRun, job: Job) -> None:
         await executor.end(End(started=started, state=RunState.SUCCEEDED, engine=known.engine, cached=True))
         return
     dataset, parts = await executor.lookups.version(row.dataset_id, row.dataset_version)
-    async with executor.slot(job):
-        if executor.settings.isolate_python and (bt.engine if request.engine == "auto" else request.engine) == "python":
+    if executor.settings.isolate_python and (bt.engine if request.engine == "auto" else request.engine) == "python":
+        async with executor.slot(job):
             computed = await compute_isolated(executor.settings, job, dataset, parts, request)
-        else:
-            # In a thread: the Rust kernel releases the interpreter while it computes.
-            def work() -> Computed:
-                return compute(executor.artifacts, executor.bars, dataset, parts, request, job.control)
+    else:
+        # In a thread: the Rust kernel releases the interpreter while it computes.
+        def work() -> Computed:
+            return compute(executor.artifacts, executor.bars, dataset, parts, request, job.control)
 
-            computed = await asyncio.get_running_loop().run_in_executor(executor.threads, contain_panics, work)
+        computed = await executor.threads.call(job, work)
     values = computed.row
     stages = StageDurations(
         queue_ms=max((row.started_at or row.created_at) - row.created_at, 0),

@@ -11,11 +11,11 @@ import msgspec
 
 import python_core as bt
 from workers.data.bars_cache import BarsCache
+from workers.data.compute import load_bars, on_bars
 from workers.data.parts import Part
 from workers.model.datasets import Dataset
-from workers.model.runs import BacktestRequest
+from workers.model.runs import Backtest
 from workers.runs import results
-from workers.runs.compute import load_bars, on_bars
 from workers.storage.artifacts import Artifacts
 
 
@@ -29,7 +29,7 @@ class Computed(msgspec.Struct, frozen=True):
 
 
 def compute(
-    artifacts: Artifacts, bars_cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: BacktestRequest, control: bt.Control
+    artifacts: Artifacts, bars_cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: Backtest, control: bt.Control
 ) -> Computed:
     clock = [time.perf_counter()]
     bars = load_bars(bars_cache, dataset, parts, request)

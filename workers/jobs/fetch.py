@@ -26,7 +26,9 @@ from workers.fetch import candles, requests
 from workers.fetch.candles import Chunk, FetchReport, TimeRange
 from workers.fetch.exchange import Exchange
 from workers.fetch.requests import FetchRequest
-from workers.jobs.attempt import Executor, Job, Stop
+from workers.jobs.attempt import Executor
+from workers.jobs.job import Job, Stop
+from workers.model.callers import Caller
 from workers.model.datasets import Dataset
 from workers.model.runs import encode
 from workers.model.states import RunState
@@ -156,7 +158,7 @@ class _FetchJob:
         """
         async with self._executor.database.read() as session:
             try:
-                dataset = await catalog.get(session, self._request.name)
+                dataset = await catalog.get(session, Caller(owner=self._started.row.owner), self._request.name)
             except NotFound:
                 return None
         stored = (dataset.exchange, dataset.symbol, dataset.kind, dataset.timeframe)

@@ -20,10 +20,11 @@ import python_core as bt
 from workers.data.bars_cache import open_bars_cache
 from workers.data.parts import Part
 from workers.errors import WorkersError
-from workers.jobs.attempt import Job, KernelDied
+from workers.jobs.attempt import KernelDied
 from workers.jobs.compute import Computed, compute
+from workers.jobs.job import Job
 from workers.model.datasets import Dataset
-from workers.model.runs import BacktestRequest, RunError
+from workers.model.runs import Backtest, RunError
 from workers.settings import Settings
 from workers.storage.open import open_artifacts
 
@@ -35,7 +36,7 @@ class Task(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
     dataset: Dataset
     parts: tuple[Part, ...]
-    request: BacktestRequest
+    request: Backtest
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ class Message(msgspec.Struct, frozen=True):
     out_of_memory: bool = False
 
 
-async def compute_isolated(settings: Settings, job: Job, dataset: Dataset, parts: tuple[Part, ...], request: BacktestRequest) -> Computed:
+async def compute_isolated(settings: Settings, job: Job, dataset: Dataset, parts: tuple[Part, ...], request: Backtest) -> Computed:
     """Like `compute`, in a process that is killed when the job is stopped.
 
     Raises:

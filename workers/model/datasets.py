@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 from msgspec import Meta
 
 from workers.errors import Invalid
 from workers.model.clock import TimeMs
+from workers.model.names import Id, Owner, is_label
+from workers.model.pages import NextCursor
 from workers.model.selection import MarketKind
 
 
@@ -32,7 +34,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(MarketKind))}")
         for name in ("symbol", "exchange"):
             value = getattr(self, name)
-            if len(value) > 60 or (value and (not value.isprintable() or value != value.strip())):
+            if value and not is_label(value):
                 raise ValueError(
                     f"{name}: {value!r:.60} is not a valid {name}; use up to 60 printable characters, without spaces at the ends"
                 )
@@ -59,17 +61,17 @@ def instrument(**values: Any) -> Instrument:
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a dataset: the bars of one instrument in one timeframe. A version never changes."""
 
-    id: str
-    name: Annotated[str, Meta(examples=["btcusdt-1h"])]
+    id: Id
+    name: Annotated[str, Meta(description="Name of the dataset.", examples=["btcusdt-1h"])]
     version: Annotated[
         int, Meta(description="Version, from 1; every append adds one. `name@version` and `id@version` refer to this version.")
     ]
     symbol: Annotated[str, Meta(description="Symbol, or empty.")]
     exchange: Annotated[str, Meta(description="Exchange, or empty.")]
     kind: Annotated[MarketKind, Meta(description="Kind of market.")]
-    tick_size: Annotated[float | None, Meta(description="Smallest price increment.")]
-    lot_size: Annotated[float | None, Meta(description="Smallest quantity increment.")]
-    owner: Annotated[str, Meta(description="Owner given when it was created, or empty.")]
+    tick_size: Annotated[float | None, Meta(description="Smallest price increment, in the quote currency.")]
+    lot_size: Annotated[float | None, Meta(description="Smallest quantity increment, in the base currency or in shares.")]
+    owner: Owner
     timeframe: Annotated[str, Meta(description="Time between bars.", examples=["5m"])]
     rows: Annotated[int, Meta(description="Number of bars.")]
     start: Annotated[int, Meta(description="Open time of the first bar, UTC epoch milliseconds.")]
@@ -80,9 +82,28 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Annotated[str, Meta(description="Hash of the data, whatever file it came from.")]
     bytes: Annotated[int, Meta(description="Size of its files in bytes, including those shared with other versions.")]
     source: Annotated[str, Meta(description="Where the new data of this version came from, such as `upload` or an exchange.")]
-    created_at: TimeMs
-    updated_at: Annotated[int, Meta(description="When this version was created, UTC epoch milliseconds.")]
+    created_at: Annotated[TimeMs, Meta(description="When the dataset was created, UTC epoch milliseconds.")]
+    updated_at: Annotated[TimeMs, Meta(description="When this version was created, UTC epoch milliseconds.")]
 
     @property
     def reference(self) -> str:
         return f"{self.id}@{self.version}"
+
+
+class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of datasets."""
+
+    items: Annotated[tuple[Dataset, ...], Meta(description="The datasets or versions of this page.")]
+    next_cursor: NextCursor
+
+
+class DatasetFilters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which datasets to list; texts are compared as they are stored."""
+
+    symbol: str | None = None
+    timeframe: str | None = None
+    exchange: str | None = None
+    name_prefix: str | None = None
+
+
+NO_FILTERS: Final = DatasetFilters()

@@ -9,12 +9,13 @@ from msgspec import Meta
 
 import python_core as bt
 from python_core.data import timeframes
+from workers.model.clock import LAST_MS
+from workers.model.names import Label, is_label
 
 MarketKind = Literal["spot", "linear", "inverse", "fx", "equity"]
 Reference = Annotated[str, Meta(min_length=1, max_length=120)]
 
-_Label = Annotated[str, Meta(min_length=1, max_length=60)]
-_Time = Annotated[int, Meta(ge=0, le=2**53)]
+_Time = Annotated[int, Meta(ge=0, le=LAST_MS)]
 MARKET_FIELDS: Final = ("symbol", "timeframe", "exchange", "kind")
 WarmUp = Literal["auto", "start"]
 
@@ -24,17 +25,20 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     dataset: Annotated[
         Reference | None,
-        Meta(description="Id or name of a dataset, in its newest version; `@` and a number select an older one: `btcusdt-1h@3`."),
+        Meta(
+            description="Id or name of a dataset, in its newest version; `@` and a number select an older one: `btcusdt-1h@3`.",
+            examples=["btcusdt-1h"],
+        ),
     ] = None
     symbol: Annotated[
-        _Label | None,
+        Label | None,
         Meta(description="Instead of `dataset`, together with `timeframe`: symbol of the dataset; case and separators are ignored."),
     ] = None
     timeframe: Annotated[
-        Annotated[str, Meta(max_length=20)] | None,
+        timeframes.Timeframe | None,
         Meta(description="Timeframe of the dataset, such as 1h or 1M (a month; 1m is a minute); only with `symbol`."),
     ] = None
-    exchange: Annotated[_Label | None, Meta(description="Exchange of the dataset, if several have the symbol; only with `symbol`.")] = None
+    exchange: Annotated[Label | None, Meta(description="Exchange of the dataset, if several have the symbol; only with `symbol`.")] = None
     kind: Annotated[MarketKind | None, Meta(description="Kind of market, if the symbol has several; only with `symbol`.")] = None
     start: Annotated[
         _Time | None,
@@ -59,10 +63,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 raise ValueError(f"{given[0]}: dataset already determines it; leave out {given[0]} or dataset")
         for name in ("start", "end"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or not 0 <= value <= 2**53):
+            if value is not None and (type(value) is not int or not 0 <= value <= LAST_MS):
                 raise ValueError(f"{name}: {value!r:.60} is not a valid time; use UTC epoch milliseconds")
         if self.start is not None and self.end is not None and self.start >= self.end:
-            raise ValueError(f"end: {self.end} is not after start, {self.start}; the range includes start and excludes end")
+            raise bt.BarsError(
+                f"{self.end} is not after start, {self.start}",
+                where="end",
+                hint="the range includes start and excludes end",
+                code="empty_range",
+            )
         self._check_warm_up()
 
     def _check_market(self) -> None:
@@ -70,8 +79,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("dataset: no bars are selected; give dataset, or symbol and timeframe")
         for name in ("symbol", "exchange"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 60 or not value.isprintable()):
-                raise ValueError(f"{name}: {value!r:.60} is not a valid {name}; use 1 to 60 printable characters")
+            if value is not None and (not isinstance(value, str) or not is_label(value)):
+                raise ValueError(
+                    f"{name}: {value!r:.60} is not a valid {name}; use 1 to 60 printable characters, without spaces at the ends"
+                )
         if self.kind is not None and self.kind not in get_args(MarketKind):
             raise ValueError(f"kind: {self.kind!r:.40} is unknown; use one of {', '.join(get_args(MarketKind))}")
         try:
@@ -83,12 +94,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         given = self.warm_up_from
         if given in get_args(WarmUp):
             return
-        if type(given) is not int or not 0 <= given <= 2**53:
+        if type(given) is not int or not 0 <= given <= LAST_MS:
             raise ValueError(f"warm_up_from: {given!r:.60} is not a valid time; use auto, start or UTC epoch milliseconds")
         if self.start is None:
             raise ValueError(f"warm_up_from: {given} is a warm-up without a start; give start, or leave warm_up_from out")
         if given > self.start:
-            raise ValueError(f"warm_up_from: {given} is not before start, {self.start}; use an earlier time, auto or start")
+            raise bt.BarsError(
+                f"{given} is not before start, {self.start}",
+                where="warm_up_from",
+                hint="use an earlier time, auto or start",
+                code="empty_range",
+            )
 
     @property
     def is_range(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from workers.accounts import audit, quotas
 from workers.db import idempotency
 from workers.db.database import Database
 from workers.model.clock import now_ms
@@ -57,12 +58,15 @@ def _queued_job(run: store.OpenRun, lease_ms: int, now: int) -> QueuedJob:
 
 
 async def reconcile_forever(database: Database, queue: Queue, *, every_s: float, lease_s: float) -> None:
-    """Reconcile, and delete expired idempotency keys, once a period until cancelled."""
+    """Reconcile, and delete what has expired, once a period until cancelled."""
 
     async def work() -> None:
         restored = await reconcile(database, queue, lease_ms=int(lease_s * 1000))
         async with database.write() as session:
             await idempotency.delete_expired(session)
+            connection = await session.connection()
+            await connection.run_sync(audit.delete_old)
+            await connection.run_sync(quotas.delete_old)
         if restored:
             _log.warning("jobs that the queue had lost are restored", jobs=restored)
 

@@ -47,7 +47,7 @@ async def open_worker(settings: Settings, *, priorities: str = ALL_PRIORITIES, b
         queue = await stack.enter_async_context(open_queue(settings.redis_url, owner_limit=settings.owner_concurrency))
         executor = Executor(settings, database, queue, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}")
         stack.push_async_callback(executor.exchanges.close)
-        stack.callback(executor.threads.shutdown, wait=False, cancel_futures=True)
+        stack.callback(executor.threads.close)
         if burst:
             await outbox.send(database, queue)
         housekeeping = background.running(

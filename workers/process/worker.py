@@ -21,11 +21,11 @@ import structlog
 
 import python_core as bt
 from workers import background
-from workers.jobs.attempt import Job, Stop
+from workers.jobs.job import Job, Stop
 from workers.jobs.outage import Outage
 from workers.jobs.registry import Function
 from workers.model.clock import now_ms
-from workers.queue import heartbeat
+from workers.queue import heartbeat, keys
 from workers.queue.durations import Durations
 from workers.queue.heartbeat import RunningJob, WorkerInfo, memory_mb
 from workers.queue.queue import ALL_PRIORITIES, ArqWorker, ClaimedJob, Queue, RedisError, Retry, arq_options, func
@@ -34,12 +34,15 @@ from workers.settings import Settings
 
 IDLE_S: Final = 5.0
 REPORT_S: Final = 2.0
-CANCEL_S: Final = 0.02
+# How often it checks for cancellations whose message was lost.
+CANCEL_S: Final = 0.5
+# How often it checks for jobs that have waited too long.
+WAITING_S: Final = 0.25
 # A job whose last two workers died may have killed them; run it alone, so that no other job dies with it.
 SUSPECT_LOSSES: Final = 2
 # A worker holds as many jobs as it can finish within `HOLD_S`, at most `MAX_HELD`. A job that waits longer than `MAX_WAIT_S` goes back to the queue.
-MAX_HELD: Final = 64
-HOLD_S: Final = 0.1
+MAX_HELD: Final = 128
+HOLD_S: Final = 0.25
 MAX_WAIT_S: Final = 1.0
 # The number of jobs that the average of their times goes back.
 ADAPT_OVER: Final = 16
@@ -101,7 +104,12 @@ class LeaseWorker(ArqWorker):
         self._changed.set()
 
     async def main(self) -> None:
-        loops = background.running(leases=self._renew_leases, cancellations=self._watch_cancellations, heartbeat=self._report_heartbeat)
+        loops = background.running(
+            leases=self._renew_leases,
+            cancellations=self._watch_cancellations,
+            waiting=self._return_waiting_jobs,
+            heartbeat=self._report_heartbeat,
+        )
         try:
             async with loops:
                 await self._claim_jobs()
@@ -237,24 +245,29 @@ class LeaseWorker(ArqWorker):
                 _log.warning("leases not renewed; trying again", reason=str(error))
 
     async def _watch_cancellations(self) -> None:
-        while True:
-            await asyncio.sleep(CANCEL_S)
-            if not self._jobs:
-                continue
-            self._return_waiting_jobs()
-            runs = {job.run_id: job for job in self._jobs.values()}
-            with suppress(RedisError, OSError):
-                for run_id in await self._queue.cancel_requested(list(runs)):
-                    runs[run_id].stop(Stop.CANCELLED)
+        async with self._queue.redis.pubsub() as pubsub:
+            await pubsub.subscribe(keys.CANCELS)
+            looked_at = 0.0
+            while True:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=CANCEL_S)
+                cancelled = [] if message is None else [message["data"].decode()]
+                if self._jobs and time.monotonic() > looked_at + CANCEL_S:
+                    cancelled += await self._queue.cancel_requested([job.run_id for job in self._jobs.values()])
+                    looked_at = time.monotonic()
+                for job in self._jobs.values():
+                    if job.run_id in cancelled:
+                        job.stop(Stop.CANCELLED)
 
-    def _return_waiting_jobs(self) -> None:
+    async def _return_waiting_jobs(self) -> None:
         """Let other workers have the jobs that wait behind a long one."""
-        before = time.monotonic() - MAX_WAIT_S
-        waiting = [job for job in self._jobs.values() if job.waits_since is not None and job.waits_since < before]
-        if waiting:
-            self._limit, self._job_s = self._settings.concurrency, math.inf
-        for job in waiting:
-            job.stop(Stop.REQUEUE)
+        while True:
+            await asyncio.sleep(WAITING_S)
+            before = time.monotonic() - MAX_WAIT_S
+            waiting = [job for job in self._jobs.values() if job.waits_since is not None and job.waits_since < before]
+            if waiting:
+                self._limit, self._job_s = self._settings.concurrency, math.inf
+            for job in waiting:
+                job.stop(Stop.REQUEUE)
 
     async def _report_heartbeat(self) -> None:
         while True:
@@ -269,6 +282,7 @@ class LeaseWorker(ArqWorker):
                 done=self.jobs_complete + self.jobs_failed,
                 failed=self.jobs_failed,
                 memory_mb=memory_mb(),
+                restarts=background.RESTARTS.total(),
             )
             with suppress(RedisError, OSError):
                 await heartbeat.report(self._queue, info)

@@ -1,18 +1,20 @@
 -- The third part of the script: the commands that `Queue` calls, with their arguments and results.
 local commands = {}
 
--- Lifetime of payloads in ms, then id, priority and owner, payload and delay of each job -> number of jobs that were added, or had lost a part
--- of their entry. A job that a worker holds stays with it, and a delayed one stays delayed.
+-- Lifetime of payloads in ms, length of the stream of announcements and its lifetime in s, number of announcements and these, then id, priority
+-- and owner, payload and delay of each job -> number of jobs that were added, or had lost a part of their entry. A job that a worker holds stays
+-- with it, and a delayed one stays delayed.
 function commands.enqueue()
   local ids, scored, jobs, seen, ready, added = {}, {}, {}, {}, {}, 0
-  for i = 4, #ARGV, 4 do
+  local first = 7 + tonumber(ARGV[6])
+  for i = first, #ARGV, 4 do
     ids[#ids + 1] = ARGV[i]
   end
   local known = redis.call('ZMSCORE', QUEUE, unpack(ids))
   local timers = redis.call('ZMSCORE', TIMERS, unpack(ids))
   local holders = redis.call('HMGET', LEASES, unpack(ids))
   for i, id in ipairs(ids) do
-    local at = 4 * i
+    local at = first + 4 * (i - 1)
     local job, payload, delay = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
     if known[i] and not seen[id] then
       added = added + restore_entry(id, job, payload, ARGV[3] + delay)
@@ -46,6 +48,10 @@ function commands.enqueue()
   end
   for job, same in pairs(ready) do
     add_ready(job:sub(1, 1), job:sub(2), same)
+  end
+  for i = 7, first - 1 do
+    redis.call('XADD', ANNOUNCED, 'MAXLEN', '~', ARGV[4], '*', 'data', ARGV[i])
+    redis.call('EXPIRE', ANNOUNCED, ARGV[5])
   end
   return added
 end

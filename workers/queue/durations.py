@@ -25,7 +25,7 @@ class AttemptDurations(msgspec.Struct, frozen=True, kw_only=True):
     """How long attempts of one kind took, from their claim to their end, whatever the end."""
 
     kind: Annotated[str, Meta(description="Kind of job.", examples=["backtest"])]
-    count: Annotated[int, Meta(description="Attempts.")]
+    count: Annotated[int, Meta(description="Number of attempts.")]
     sum_s: Annotated[float, Meta(description="Their time together, in seconds.")]
     buckets: Annotated[dict[str, int], Meta(description="Number of attempts that took at most so many seconds, by this number of seconds.")]
 

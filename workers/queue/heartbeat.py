@@ -23,24 +23,25 @@ DELETE_MS: Final = 300_000
 class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
     """A run that a worker is running."""
 
-    run_id: str
+    run_id: Annotated[str, Meta(description="Id of the run.")]
     kind: Annotated[str, Meta(description="Kind of job.", examples=["backtest"])]
-    since: Annotated[int, Meta(description="When the worker started it, UTC epoch milliseconds.")]
+    since: Annotated[TimeMs, Meta(description="When the worker started it, UTC epoch milliseconds.")]
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The latest report of a worker process."""
 
-    id: str
+    id: Annotated[str, Meta(description="Id of the worker.")]
     host: Annotated[str, Meta(description="Host name.")]
     pid: Annotated[int, Meta(description="Process id.")]
     engine: Annotated[str, Meta(description="Engine that it uses.", examples=["rust", "python"])]
-    started_at: TimeMs
-    seen_at: Annotated[int, Meta(description="When it last reported, UTC epoch milliseconds.")]
+    started_at: Annotated[TimeMs, Meta(description="When it started, UTC epoch milliseconds.")]
+    seen_at: Annotated[TimeMs, Meta(description="When it last reported, UTC epoch milliseconds.")]
     running: Annotated[tuple[RunningJob, ...], Meta(description="Jobs that it is running.")]
-    done: Annotated[int, Meta(description="Jobs that it has finished, including failed ones.")]
-    failed: Annotated[int, Meta(description="Jobs that failed.")]
+    done: Annotated[int, Meta(description="Number of jobs that it has finished, including failed ones.")]
+    failed: Annotated[int, Meta(description="Number of jobs that failed.")]
     memory_mb: Annotated[float, Meta(description="Resident memory, in megabytes.")]
+    restarts: Annotated[int, Meta(description="Number of restarts of its background tasks after errors.")] = 0
 
 
 async def report(queue: Queue, info: WorkerInfo) -> None:

@@ -23,6 +23,10 @@ WORKERS: Final = PREFIX + "workers"
 DURATIONS: Final = PREFIX + "durations"
 # The channel of announcements about runs.
 CHANGES: Final = PREFIX + "changes"
+# The stream of the latest announcements, for those who were away.
+ANNOUNCED: Final = PREFIX + "announced"
+# The channel of the ids of runs whose workers are to stop them.
+CANCELS: Final = PREFIX + "cancels"
 
 
 def ready(priority: str, owner: str) -> str:
@@ -43,6 +47,11 @@ def cancel(run_id: str) -> str:
 def period(task: str) -> str:
     """Exists while a periodic task has been done for this period."""
     return f"{PREFIX}period:{task}"
+
+
+def rate(owner: str) -> str:
+    """The token bucket of an owner's requests."""
+    return f"{PREFIX}rate:{owner}"
 
 
 def events(run_id: str) -> str:

@@ -14,7 +14,8 @@
 -- OWNERS    <priority>, sorted set of owners who have ready jobs and may run one more, by turn
 -- WAKE      <priority>, list on which idle workers block
 -- PAYLOAD   <job id>, the job in ARQ's format
-local QUEUE, TIMERS, JOBS, LEASES, EXPIRED, RUNNING, COUNTERS, PAUSED, READY, OWNERS, WAKE, PAYLOAD = unpack(KEYS)
+-- ANNOUNCED stream of announcements about runs
+local QUEUE, TIMERS, JOBS, LEASES, EXPIRED, RUNNING, COUNTERS, PAUSED, READY, OWNERS, WAKE, PAYLOAD, ANNOUNCED = unpack(KEYS)
 local command, OWNER_LIMIT = ARGV[1], tonumber(ARGV[2])
 local PRIORITIES = {'0', '1', '2'}
 -- How long (ms) a job waits until it is as urgent as a new one of the highest priority.

@@ -18,7 +18,7 @@ from arq.constants import job_key_prefix
 from arq.jobs import DeserializationError, deserialize_job_raw, serialize_job
 from arq.worker import Retry, func
 from arq.worker import Worker as ArqWorker
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool
 from redis.asyncio.retry import Retry as Reconnect
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, RedisError
@@ -57,6 +57,7 @@ _SCRIPT_KEYS: Final = (
     keys.OWNERS,
     keys.WAKE,
     job_key_prefix,
+    keys.ANNOUNCED,
 )
 PRIORITY_CODES: Final[Mapping[str, str]] = {Priority.HIGH: "0", Priority.NORMAL: "1", Priority.LOW: "2"}
 ALL_PRIORITIES: Final = "".join(PRIORITY_CODES.values())
@@ -66,6 +67,10 @@ CANCEL_TTL_S: Final = 3600
 CALL_S: Final = 3.0
 MAX_WAIT_S: Final = 2.0
 PAYLOAD_TTL_MS: Final = 7 * 86_400_000
+# How many announcements are stored, about how many runs each, and for how long after the latest one.
+MAX_ANNOUNCED: Final = 5_000
+ANNOUNCED_RUNS: Final = 100
+ANNOUNCED_S: Final = 86_400
 
 _SCRIPT: Final = "".join((Path(__file__).parent / name).read_text() for name in ("queue.lua", "claim.lua", "commands.lua", "repair.lua"))
 _encode: Final = cast(Callable[[dict[str, Any]], bytes], msgspec.msgpack.encode)
@@ -125,8 +130,9 @@ class Queue:
         self.redis = redis
         self.blocking = blocking
         self._owner_limit = owner_limit
-        # New states of runs that `events` has yet to announce.
+        # New states of runs that `events` has yet to announce, and the first states of those that were accepted without a job.
         self.unpublished: dict[str, RunState] = {}
+        self.accepted: dict[str, RunState] = {}
 
     @cached_property
     def _script(self) -> Callable[..., Awaitable[Any]]:
@@ -136,7 +142,10 @@ class Queue:
         return await self._script(keys=_SCRIPT_KEYS, args=[command, self._owner_limit, *arguments])
 
     async def enqueue(self, jobs: Sequence[QueuedJob]) -> int:
-        """Enqueue jobs and wake workers; returns the number of jobs that were not, or not completely, in the queue."""
+        """Enqueue jobs and wake workers; returns the number of jobs that were not, or not completely, in the queue.
+
+        The first job of a run is also announced, for streams of all runs.
+        """
         enqueued_ms = now_ms()
         added = 0
         for start in range(0, len(jobs), BATCH):
@@ -144,7 +153,9 @@ class Queue:
             for job in jobs[start : start + BATCH]:
                 payload = serialize_job(job.kind, (job.run_id, job.job), {}, None, enqueued_ms, serializer=_encode)
                 arguments += [job_id(job.run_id, job.job), PRIORITY_CODES[job.priority] + job.owner, payload, job.delay_ms]
-            added += int(await self._call("enqueue", PAYLOAD_TTL_MS, *arguments))
+            announcements = _announcements(jobs[start : start + BATCH])
+            arguments = [PAYLOAD_TTL_MS, MAX_ANNOUNCED, ANNOUNCED_S, len(announcements), *announcements, *arguments]
+            added += int(await self._call("enqueue", *arguments))
         return added
 
     async def claim(
@@ -235,6 +246,7 @@ class Queue:
         async with self.redis.pipeline(transaction=False) as pipe:
             for run_id in run_ids:
                 pipe.set(keys.cancel(run_id), b"1", ex=CANCEL_TTL_S)
+                pipe.publish(keys.CANCELS, run_id)
             await pipe.execute()
 
     async def cancel_requested(self, run_ids: Sequence[str]) -> list[str]:
@@ -247,6 +259,13 @@ class Queue:
         return bool(await self.redis.set(keys.period(task), b"1", nx=True, px=int(every_s * 1000)))
 
 
+def _announcements(jobs: Sequence[QueuedJob]) -> list[bytes]:
+    """The announcements (`events.Announcement`) of the runs whose first jobs these are."""
+    new = [job.run_id for job in jobs if job.job == 1]
+    parts = [new[start : start + ANNOUNCED_RUNS] for start in range(0, len(new), ANNOUNCED_RUNS)]
+    return [msgspec.json.encode({"states": dict.fromkeys(part, RunState.QUEUED)}) for part in parts]
+
+
 def _decode_job(identifier: str, payload: bytes | None, expired_leases: int) -> ClaimedJob:
     run_id, number = split_job_id(identifier)
     try:
@@ -256,7 +275,20 @@ def _decode_job(identifier: str, payload: bytes | None, expired_leases: int) -> 
     return ClaimedJob(identifier, str(kind), run_id, number, expired_leases)
 
 
+class _Connection:
+    """A connection that was closed while it is used is a lost one: uvloop raises what redis-py does not expect."""
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise ConnectionError(str(error)) from error
+
+
 class _Pool(ConnectionPool):
+    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
+        super().__init__(type(connection_class.__name__, (_Connection, connection_class), {}), **options)
+
     async def release(self, connection: AbstractConnection) -> None:
         await super().release(connection)
         if not connection.is_connected:

@@ -47,7 +47,9 @@ async def check_writable(queue: Queue) -> None:
         await queue.check_writable()
     except ResponseError as error:
         known = _REFUSALS_BY_TYPE.get(type(error)) or _REFUSALS.get(str(error).partition(" ")[0])
-        raise _refusal(known or ("refused", f"refuses writes ({error})", "see its configuration")) from error
+        if known is None:
+            raise Unavailable(f"Redis refuses writes ({error})", hint="see its configuration", code="refused") from error
+        raise _refusal(known) from error
 
 
 async def list_risks(queue: Queue) -> list[str]:

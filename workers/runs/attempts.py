@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from workers.db.in_list import in_list
-from workers.db.tables import AttemptRow, RunRow
+from workers.db.tables import RESULTS, AttemptRow, RunRow
 from workers.errors import WorkersError
 from workers.model.clock import now_ms
 from workers.model.runs import Attempt, RunError, StageDurations, encode
@@ -83,7 +83,7 @@ _START: Final = (
         started_at=sa.bindparam("now"),
         updated_at=sa.bindparam("now"),
     )
-    .returning(*RunRow.__table__.columns)
+    .returning(*RunRow.__table__.columns, sa.exists().where(RESULTS.c.fingerprint == RunRow.fingerprint).label("has_result"))
 )
 _LOSE_ATTEMPTS: Final = (
     sa.update(AttemptRow)
@@ -144,7 +144,7 @@ def start(connection: sa.Connection, jobs: Sequence[JobToStart], *, worker: str)
     if rows:
         attempts = [{"run_id": row.id, "attempt": row.attempt, "worker": worker, "started_at": now} for row in rows.values()]
         connection.execute(_INSERT_ATTEMPT, attempts)
-    fingerprints = [row.fingerprint for row in rows.values() if row.coalesce_key is not None]
+    fingerprints = [row.fingerprint for row in rows.values() if row.has_result]
     results = store.find_known(connection, fingerprints) if fingerprints else {}
     for row in rows.values():
         coalesce.move_followers(connection, row)

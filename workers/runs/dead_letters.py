@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from workers.db.database import Database
-from workers.db.paging import page_of_runs
+from workers.db.paging import page_of
 from workers.db.tables import OutboxRow, RunRow
+from workers.db.visible import visible
 from workers.errors import Conflict, NotFound
+from workers.model.callers import Caller
 from workers.model.clock import TimeMs, now_ms
-from workers.model.names import is_reference
+from workers.model.names import Id, Owner, is_reference
+from workers.model.pages import NextCursor
 from workers.model.runs import Attempt, RunError
 from workers.model.states import Priority, RunState, predecessors
 from workers.runs import attempts, store
@@ -25,23 +28,23 @@ BATCH: Final = 500
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A run that failed too often. `request` and `attempts` are only set when a single dead letter is read, not in lists."""
 
-    id: str
+    id: Id
     kind: Annotated[str, Meta(description="Kind of job.", examples=["backtest"])]
-    owner: Annotated[str, Meta(description="Owner given when it was submitted, or empty.")]
-    priority: Priority
+    owner: Owner
+    priority: Annotated[Priority, Meta(description="Priority in the queue.")]
     attempt: Annotated[int, Meta(description="Number of attempts so far.")]
-    error: RunError | None
-    created_at: TimeMs
-    died_at: Annotated[int | None, Meta(description="When its last attempt failed, UTC epoch milliseconds.")]
+    error: Annotated[RunError | None, Meta(description="The error of its last attempt.")]
+    created_at: Annotated[TimeMs, Meta(description="When it was accepted, UTC epoch milliseconds.")]
+    died_at: Annotated[TimeMs | None, Meta(description="When its last attempt failed, UTC epoch milliseconds.")]
     request: Annotated[Any, Meta(description="The request that was submitted.")] = None
     attempts: Annotated[tuple[Attempt, ...] | None, Meta(description="Its attempts, in order.")] = None
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of dead letters, newest first; `next_cursor` is null on the last page."""
+    """A page of dead letters, newest first."""
 
-    items: tuple[DeadLetter, ...]
-    next_cursor: str | None
+    items: Annotated[tuple[DeadLetter, ...], Meta(description="The dead letters of this page.")]
+    next_cursor: NextCursor
 
 
 class DeadLetterSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,30 +64,31 @@ class AffectedRuns(msgspec.Struct, frozen=True, kw_only=True):
     ids: Annotated[tuple[str, ...], Meta(description="Ids of the runs.")]
 
 
-async def page(database: Database, *, limit: int, cursor: str | None) -> DeadLetterPage:
+async def page(database: Database, caller: Caller, *, limit: int, cursor: str | None) -> DeadLetterPage:
     async with database.read() as session:
-        rows, next_cursor = await page_of_runs(session, RunRow.state == RunState.DEAD, limit=limit, cursor=cursor)
+        conditions = RunRow.state == RunState.DEAD, visible(caller, RunRow.owner)
+        rows, next_cursor = await page_of(session, "dead letters", RunRow, *conditions, limit=limit, cursor=cursor)
     return DeadLetterPage(items=tuple(map(_to_dead_letter, rows)), next_cursor=next_cursor)
 
 
-async def get(database: Database, run_id: str) -> DeadLetter:
+async def get(database: Database, caller: Caller, run_id: str) -> DeadLetter:
     """A dead letter with its request and the error of each attempt."""
     async with database.read() as session:
         row = await store.get_run(session, run_id) if is_reference(run_id) else None
-        if row is None or row.state != RunState.DEAD:
+        if row is None or row.state != RunState.DEAD or not caller.sees(row.owner):
             raise NotFound(f"dead letter {run_id!r:.130} not found", where="run", hint="use an id from the list of dead letters")
         made = await attempts.list_attempts(session, run_id)
     return msgspec.structs.replace(_to_dead_letter(row), request=msgspec.json.decode(row.request), attempts=made)
 
 
-async def redrive(database: Database, selection: DeadLetterSelection) -> AffectedRuns:
+async def redrive(database: Database, caller: Caller, selection: DeadLetterSelection) -> AffectedRuns:
     """Queue dead runs again as if they had never failed; their attempts stay on record."""
-    return await _move_all(database, selection, RunState.QUEUED)
+    return await _move_all(database, caller, selection, RunState.QUEUED)
 
 
-async def discard(database: Database, selection: DeadLetterSelection) -> AffectedRuns:
+async def discard(database: Database, caller: Caller, selection: DeadLetterSelection) -> AffectedRuns:
     """Cancel dead runs; they keep their last error."""
-    return await _move_all(database, selection, RunState.CANCELLED)
+    return await _move_all(database, caller, selection, RunState.CANCELLED)
 
 
 def require_affected(affected: AffectedRuns, run_id: str) -> None:
@@ -96,12 +100,12 @@ def require_affected(affected: AffectedRuns, run_id: str) -> None:
         raise Conflict(f"run {run_id!r:.130} is not dead", where="run", hint="use an id from the list of dead letters", code="not_dead")
 
 
-async def _move_all(database: Database, selection: DeadLetterSelection, state: RunState) -> AffectedRuns:
+async def _move_all(database: Database, caller: Caller, selection: DeadLetterSelection, state: RunState) -> AffectedRuns:
     moved: list[str] = []
     ids = sorted(filter(is_reference, selection.ids))
     # In batches, so that no transaction locks thousands of rows.
     while True:
-        query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(predecessors(state)))
+        query = sa.select(RunRow).where(RunRow.state == RunState.DEAD, RunRow.state.in_(predecessors(state)), visible(caller, RunRow.owner))
         if not selection.all:
             query = query.where(RunRow.id.in_(ids))
         async with database.write() as session:

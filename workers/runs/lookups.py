@@ -17,6 +17,7 @@ from workers.data import catalog, resolve
 from workers.data.parts import Part
 from workers.db import revision
 from workers.db.database import Database
+from workers.model.callers import OPERATOR, Caller
 from workers.model.datasets import Dataset
 from workers.model.selection import Selection
 from workers.strategies import StoredStrategy
@@ -37,7 +38,7 @@ class Lookups:
     def __init__(self, database: Database) -> None:
         self.revision = UNKNOWN
         self._database = database
-        self._named = Recent[tuple[str | None, ...], Any](MAX_NAMES)
+        self._named = Recent[tuple[Any, ...], Any](MAX_NAMES)
         self._versions = Recent[tuple[str, int], tuple[Dataset, tuple[Part, ...]]](MAX_VERSIONS)
 
     def renew(self, revision: int) -> None:
@@ -46,23 +47,25 @@ class Lookups:
             self._named.clear()
             self.revision = revision
 
-    async def dataset(self, selection: Selection) -> Dataset:
-        """The dataset that a selection names.
+    async def dataset(self, caller: Caller, selection: Selection) -> Dataset:
+        """The dataset that a selection of the caller names.
 
         Raises:
             NotFound: there is none.
             Conflict: several datasets match the market.
         """
-        key = ("dataset", selection.dataset, selection.symbol, selection.timeframe, selection.exchange, selection.kind)
-        return await self._look_up(key, lambda session: resolve.find(session, selection))
+        market = selection.symbol, selection.timeframe, selection.exchange, selection.kind
+        key = ("dataset", caller.owner, caller.sees_all, selection.dataset, *market)
+        return await self._look_up(key, lambda session: resolve.find(session, caller, selection))
 
-    async def strategy(self, reference: str) -> StoredStrategy:
+    async def strategy(self, caller: Caller, reference: str) -> StoredStrategy:
         """A stored strategy by id or name.
 
         Raises:
             NotFound: there is none.
         """
-        return await self._look_up(("strategy", reference), lambda session: strategies.get(session, reference))
+        key = ("strategy", caller.owner, caller.sees_all, reference)
+        return await self._look_up(key, lambda session: strategies.get(session, caller, reference))
 
     async def version(self, dataset_id: str, version: int) -> tuple[Dataset, tuple[Part, ...]]:
         """A version of a dataset and its files.
@@ -73,12 +76,12 @@ class Lookups:
         if (known := self._versions.get((dataset_id, version))) is not None:
             return known
         async with self._database.read() as session:
-            dataset = await catalog.get(session, f"{dataset_id}@{version}")
+            dataset = await catalog.get(session, OPERATOR, f"{dataset_id}@{version}")
             found = dataset, tuple(await catalog.list_parts(session, dataset))
         self._versions[dataset_id, version] = found
         return found
 
-    async def _look_up(self, key: tuple[str | None, ...], find: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    async def _look_up(self, key: tuple[Any, ...], find: Callable[[AsyncSession], Awaitable[T]]) -> T:
         while (known := self._named.get(key)) is None:
             async with self._database.read() as session:
                 self.renew(found_in := await revision.current(session))

@@ -7,7 +7,8 @@ under which the queue stores it once, so sending a job twice does no harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple
 
@@ -19,8 +20,9 @@ from workers.db.database import Database
 from workers.db.in_list import in_list
 from workers.db.tables import OutboxRow, RunRow
 from workers.model.clock import now_ms
+from workers.model.states import RunState
 from workers.queue import events
-from workers.queue.queue import Queue, QueuedJob
+from workers.queue.queue import Queue, QueuedJob, job_id
 from workers.runs import store
 
 BATCH: Final = 1000
@@ -33,7 +35,6 @@ PAUSE_S: Final = 0.01
 class UnsentJob(NamedTuple):
     """A job in the outbox: accepted, not yet sent to the queue."""
 
-    id: int
     kind: str
     run_id: str
     job: int
@@ -44,20 +45,22 @@ class UnsentJob(NamedTuple):
 
 
 _LIST: Final = (
-    sa.select(OutboxRow.id, OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority)
+    sa.select(OutboxRow.kind, RunRow.id, OutboxRow.job, OutboxRow.due_at, RunRow.updated_at, RunRow.owner, RunRow.priority)
     .join(RunRow, RunRow.id == OutboxRow.run_id)
     .order_by(OutboxRow.id)
     .limit(sa.bindparam("at_most"))
 )
-_DELETE: Final = sa.delete(OutboxRow).where(in_list(OutboxRow.id, "ids", sa.BigInteger))
+_DELETE: Final = sa.delete(OutboxRow).where(
+    in_list(OutboxRow.run_id, "run_ids"), in_list(OutboxRow.run_id + ":" + sa.cast(OutboxRow.job, sa.Text), "jobs")
+)
 
 
 def list_unsent(connection: sa.Connection, limit: int = BATCH) -> list[UnsentJob]:
     return [UnsentJob(*row) for row in connection.execute(_LIST, {"at_most": limit})]
 
 
-def delete_sent(connection: sa.Connection, jobs: Sequence[UnsentJob]) -> None:
-    connection.execute(_DELETE, {"ids": [job.id for job in jobs]})
+def delete_sent(connection: sa.Connection, jobs: Sequence[UnsentJob | QueuedJob]) -> None:
+    connection.execute(_DELETE, {"run_ids": [job.run_id for job in jobs], "jobs": [job_id(job.run_id, job.job) for job in jobs]})
 
 
 async def size(session: AsyncSession) -> int:
@@ -66,13 +69,17 @@ async def size(session: AsyncSession) -> int:
 
 async def send(database: Database, queue: Queue) -> int:
     """Send the jobs in the outbox, at most a batch; returns their number."""
-    jobs = await database.query(list_unsent)
-    if not jobs:
-        return 0
+    unsent = await database.query(list_unsent)
     now = now_ms()
-    await queue.enqueue([QueuedJob(job.kind, job.run_id, job.job, remaining_delay_ms(job, now), job.owner, job.priority) for job in jobs])
-    await database.transact(lambda connection: delete_sent(connection, jobs))
+    jobs = [QueuedJob(job.kind, job.run_id, job.job, remaining_delay_ms(job, now), job.owner, job.priority) for job in unsent]
+    await _send(database, queue, jobs)
     return len(jobs)
+
+
+async def _send(database: Database, queue: Queue, jobs: Sequence[QueuedJob]) -> None:
+    if jobs:
+        await queue.enqueue(jobs)
+        await database.transact(lambda connection: delete_sent(connection, jobs))
 
 
 def remaining_delay_ms(job: UnsentJob | store.OpenRun, now: int) -> int:
@@ -82,25 +89,44 @@ def remaining_delay_ms(job: UnsentJob | store.OpenRun, now: int) -> int:
 
 
 class Relay:
-    """Runs `send` when woken, and once in `IDLE_S` anyway, until its task is cancelled. It also repeats announcements that Redis missed."""
+    """Sends jobs to the queue: accepted ones at once, and whatever is in the outbox when woken or after `IDLE_S`. It runs until cancelled.
+
+    It also repeats announcements that Redis missed.
+    """
 
     def __init__(self, database: Database, queue: Queue) -> None:
         self._database = database
         self._queue = queue
         self._woken = asyncio.Event()
+        self._accepted: list[QueuedJob] = []
+        self._look_at = 0.0
 
     def wake(self) -> None:
+        """Send what is in the outbox."""
+        self._look_at = 0.0
         self._woken.set()
 
+    def send_accepted(self, jobs: Sequence[QueuedJob], others: Mapping[str, RunState]) -> None:
+        """Send these jobs, which are in the outbox, without looking for them there, and announce `others`, which were accepted without a job."""
+        if jobs or others:
+            self._accepted += jobs
+            self._queue.accepted.update(others)
+            self._woken.set()
+
     async def run(self) -> None:
+        self._look_at = 0.0  # jobs that could not be sent before a restart are in the outbox
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_S):
                     await self._woken.wait()
             self._woken.clear()
+            accepted, self._accepted = self._accepted, []
+            await _send(self._database, self._queue, accepted)
             await events.publish_unpublished(self._queue)
-            while await send(self._database, self._queue) == BATCH:
-                pass
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + IDLE_S
+                while await send(self._database, self._queue) == BATCH:
+                    pass
             # Many runs may arrive now; sent together, they cost less.
             await asyncio.sleep(PAUSE_S)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -20,15 +20,17 @@ from python_core.metrics import RUN_NAMES, Metrics
 from python_core.metrics.monthly import monthly_returns
 from python_core.trades import REASONS
 from workers.cache import Recent
+from workers.data import compute, table_files
 from workers.data.bars_cache import BarsCache
 from workers.db.database import Database
 from workers.errors import Conflict
+from workers.model import cursors
 from workers.model.clock import now_ms
 from workers.model.runs import EquityCurve, MonthlyReturns, Run, RunResult, TradePage, encode
-from workers.runs import compute, packed_trades, store
+from workers.runs import packed_trades, store
 from workers.runs.lookups import Lookups
 from workers.storage import artifacts
-from workers.storage.artifacts import ArtifactLost, Artifacts
+from workers.storage.artifacts import Artifacts
 
 if TYPE_CHECKING:
     import polars
@@ -75,23 +77,24 @@ def save(store: Artifacts, result: bt.Result, *, kernel_ms: float) -> dict[str, 
         **{name: getattr(metrics, name) for name in RUN_NAMES},
         "long_short": encode({"long": metrics.long, "short": metrics.short}),
         "trades_data": packed if small else None,
-        "trades_hash": None if small else _write(store, _trades_frame(trades)),
-        "equity_hash": None if kernel_ms <= MAX_RECOMPUTED_MS else _write(store, _equity_frame(result)),
+        "trades_hash": None if small else _write(store, trades_frame(trades)),
+        "equity_hash": None if kernel_ms <= MAX_RECOMPUTED_MS else _write(store, equity_frame(result.time, result.equity)),
         "created_at": now_ms(),
     }
 
 
-def _trades_frame(trades: npt.NDArray[np.void]) -> polars.DataFrame:
+def trades_frame(trades: npt.NDArray[np.void]) -> polars.DataFrame:
+    """Trades as they are stored in a file."""
     import polars
 
     columns = {name: trades[name] for name in trades.dtype.names or ()}
     return polars.DataFrame({**columns, "reason": polars.Series([REASONS[i] for i in trades["reason"]], dtype=polars.String)})
 
 
-def _equity_frame(result: bt.Result) -> polars.DataFrame:
+def equity_frame(time: npt.NDArray[np.int64], equity: npt.NDArray[np.float64]) -> polars.DataFrame:
     import polars
 
-    return polars.DataFrame({"time": result.time, "equity": result.equity})
+    return polars.DataFrame({"time": time, "equity": equity})
 
 
 def _write(store: Artifacts, frame: polars.DataFrame) -> str:
@@ -129,32 +132,40 @@ class Results:
         """Whether the files of a result are there: they can be lost, and then the run is computed again. Blocks."""
         return all(self._artifacts.exists(name) for name in (known.trades_hash, known.equity_hash) if name)
 
-    async def trades(self, run: Run, *, offset: int, limit: int) -> TradePage:
-        """A page of the trades of a finished run, in order."""
-        stored = await self._stored(run)
+    async def trades(self, run: Run, *, limit: int, cursor: str | None) -> TradePage:
+        """A page of the trades of a finished run, in order.
+
+        Raises:
+            Invalid: the cursor is not one of the trades of this run.
+        """
+        list_name = f"trades of {run.id}"
+        first = 0 if cursor is None else cast(int, cursors.decode(list_name, cursor, [int])[0])
+        end = first + limit
+        stored = await self.require_stored(run)
         if stored.trades_data is not None:
-            return _page_of_array(packed_trades.unpack(stored.trades_data), offset, limit)
-        return await asyncio.to_thread(lambda: _page_of_frame(self._read(stored, stored.trades), offset, limit))
+            trades, total = _trades_of_array(packed_trades.unpack(stored.trades_data), first, end)
+        else:
+            trades, total = await asyncio.to_thread(lambda: _trades_of_frame(self._read(stored, stored.trades), first, end))
+        return TradePage(items=trades, next_cursor=cursors.encode(list_name, [end]) if end < total else None, total=total)
 
     async def equity(self, run: Run, *, points: int | None) -> EquityCurve:
         """Equity at the close of each bar or, with `points`, of at most that many bars: the first, the last, and lows and highs between."""
-        time, equity = await self._equity(run)
-        return _equity(time, equity, points)
+        time, equity = await self.curve(run)
+        sampled_time, sampled = sample(time, equity, points)
+        return EquityCurve(time=tuple(sampled_time.tolist()), equity=tuple(sampled.tolist()), total=len(equity))
 
     async def monthly_returns(self, run: Run) -> MonthlyReturns:
         """The return of each UTC month of a finished run."""
-        time, equity = await self._equity(run)
+        time, equity = await self.curve(run)
         return MonthlyReturns(items=monthly_returns(equity, time, run.request.execution.initial_capital))
 
-    async def _equity(self, run: Run) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Times and equity, from the stored file or computed again."""
-        stored = await self._stored(run)
+    async def curve(self, run: Run) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Open times of all bars and equity at their closes, from the stored file or computed again."""
+        stored = await self.require_stored(run)
         if stored.equity is not None:
             frame = await asyncio.to_thread(lambda: self._read(stored, stored.equity))
             return frame["time"].to_numpy(), frame["equity"].to_numpy()
-        if stored.result.contract != bt.CONTRACT:
-            what = f"the equity curve was computed by contract {stored.result.contract} and not stored; this version has contract {bt.CONTRACT}"
-            raise Conflict(what, where="result", hint="run it again; trades and metrics are kept", code="contract_changed")
+        check_contract(stored.result)
         dataset, parts = await self._lookups.version(run.dataset_id, run.dataset_version)
         result = await asyncio.to_thread(lambda: compute.backtest(self._bars, dataset, parts, run.request, bt.Control()))
         if result.digest != stored.result.digest:
@@ -162,31 +173,48 @@ class Results:
             raise Conflict(f"computed again, the run has digest {result.digest}", where="digest", hint=hint, code="not_reproducible")
         return result.time, result.equity
 
-    async def _stored(self, run: Run) -> StoredResult:
+    async def require_stored(self, run: Run) -> StoredResult:
+        """The result of a run that has succeeded.
+
+        Raises:
+            Conflict: it is missing.
+        """
         stored = await self.load(run.fingerprint)
         if stored is None:
             raise Conflict("the result of this run is missing", where="result", hint="run it again", code="result_lost")
         return stored
 
     def _read(self, stored: StoredResult, name: str | None) -> polars.DataFrame:
-        import polars
-
         try:
-            return polars.read_parquet(self._artifacts.read(name or ""))
-        except ArtifactLost as error:
-            # Another run may have stored it again, under another name.
-            self._remembered.pop(stored.result.fingerprint, None)
-            raise Conflict(f"a file of this result {error}", where="result", hint="run it again", code="result_lost") from error
+            return table_files.read(self._artifacts, name or "")
+        except Conflict:
+            self.forget(stored)
+            raise
+
+    def forget(self, stored: StoredResult) -> None:
+        """Read a result again, as a file of it is lost: another run may have stored it again, under another name."""
+        self._remembered.pop(stored.result.fingerprint, None)
 
 
-def _page_of_array(trades: npt.NDArray[np.void], offset: int, limit: int) -> TradePage:
+def check_contract(result: RunResult) -> None:
+    """
+    Raises:
+        Conflict: this version of Barstorm would compute another result.
+    """
+    if result.contract != bt.CONTRACT:
+        what = f"the result was computed by contract {result.contract} and can't be computed again; this version has contract {bt.CONTRACT}"
+        raise Conflict(what, where="result", hint="run it again; trades and metrics are kept", code="contract_changed")
+
+
+def _trades_of_array(trades: npt.NDArray[np.void], first: int, end: int) -> tuple[tuple[bt.Trade, ...], int]:
+    """The trades at positions from `first` to before `end`, and the number of all."""
     names = trades.dtype.names or ()
-    rows = [dict(zip(names, row, strict=True)) for row in trades[offset : offset + limit].tolist()]
-    return TradePage(items=tuple(_trade(row | {"reason": REASONS[row["reason"]]}) for row in rows), offset=offset, total=len(trades))
+    rows = [dict(zip(names, row, strict=True)) for row in trades[first:end].tolist()]
+    return tuple(_trade(row | {"reason": REASONS[row["reason"]]}) for row in rows), len(trades)
 
 
-def _page_of_frame(frame: polars.DataFrame, offset: int, limit: int) -> TradePage:
-    return TradePage(items=tuple(map(_trade, frame[offset : offset + limit].rows(named=True))), offset=offset, total=len(frame))
+def _trades_of_frame(frame: polars.DataFrame, first: int, end: int) -> tuple[tuple[bt.Trade, ...], int]:
+    return tuple(map(_trade, frame[first:end].rows(named=True))), len(frame)
 
 
 def _trade(row: Mapping[str, Any]) -> bt.Trade:
@@ -208,15 +236,17 @@ def _trade(row: Mapping[str, Any]) -> bt.Trade:
     )
 
 
-def _equity(time: npt.NDArray[np.int64], equity: npt.NDArray[np.float64], points: int | None) -> EquityCurve:
-    total = len(equity)
-    if points is not None and points < total:
-        positions = _sample(equity, points)
-        time, equity = time[positions], equity[positions]
-    return EquityCurve(time=tuple(time.tolist()), equity=tuple(equity.tolist()), total=total)
+def sample(
+    time: npt.NDArray[np.int64], equity: npt.NDArray[np.float64], points: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """At most `points` of these, unless that is None: the first, the last, and lows and highs between."""
+    if points is None or points >= len(equity):
+        return time, equity
+    positions = _positions(equity, points)
+    return time[positions], equity[positions]
 
 
-def _sample(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:
+def _positions(values: npt.NDArray[np.float64], points: int) -> npt.NDArray[np.int64]:
     """Positions of the first and the last value, and of the lowest and the highest in each of equally long stretches."""
     ends = np.array([0, len(values) - 1])
     # Lows and highs, because a thinned curve must not hide a drawdown.

@@ -1,47 +1,57 @@
-"""Runs as a client sees them: read, list, cancel."""
+"""Runs as a client sees them: read and cancel."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from workers.cache import Recent
 from workers.db.database import Database
-from workers.db.paging import page_of_runs
 from workers.db.tables import RunRow
 from workers.errors import Conflict, NotFound
+from workers.model.callers import Caller
 from workers.model.names import is_reference
-from workers.model.runs import Attempt, Run, RunPage
+from workers.model.runs import Attempt, Run
 from workers.model.states import OPEN, RunState
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError
 from workers.runs import attempts, intake, store
 from workers.runs.results import Results
+from workers.runs.runs_revision import RunsRevision
 
 # Finished runs that a process remembers.
 MAX_REMEMBERED: Final = 10_000
 OPERATION: Final = intake.OPERATION
 
 
+class _Known(NamedTuple):
+    """A run that has succeeded, and the revision of runs in which it was read."""
+
+    run: Run
+    revision: int
+
+
 class Runs:
-    """Runs by id. Each process remembers those that have succeeded, which never change again."""
+    """Runs by id. Each process remembers those that have succeeded: only their labels still change, or they are deleted."""
 
     def __init__(self, database: Database, results: Results) -> None:
         self._database = database
         self._results = results
-        self._finished = Recent[str, Run](MAX_REMEMBERED)
+        self._revision = RunsRevision(database)
+        self._finished = Recent[str, _Known](MAX_REMEMBERED)
 
-    async def get(self, run_id: str) -> Run:
+    async def get(self, caller: Caller, run_id: str) -> Run:
         """A run, with its result if it has succeeded.
 
         Raises:
-            NotFound: there is no such backtest.
+            NotFound: there is no such backtest, or the caller doesn't see it.
         """
-        if (known := self._finished.get(run_id)) is not None:
-            return known
+        known = self._finished.get(run_id)
+        if known is not None and known.revision == await self._revision.current() and caller.sees(known.run.owner):
+            return known.run
         row = await self._database.query(lambda connection: store.read_run(connection, run_id)) if is_reference(run_id) else None
-        if row is None or row.kind != OPERATION:
+        if row is None or row.kind != OPERATION or not caller.sees(row.owner):
             raise not_found(run_id)
         run = store.to_run(row)
         if run.state != RunState.SUCCEEDED:
@@ -51,49 +61,42 @@ class Runs:
             return run
         # The stored result may be of another engine than the one that this run used; both give the same bits.
         result = msgspec.structs.replace(stored.result, engine=row.engine or stored.result.engine)
-        run = self._finished[run_id] = msgspec.structs.replace(run, result=result)
+        run = msgspec.structs.replace(run, result=result)
+        self._finished[run_id] = _Known(run, row.runs_revision)
         return run
 
-    async def require_succeeded(self, run_id: str) -> Run:
+    async def require_succeeded(self, caller: Caller, run_id: str) -> Run:
         """A run that has succeeded.
 
         Raises:
             NotFound: there is no such backtest.
             Conflict: it has not, or not yet.
         """
-        run = await self.get(run_id)
+        run = await self.get(caller, run_id)
         if run.state in OPEN:
-            raise Conflict(f"the run is {run.state}", where="run", hint="wait until it has finished", code="not_finished")
+            raise Conflict(f"run {run_id} is {run.state}", where="run", hint="wait until it has finished", code="not_finished")
         if run.state != RunState.SUCCEEDED:
-            raise Conflict(f"a {run.state} run has no result", where="run", hint="see its state and error", code="no_result")
+            raise Conflict(f"a {run.state} run has no result: {run_id}", where="run", hint="see its state and error", code="no_result")
         return run
 
 
-async def list_attempts(database: Database, run_id: str) -> tuple[Attempt, ...]:
+async def list_attempts(database: Database, caller: Caller, run_id: str) -> tuple[Attempt, ...]:
     """The attempts of a run, in order."""
-    row = await _row(database, run_id)
+    row = await find_row(database, caller, run_id)
     async with database.read() as session:
         return await attempts.list_attempts(session, row.id)
 
 
-async def page(database: Database, *, state: RunState | None, limit: int, cursor: str | None) -> RunPage:
-    """Runs, newest first; the cursor is the id of the last run of the previous page."""
-    conditions = [RunRow.kind == OPERATION] if state is None else [RunRow.kind == OPERATION, RunRow.state == state]
-    async with database.read() as session:
-        rows, next_cursor = await page_of_runs(session, *conditions, limit=limit, cursor=cursor)
-    return RunPage(items=tuple(map(store.to_run, rows)), next_cursor=next_cursor)
-
-
-async def cancel(database: Database, queue: Queue, run_id: str) -> Run:
+async def cancel(database: Database, queue: Queue, caller: Caller, run_id: str) -> Run:
     """Cancel a run: a queued one at once, a running one as soon as its worker notices.
 
     Raises:
         Conflict: it has finished.
     """
-    await _row(database, run_id)
+    await find_row(database, caller, run_id)
     row = await cancel_run(database, queue, run_id)
     if row is None:
-        run = store.to_run(await _row(database, run_id))
+        run = store.to_run(await find_row(database, caller, run_id))
         raise Conflict(
             f"the run has already finished ({run.state})", where="run", hint="only unfinished runs can be cancelled", code="finished"
         )
@@ -118,10 +121,14 @@ async def cancel_run(database: Database, queue: Queue, run_id: str) -> RunRow | 
     return row
 
 
-async def _row(database: Database, run_id: str) -> RunRow:
+async def find_row(database: Database, caller: Caller, run_id: str) -> RunRow:
+    """
+    Raises:
+        NotFound: there is no such backtest, or the caller doesn't see it.
+    """
     async with database.read() as session:
         row = await store.get_run(session, run_id) if is_reference(run_id) else None
-    if row is None or row.kind != "backtest":
+    if row is None or row.kind != OPERATION or not caller.sees(row.owner):
         raise not_found(run_id)
     return row
 

@@ -3,7 +3,7 @@ others, of a session."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from workers.db import revision
 from workers.db.in_list import in_list
-from workers.db.tables import IS_OPEN, RESULTS, OutboxRow, RunRow
+from workers.db.revision import Revisions
+from workers.db.tables import IS_OPEN, RESULTS, CatalogRow, OutboxRow, RunRow, RunTagRow
 from workers.model.clock import now_ms
-from workers.model.runs import BacktestRequest, Run, RunError, RunResult, StageDurations, decode_request
+from workers.model.runs import Backtest, Run, RunError, RunInfo, StageDurations, decode_request
 from workers.model.states import WAITING, Priority, RunState
 from workers.runs import coalesce
 
@@ -27,12 +29,18 @@ class KnownResult(Protocol):
     equity_hash: str | None
 
 
-_GET_RUN: Final = sa.select(*RunRow.__table__.columns).where(RunRow.id == sa.bindparam("run"))
+_GET_RUN: Final[sa.Select[Any]] = sa.select(
+    *RunRow.__table__.columns, sa.select(CatalogRow.runs_revision).scalar_subquery().label("runs_revision")
+).where(RunRow.id == sa.bindparam("run"))
 _INSERT_JOB: Final = sa.insert(OutboxRow)
 _INSERT_RUN: Final = sa.insert(RunRow)
+_INSERT_TAG: Final = sa.insert(RunTagRow)
 _FIND_RESULTS: Final = sa.select(
     RESULTS.c.fingerprint, RESULTS.c.digest, RESULTS.c.engine, RESULTS.c.trades_hash, RESULTS.c.equity_hash
 ).where(in_list(RESULTS.c.fingerprint, "fingerprints"))
+_FIND_RESULTS_AND_REVISIONS: Final = sa.select(*revision.BOTH.selected_columns, *_FIND_RESULTS.selected_columns).select_from(
+    sa.outerjoin(CatalogRow, RESULTS, in_list(RESULTS.c.fingerprint, "fingerprints"))
+)
 _GET_RESULTS: Final = sa.select(RESULTS).where(in_list(RESULTS.c.fingerprint, "fingerprints"))
 
 
@@ -48,12 +56,19 @@ _SAVE_RESULT: Final = {"postgresql": _save_result(postgresql.insert(RESULTS)), "
 def insert_runs(connection: sa.Connection, runs: Sequence[Mapping[str, Any]]) -> None:
     """Store new runs, each with all columns that have no default, and the jobs of those that have neither a result nor a leader."""
     connection.execute(_INSERT_RUN, list(runs))
+    insert_tags(connection, {run["id"]: decode_tags(run["tags"]) for run in runs})
     jobs = [
         {"run_id": run["id"], "kind": run["kind"], "job": 1, "due_at": run["due_at"]}
         for run in runs
         if run["state"] == RunState.QUEUED and run["leader_id"] is None
     ]
     insert_jobs(connection, jobs)
+
+
+def insert_tags(connection: sa.Connection, tags: Mapping[str, Sequence[str]]) -> None:
+    """Store the tags of these runs where filters find them."""
+    if rows := [{"run_id": run_id, "tag": tag} for run_id, its_tags in tags.items() for tag in its_tags]:
+        connection.execute(_INSERT_TAG, rows)
 
 
 def insert_jobs(connection: sa.Connection, jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -75,7 +90,7 @@ async def get_run(session: AsyncSession, run_id: str) -> RunRow | None:
 
 
 def read_run(connection: sa.Connection, run_id: str) -> sa.Row[Any] | None:
-    """The columns of a run."""
+    """The columns of a run, and the revision of runs."""
     return connection.execute(_GET_RUN, {"run": run_id}).one_or_none()
 
 
@@ -137,6 +152,13 @@ def find_known(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[s
     return found
 
 
+def find_known_and_revisions(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[str, KnownResult], Revisions]:
+    """As `find_known`, and the revisions of catalog and runs."""
+    rows: list[Any] = list(connection.execute(_FIND_RESULTS_AND_REVISIONS, {"fingerprints": list(fingerprints)}))
+    found = {row.fingerprint: row for row in rows if row.fingerprint is not None}
+    return found, Revisions(rows[0].revision, rows[0].runs_revision)
+
+
 def find_results(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[str, sa.RowMapping]:
     """The stored results among these fingerprints."""
     rows = connection.execute(_GET_RESULTS, {"fingerprints": list(fingerprints)}).mappings() if fingerprints else ()
@@ -153,7 +175,9 @@ def save_results(connection: sa.Connection, results: Sequence[Mapping[str, Any]]
     """Store results and return the stored digests by fingerprint. Where an equal digest was stored before, only the names of files are replaced."""
     if not results:
         return {}
-    connection.execute(_SAVE_RESULT[connection.dialect.name], list(results))
+    saved = connection.execute(_SAVE_RESULT[connection.dialect.name], list(results))
+    if saved.rowcount == len(results):  # drivers that don't count have another number
+        return {result["fingerprint"]: result["digest"] for result in results}
     stored = connection.execute(_FIND_RESULTS, {"fingerprints": [result["fingerprint"] for result in results]})
     return {row.fingerprint: row.digest for row in stored}
 
@@ -167,29 +191,30 @@ def to_run(row: Any) -> Run:
     return new_run(dict(row._mapping) if isinstance(row, sa.Row) else vars(row), decode_request(row.request))
 
 
-def new_run(row: Mapping[str, Any], request: BacktestRequest, result: RunResult | None = None) -> Run:
-    """The run of these columns, whose request is decoded already."""
-    return Run(
-        id=row["id"],
-        state=RunState(row["state"]),
-        request=request,
-        dataset_id=row["dataset_id"] or "",
-        dataset_version=row["dataset_version"],
-        strategy_id=row["strategy_id"],
-        strategy_version=row["strategy_version"],
-        fingerprint=row["fingerprint"],
-        owner=row["owner"],
-        priority=Priority(row["priority"]),
-        leader_id=row["leader_id"],
-        attempt=row["attempt"],
-        cached=row["cached"],
-        cancel_requested=row["cancel_requested"],
-        worker=row["worker"],
-        created_at=row["created_at"],
-        due_at=row["due_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        stages=None if row["stages"] is None else msgspec.json.decode(row["stages"], type=StageDurations),
-        error=to_error(row["error"]),
-        result=result,
-    )
+def new_run(row: Mapping[str, Any], request: Backtest) -> Run:
+    """The run of these columns, whose request is decoded already, without its result."""
+    values: dict[str, Any] = {name: value_of(row, name) for name in RunInfo.__struct_fields__ if name != "request"}
+    return Run(**values, request=request)
+
+
+def value_of(row: Mapping[str, Any], field: str) -> Any:
+    """A field of `RunInfo` from its column."""
+    value = row[field]
+    decode = _DECODE.get(field)
+    return value if decode is None else decode(value)
+
+
+def decode_tags(raw: str) -> tuple[str, ...]:
+    return msgspec.json.decode(raw, type=tuple[str, ...]) if raw != "[]" else ()
+
+
+# How the fields of `RunInfo` are read whose columns have another form.
+_DECODE: Final[dict[str, Callable[[Any], Any]]] = {
+    "tags": decode_tags,
+    "state": RunState,
+    "request": decode_request,
+    "dataset_id": lambda raw: raw or "",
+    "priority": Priority,
+    "stages": lambda raw: None if raw is None else msgspec.json.decode(raw, type=StageDurations),
+    "error": to_error,
+}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import NoneType
 from typing import BinaryIO, ClassVar, Final
-
-import msgspec
 
 from python_core.files.report import ImportReport
 from workers.data import catalog, export, imports, tasks
@@ -14,27 +13,20 @@ from workers.data.export import BarsPage, Format
 from workers.data.imports import ImportOptions
 from workers.data.parts import Part, Series
 from workers.data.workroom import Source
-from workers.errors import as_client_error
-from workers.model.datasets import Dataset, Instrument
-from workers.service.operation_group import OperationGroup, Resources, operation, page_of
+from workers.model.callers import Caller, Scope
+from workers.model.datasets import NO_FILTERS, Dataset, DatasetFilters, DatasetPage, Instrument
+from workers.model.runs import encode
+from workers.service.operation_group import OperationGroup, Resources, operation
 
 NO_INSTRUMENT: Final = Instrument()
-
-
-class DatasetPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of datasets; `total` counts all of them."""
-
-    items: tuple[Dataset, ...]
-    offset: int
-    total: int
 
 
 class Datasets(OperationGroup):
     name: ClassVar[str] = "datasets"
 
-    @operation
+    @operation(Scope.WRITE, audited=True)
     async def create(
-        self, name: str, source: Source, instrument: Instrument = NO_INSTRUMENT, options: ImportOptions = imports.DEFAULT, owner: str = ""
+        self, name: str, source: Source, instrument: Instrument = NO_INSTRUMENT, options: ImportOptions = imports.DEFAULT, key: str = ""
     ) -> Dataset:
         """Create a dataset.
 
@@ -43,12 +35,17 @@ class Datasets(OperationGroup):
 
         Raises:
             Invalid: the bars break a rule; says which.
-            Conflict: the name is used by other bars.
+            Conflict: the name is used by other bars, or the idempotency key was used for another request.
         """
-        return await imports.create(self._resources.data, name, source, instrument, options, owner=owner)
+        data, owner = self._resources.data, self._caller.owner
+        request = encode((name, instrument, options))
+        work = partial(imports.create, data, name, source, instrument, options, owner=owner)
+        return await imports.once(data, self._caller, key, "datasets.create", request, source, work)
 
-    @operation
-    async def append(self, reference: str, source: Source, series: Series = "bars", options: ImportOptions = imports.DEFAULT) -> Dataset:
+    @operation(Scope.WRITE, audited=True)
+    async def append(
+        self, reference: str, source: Source, series: Series = "bars", options: ImportOptions = imports.DEFAULT, key: str = ""
+    ) -> Dataset:
         """Append to a dataset.
 
         Creates a new version; earlier versions don't change. Rows may follow the last bar or fill gaps. Rows that exist already are ignored
@@ -56,46 +53,49 @@ class Datasets(OperationGroup):
 
         Raises:
             Invalid: the rows break a rule; says which.
-            Conflict: the dataset has other values at a time of these rows.
+            Conflict: the dataset has other values at a time of these rows, or the idempotency key was used for another request.
         """
-        return await imports.append(self._resources.data, reference, source, series, options)
+        data = self._resources.data
+        request = encode((reference, series, options))
+        work = partial(imports.append, data, self._caller, reference, source, series, options)
+        return await imports.once(data, self._caller, key, "datasets.append", request, source, work)
 
-    @operation
+    @operation(Scope.READ)
     async def get(self, reference: str) -> Dataset:
         """Get a dataset.
 
         Returns its newest version, or with `name@version` that one.
         """
         async with self._resources.database.read() as session:
-            return await catalog.get(session, reference)
+            return await catalog.get(session, self._caller, reference)
 
-    @operation
-    async def list(self, offset: int = 0, limit: int = 100) -> DatasetPage:
+    @operation(Scope.READ)
+    async def list(self, filters: DatasetFilters = NO_FILTERS, limit: int = 100, cursor: str | None = None) -> DatasetPage:
         """List datasets.
 
-        Returns the newest version of each, sorted by name.
+        Returns the newest version of each, or of those of a market or with a prefix of the name, sorted by name.
         """
         async with self._resources.database.read() as session:
-            return page_of(DatasetPage, await catalog.list_datasets(session), offset, limit)
+            return await catalog.page(session, self._caller, filters, limit=limit, cursor=cursor)
 
-    @operation
-    async def list_versions(self, reference: str, offset: int = 0, limit: int = 100) -> DatasetPage:
+    @operation(Scope.READ)
+    async def list_versions(self, reference: str, limit: int = 100, cursor: str | None = None) -> DatasetPage:
         """List the versions of a dataset.
 
         All versions, newest first.
         """
         async with self._resources.database.read() as session:
-            return page_of(DatasetPage, await catalog.list_versions(session, reference), offset, limit)
+            return await catalog.page_of_versions(session, self._caller, reference, limit=limit, cursor=cursor)
 
-    @operation
+    @operation(Scope.READ)
     async def get_report(self, reference: str) -> ImportReport:
         """Get the import report of a dataset.
 
         What was found in the file of this version: gaps, outliers, bars without volume, frozen prices, and rows dropped or repaired.
         """
-        return await imports.get_report(self._resources.data, reference)
+        return await imports.get_report(self._resources.data, self._caller, reference)
 
-    @operation
+    @operation(Scope.WRITE, audited=True)
     async def delete(self, reference: str) -> None:
         """Delete a dataset.
 
@@ -105,37 +105,38 @@ class Datasets(OperationGroup):
         Raises:
             Conflict: a run refers to it.
         """
-        await self._resources.data.delete(reference)
+        await self._resources.data.delete(reference, caller=self._caller)
 
-    @operation
+    @operation(Scope.READ)
     async def get_bars(
         self,
         reference: str,
         start: int | None = None,
         end: int | None = None,
         timeframe: str | None = None,
-        offset: int = 0,
         limit: int = 1_000,
+        cursor: str | None = None,
         points: int | None = None,
     ) -> BarsPage:
         """Get the bars of a dataset.
 
-        A page of bars, one array per column or, with `points`, all bars of the range merged into at most that many for a chart.
-        """
+        A page of bars, one array per column or, with `points`, all bars of the range merged into at most that many for a chart. A range without
+        bars has an empty page.
 
+        Raises:
+            Invalid: the cursor is not one of this list, or the bars don't fit into the timeframe.
+        """
         resources = self._resources
-        dataset, parts = await find_parts(resources, reference)
+        dataset, parts = await find_parts(resources, self._caller, reference)
+        wanted = export.PageRequest(start=start, end=end, after=export.after(dataset, cursor), limit=limit, points=points)
         if timeframe:
-            task = tasks.MakePage(dataset, parts, start, end, timeframe, offset, limit, points)
+            task = tasks.MakePage(dataset, parts, timeframe, wanted)
             return await resources.workroom.run("bars", task, BarsPage)
         if not resources.bars.is_near(dataset):
             await resources.workroom.run("bars", tasks.Load(dataset, parts), NoneType)
-        with as_client_error():
-            return await asyncio.to_thread(
-                lambda: export.page(resources.bars.load(dataset, parts).between(start, end), offset=offset, limit=limit, points=points)
-            )
+        return await asyncio.to_thread(lambda: export.page(dataset, resources.bars.load(dataset, parts), wanted))
 
-    @operation
+    @operation(Scope.READ)
     async def export(
         self,
         reference: str,
@@ -147,15 +148,15 @@ class Datasets(OperationGroup):
     ) -> None:
         """Export a dataset.
 
-        Writes all bars or those of a range to a Parquet, CSV or Arrow file, resampled if a timeframe is given.
+        Writes all bars or those of a range to a Parquet, CSV or Arrow file, resampled if a timeframe is given. The range must have bars.
         """
-        dataset, parts = await find_parts(self._resources, reference)
+        dataset, parts = await find_parts(self._resources, self._caller, reference)
         await self._resources.workroom.run("files", tasks.Export(dataset, parts, format, start, end, timeframe), NoneType, file)
         file.seek(0)
 
 
-async def find_parts(resources: Resources, reference: str) -> tuple[Dataset, tuple[Part, ...]]:
+async def find_parts(resources: Resources, caller: Caller, reference: str) -> tuple[Dataset, tuple[Part, ...]]:
     """A version of a dataset and its files."""
     async with resources.database.read() as session:
-        dataset = await catalog.get(session, reference)
+        dataset = await catalog.get(session, caller, reference)
         return dataset, tuple(await catalog.list_parts(session, dataset))

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import ClassVar
-
-import msgspec
 
 from workers.fetch import requests, schedules
 from workers.fetch.requests import Fetch, FetchPage, FetchRequest
-from workers.fetch.schedules import Schedule, ScheduleRequest
+from workers.fetch.schedules import Schedule, SchedulePage, ScheduleRequest
+from workers.model.callers import Scope
 from workers.model.runs import RunOptions
 from workers.runs.intake import DEFAULT_OPTIONS
-from workers.service.operation_group import OperationGroup, operation, page_of
-
-
-class SchedulePage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of schedules, sorted by dataset; `total` counts all of them."""
-
-    items: tuple[Schedule, ...]
-    offset: int
-    total: int
+from workers.service.operation_group import OperationGroup, operation
 
 
 class Fetches(OperationGroup):
     name: ClassVar[str] = "fetches"
 
-    @operation
+    @operation(Scope.WRITE)
     async def create(self, request: FetchRequest, options: RunOptions = DEFAULT_OPTIONS) -> Fetch:
         """Fetch market data from an exchange.
 
@@ -34,29 +26,29 @@ class Fetches(OperationGroup):
 
         Raises:
             Invalid: unknown exchange.
-            Unavailable: the package ccxt is not installed.
+            NotInstalled: the package ccxt is not installed.
         """
-        fetch = await requests.submit(self._resources.database, request, options)
+        fetch = await requests.submit(self._resources.database, self._caller.owner, request, options)
         self._resources.relay.wake()
         return fetch
 
-    @operation
+    @operation(Scope.READ)
     async def get(self, fetch_id: str) -> Fetch:
         """Get a fetch.
 
         Its state, what it has stored so far, and the faults it found in the exchange's data.
         """
-        return await requests.get(self._resources.database, fetch_id)
+        return await requests.get(self._resources.database, self._caller, fetch_id)
 
-    @operation
+    @operation(Scope.READ)
     async def list(self, limit: int = 50, cursor: str | None = None) -> FetchPage:
         """List fetches.
 
         In all states, newest first.
         """
-        return await requests.page(self._resources.database, limit=limit, cursor=cursor)
+        return await requests.page(self._resources.database, self._caller, limit=limit, cursor=cursor)
 
-    @operation
+    @operation(Scope.WRITE)
     async def cancel(self, fetch_id: str) -> Fetch:
         """Cancel a fetch.
 
@@ -65,41 +57,41 @@ class Fetches(OperationGroup):
         Raises:
             Conflict: the fetch has finished.
         """
-        return await requests.cancel(self._resources.database, self._resources.queue, fetch_id)
+        return await requests.cancel(self._resources.database, self._resources.queue, self._caller, fetch_id)
 
-    @operation
-    async def create_schedule(self, request: ScheduleRequest, owner: str = "") -> Schedule:
+    @operation(Scope.WRITE, audited=attrgetter("fetch.name"))
+    async def create_schedule(self, request: ScheduleRequest, key: str = "") -> Schedule:
         """Schedule a fetch.
 
         Runs the fetch at once and then once per period, but not while its previous fetch is in progress. A dataset has at most one
         schedule.
 
         Raises:
-            Conflict: the dataset has a schedule.
+            Conflict: the dataset has a schedule, or the idempotency key was used for another request.
+            NotInstalled: the package ccxt is not installed.
         """
-        return await schedules.create(self._resources.database, request, owner)
+        return await schedules.create(self._resources.database, request, self._caller.owner, key)
 
-    @operation
-    async def list_schedules(self, offset: int = 0, limit: int = 100) -> SchedulePage:
+    @operation(Scope.READ)
+    async def list_schedules(self, limit: int = 100, cursor: str | None = None) -> SchedulePage:
         """List schedules.
 
         Sorted by the name of the dataset.
         """
-        found = await schedules.list_all(self._resources.database)
-        return page_of(SchedulePage, found, offset, limit)
+        return await schedules.page(self._resources.database, self._caller, limit=limit, cursor=cursor)
 
-    @operation
+    @operation(Scope.READ)
     async def get_schedule(self, schedule_id: str) -> Schedule:
         """Get a schedule.
 
         Returns it with the time of its next fetch and the id of the last one.
         """
-        return await schedules.get(self._resources.database, schedule_id)
+        return await schedules.get(self._resources.database, self._caller, schedule_id)
 
-    @operation
+    @operation(Scope.WRITE, audited=True)
     async def delete_schedule(self, schedule_id: str) -> None:
         """Delete a schedule.
 
         A fetch that it has started continues.
         """
-        await schedules.delete(self._resources.database, schedule_id)
+        await schedules.delete(self._resources.database, self._caller, schedule_id)

@@ -16,6 +16,7 @@ from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
 import python_core as bt
+from workers.codes import Code
 from workers.db import server as database_server
 from workers.db.database import Database
 from workers.errors import Unavailable
@@ -24,6 +25,9 @@ from workers.queue.heartbeat import WorkerInfo, live_workers
 from workers.queue.queue import Queue, RedisError
 from workers.settings import Settings
 from workers.storage.artifacts import Artifacts, write_and_discard
+
+HealthStatus = Literal["ok", "down"]
+UsedEngine = Literal["rust", "python"]
 
 TIMEOUT_S: Final = 3.0
 # All who ask within this time get the same answer: load balancers and monitors may each ask once a second.
@@ -44,27 +48,28 @@ class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Annotated[str, Meta(description="Which product it is.", examples=["sqlite", "postgresql", "valkey", "redis", "folder", "s3"])]
     ok: Annotated[bool, Meta(description="Whether it could be written within 3 seconds.")]
-    latency_ms: Annotated[float, Meta(description="Time until the response or the failure.")]
+    latency_ms: Annotated[float, Meta(description="Time until the response or the failure, in milliseconds.")]
     error: Annotated[str | None, Meta(description="Why it can't be written, and what would help.")] = None
     code: Annotated[
-        str | None,
-        Meta(
-            description="The reason as a stable name; `refused` and `failed` stand for all others.",
-            examples=["timeout", "unreachable", "read_only", "out_of_memory", "no_replicas", "disk_failed", "disk_full", "cluster_mode"],
-        ),
+        Code | None,
+        Meta(description="The reason as a stable name; `refused` and `failed` stand for all others. Null if it could be written."),
     ] = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the service and of its components."""
 
-    status: Annotated[Literal["ok", "down"], Meta(description="`ok` if database, Redis and file store can be written.")]
-    database: ComponentHealth
-    redis: ComponentHealth
-    files: ComponentHealth
-    workers: Annotated[int | None, Meta(description="Workers that have reported within the last 10 seconds; null if Redis is down.")]
-    disk_free_bytes: Annotated[int | None, Meta(description="Free space on the disk of the data folder; null if it does not respond.")]
-    engine: Annotated[Literal["rust", "python"], Meta(description="Engine that the API process uses.")]
+    status: Annotated[HealthStatus, Meta(description="`ok` if database, Redis and file store can be written.")]
+    database: Annotated[ComponentHealth, Meta(description="SQLite or PostgreSQL.")]
+    redis: Annotated[ComponentHealth, Meta(description="Redis or Valkey, which holds the queue.")]
+    files: Annotated[ComponentHealth, Meta(description="The folder or bucket of bars and results.")]
+    workers: Annotated[
+        int | None, Meta(description="Number of workers that have reported within the last 10 seconds; null if Redis is down.")
+    ]
+    disk_free_bytes: Annotated[
+        int | None, Meta(description="Free space on the disk of the data folder, in bytes; null if it does not respond.")
+    ]
+    engine: Annotated[UsedEngine, Meta(description="Engine that the API process uses.")]
     engine_reason: Annotated[str, Meta(description="Why it uses this engine.")]
     version: Annotated[str, Meta(description="Version of Barstorm.")]
     contract: Annotated[int, Meta(description="Version of the contract between Python and the compiled engine; part of every fingerprint.")]

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
+from workers import background
 from workers.cache import cache_with_key
 from workers.db.database import Database
 from workers.db.tables import AttemptRow
@@ -22,6 +23,7 @@ from workers.runs import outbox, store
 from workers.service.health import TIMEOUT_S, HealthCheck
 
 T = TypeVar("T")
+RunCounts = Annotated[dict[RunState, int], Meta(title="RunCounts", description="Number of runs in each state.")]
 _UNKNOWN: Final = "; null if it can't be known at the moment."
 
 
@@ -34,19 +36,19 @@ class AttemptCounts(msgspec.Struct, frozen=True, kw_only=True):
             description="By outcome; `lost`: the worker died, `requeued`: it was stopped, `failed`: an error, after which some are retried."
         ),
     ]
-    repeated: Annotated[int, Meta(description="Attempts that were not the first of their run: retries and takeovers.")]
+    repeated: Annotated[int, Meta(description="Number of attempts that were not the first of their run: retries and takeovers.")]
 
 
 class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs in the queue, runs by state, attempts, workers, and what the service depends on."""
 
-    ready: Annotated[int | None, Meta(description=f"Jobs that can start now{_UNKNOWN}")]
-    delayed: Annotated[int | None, Meta(description=f"Jobs that are due later, such as retries{_UNKNOWN}")]
-    running: Annotated[int | None, Meta(description=f"Jobs that workers are running{_UNKNOWN}")]
-    outbox: Annotated[int | None, Meta(description=f"Jobs accepted but not yet sent to the queue{_UNKNOWN}")]
+    ready: Annotated[int | None, Meta(description=f"Number of jobs that can start now{_UNKNOWN}")]
+    delayed: Annotated[int | None, Meta(description=f"Number of jobs that are due later, such as retries{_UNKNOWN}")]
+    running: Annotated[int | None, Meta(description=f"Number of jobs that workers are running{_UNKNOWN}")]
+    outbox: Annotated[int | None, Meta(description=f"Number of jobs accepted but not yet sent to the queue{_UNKNOWN}")]
     paused: Annotated[bool | None, Meta(description=f"Whether the queue is paused{_UNKNOWN}")]
     oldest_ready_s: Annotated[float | None, Meta(description="How long the oldest ready job has been ready, in seconds; null if none is.")]
-    runs: Annotated[dict[RunState, int] | None, Meta(description=f"Number of runs in each state{_UNKNOWN}")]
+    runs: Annotated[RunCounts | None, Meta(description=f"Number of runs in each state{_UNKNOWN}")]
     attempts: Annotated[AttemptCounts | None, Meta(description=f"Attempts that have ended, at most 15 seconds ago{_UNKNOWN}")]
     durations: Annotated[
         tuple[AttemptDurations, ...] | None, Meta(description=f"How long attempts took, since Redis began to count{_UNKNOWN}")
@@ -55,7 +57,13 @@ class QueueMetrics(msgspec.Struct, frozen=True, kw_only=True):
     up: Annotated[
         dict[Literal["database", "redis", "files"], bool], Meta(description="Whether each part that the service depends on can be written.")
     ]
-    disk_free_bytes: Annotated[int | None, Meta(description=f"Free space on the disk of the data folder{_UNKNOWN}")]
+    disk_free_bytes: Annotated[int | None, Meta(description=f"Free space on the disk of the data folder, in bytes{_UNKNOWN}")]
+    restarts: Annotated[
+        int,
+        Meta(
+            description="Number of restarts of background tasks after errors, in the process that answers; those of workers are in `workers`."
+        ),
+    ]
 
 
 async def get_metrics(database: Database, queue: Queue, check_health: HealthCheck) -> QueueMetrics:
@@ -78,6 +86,7 @@ async def get_metrics(database: Database, queue: Queue, check_health: HealthChec
         workers=workers,
         up={"database": health.database.ok, "redis": health.redis.ok, "files": health.files.ok},
         disk_free_bytes=health.disk_free_bytes,
+        restarts=background.RESTARTS.total(),
     )
 
 

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from workers.model.callers import Scope
 from workers.service.backtests import Backtests
 from workers.service.datasets import Datasets
 from workers.service.fetches import Fetches
+from workers.service.keys import Keys
 from workers.service.operation_group import OperationGroup
 from workers.service.queue import QueueAdministration
 from workers.service.strategies import Strategies
@@ -34,6 +36,7 @@ class Operation:
     name: str
     summary: str
     description: str
+    scope: Scope
     _method: Callable[..., Any]
 
     @cached_property
@@ -58,10 +61,10 @@ class Operation:
 
 def _operations(group: type[OperationGroup]) -> Iterator[Operation]:
     for name, method in vars(group).items():
-        if getattr(method, "is_operation", False):
+        if (scope := getattr(method, "scope", None)) is not None:
             summary, _, description = client_text(method.__doc__ or "").partition("\n")
-            yield Operation(f"{group.name}.{name}", summary.rstrip("."), description.strip(), method)
+            yield Operation(f"{group.name}.{name}", summary.rstrip("."), description.strip(), scope, method)
 
 
-GROUPS: Final[tuple[type[OperationGroup], ...]] = (Backtests, Datasets, Fetches, QueueAdministration, Strategies)
+GROUPS: Final[tuple[type[OperationGroup], ...]] = (Backtests, Datasets, Fetches, Keys, QueueAdministration, Strategies)
 OPERATIONS: Final[dict[str, Operation]] = {operation.name: operation for group in GROUPS for operation in _operations(group)}

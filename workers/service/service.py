@@ -1,13 +1,15 @@
-"""The service: everything a client can do, in five groups of operations."""
+"""The service: everything a client can do, in six groups of operations."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from workers.model.callers import OPERATOR, Caller
 from workers.service.backtests import Backtests
 from workers.service.datasets import Datasets
 from workers.service.fetches import Fetches
+from workers.service.keys import Keys
 from workers.service.operation_group import Resources, open_resources
 from workers.service.queue import QueueAdministration
 from workers.service.strategies import Strategies
@@ -15,15 +17,21 @@ from workers.settings import Settings
 
 
 class Service:
-    """Everything a client can do. Opened by `open_service`."""
+    """Everything a client can do, as one caller. Opened by `open_service`."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, caller: Caller = OPERATOR) -> None:
         self.resources = resources
-        self.backtests = Backtests(resources)
-        self.datasets = Datasets(resources)
-        self.fetches = Fetches(resources)
-        self.queue = QueueAdministration(resources)
-        self.strategies = Strategies(resources)
+        self.caller = caller
+        self.backtests = Backtests(resources, caller)
+        self.datasets = Datasets(resources, caller)
+        self.fetches = Fetches(resources, caller)
+        self.keys = Keys(resources, caller)
+        self.queue = QueueAdministration(resources, caller)
+        self.strategies = Strategies(resources, caller)
+
+    def acting_as(self, caller: Caller) -> Service:
+        """The same service for another caller."""
+        return Service(self.resources, caller)
 
     def warm_up(self) -> None:
         """Prepare for requests that take long, for a service that will have some."""

@@ -13,25 +13,18 @@ from python_core.execution import Fill
 from python_core.strategy import library
 from workers import strategies
 from workers.data import tasks
+from workers.model.callers import Scope
 from workers.service.datasets import find_parts
-from workers.service.operation_group import OperationGroup, operation, page_of
-from workers.strategies import StoredStrategy
+from workers.service.operation_group import OperationGroup, operation
+from workers.strategies import StoredStrategy, StrategyPage
 
 DEFAULT_EXECUTION: Final = bt.Execution()
-
-
-class StrategyPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of strategies, sorted by name; `total` counts all of them."""
-
-    items: tuple[StoredStrategy, ...]
-    offset: int
-    total: int
 
 
 class StrategyLibrary(msgspec.Struct, frozen=True, kw_only=True):
     """Well-known strategies to start from, sorted by name."""
 
-    items: tuple[library.LibraryStrategy, ...]
+    items: Annotated[tuple[library.LibraryStrategy, ...], Meta(description="The strategies.")]
 
 
 class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,37 +42,36 @@ class StrategyCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Strategies(OperationGroup):
     name: ClassVar[str] = "strategies"
 
-    @operation
-    async def create(self, name: str, strategy: bt.Strategy) -> StoredStrategy:
+    @operation(Scope.WRITE, audited=True)
+    async def create(self, name: str, strategy: bt.Strategy, key: str = "") -> StoredStrategy:
         """Create a strategy.
 
         Stores it under a name that no other strategy has.
 
         Raises:
-            Conflict: the name is taken.
+            Conflict: the name is taken, or the idempotency key was used for another request.
         """
-        return await strategies.create(self._resources.database, name, strategy)
+        return await strategies.create(self._resources.database, self._caller, name, strategy, key)
 
-    @operation
+    @operation(Scope.READ)
     async def get(self, reference: str) -> StoredStrategy:
         """Get a strategy.
 
         Returns the strategy and its version.
         """
         async with self._resources.database.read() as session:
-            return await strategies.get(session, reference)
+            return await strategies.get(session, self._caller, reference)
 
-    @operation
-    async def list(self, offset: int = 0, limit: int = 100) -> StrategyPage:
+    @operation(Scope.READ)
+    async def list(self, name_prefix: str | None = None, limit: int = 100, cursor: str | None = None) -> StrategyPage:
         """List strategies.
 
-        All stored strategies, sorted by name.
+        All stored strategies, or those whose names begin with a prefix, sorted by name.
         """
         async with self._resources.database.read() as session:
-            found = await strategies.list_all(session)
-        return page_of(StrategyPage, found, offset, limit)
+            return await strategies.page(session, self._caller, name_prefix=name_prefix, limit=limit, cursor=cursor)
 
-    @operation
+    @operation(Scope.WRITE, audited=True)
     async def update(
         self, reference: str, strategy: bt.Strategy | None = None, name: str | None = None, version: int | None = None
     ) -> StoredStrategy:
@@ -90,9 +82,9 @@ class Strategies(OperationGroup):
         Raises:
             Conflict: `version` is given and is not the current one, or the name is taken.
         """
-        return await strategies.update(self._resources.database, reference, strategy=strategy, name=name, version=version)
+        return await strategies.update(self._resources.database, self._caller, reference, strategy=strategy, name=name, version=version)
 
-    @operation
+    @operation(Scope.WRITE, audited=True)
     async def delete(self, reference: str, version: int | None = None) -> None:
         """Delete a strategy.
 
@@ -101,9 +93,9 @@ class Strategies(OperationGroup):
         Raises:
             Conflict: `version` is given and is not the current one.
         """
-        await strategies.delete(self._resources.database, reference, version=version)
+        await strategies.delete(self._resources.database, self._caller, reference, version=version)
 
-    @operation
+    @operation(Scope.READ)
     async def check(self, strategy: bt.Strategy) -> StrategyCheck:
         """Check a strategy.
 
@@ -111,7 +103,7 @@ class Strategies(OperationGroup):
         """
         return await self._resources.workroom.run("strategies", tasks.Check(strategy), StrategyCheck)
 
-    @operation
+    @operation(Scope.READ)
     async def list_library(self) -> StrategyLibrary:
         """List the strategy library.
 
@@ -119,7 +111,7 @@ class Strategies(OperationGroup):
         """
         return StrategyLibrary(items=library.load_all())
 
-    @operation
+    @operation(Scope.READ)
     async def diagnose(self, dataset: str, strategy: bt.Strategy, execution: bt.Execution = DEFAULT_EXECUTION) -> Diagnosis:
         """Diagnose a strategy.
 
@@ -129,10 +121,10 @@ class Strategies(OperationGroup):
         Raises:
             Invalid: the strategy can't run on this dataset.
         """
-        task = tasks.Diagnose(*await find_parts(self._resources, dataset), strategy, execution)
+        task = tasks.Diagnose(*await find_parts(self._resources, self._caller, dataset), strategy, execution)
         return await self._resources.workroom.run("strategies", task, Diagnosis)
 
-    @operation
+    @operation(Scope.READ)
     async def plot(
         self,
         dataset: str,
@@ -149,5 +141,5 @@ class Strategies(OperationGroup):
         Raises:
             Invalid: an expression doesn't compile.
         """
-        task = tasks.MakePlot(*await find_parts(self._resources, dataset), strategy, expressions, start, limit, fill)
+        task = tasks.MakePlot(*await find_parts(self._resources, self._caller, dataset), strategy, expressions, start, limit, fill)
         return await self._resources.workroom.run("strategies", task, Plot)

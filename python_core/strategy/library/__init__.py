@@ -29,7 +29,7 @@ class LibraryStrategy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     title: Annotated[str, Meta(description="Title to display.")]
     idea: Annotated[str, Meta(description="Why it might work, and how it trades.")]
     source: Annotated[str, Meta(description="Who described it, and where.")]
-    strategy: Strategy
+    strategy: Annotated[Strategy, Meta(description="The strategy.")]
     execution: Annotated[Execution, Meta(description="Stops, size and pyramiding that suit it.")]
 
 

@@ -95,11 +95,16 @@ def test_a_backtest_gives_the_result_of_the_library(client: httpx.Client) -> Non
     assert run["stages"]["kernel_ms"] > 0
 
     address = accepted.headers["location"]
-    trades = []
-    while len(trades) < len(expected.trades):
-        page = client.get(f"{address}/trades", params={"offset": len(trades), "limit": 7}).raise_for_status().json()
+    trades: list[dict[str, Any]] = []
+    query: dict[str, Any] | None = {"limit": 7}
+    while query:
+        page = client.get(f"{address}/trades", params=query).raise_for_status().json()
         assert page["total"] == len(expected.trades)
         trades += page["items"]
+        query = page["next_cursor"] and query | {"cursor": page["next_cursor"]}
+    assert len(trades) > 7
+    for cursor in ("zzz", client.get("/api/v1/backtests", params={"limit": 1}).json()["next_cursor"] or "W10"):
+        assert client.get(f"{address}/trades", params={"cursor": cursor}).json()["code"] == "invalid_cursor"
     assert [trade["net"] for trade in trades] == [trade.net for trade in expected.trades]
     assert {trade["reason"] for trade in trades} == {trade.reason for trade in expected.trades}
     equity = client.get(f"{address}/equity").raise_for_status().json()
@@ -161,7 +166,7 @@ def test_what_can_not_run_is_refused_when_it_is_submitted(client: httpx.Client, 
         response = client.post(path, json={**body, **extra})
         assert response.status_code == 400, response.text
         (error,) = response.json()["errors"]
-        assert error["path"].split(",")[0].removeprefix("$.") == place
+        assert error["path"] == f"$.{place}"
         assert text in response.json()["detail"]
     assert client.get("/api/v1/strategies/refused").status_code == 404
 
@@ -206,13 +211,13 @@ def test_an_equal_run_is_cached(client: httpx.Client) -> None:
 
 
 def test_each_request_of_a_batch_has_its_own_outcome(client: httpx.Client) -> None:
-    upload(client, "batch", csv(random_bars(200, seed=4)))
-    good = [{"dataset": "batch", "strategy": CROSS, "execution": {"slippage": 1e-5 * i}} for i in range(50)]
+    upload(client, "batched", csv(random_bars(200, seed=4)))
+    good = [{"dataset": "batched", "strategy": CROSS, "execution": {"slippage": 1e-5 * i}} for i in range(50)]
     faulty = [
         {"dataset": "none", "strategy": CROSS},
-        {"dataset": "batch", "strategy": {"entry_long": "clsoe > 1"}},
-        {"dataset": "batch", "strategy": CROSS, "execution": {"leverage": "2"}},
-        {"dataset": "batch", "strategy": CROSS, "leverage": 2},
+        {"dataset": "batched", "strategy": {"entry_long": "clsoe > 1"}},
+        {"dataset": "batched", "strategy": CROSS, "execution": {"leverage": "2"}},
+        {"dataset": "batched", "strategy": {**CROSS, "entry_shrt": "close < 1"}, "egnine": "rust"},
     ]
     answer = client.post("/api/v1/backtests/batch", json={"backtests": [*good, *faulty]}, headers={"idempotency-key": "k"})
     assert answer.status_code == 200
@@ -220,11 +225,14 @@ def test_each_request_of_a_batch_has_its_own_outcome(client: httpx.Client) -> No
     assert [item["error"] for item in items[:50]] == [None] * 50
     assert len({item["run"]["id"] for item in items[:50]}) == 50
     assert [(item["run"], item["error"]["code"], item["error"]["where"]) for item in items[50:]] == [
-        (None, "not_found", "dataset"),
+        (None, "not_found", "$.dataset"),
         (None, "unknown_name", "$.strategy.entry_long"),
         (None, "invalid_request", "$.execution.leverage"),
-        (None, "invalid_request", "$"),
+        (None, "invalid_request", "$.egnine"),
     ]
+    assert items[-1]["error"]["message"] == (
+        "$.egnine: unknown field; did you mean 'engine'?; $.strategy.entry_shrt: unknown field; did you mean 'entry_short'?"
+    )
     for item, request in zip(items[:50], good, strict=True):
         run = ended(client, f"/api/v1/backtests/{item['run']['id']}")
         assert (run["state"], run["request"]["execution"]["slippage"]) == ("succeeded", request["execution"]["slippage"])
@@ -256,7 +264,7 @@ def test_a_backtest_can_select_a_symbol_and_a_range(client: httpx.Client) -> Non
         ({"exchange": "nowhere"}, 404, "not_found", "'ranged too'"),
         ({"timeframe": "4h"}, 404, "not_found", "1h bars"),
         ({"exchange": "here", "start": FIRST + 500 * 3_600_000, "end": None}, 400, "empty_range", "1705503600000"),
-        ({"start": 5, "end": 5}, 400, "invalid_request", "after start"),
+        ({"start": 5, "end": 5}, 400, "empty_range", "after start"),
         ({"dataset": "ranged"}, 400, "invalid_request", "leave out symbol"),
         ({"symbol": None}, 400, "invalid_request", "symbol and timeframe"),
     ):
@@ -295,10 +303,6 @@ def test_lists_are_paged(client: httpx.Client) -> None:
         assert len(page["items"]) == 2
         query["cursor"] = page["next_cursor"]
     assert [run for run in seen if run in ids] == ids[::-1]
-    for kind in ("datasets", "strategies"):
-        complete = client.get(f"/api/v1/{kind}", params={"limit": 1000}).json()
-        pages = [client.get(f"/api/v1/{kind}", params={"offset": i, "limit": 1}).json() for i in range(complete["total"])]
-        assert [item for page in pages for item in page["items"]] == complete["items"]
 
 
 def test_health_and_metrics_count_the_worker(client: httpx.Client, eventually: Callable[..., None]) -> None:

@@ -24,6 +24,7 @@ from python_core.files.report import ImportReport
 from tests.support.files import csv
 from tests.support.serving import Serve
 from tests.support.waiting import Until
+from workers.model.clock import LAST_MS
 
 RAW = {"content-type": "application/octet-stream"}
 
@@ -155,6 +156,7 @@ def test_a_dataset_is_deleted_unless_a_run_refers_to_it(client: httpx.Client) ->
 
 IMPORT = """
 import asyncio, sys, workers
+from workers.model.clock import LAST_MS
 from workers.data.datasets import MarketData
 async def main():
     async def stop(self, row, draft, publish, *, new):
@@ -222,17 +224,27 @@ def test_months_are_uploaded_inferred_and_resampled(client: httpx.Client) -> Non
 def test_bars_can_be_paged_merged_and_resampled(client: httpx.Client) -> None:
     bars = bt.synthetic(1_000, timeframe="1m")
     upload(client, "pages", csv(bars)).raise_for_status()
-    page = client.get("/datasets/pages/bars", params={"offset": 990, "limit": 100}).json()
+    first = client.get("/datasets/pages/bars", params={"limit": 990}).json()
+    page = client.get("/datasets/pages/bars", params={"cursor": first["next_cursor"], "limit": 10}).json()
     assert (page["time"], page["close"]) == (bars.time[990:].tolist(), bars.close[990:].tolist())
-    assert (page["total"], page["bars_per_point"]) == (1_000, 1)
-    assert client.get("/datasets/pages/bars", params={"offset": 1_000}).json()["time"] == []
+    assert (page["total"], page["bars_per_point"], page["next_cursor"]) == (1_000, 1, None)
     thin = client.get("/datasets/pages/bars", params={"points": 7}).json()
     assert (len(thin["time"]), thin["bars_per_point"], thin["open"][0], thin["close"][-1]) == (7, 143, bars.open[0], bars.close[-1])
     assert (max(thin["high"]), min(thin["low"])) == (bars.high.max(), bars.low.min())
     some = client.get("/datasets/pages/bars", params={"start": int(bars.time[60]), "end": int(bars.time[180]), "timeframe": "1h"}).json()
     assert some["time"] == [int(bars.time[60]), int(bars.time[120])]
     assert some["high"] == [bars.high[60:120].max(), bars.high[120:180].max()]
-    for wrong in ({"start": 1, "end": 1}, {"timeframe": "7m"}, {"timeframe": "1w"}, {"points": 0}, {"limit": 20_000}):
+    for empty in (
+        {"start": 0, "end": 0},
+        {"start": int(bars.time[9]), "end": int(bars.time[5])},
+        {"start": LAST_MS},
+        {"end": 0, "points": 5},
+    ):
+        nothing = client.get("/datasets/pages/bars", params=empty).raise_for_status().json()
+        assert (nothing["time"], nothing["high"], nothing["total"], nothing["next_cursor"]) == ([], [], 0, None)
+        as_file = {name: value for name, value in empty.items() if name != "points"}
+        assert client.get("/datasets/pages/file", params=as_file).json()["code"] == "empty_range"
+    for wrong in ({"start": LAST_MS + 1}, {"timeframe": "7m"}, {"timeframe": "1w"}, {"points": 0}, {"limit": 20_000}):
         assert client.get("/datasets/pages/bars", params=wrong).status_code == 400, wrong
         assert client.get("/datasets/pages/file", params={"format": "xls"}).status_code == 400
     assert client.get("/datasets/nowhere/file").status_code == 404

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +15,9 @@ import workers
 from api import create_app
 from tests.support.marks import on_sqlite
 from tests.support.serving import Serve
+from workers.fetch import exchange
 
+ROOT = Path(__file__).resolve().parents[3]
 BTC = {"exchange": "bybit", "symbol": "BTCUSDT", "timeframe": "1m", "since": 1_704_067_200_000}
 
 
@@ -60,7 +65,19 @@ def test_an_invalid_fetch_is_refused_with_a_hint(client: httpx.Client, change: d
         assert response.status_code == 400
         assert text in response.text
     assert client.get("/fetches").json()["items"] == []
-    assert client.get("/schedules").json()["total"] == 0
+    assert client.get("/schedules").json()["items"] == []
+
+
+@on_sqlite
+def test_without_ccxt_fetches_are_not_implemented_and_the_hint_installs_it(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "find_spec", lambda name: None)
+    for address, body in (("/fetches", BTC), ("/schedules", {"fetch": BTC})):
+        response = client.post(address, json=body)
+        assert (response.status_code, response.json()["code"]) == (501, "not_installed")
+        assert "run `make .venv/exchanges`, or `pip install '.[service,exchanges]'`, in the checkout" in response.json()["detail"]
+    assert client.get("/fetches").json()["items"] == client.get("/schedules").json()["items"] == []
+    assert {"service", "exchanges"} <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    subprocess.run(["make", "--dry-run", "--silent", ".venv/exchanges"], cwd=ROOT, check=True, capture_output=True, timeout=60)
 
 
 @on_sqlite
@@ -72,8 +89,8 @@ def test_a_schedule_is_created_listed_and_deleted(client: httpx.Client) -> None:
     assert (created["dataset"], created["every_s"], created["owner"]) == ("bybit-btcusdt-1m", 60, "ann")
     location = response.headers["location"].removeprefix("/api/v1")
     assert client.get(location).json() == created
-    assert client.get("/schedules").json() == {"items": [created], "offset": 0, "total": 1}
-    assert client.post("/schedules", json=body | {"every_s": 300}).status_code == 409
+    assert client.get("/schedules").json() == {"items": [created], "next_cursor": None}
+    assert client.post("/schedules", json=body | {"every_s": 300}, headers={"barstorm-owner": "ann"}).status_code == 409
     assert client.post("/schedules", json=body | {"every_s": 1}).status_code == 400
     assert client.delete(location).status_code == 204
     assert client.get(location).status_code == 404

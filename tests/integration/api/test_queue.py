@@ -28,16 +28,20 @@ STRATEGY = {"entry_long": "crossover(close, sma(close, 5))", "exit_long": "cross
 
 
 @pytest.fixture
-def settings(tmp_path: Path, own_valkey: ValkeyServer) -> workers.Settings:
-    return workers.Settings(data_dir=str(tmp_path / "data"), redis_url=f"redis://{own_valkey.host}:{own_valkey.port}/0")
+def settings(tmp_path: Path, sqlite_url: str, own_valkey: ValkeyServer) -> workers.Settings:
+    redis_url = f"redis://{own_valkey.host}:{own_valkey.port}/0"
+    return workers.Settings(data_dir=str(tmp_path / "data"), database_url=sqlite_url, redis_url=redis_url)
 
 
 @pytest.fixture
 def client(settings: workers.Settings, serve: Serve, tmp_path: Path) -> Iterator[httpx.Client]:
     with serve(create_app(settings)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=30) as client:
-        content = parquet(bt.synthetic(200_000, timeframe="5m"))
-        client.post("/datasets", params={"name": "d"}, content=content, headers=demo.BINARY).raise_for_status()
+        upload(client, "d", bt.synthetic(1000))
         yield client
+
+
+def upload(client: httpx.Client, name: str, bars: bt.Bars) -> None:
+    client.post("/datasets", params={"name": name}, content=parquet(bars), headers=demo.BINARY).raise_for_status()
 
 
 @pytest.fixture
@@ -58,7 +62,8 @@ def events_of(client: httpx.Client, run_id: str, **headers: str) -> list[dict[st
 
 
 def test_an_event_stream_can_be_resumed(client: httpx.Client, worker: None) -> None:
-    run = client.post("/backtests", json={"dataset": "d", "strategy": STRATEGY, "engine": "python"}).json()
+    upload(client, "long", bt.synthetic(100_000, timeframe="5m"))
+    run = client.post("/backtests", json={"dataset": "long", "strategy": STRATEGY, "engine": "python"}).json()
     *progress, end = events_of(client, run["id"])
     assert {event["event"] for event in progress} == {"progress"}
     assert any(json.loads(event["data"])["fraction"] for event in progress)
@@ -156,7 +161,7 @@ def prometheus(client: httpx.Client) -> dict[tuple[str, str], float]:
         "/queue/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
     )
     assert response.status_code == 200, response.text
-    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(response.text))
     assert all(family.documentation and family.type != "unknown" for family in families)
     samples = [sample for family in families for sample in family.samples]
@@ -175,6 +180,7 @@ def test_metrics_are_available_as_prometheus_text(
     assert metrics["barstorm_queue_paused", ""] == 0
     assert [metrics["barstorm_dependency_up", name] for name in ("database", "redis", "files")] == [1, 1, 1]
     assert metrics["barstorm_disk_free_bytes", ""] > 0
+    assert ("barstorm_api_task_restarts_total", "") in metrics
     assert metrics["barstorm_attempts_total", "lost"] == metrics["barstorm_attempts_repeated_total", ""] == 0
     with worker_process(settings):
         eventually(lambda: prometheus(client).get(("barstorm_attempt_duration_seconds_count", "backtest")) == 1)
@@ -199,10 +205,18 @@ def test_run_options_are_headers_and_parameters(client: httpx.Client) -> None:
     headers = {"idempotency-key": "k", "barstorm-owner": "me"}
     run = client.post("/backtests", json=body, headers=headers, params={"priority": "high", "run_at": later})
     assert (run.status_code, run.json()["owner"], run.json()["priority"], run.json()["due_at"]) == (202, "me", "high", later)
-    assert client.post("/backtests", json=body, headers=headers).json()["id"] == run.json()["id"]
-    other = client.post("/backtests", json={**body, "engine": "python"}, headers=headers)
-    assert (other.status_code, other.json()["code"]) == (409, "idempotency_mismatch")
-    for wrong in ({"priority": "urgent"}, {"run_at": "soon"}, {"run_at": 2**53}):
+    assert (
+        client.post("/backtests", json=body, headers=headers, params={"priority": "high", "run_at": later}).json()["id"] == run.json()["id"]
+    )
+    for change, params in (
+        ({"engine": "python"}, {"priority": "high", "run_at": later}),
+        ({}, {"priority": "low", "run_at": later}),
+        ({}, {"priority": "high"}),
+        ({}, {}),
+    ):
+        other = client.post("/backtests", json={**body, **change}, headers=headers, params=params)
+        assert (other.status_code, other.json()["code"]) == (409, "idempotency_mismatch")
+    for wrong in ({"priority": "urgent"}, {"run_at": "soon"}, {"run_at": 2**53}, {"run_at": "1e3"}):
         assert client.post("/backtests", json=body, params=wrong).status_code == 400
     assert client.post("/backtests", json=body, headers={"idempotency-key": "x" * 201}).status_code == 400
     for path, again in (("run", {"backtest": run.json()["id"]}), ("create-and-run", {"name": "n", "strategy": STRATEGY, "dataset": "d"})):

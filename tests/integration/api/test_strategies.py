@@ -18,8 +18,10 @@ from python_core.strategy import library
 
 
 @pytest.fixture
-def client(tmp_path: Path, redis_url: str) -> Iterator[TestClient[Any]]:
-    with TestClient(create_app(workers.Settings(data_dir=str(tmp_path), redis_url=redis_url))) as client:
+def client(tmp_path: Path, sqlite_url: str, redis_url: str) -> Iterator[TestClient[Any]]:
+    with TestClient(
+        create_app(workers.Settings(data_dir=str(tmp_path), database_url=sqlite_url, redis_url=redis_url)), base_url="http://127.0.0.1"
+    ) as client:
         yield client
 
 
@@ -61,7 +63,7 @@ def test_a_checked_strategy_is_not_stored(client: TestClient[Any]) -> None:
         client.post("/api/v1/strategies/check", json={"entry_long": "close > open"}).json()["hash"]
         == bt.Strategy(entry_long="close > open").hash
     )
-    assert client.get("/api/v1/strategies").json()["total"] == 0
+    assert client.get("/api/v1/strategies").json()["items"] == []
 
 
 CROSS: dict[str, Any] = {"entry_long": "crossover(close, sma(close, n))", "exit_long": "close < sma(close, n)", "params": {"n": 20}}

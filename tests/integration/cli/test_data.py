@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,14 @@ def command(capsys: Captured, *arguments: object) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+def test_the_name_of_a_file_is_made_one_of_a_dataset(capsys: Captured, tmp_path: Path) -> None:
+    file = tmp_path / "EUR,USD [2024].csv"
+    bt.synthetic(50).to_polars().write_csv(file)
+    assert "EUR-USD -2024-.csv@1" in command(capsys, "import", file)[1]
+    code, _, problem = command(capsys, "import", file, "--name", "a/b")
+    assert (code, "'a/b' is not a valid name; use 1 to 120 letters" in problem) == (1, True)
+
+
 def test_a_file_is_imported_shown_appended_exported_and_deleted(capsys: Captured, tmp_path: Path) -> None:
     bars = bt.synthetic(3_000, timeframe="1m")
     frame = bars.to_polars()
@@ -38,19 +48,22 @@ def test_a_file_is_imported_shown_appended_exported_and_deleted(capsys: Captured
     assert code == 0
     assert "btc@1" in out
     assert "epoch ms" in out
-    assert command(capsys, "append", "btc", tmp_path / "more.parquet")[0] == 0
+    assert command(capsys, "append", "btc", tmp_path / "more.parquet", "--owner", "me")[0] == 0
     assert "3,000 bars" in command(capsys, "list")[1]
-    shown = command(capsys, "show", "btc")[1]
+    shown = command(capsys, "show", "btc", "--owner", "me")[1]
     assert bars.fingerprint in shown
     assert "linear" in shown
     assert "owner        me\n" in shown
     for name in ("out.parquet", "out.csv", "out.arrow"):
-        assert command(capsys, "export", "btc", tmp_path / name)[0] == 0
+        assert command(capsys, "export", "btc", tmp_path / name, "--owner", "me")[0] == 0
         assert bt.read_bars(tmp_path / name).fingerprint == bars.fingerprint
-    assert command(capsys, "export", "btc", tmp_path / "hours.csv", "--timeframe", "1h")[0] == 0
+    assert command(capsys, "export", "btc", tmp_path / "hours.csv", "--timeframe", "1h", "--owner", "me")[0] == 0
     assert bt.read_bars(tmp_path / "hours.csv").fingerprint == bars.resample("1h").fingerprint
-    assert command(capsys, "delete", "btc")[0] == 0
-    assert command(capsys, "show", "btc")[0] == 1
+    assert command(capsys, "delete", "btc", "--owner", "me")[0] == 0
+    assert command(capsys, "show", "btc", "--owner", "me")[0] == 1
+    with closing(sqlite3.connect(tmp_path / "data" / "barstorm.sqlite")) as database:
+        entries = database.execute("SELECT operation, subject, owner, outcome FROM audit ORDER BY id").fetchall()
+    assert entries == [(f"datasets.{name}", "btc", "me", "ok") for name in ("create", "append", "delete")]
 
 
 def test_an_invalid_file_is_refused_with_the_position_or_repaired(capsys: Captured, market_data: Path, tmp_path: Path) -> None:

@@ -217,11 +217,11 @@ async def test_the_data_of_each_owner_is_limited(settings: workers.Settings, bar
                 await data.create("more", other, owner=owner)
             assert (error.value.code, error.value.where) == ("too_much_data", "owner")
         with pytest.raises(workers.Invalid, match="owner 'anna'"):
-            await data.append("a", series_from_bars(bars[1500:]), source="other")
-        assert await data.append("a", series_from_bars(bars[:100])) == first
+            await data.append(first.id, series_from_bars(bars[1500:]), source="other")
+        assert await data.append(first.id, series_from_bars(bars[:100])) == first
         with pytest.raises(workers.NotFound):
             await service.datasets.get("more")
-        await data.delete("a")
+        await data.delete(first.id)
         assert (await data.create("more", other, owner="anna")).owner == "anna"
         with pytest.raises(workers.Invalid, match="not a valid owner"):
             await data.create("wrong", other, owner=" anna")

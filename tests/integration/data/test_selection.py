@@ -13,6 +13,7 @@ import python_core as bt
 import workers
 from tests.support.workers import Finished
 from workers.data.parts import SERIES
+from workers.model.clock import LAST_MS
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
@@ -93,13 +94,13 @@ async def test_a_range_may_exceed_the_bars_and_defaults_to_all(
     service: workers.Service, bars: bt.Bars, request_: workers.BacktestRequest
 ) -> None:
     first, last = int(bars.time[0]), int(bars.time[-1])
-    ranges = [(None, None), (first, None), (None, last + 1), (0, 2**53), (first - HOUR + 1, last + HOUR)]
+    ranges = [(None, None), (first, None), (None, last + 1), (0, LAST_MS), (first - HOUR + 1, last + HOUR)]
     runs = [await service.backtests.submit(msgspec.structs.replace(request_, start=start, end=end)) for start, end in ranges]
     assert len({run.fingerprint for run in runs}) == 1
     assert {run.leader_id for run in runs} == {None, runs[0].id}
     late = msgspec.structs.replace(request_, start=first + 1)
     assert (await service.backtests.submit(late)).fingerprint != runs[0].fingerprint
-    open_ended = msgspec.structs.replace(request_, start=first + HOUR, end=2**53)
+    open_ended = msgspec.structs.replace(request_, start=first + HOUR, end=LAST_MS)
     assert (await service.backtests.submit(open_ended)).fingerprint == (await service.backtests.submit(late)).fingerprint
 
 
@@ -116,7 +117,7 @@ async def test_a_range_without_bars_is_refused_with_the_available_range(
         assert str(first) in text
         assert str(last) in text
     assert (await service.backtests.list()).items == ()
-    for start, end in ((5, 5), (6, 5), (-1, None), (None, 2**53 + 1), (True, None), (1.5, None)):
+    for start, end in ((5, 5), (6, 5), (-1, None), (None, LAST_MS + 1), (True, None), (1.5, None)):
         with pytest.raises(ValueError, match=r"start|end"):
             workers.BacktestRequest(dataset="gapped", strategy=cross, start=start, end=end)  # type: ignore[arg-type]
 
@@ -154,7 +155,7 @@ async def test_a_market_and_timeframe_select_their_only_dataset(
 
     grown = await service.resources.data.append("d", {"bars": {name: getattr(bars, name)[1500:] for name in SERIES["bars"]}})
     second = await service.backtests.submit(
-        msgspec.structs.replace(request, exchange="Bybit", kind="linear", symbol="BTC/USDT:USDT", end=2**53)
+        msgspec.structs.replace(request, exchange="Bybit", kind="linear", symbol="BTC/USDT:USDT", end=LAST_MS)
     )
     assert (second.dataset_version, grown.version) == (2, 2)
     assert (await service.backtests.submit(request, key)).id == first.id, "an idempotency key returns the same run"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -14,16 +16,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import python_core as bt
 import workers
 from tests.support.runs import end, start
 from workers.db.database import MIGRATIONS, Database, head, open_database
-from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, Table
+from workers.db.tables import AttemptRow, DatasetRow, OutboxRow, RunRow, StrategyRow, Table
 from workers.model.clock import now_ms
 from workers.model.names import new_id
-from workers.model.runs import BacktestRequest, RunError, encode
+from workers.model.runs import Backtest, RunError, encode
 from workers.model.states import RunState
 from workers.runs import attempts, outbox, store
 from workers.runs.attempts import End, JobToStart, StartedRun
@@ -36,7 +40,6 @@ ERROR = RunError(code="machine", message="it broke")
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with open_database(database_url) as opened:
-        await opened.migrate()
         yield opened
 
 
@@ -52,7 +55,7 @@ async def row(database: Database) -> RunRow:
         id=new_id(),
         kind="backtest",
         state=RunState.QUEUED,
-        request=encode(BacktestRequest(dataset=dataset.id, strategy=strategy)),
+        request=encode(Backtest(dataset=dataset.id, strategy=strategy)),
         dataset_id=dataset.id,
         fingerprint="a" * 64,
         due_at=now,
@@ -95,7 +98,25 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [head()]
 
 
-async def test_migrations_keep_the_data(database_url: str) -> None:
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_writers_of_a_process_take_turns(database: Database) -> None:
+    order = []
+
+    async def write(i: int) -> None:
+        async with database.write() as session:
+            await session.execute(sa.text("UPDATE catalog SET revision = revision + 1"))
+            await asyncio.sleep(0.02)
+            order.append(i)
+
+    def count(connection: sa.Connection) -> None:
+        connection.execute(sa.text("UPDATE catalog SET revision = revision + 1"))
+
+    writes = [asyncio.create_task(write(i) if i % 2 else database.transact(count)) for i in range(20)]
+    await asyncio.wait_for(asyncio.gather(*writes), 60)
+    assert order == list(range(1, 20, 2))
+
+
+async def test_migrations_keep_the_data(bare_database_url: str) -> None:
     def to(revision: str) -> Callable[[sa.Connection], None]:
         def migrate(connection: sa.Connection) -> None:
             config = Config(attributes={"connection": connection})
@@ -104,7 +125,7 @@ async def test_migrations_keep_the_data(database_url: str) -> None:
 
         return migrate
 
-    async with open_database(database_url) as opened:
+    async with open_database(bare_database_url) as opened:
         await opened.migrate()
         now = now_ms()
         values = {"id": "d", "name": "d", "symbol": "", "timeframe": "1h", "rows": 1, "start": 0, "end": 0, "bytes": 1, "created_at": now}
@@ -135,11 +156,41 @@ async def test_migrations_keep_the_data(database_url: str) -> None:
             assert len(await unsent(session)) == 1
 
 
-async def test_concurrent_migrations_run_once(database_url: str) -> None:
-    async with open_database(database_url) as one, open_database(database_url) as other:
+async def test_owners_are_not_merged_by_a_downgrade(bare_database_url: str) -> None:
+    def downgrade(connection: sa.Connection) -> None:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.downgrade(config, "0012")
+
+    async with open_database(bare_database_url) as opened:
+        await opened.migrate()
+        async with opened.write() as session:
+            for owner in ("anna", "ben"):
+                session.add(StrategyRow(id=new_id(), owner=owner, name="cross", strategy="{}", version=1, created_at=1, updated_at=1))
+        with pytest.raises(CommandError, match=r"\['anna', 'ben'\]"):
+            async with opened.engine.execution_options(writing=True, migrating=True).begin() as connection:
+                await connection.run_sync(downgrade)
+        async with opened.read() as session:
+            assert await session.scalar(sa.select(sa.func.count()).select_from(StrategyRow)) == 2
+            assert await session.scalar(sa.text("SELECT version_num FROM alembic_version")) == head()
+
+
+async def test_concurrent_migrations_run_once(bare_database_url: str) -> None:
+    async with open_database(bare_database_url) as one, open_database(bare_database_url) as other:
         await asyncio.gather(*(database.migrate() for database in (one, other) * 4))
         async with one.read() as session:
             assert await session.scalar(sa.text("SELECT count(*) FROM alembic_version")) == 1
+
+
+async def test_a_new_file_that_another_process_writes_to_is_waited_for(bare_sqlite_url: str) -> None:
+    with closing(sqlite3.connect(make_url(bare_sqlite_url).database or "", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with open_database(bare_sqlite_url) as database:
+            migrating = asyncio.create_task(database.migrate())
+            await asyncio.sleep(0.2)
+            assert not migrating.done()
+            other.execute("ROLLBACK")
+            await migrating
 
 
 async def test_a_schema_of_a_newer_version_is_refused(database: Database) -> None:

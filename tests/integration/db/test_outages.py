@@ -48,10 +48,11 @@ async def reason(call: object) -> str:
 
 
 async def pooled(database: Database, count: int) -> None:
-    """Leave this number of connections in the pool."""
+    """Leave this number of connections in the pool, unused for long enough to be checked before their next use."""
     async with AsyncExitStack() as stack:
         for _ in range(count):
             await stack.enter_async_context(database.engine.connect())
+    await asyncio.sleep(module.UNCHECKED_S)
 
 
 @asynccontextmanager
@@ -80,16 +81,17 @@ async def test_a_frozen_server_is_an_outage_until_it_responds_again(own_postgres
         assert await read(database) == 1
 
 
-async def test_a_locked_table_is_an_outage_and_the_connection_stays_usable(postgres_url: str) -> None:
+async def test_a_locked_table_is_an_outage_and_the_connection_stays_usable(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_S", 0.5)
     async with open_database(postgres_url) as database:
-        await database.migrate()
         async with other_session(postgres_url) as other:
             await other.execute(sa.text("LOCK TABLE idempotency_keys IN ACCESS EXCLUSIVE MODE"))
             assert "lock timeout" in await reason(write(database, "k"))
         await write(database, "k")
 
 
-async def test_a_statement_that_takes_too_long_is_an_outage(postgres_url: str) -> None:
+async def test_a_statement_that_takes_too_long_is_an_outage(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATEMENT_S", 0.5)
     async with open_database(postgres_url) as database, database.read() as session:
         assert "statement timeout" in await reason(session.execute(sa.text("SELECT pg_sleep(120)")))
 
@@ -115,7 +117,6 @@ async def test_a_pooled_connection_is_used_again(postgres_url: str) -> None:
 async def test_after_a_failover_the_connections_to_the_side_that_is_read_only_are_dropped(postgres: Postgres, postgres_url: str) -> None:
     name = postgres_url.rpartition("/")[2]
     async with open_database(postgres_url) as database:
-        await database.migrate()
         postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         postgres.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         await pooled(database, 5)
@@ -130,7 +131,6 @@ async def test_a_session_that_is_idle_within_a_transaction_gives_its_locks_back(
     monkeypatch.setattr(module, "STATEMENT_S", 1.0)
     monkeypatch.setattr(module, "IDLE_TRANSACTION_S", 1.0)
     async with open_database(postgres_url) as database:
-        await database.migrate()
         locked, written = asyncio.Event(), asyncio.Event()
 
         async def hold() -> None:
@@ -157,12 +157,12 @@ async def test_a_pool_without_a_free_connection_is_an_outage(postgres_url: str, 
         assert "all connections are in use" in await reason(read(database))
 
 
-async def test_a_migration_may_wait_for_longer_than_other_statements(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_may_wait_for_longer_than_other_statements(bare_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATEMENT_S", 0.2)
     monkeypatch.setattr(module, "LOCK_S", 0.2)
     monkeypatch.setattr(module, "GRACE_S", 0.2)
-    async with open_database(postgres_url) as database:
-        async with other_session(postgres_url) as other:
+    async with open_database(bare_postgres_url) as database:
+        async with other_session(bare_postgres_url) as other:
             await other.execute(sa.select(sa.func.pg_advisory_xact_lock(module._MIGRATION_LOCK)))
             migrating = asyncio.create_task(database.migrate())
             done, _ = await asyncio.wait([migrating], timeout=2)
@@ -174,7 +174,6 @@ async def test_a_migration_may_wait_for_longer_than_other_statements(postgres_ur
 async def test_a_locked_sqlite_file_is_an_outage(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SQLITE_LOCK_S", 0.2)
     async with open_database(sqlite_url) as database:
-        await database.migrate()
         other = sqlite3.connect(sqlite_url.partition(":///")[2], isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         assert "locked" in await reason(write(database, "k"))
@@ -184,7 +183,6 @@ async def test_a_locked_sqlite_file_is_an_outage(sqlite_url: str, monkeypatch: p
 
 async def test_a_fault_of_a_request_is_no_outage(database_url: str) -> None:
     async with open_database(database_url) as database:
-        await database.migrate()
         await write(database, "k")
         duplicate = write(database, "k")
         with pytest.raises(sa.exc.IntegrityError) as error:

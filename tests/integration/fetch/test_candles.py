@@ -23,6 +23,7 @@ from workers.fetch import candles, exchange, schedules
 from workers.fetch.candles import FetchReport, TimeRange
 from workers.fetch.exchange import Exchanges
 from workers.jobs import fetch as fetching
+from workers.model.callers import OPERATOR
 from workers.model.states import DONE, RunState
 from workers.process.worker import LeaseWorker
 
@@ -99,7 +100,7 @@ Ended = Callable[..., Awaitable[workers.Fetch]]
 
 async def stored(service: workers.Service, reference: str, series: str = "bars") -> np.ndarray:
     async with service.resources.database.read() as session:
-        dataset = await catalog.get(session, reference)
+        dataset = await catalog.get(session, OPERATOR, reference)
         of = [part for part in await catalog.list_parts(session, dataset) if part.series == series]
     columns = parts.read(service.resources.artifacts, of)
     return np.column_stack(list(columns.values()))

@@ -14,6 +14,7 @@ from tests.support.workers import Finished, StartWorker, running
 from workers.data import resolve
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
+from workers.queue import keys
 from workers.runs import results
 from workers.storage import artifacts
 
@@ -38,7 +39,8 @@ async def test_a_run_gives_the_result_of_the_library(
     assert run.stages.kernel_ms > 0
     assert (run.result.digest, run.result.metrics) == (expected.digest, expected.metrics)
     assert run.fingerprint == run.result.fingerprint == expected.fingerprint
-    page = await service.backtests.get_trades(run.id, offset=1, limit=3)
+    first = await service.backtests.get_trades(run.id, limit=1)
+    page = await service.backtests.get_trades(run.id, limit=3, cursor=first.next_cursor)
     assert page.items == tuple(expected.trades)[1:4]
     assert page.total == len(expected.trades)
     equity = await service.backtests.get_equity(run.id)
@@ -65,7 +67,7 @@ async def test_an_equal_submission_needs_no_job(
 ) -> None:
     first = await finished((await service.backtests.submit(request_)).id)
     assert await service.backtests.submit(request_) == first, "the same request of the same owner is the same run"
-    other = await service.backtests.submit(request_, workers.RunOptions(owner="another"))
+    other = await service.acting_as(workers.Caller(owner="another", scope=workers.Scope.ADMIN, sees_all=True)).backtests.submit(request_)
     assert other.id != first.id
     assert (other.state, other.cached, other.result) == (RunState.SUCCEEDED, True, first.result)
 
@@ -265,3 +267,22 @@ async def test_a_running_run_is_cancelled_in_the_kernel(
     run = await finished(accepted.id)
     assert (run.state, run.result) == (RunState.CANCELLED, None)
     assert await service.resources.results.load(run.fingerprint) is None
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_cancellation_is_heard_at_once_and_found_if_it_was_not(
+    service: workers.Service,
+    worker: LeaseWorker,
+    slow_request: workers.BacktestRequest,
+    until: Until,
+    finished: Finished,
+    heard: bool,
+) -> None:
+    accepted = await service.backtests.submit(slow_request)
+    await until(running(service, accepted.id))
+    redis = service.resources.queue.redis
+    if heard:
+        await redis.publish(keys.CANCELS, accepted.id)
+    else:
+        await redis.set(keys.cancel(accepted.id), b"1")
+    assert (await finished(accepted.id)).state == RunState.CANCELLED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from workers.model.clock import now_ms
 from workers.model.states import RunState
 from workers.process import reconcile
 from workers.process.worker import LeaseWorker
-from workers.queue.queue import QueuedJob
+from workers.queue.queue import Queue, QueuedJob
 from workers.runs import outbox
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +56,7 @@ async def test_a_job_is_sent_even_if_the_relay_died_after_the_commit(
         raise ConnectionError("injected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "send", fails)
+        patch.setattr(Queue, "enqueue", fails)
         accepted = await service.backtests.submit(request_)
         await asyncio.sleep(0)
     assert await service.resources.queue.missing([QueuedJob("backtest", accepted.id, 1)])
@@ -80,7 +81,7 @@ async def test_a_relay_whose_clock_is_behind_does_not_delay_jobs(
         raise ConnectionError("injected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "send", fails)
+        patch.setattr(Queue, "enqueue", fails)
         await service.backtests.submit(request_)
         await asyncio.sleep(0)
     monkeypatch.setattr(outbox, "now_ms", lambda: now_ms() - 30_000)
@@ -115,11 +116,17 @@ async def test_the_reconciler_restores_jobs_that_redis_lost(
 
 
 async def test_a_running_job_survives_an_emptied_redis(
-    service: workers.Service, worker: LeaseWorker, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service,
+    worker: LeaseWorker,
+    request_: workers.BacktestRequest,
+    until: Until,
+    finished: Finished,
+    gate: threading.Event,
 ) -> None:
-    accepted = await service.backtests.submit(slow_request)
+    accepted = await service.backtests.submit(msgspec.structs.replace(request_, engine="python"))
     await until(running(service, accepted.id))
     await service.resources.queue.redis.flushall()
+    gate.set()
     run = await finished(accepted.id)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -71,18 +71,17 @@ async def test_an_isolated_run_reports_progress_and_is_killed_when_cancelled(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "long.parquet"
-    bt.synthetic(1_000_000, timeframe="1m").to_polars().write_parquet(path)
-    dataset = await service.datasets.create("very long", path)
+    bt.synthetic(300_000, timeframe="1m").to_polars().write_parquet(path)
+    dataset = await service.datasets.create("long", path)
     async with start_worker(isolated):
         accepted = await service.backtests.submit(workers.BacktestRequest(dataset=dataset.id, strategy=cross, engine="python"))
         async for update in await service.backtests.stream_events(accepted.id):
             if update.event and update.event.fraction:
                 break
-        assert len(kernels()) == 1
-        began = time.monotonic()
+        (kernel,) = kernels()
+        os.kill(kernel, signal.SIGSTOP)  # it can't end by itself
         await service.backtests.cancel(accepted.id)
         assert (await finished(accepted.id)).state == RunState.CANCELLED
-        assert time.monotonic() - began < 10
         assert kernels() == []
 
 

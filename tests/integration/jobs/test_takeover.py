@@ -11,7 +11,7 @@ import pytest
 import workers
 from tests.support.runs import start
 from tests.support.waiting import Until
-from tests.support.workers import Finished, StartWorker, WorkerProcesses, running
+from tests.support.workers import HOLD, Finished, StartWorker, WorkerProcesses, running
 from workers.model.states import RunState
 from workers.queue.queue import QueuedJob, job_id
 
@@ -28,12 +28,12 @@ def processes(settings: workers.Settings) -> Iterator[WorkerProcesses]:
 async def test_a_killed_worker_s_run_is_taken_over(
     service: workers.Service,
     processes: WorkerProcesses,
-    slow_request: workers.BacktestRequest,
+    request_: workers.BacktestRequest,
     until: Until,
     finished: Finished,
 ) -> None:
-    first = processes.start()
-    accepted = await service.backtests.submit(slow_request)
+    first = processes.start(HOLD)
+    accepted = await service.backtests.submit(request_)
     await until(running(service, accepted.id))
     killed = (await service.backtests.get(accepted.id)).worker
     first.kill()
@@ -45,10 +45,10 @@ async def test_a_killed_worker_s_run_is_taken_over(
 
 
 async def test_a_paused_worker_that_resumes_late_changes_nothing(
-    service: workers.Service, processes: WorkerProcesses, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service, processes: WorkerProcesses, request_: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
-    first = processes.start()
-    accepted = await service.backtests.submit(slow_request)
+    first = processes.start(HOLD)
+    accepted = await service.backtests.submit(request_)
     await until(running(service, accepted.id))
     first.send_signal(signal.SIGSTOP)
     processes.start()
@@ -61,10 +61,10 @@ async def test_a_paused_worker_that_resumes_late_changes_nothing(
 
 
 async def test_a_terminated_worker_requeues_its_run(
-    service: workers.Service, processes: WorkerProcesses, slow_request: workers.BacktestRequest, until: Until, finished: Finished
+    service: workers.Service, processes: WorkerProcesses, request_: workers.BacktestRequest, until: Until, finished: Finished
 ) -> None:
-    first = processes.start()
-    accepted = await service.backtests.submit(slow_request)
+    first = processes.start(HOLD)
+    accepted = await service.backtests.submit(request_)
     await until(running(service, accepted.id))
     first.terminate()
     assert await asyncio.to_thread(first.wait, 60) == 0

@@ -13,7 +13,7 @@ import workers
 from tests.support.files import csv
 from tests.support.waiting import Until
 from workers import background
-from workers.runs import outbox
+from workers.queue.queue import Queue
 
 pytestmark = pytest.mark.anyio
 
@@ -55,24 +55,27 @@ async def test_accepted_jobs_are_sent_after_an_error_that_nobody_expected(
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    failed, send = asyncio.Event(), outbox.send
+    failed, enqueue = asyncio.Event(), Queue.enqueue
 
     async def fail(*_: object) -> int:
-        monkeypatch.setattr(outbox, "send", send)
+        monkeypatch.setattr(Queue, "enqueue", enqueue)
         failed.set()
         raise RecursionError("maximum recursion depth exceeded")
 
     settings = workers.Settings(data_dir=str(tmp_path), database_url=sqlite_url, redis_url=redis_url)
     async with workers.open_service(settings) as service:
-        monkeypatch.setattr(outbox, "send", fail)
-        await asyncio.wait_for(failed.wait(), 60)
         await service.datasets.create("d", csv(bars))
+        restarts = (await service.queue.get_metrics()).restarts
+        monkeypatch.setattr(Queue, "enqueue", fail)
         await service.backtests.submit(workers.BacktestRequest(dataset="d", strategy=cross))
+        await asyncio.wait_for(failed.wait(), 60)
 
         async def is_sent() -> bool:
-            return (await service.queue.get_metrics()).ready == 1
+            metrics = await service.queue.get_metrics()
+            return metrics.ready == 1 and metrics.outbox == 0
 
         await until(is_sent)
+        assert (await service.queue.get_metrics()).restarts == restarts + 1
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_nevertheless() -> None:

@@ -54,7 +54,7 @@ def test_a_process_waits_for_its_database_with_one_line_a_try(
         if command == "worker-process":
             return any('"worker started"' in line for line in lines)
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/api/v1/queue/health", trust_env=False, timeout=60).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{port}/api/v1/queue/health", trust_env=False, verify=False, timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 

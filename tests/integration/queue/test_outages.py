@@ -13,6 +13,7 @@ from tests.support.freezing import frozen
 from tests.support.proxy import proxy
 from workers.outages import outage
 from workers.queue import events
+from workers.queue import queue as module
 from workers.queue.queue import Queue, QueuedJob, open_queue
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +70,10 @@ async def test_a_call_may_wait_for_longer_than_its_time_limit_if_it_says_so(own_
         assert await queue.wait(3600) is None
 
 
-async def test_connections_that_are_lost_without_a_word_are_replaced_together(own_valkey: ValkeyServer) -> None:
+async def test_connections_that_are_lost_without_a_word_are_replaced_together(
+    own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CALL_S", 0.5)
     with proxy(own_valkey.port) as between:
         async with open_queue(url(own_valkey, between.port)) as queue:
             await connected(queue, 10)
@@ -106,3 +110,15 @@ async def test_a_server_that_became_a_replica_is_left(own_valkey: ValkeyServer) 
         assert await queue.redis.client_id() != first, "its address may be another server's by now"
         command(own_valkey, "REPLICAOF NO ONE")
         assert await queue.enqueue([QueuedJob("backtest", "run", 1)]) == 1
+
+
+async def test_a_connection_that_is_closed_while_it_is_used_is_an_outage(own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:  # as uvloop does
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    async with open_queue(url(own_valkey)) as queue:
+        await connected(queue, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.StreamWriter, "writelines", closed)
+            assert "handler is closed" in await reason(queue.stats())
+        await queue.stats()

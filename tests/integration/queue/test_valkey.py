@@ -20,7 +20,7 @@ import workers
 from workers.queue import valkey, valkey_keeper
 
 pytestmark = pytest.mark.anyio
-StartUser = Callable[[], Awaitable[tuple[subprocess.Popen[str], str]]]
+StartUser = Callable[..., Awaitable[tuple[subprocess.Popen[str], str]]]
 OWN = """
 import asyncio, pathlib, sys
 from workers.queue import valkey
@@ -42,10 +42,10 @@ async def process_id(url: str) -> int:
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        # A zombie counts as dead.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").is_dir() else True
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    # A zombie counts as dead.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" if Path("/proc").is_dir() else True
 
 
 def parent(pid: int) -> int:
@@ -86,11 +86,11 @@ async def test_concurrent_processes_start_one_server(tmp_path: Path) -> None:
 
 @pytest.fixture
 def start_user(tmp_path: Path) -> Iterator[StartUser]:
-    """`await start_user()`: a process that uses the Valkey of the test, and the URL that it prints."""
+    """`await start_user(folder)`: a process that uses the Valkey of a folder, by default that of the test, and the URL that it prints."""
     users: list[subprocess.Popen[str]] = []
 
-    async def start() -> tuple[subprocess.Popen[str], str]:
-        user = subprocess.Popen([sys.executable, "-c", OWN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    async def start(folder: Path = tmp_path) -> tuple[subprocess.Popen[str], str]:
+        user = subprocess.Popen([sys.executable, "-c", OWN, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         users.append(user)
         assert user.stdout
         return user, (await asyncio.to_thread(user.stdout.readline)).strip()
@@ -153,18 +153,22 @@ async def test_users_keep_a_server_when_its_keeper_is_killed(tmp_path: Path) -> 
 
 
 async def test_a_user_that_comes_when_the_last_is_killed_has_a_server(tmp_path: Path, start_user: StartUser) -> None:
-    for tenth_s in range(8):
-        user, _ = await start_user()
+    async def come(after_s: float) -> None:
+        folder = tmp_path / f"{after_s}"
+        user, _ = await start_user(folder)
         user.kill()
-        # Spread over the time in which the keeper finds out.
-        await asyncio.sleep(tenth_s / 10)
-        async with valkey.open_valkey(tmp_path) as url, Redis.from_url(url) as client:
+        await asyncio.sleep(after_s)
+        async with valkey.open_valkey(folder) as url, Redis.from_url(url) as client:
             pid = await process_id(url)
             deadline = time.monotonic() + 2 * valkey_keeper.POLL_S
             while time.monotonic() < deadline:
                 assert await client.ping()
+                await asyncio.sleep(0.01)
             assert await process_id(url) == pid
         await gone(pid)
+
+    # Spread over the time in which the keeper finds out.
+    await asyncio.gather(*(come(tenth_s / 10) for tenth_s in range(8)))
 
 
 async def test_a_child_with_the_url_of_its_parent_uses_the_server(tmp_path: Path) -> None:

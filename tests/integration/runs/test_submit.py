@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import threading
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -16,11 +18,13 @@ from tests.support.files import parquet
 from tests.support.runs import end, start
 from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker
+from workers.data import workroom
 from workers.db import idempotency
 from workers.db.tables import AttemptRow, IdempotencyKeyRow, OutboxRow
+from workers.model import names
 from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
-from workers.model.states import RunState
+from workers.model.states import Priority, RunState
 from workers.process.worker import LeaseWorker
 from workers.runs import intake, results
 
@@ -40,7 +44,31 @@ async def test_a_key_gives_the_same_run_and_refuses_another_request(service: wor
     with pytest.raises(workers.Conflict, match="different request"):
         await service.backtests.submit(other, options)
     assert (await service.backtests.submit(other, RunOptions(key="tuesday"))).id != first.id
-    assert (await service.backtests.submit(other, RunOptions(key="monday", owner="another"))).id != first.id, "each owner has separate keys"
+    another = service.acting_as(workers.Caller(owner="another", scope=workers.Scope.ADMIN, sees_all=True))
+    assert (await another.backtests.submit(other, options)).id != first.id, "each owner has separate keys"
+
+
+@pytest.mark.parametrize("change", [{"priority": Priority.HIGH}, {"run_at": now_ms() + 7_200_000}, {"run_at": None}])
+async def test_a_key_stands_for_priority_and_start_time_too(
+    service: workers.Service, request_: workers.BacktestRequest, change: dict[str, Any]
+) -> None:
+    options = RunOptions(key="k", run_at=now_ms() + 3_600_000)
+    create = workers.CreateAndRunRequest(name="n", dataset=request_.dataset, strategy=cast(bt.Strategy, request_.strategy))
+    first = await service.backtests.submit(request_, options), await service.backtests.create_and_run(create, options)
+    changed = msgspec.structs.replace(options, **change)
+    with pytest.raises(workers.Conflict, match="priority or start time"):
+        await service.backtests.submit(request_, changed)
+    with pytest.raises(workers.Conflict, match="priority or start time"):
+        await service.backtests.create_and_run(create, changed)
+    again = await service.backtests.submit(request_, options), await service.backtests.create_and_run(create, options)
+    assert [run.id for run in again] == [run.id for run in first]
+
+
+async def test_a_key_without_options_is_stored_as_before_they_counted(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    await service.backtests.submit(request_, RunOptions(key="k"))
+    async with service.resources.database.read() as session:
+        stored = await session.scalar(sa.select(IdempotencyKeyRow.request))
+    assert stored == hashlib.sha256(msgspec.json.encode(request_.backtest)).hexdigest()
 
 
 async def test_one_key_used_by_many_at_once_gives_one_run(service: workers.Service, request_: workers.BacktestRequest) -> None:
@@ -122,13 +150,15 @@ async def test_followers_share_the_states_and_the_end_of_their_leader(service: w
 async def test_when_the_leader_is_cancelled_a_follower_is_promoted(
     service: workers.Service,
     settings: workers.Settings,
-    slow_request: workers.BacktestRequest,
+    request_: workers.BacktestRequest,
     start_worker: StartWorker,
     finished: Finished,
     until: Until,
+    gate: threading.Event,
     running: bool,
 ) -> None:
-    leader, second, third = [await service.backtests.submit(slow_request) for _ in range(3)]
+    request = msgspec.structs.replace(request_, engine="python")
+    leader, second, third = [await service.backtests.submit(request) for _ in range(3)]
 
     async def is_running() -> bool:
         return (await service.backtests.get(leader.id)).state == RunState.RUNNING
@@ -139,6 +169,7 @@ async def test_when_the_leader_is_cancelled_a_follower_is_promoted(
         if running:
             await until(is_running)
             await service.backtests.cancel(leader.id)
+        gate.set()
         ended = [await finished(run.id) for run in (leader, second, third)]
     assert [run.state for run in ended] == [RunState.CANCELLED, RunState.SUCCEEDED, RunState.SUCCEEDED]
     assert [run.cached for run in ended] == [False, False, True]
@@ -169,7 +200,7 @@ async def test_a_due_run_is_followed_though_it_was_accepted_by_a_clock_ahead(
     service: workers.Service, request_: workers.BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as ahead:
-        ahead.setattr(intake, "now_ms", lambda: now_ms() + 30_000)
+        ahead.setattr(names, "now_ms", lambda: now_ms() + 30_000)
         leader = await service.backtests.submit(request_)
     assert leader.due_at > now_ms()
     assert (await service.backtests.submit(request_)).leader_id == leader.id
@@ -186,7 +217,7 @@ async def test_a_scheduled_run_waits_for_its_time(
     assert run.started_at >= at - 50
 
 
-@pytest.mark.parametrize("options", [{"owner": "a\nb"}, {"owner": " "}, {"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
+@pytest.mark.parametrize("options", [{"key": "x" * 201}, {"run_at": -1}, {"run_at": 2**60}])
 def test_invalid_run_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(workers.Invalid):
         RunOptions(**options)
@@ -243,6 +274,68 @@ async def test_runs_accepted_in_one_transaction_fail_one_by_one(service: workers
     outcomes = await asyncio.gather(*map(service.backtests.submit, [*others, none]), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [workers.Run] * 20 + [workers.NotFound]
     assert len({outcome.id for outcome in outcomes if isinstance(outcome, workers.Run)}) == 20
+
+
+async def test_a_batch_of_new_ranges_does_not_fill_their_queue(
+    service: workers.Service, request_: workers.BacktestRequest, bars: bt.Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(workroom.WAITING, "bars", 2)
+    monkeypatch.setattr(intake, "RANGES_AT_ONCE", 2)
+    ranges = [msgspec.structs.replace(request_, start=int(bars.time[100 + i])) for i in range(20)]
+    batch = await service.backtests.submit_batch(tuple(ranges))
+    assert [item.error for item in batch.items] == [None] * 20
+    assert len({item.run.fingerprint for item in batch.items if item.run}) == 20
+
+
+async def test_a_repeated_rerun_needs_the_earlier_run_no_longer(service: workers.Service, request_: workers.BacktestRequest) -> None:
+    run = await service.backtests.submit(request_)
+    key, named = RunOptions(key="k"), workers.LabelChanges(name="again")
+    again = await service.backtests.rerun(run.id, key, named)
+    await service.backtests.update(run.id, workers.LabelChanges(notes="other"))
+    assert (await service.backtests.rerun(run.id, key, named)).id == again.id
+    await service.backtests.cancel(run.id)
+    await service.backtests.delete(run.id)
+    assert (await service.backtests.rerun(run.id, key, named)).id == again.id
+    for refused in (service.backtests.rerun(run.id, key), service.backtests.rerun(again.id, key, named)):
+        with pytest.raises(workers.Conflict, match="different request"):
+            await refused
+    with pytest.raises(workers.NotFound):
+        await service.backtests.rerun(run.id)
+
+
+async def test_a_rerun_is_of_the_same_stored_strategy(
+    service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, cross: bt.Strategy, finished: Finished
+) -> None:
+    stored = await service.strategies.create("crossing", cross)
+    run = await finished((await service.backtests.submit(msgspec.structs.replace(request_, strategy="crossing"))).id)
+    await service.strategies.update("crossing", strategy=cross.with_params(fast=11))
+    again = await service.backtests.rerun(run.id, changes=workers.LabelChanges(name="again"))
+    assert (again.strategy_id, again.strategy_version, again.request.strategy) == (stored.id, 1, cross)
+    listed = await service.backtests.list(workers.RunFilter(strategy="crossing"))
+    assert [each.id for each in listed.items] == [again.id, run.id]
+    assert (await service.backtests.rerun(run.id)).id == run.id, "the same request is the same run"
+
+
+async def test_a_request_is_compared_with_the_newest_equal_runs_of_its_name(
+    service: workers.Service,
+    worker: LeaseWorker,
+    request_: workers.BacktestRequest,
+    finished: Finished,
+) -> None:
+    async def submit(**labels: str) -> str:
+        # With a key, as a process remembers the finished runs of requests without one.
+        options = RunOptions(key=names.new_id())
+        return (await service.backtests.submit(msgspec.structs.replace(request_, **labels), options)).id
+
+    first = await finished(await submit(name="a"))
+    others = [await submit(name=f"b{i}") for i in range(intake.MAX_COMPARED + 5)]
+    assert await submit(name="a") == first.id, "runs of other names are not in the way"
+    assert len({first.id, *others}) == intake.MAX_COMPARED + 6
+    for i in range(intake.MAX_COMPARED):
+        await submit(name="a", notes=str(i))
+    late = await submit(name="a")
+    assert late != first.id, "it is behind as many as are compared"
+    assert await submit(name="a") == late
 
 
 async def test_attempts_are_listed(

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -115,18 +116,18 @@ async def test_a_frozen_redis_is_down_after_three_seconds(service: workers.Servi
     os.kill(pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(30):
-            found = await service.queue.get_health()
-            assert (found.redis.code, found.workers, found.database.ok) == ("timeout", None, True)
-            metrics = await service.queue.get_metrics()
+            found, metrics = await asyncio.gather(service.queue.get_health(), service.queue.get_metrics())
     finally:
         os.kill(pid, signal.SIGCONT)
+    assert (found.redis.code, found.workers, found.database.ok) == ("timeout", None, True)
     assert (metrics.ready, metrics.workers, metrics.outbox) == (None, None, 0)
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[workers.Settings]:
     """Settings with a Valkey in cluster mode, which holds all slots."""
-    with ValkeyServer(port=free_port(), data_dir=tmp_path / "cluster", **{"cluster-enabled": "yes"}) as server:
+    options: dict[str, Any] = {"cluster-enabled": "yes", "cluster-port": free_port()}
+    with ValkeyServer(port=free_port(), data_dir=tmp_path / "cluster", **options) as server:
         server.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         yield workers.Settings(data_dir=str(tmp_path / "data"), redis_url=url_of(server))
 

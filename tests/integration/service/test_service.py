@@ -24,10 +24,10 @@ MISSING = ("", "x" * 121, "\0", "\ud800", "nobody's", "00000000-0000-0000-0000-0
 
 
 async def test_a_dataset_is_stored_unchanged(service: workers.Service, bars: bt.Bars, settings: workers.Settings) -> None:
-    dataset = await service.datasets.create("Bitcoin ₿", csv(bars), workers.instrument(symbol="BTC/USDT"))
+    dataset = await service.datasets.create("Bitcoin Ƀ", csv(bars), workers.instrument(symbol="BTC/USDT"))
     assert (dataset.rows, dataset.timeframe, dataset.symbol) == (len(bars), "1h", "BTC/USDT")
     assert (dataset.start, dataset.end, dataset.fingerprint) == (bars.time[0], bars.time[-1], bars.fingerprint)
-    assert await service.datasets.get(dataset.id) == await service.datasets.get("Bitcoin ₿") == dataset
+    assert await service.datasets.get(dataset.id) == await service.datasets.get("Bitcoin Ƀ") == dataset
     async with service.resources.database.read() as session:
         of = await catalog.list_parts(session, dataset)
     loaded = BarsCache(service.resources.artifacts, 10**9, folder=settings.folder / "columns").load(dataset, of)
@@ -149,7 +149,7 @@ async def test_runs_are_listed_newest_first_page_by_page(service: workers.Servic
         if cursor is None:
             break
     assert seen == ids[::-1]
-    assert [run.id for run in (await service.backtests.list(state=workers.RunState.CANCELLED)).items] == [ids[2]]
+    assert [run.id for run in (await service.backtests.list(workers.RunFilter(state=workers.RunState.CANCELLED))).items] == [ids[2]]
     for limit, bad in ((0, None), (1001, None), (1, "\0")):
         with pytest.raises(workers.Invalid):
             await service.backtests.list(limit=limit, cursor=bad)

@@ -137,6 +137,27 @@ async def test_idle_streams_ask_neither_the_database_nor_redis(
     assert service.resources.streams.count == 0
 
 
+async def test_waits_for_the_end_of_runs_ask_neither_the_database_nor_redis(
+    service: workers.Service, request_: workers.BacktestRequest, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "KEEP_ALIVE_S", 0.05)
+    ids = await submit(service, request_, 5)
+    waits = [asyncio.create_task(service.backtests.get(run_id, wait_s=60)) for run_id in ids * 4]
+    async with aclosing(await service.backtests.stream_events(ids[0])) as clock:
+        await connected(service, until)
+        await keep_alives(clock, 3)  # by now they have looked once more
+        async with commands(service) as calls:
+            with statements() as seen:
+                await keep_alives(clock, 5)
+    assert seen == []
+    assert calls == {}
+    assert service.resources.streams.waiting == 20
+    for run_id in ids:
+        await service.backtests.cancel(run_id)
+    assert {run.state for run in await asyncio.gather(*waits)} == {RunState.CANCELLED}
+    assert service.resources.streams.waiting == 0
+
+
 async def test_short_runs_cost_redis_two_announcements_each(
     service: workers.Service, worker: LeaseWorker, request_: workers.BacktestRequest, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,8 +165,9 @@ async def test_short_runs_cost_redis_two_announcements_each(
     async with commands(service) as calls:
         ids = await submit(service, request_, 3)
         assert {(await finished(run_id)).state for run_id in ids} == {RunState.SUCCEEDED}
-    assert "xadd" not in calls
     assert 3 <= calls["publish"] <= 6
+    # Each is stored, too, and so is that a run was accepted.
+    assert calls["xadd"] == calls["publish"] + 3
 
 
 async def test_many_changes_are_one_announcement(service: workers.Service, request_: workers.BacktestRequest, until: Until) -> None:

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 import pytest
-from litestar.serialization import encode_json
 from litestar.testing import TestClient
 
-import python_core as bt
 import workers
 from api import app, create_app
+from api.http.schemas import references
+from tests.support.document import all_schemas, document, nodes, operations, resolved
 from workers.service.operations import OPERATIONS
-
-
-@cache
-def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(encode_json(create_app(workers.Settings(data_dir="unused")).openapi_schema.to_schema()))
-    return found
-
-
-def operations() -> list[tuple[str, dict[str, Any]]]:
-    return [(f"{method} {path}", operation) for path, methods in document()["paths"].items() for method, operation in methods.items()]
 
 
 def test_ids_and_summaries_are_unique_and_tags_described() -> None:
@@ -52,115 +42,114 @@ def test_every_operation_has_a_route_and_every_route_an_operation() -> None:
     for route, operation in operations():
         names = [name for text, name in by_description.items() if operation["description"].startswith(text)]
         assert len(names) == 1, route
-        routed.update(names)
+        routed.update(
+            names, (name for text, name in by_description.items() if f"In other formats than JSON: {text}" in operation["description"])
+        )
     assert routed == set(OPERATIONS)
 
 
-def test_every_error_response_is_a_problem() -> None:
+def test_lists_are_paged_in_one_way_or_short() -> None:
+    pages, unpaged = set(), set()
     for route, operation in operations():
-        errors = {status: response for status, response in operation["responses"].items() if int(status) >= 400}
-        assert "400" in errors, route
+        schema = next(iter(operation["responses"].get("200", {}).get("content", {}).values()), {}).get("schema", {})
+        found = {name for each in references(schema) for name in all_schemas()[each].get("properties", {})}
+        query = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
+        assert "offset" not in query | found, route
+        assert ("next_cursor" in found) == ("cursor" in query) == ({"cursor", "limit"} <= query), route
+        if "next_cursor" in found:
+            pages.add(operation["operationId"])
+        elif "items" in found:
+            unpaged.add(operation["operationId"])
+    assert unpaged == {
+        "get_backtest_monthly_returns",
+        "list_backtest_attempts",
+        "list_strategy_library",
+        "list_workers",
+        "submit_backtests",
+    }
+    assert len(pages) == 11
+
+
+def test_every_read_has_an_entity_tag_but_those_that_are_never_the_same_twice() -> None:
+    never_the_same = {"export_dataset", "get_health", "get_queue_metrics", "list_workers", "stream_all_events", "stream_backtest_events"}
+    reads = {methods["get"]["operationId"]: methods["get"] for methods in document()["paths"].values() if "get" in methods}
+    tagged = {name for name, read in reads.items() if "304" in read["responses"]}
+    assert tagged == set(reads) - never_the_same
+    assert all({"ETag", "Cache-Control"} <= set(reads[name]["responses"]["200"]["headers"]) for name in tagged)
+
+
+def test_every_error_response_is_a_problem_and_every_operation_documents_what_the_server_may_refuse() -> None:
+    for route, operation in operations():
+        errors = {status: resolved(response) for status, response in operation["responses"].items() if int(status) >= 400}
+        assert {"400", "401", "403", "405", "408", "414", "421", "429", "431", "500"} <= set(errors), route
         for status, response in errors.items():
             if (operation["operationId"], status) != ("get_health", "503"):
                 assert list(response["content"]) == ["application/problem+json"], route
                 example = next(iter(response["content"]["application/problem+json"]["examples"].values()))["value"]
                 assert str(example["status"]) == status, route
+    assert set(document()["components"]["responses"]["MethodNotAllowed"]["headers"]) == {"Allow"}
+    assert set(document()["components"]["responses"]["TooManyRequests"]["headers"]) == {"Retry-After"}
 
 
-def test_the_schemas_are_those_that_validate_the_bodies() -> None:
-    _, expected = msgspec.json.schema_components(app.schemas(), ref_template="#/components/schemas/{name}")
-    schemas = document()["components"]["schemas"]
-    assert set(schemas) == {*expected, "Atr", "FractionPerSide", "ProfitPerSide"}
-    assert schemas["BacktestRequest"]["additionalProperties"] is False
-    assert {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1} in schemas["Execution"]["properties"]["stop_loss"]["anyOf"]
-
-
-def nodes(node: Any) -> Iterator[dict[str, Any]]:
-    """All objects inside a document."""
-    if isinstance(node, dict):
-        yield node
-    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from nodes(value)
-
-
-def test_objects_in_schemas_are_named_and_choices_are_not_nested() -> None:
-    schemas = document()["components"]["schemas"]
-    for name, schema in schemas.items():
-        for part in nodes(schema.get("properties", {})):
-            assert not ("title" in part and part.get("type") == "object"), name
-            for choice in part.get("anyOf", ()) if isinstance(part.get("anyOf"), list) else ():
-                assert "anyOf" not in choice, name
+def test_every_reference_leads_to_something() -> None:
     for node in nodes(document()):
-        if isinstance(reference := node.get("$ref"), str):
-            assert reference.removeprefix("#/components/schemas/") in schemas
+        if "$ref" in node:
+            assert resolved(node), node
 
 
-def test_every_schema_of_elements_is_an_object_for_generators_of_clients() -> None:
-    for node in nodes(document()["components"]["schemas"]):
-        assert not isinstance(node.get("items"), bool), node
+def test_no_text_is_about_the_code() -> None:
+    for node in nodes(document()):
+        for key in ("description", "summary"):
+            if isinstance(text := node.get(key), str):
+                assert not re.search(
+                    r"Raises:|Example:|Args:|MOVES|PerSide|`Param`|docs/|(?<!-)\bNone\b(?!-)|msgspec|\bbt\.|in Python", text
+                ), text
 
 
-def test_every_field_of_the_execution_is_described_with_its_bounds() -> None:
-    fields = document()["components"]["schemas"]["Execution"]["properties"]
-    assert set(fields) == set(bt.Execution.__struct_fields__)
-    for name, field in fields.items():
-        assert field["description"], name
-        for choice in field.get("anyOf", [field]):
-            if choice.get("type") in ("number", "integer"):
-                assert {"minimum", "exclusiveMinimum"} & set(choice), name
-            if choice.get("type") == "array":
-                assert choice["maxItems"], name
+def links() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """All links, with their route and the schema of the response that they start from."""
+    for route, operation in operations():
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                yield route, link, response["content"]["application/json"]["schema"]
 
 
-LEVELS: list[tuple[Any, bool]] = [
-    (None, True),
-    (0.02, True),
-    ("low[1]", True),
-    ({"multiple": 2.0}, True),
-    ({"long": 0.02}, True),
-    ({"long": {"multiple": 2, "period": 20}, "short": "high"}, True),
-    (1.5, False),
-    (-0.1, False),
-    ("", False),
-    ({}, False),
-    ({"period": 14}, False),
-    ({"multiple": 2.0, "other": 1}, False),
-    ({"long": 0.02, "both": 0.02}, False),
-    ({"long": {"long": 0.02}}, False),
-    ({"long": 1.5}, False),
-    ([0.02], False),
-]
+def test_every_operation_on_something_can_be_reached_from_what_creates_or_lists_it() -> None:
+    targets = {link["operationId"] for _, link, _ in links()}
+    assert {operation["operationId"] for route, operation in operations() if "{" in route} <= targets
 
 
-@pytest.mark.parametrize(("level", "valid"), LEVELS)
-def test_the_schema_of_a_level_accepts_what_the_service_does(level: Any, valid: bool) -> None:
-    schema = {**document()["components"]["schemas"]["Execution"], "components": document()["components"]}
-    body = {"stop_loss": level}
-    assert jsonschema_rs.is_valid(schema, body) == valid
-    if valid:
-        msgspec.convert(body, bt.Execution)
-    else:
-        with pytest.raises(msgspec.ValidationError):
-            msgspec.convert(body, bt.Execution)
+def test_links_lead_to_parameters_and_bodies_that_exist() -> None:
+    by_id = {operation["operationId"]: operation for _, operation in operations()}
+    for route, link, schema in links():
+        target, value = by_id[link["operationId"]], resolved(schema)
+        (expression,) = [*link.get("parameters", {}).values(), *([link["requestBody"]] if "requestBody" in link else [])]
+        for name in expression.removeprefix("$response.body#/").split("/"):
+            value = resolved(value["items"] if name == "0" else resolved(value.get("anyOf", [value])[0])["properties"][name])
+        assert set(link.get("parameters", {})) <= {parameter["name"] for parameter in target["parameters"]}, route
+        if "requestBody" in link:
+            body = resolved(target["requestBody"]["content"]["application/json"]["schema"])
+            assert set(body["required"]) <= set(value["properties"]) <= set(body["properties"]), route
 
 
 def test_example_bodies_are_valid() -> None:
-    bodies = {
-        operation["operationId"]: operation["requestBody"]["content"]["application/json"]["schema"]
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]
         for _, operation in operations()
         if "application/json" in operation.get("requestBody", {}).get("content", {})
-    }
-    assert len(bodies) == 13
-    for schema in bodies.values():
-        name = schema["allOf"][0]["$ref"].rpartition("/")[2]
+    ]
+    assert len(bodies) >= 13
+    for body in bodies:
+        (name,) = references(body["schema"])
         struct = next(struct for struct in app.schemas() if struct.__name__ == name)
-        for example in schema["examples"]:
-            msgspec.json.decode(json.dumps(example), type=struct)
+        for example in body["examples"].values():
+            msgspec.json.decode(json.dumps(example["value"]), type=struct)
+            assert jsonschema_rs.is_valid({**body["schema"], "components": document()["components"]}, example["value"])
 
 
 @pytest.fixture
 def client(tmp_path: Path, redis_url: str) -> Any:
-    with TestClient(create_app(workers.Settings(data_dir=str(tmp_path), redis_url=redis_url))) as client:
+    with TestClient(create_app(workers.Settings(data_dir=str(tmp_path), redis_url=redis_url)), base_url="http://127.0.0.1") as client:
         yield client
 
 
@@ -176,16 +165,17 @@ def test_the_page_loads_nothing_from_other_hosts(client: Any) -> None:
         assert client.get(address).status_code == 200
 
 
-def test_options_lists_all_methods(client: Any) -> None:
+def test_options_lists_all_methods_and_head_with_get(client: Any) -> None:
     for path, methods in document()["paths"].items():
         response = client.options(path.replace("{", "").replace("}", ""))
-        assert set(response.headers["allow"].split(", ")) == {*(method.upper() for method in methods), "OPTIONS"}
+        expected = {*(method.upper() for method in methods), "OPTIONS", *(["HEAD"] if "get" in methods else [])}
+        assert set(response.headers["allow"].split(", ")) == expected
 
 
 def test_cross_site_requests_are_refused(client: Any) -> None:
     body = {"name": "cross", "strategy": {"entry_long": "close > 1"}}
     cross_site = client.post("/api/v1/strategies", json=body, headers={"sec-fetch-site": "cross-site"})
-    assert (cross_site.status_code, cross_site.json()["code"]) == (403, "forbidden")
+    assert (cross_site.status_code, cross_site.json()["code"]) == (403, "cross_site")
     assert client.post("/api/v1/strategies", json=body, headers={"sec-fetch-site": "same-origin"}).status_code == 201
     assert not {name for name in cross_site.headers if name.startswith("access-control-")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from litestar.testing import TestClient
 
 import python_core as bt
 import workers
-from api.http.problems import EXCEPTION_HANDLERS, Problem, invalid_body
+from api.http.problems import EXCEPTION_HANDLERS, Problem
 from api.http.requests import ApiRequest
 from api.http.run_options import provide_run_options
 
@@ -42,6 +43,7 @@ def problem_of(error: Exception) -> tuple[Problem, str]:
         (workers.Conflict("there is another", where="name", code="name_taken"), 409),
         (workers.Invalid("no", where="symbol"), 400),
         (workers.Unavailable("the database does not respond"), 503),
+        (workers.NotInstalled("ccxt is not installed", where="exchange", hint="install it"), 501),
         (bt.StrategyError("unknown name 'smaa'", where="entry_long, column 1", hint="sma?"), 400),
     ],
 )
@@ -72,59 +74,6 @@ def test_a_long_message_is_shortened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "code"),
-    [
-        (b'{"dataset": "a"}', "$", "invalid_request"),
-        (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": "2"}}', "$.execution.leverage", "invalid_request"),
-        (b'{"dataset": "a", "strategy": "b", "execution": {"leverage": 2000}}', "$.execution.leverage", "invalid_request"),
-        (b'{"dataset": "a", "strategy": "b", "execution": {"leverag": 2}}', "$.execution", "invalid_request"),
-        (b'{"dataset": "a", "strategy": "b", "execution": {"flat_outside": true}}', "$.execution.flat_outside", "invalid_execution"),
-        (b'{"dataset": "a", "symbol": "b", "strategy": "c"}', "$.symbol", "invalid_request"),
-        (b'{"symbol": "b", "timeframe": "7x", "strategy": "c"}', "$.timeframe", "invalid_request"),
-        (b'{"dataset": "a", "strategy": {"entry_long": "smaa(close, 5) > 1"}}', "$.strategy.entry_long", "unknown_function"),
-        (b'{"dataset": "a", "strategy": {"entry_long": "close > 1", "params": {"fast": []}}}', "$.strategy.params[...]", "invalid_request"),
-    ],
-)
-def test_an_error_in_a_body_has_its_path(body: bytes, path: str, code: str) -> None:
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.json.decode(body, type=workers.BacktestRequest)
-    problem = invalid_body(caught.value)
-    assert (problem.status, problem.code) == (400, code)
-    assert [item.path for item in problem.errors] == [path]
-
-
-@pytest.mark.parametrize(
-    ("fields", "hint"),
-    [
-        ({"execution": {"capital": 1}}, "did you mean 'initial_capital'?"),
-        ({"execution": {"calendar": "nyse"}}, "use one of crypto, exchange, fx"),
-        ({"warm_up_from": "Auto"}, "use one of auto, start"),
-        ({"symbl": "BTCUSDT"}, "did you mean 'symbol'?"),
-        ({"kind": "perp"}, "use one of spot, linear, inverse, fx, equity"),
-        ({"strategy": {"entry_log": "close > 1"}}, "did you mean 'entry_long'?"),
-        ({"strategy": {"entry_long": "close > n", "params": {"n": {"type": "integer"}}}}, "use one of int, float, bool, choice"),
-        ({"strategy": {"htf_filters": {"long": [{"timeframe": "1d", "conditions": "close > 1"}]}}}, "did you mean 'condition'?"),
-        ({"execution": {"leverage": "2"}}, ""),
-    ],
-)
-def test_an_unknown_name_in_a_body_has_a_hint(fields: dict[str, Any], hint: str) -> None:
-    body = msgspec.json.encode({"dataset": "a", "strategy": "b"} | fields)
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.json.decode(body, type=workers.BacktestRequest)
-    problem = invalid_body(caught.value, workers.BacktestRequest)
-    assert [item.hint for item in problem.errors] == [hint]
-    assert problem.detail.endswith(hint)
-
-
-@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'"\xff"', b"nul", b"NaN"])
-def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
-    with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)) as caught:
-        msgspec.json.decode(body)
-    problem = invalid_body(caught.value)
-    assert (problem.status, problem.code) == (400, "invalid_json")
-
-
-@pytest.mark.parametrize(
     ("query", "hints"),
     [
         ("format=xls", {"query.format": "use one of csv, arrow"}),
@@ -133,7 +82,9 @@ def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
     ],
 )
 def test_an_error_in_a_parameter_has_its_location_and_the_permitted_values(query: str, hints: dict[str, str]) -> None:
-    @get("/", dependencies={"options": Provide(provide_run_options, sync_to_thread=False)})
+    service = Provide(lambda: Mock(workers.Service), sync_to_thread=False)
+
+    @get("/", dependencies={"service": service, "options": Provide(provide_run_options, sync_to_thread=False)})
     async def handler(
         options: NamedDependency[workers.RunOptions],
         file_format: Annotated[Literal["csv", "arrow"], QueryParameter(name="format")] = "csv",

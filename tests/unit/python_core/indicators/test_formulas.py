@@ -184,19 +184,13 @@ def test_edge_cases_have_the_values_worked_out_by_hand(text: str, engine: str, m
 
 
 @pytest.mark.skipif(bt.engine != "rust", reason="about the compiled engine")
-def test_time_and_memory_do_not_grow_with_the_length() -> None:
-    """A long length must not cost much more than a short one over the same bars."""
-    bars = bt.synthetic(60_000)
+def test_the_time_does_not_grow_with_the_length() -> None:
+    """One step for each value of each window would be 60 billion steps, and take minutes; a step for each bar takes tens of milliseconds."""
+    bars = bt.synthetic(500_000)
     names = "highest(close, {n}) lowest(close, {n}) sma(close, {n}) wma(close, {n}) linreg(close, {n}) stdev(volume, {n}) hma(close, {n})"
     names += " correlation(close,volume,{n}) percentrank(close, {n}) kama(close, {n}) cmf({n}) close[{n}] aroon({n}) rma(close, {n})"
     for name in names.replace(", {n}", ",{n}").split():
-        took_s = []
-        for n in (50, 25_000):
-            runs = []
-            for _ in range(3):
-                begin = time.thread_time()
-                values(name.format(n=n), bars)
-                runs.append(time.thread_time() - begin)
-            took_s.append(min(runs))
-        assert took_s[1] < 10 * took_s[0] + 0.01, f"{name}: {took_s}"
+        begin = time.thread_time()
+        values(name.format(n=250_000), bars)
+        assert time.thread_time() - begin < 5, name
         assert np.isnan(values(name.format(n=999_999), bars)).all()

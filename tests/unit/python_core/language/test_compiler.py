@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import python_core as bt
 from python_core.engine.evaluate import evaluate
 from python_core.engine.strategy_bars import StrategyBars
 from python_core.language.compiler import MAX_DEPTH, MAX_LENGTH
-from tests.unit.python_core.language.samples import TEXTS
 
 # Text, and the message after «entry_long, column »; ... stands for any rest.
 BAD = {
@@ -149,28 +145,6 @@ def test_each_kind_of_error_has_its_own_code(text: str, code: str) -> None:
     with pytest.raises(bt.StrategyError) as caught:
         bt.Strategy(entry_long=text)
     assert caught.value.code == code
-
-
-@given(text=TEXTS)
-@example("1or 2")
-@example("1if 1else 2")
-@example("'\\d' > close")
-@example("(" * 1000)
-@example("not " * 400 + "True")
-@example("x" * 2000)
-@example("close" + "<close" * 300)
-@example("1" + "0" * 1990 + "> close")
-@settings(max_examples=800)
-def test_any_text_is_an_expression_or_a_strategy_error_within_10_ms(text: str) -> None:
-    took_s = []
-    for _ in range(3):  # garbage collection may fall into one of them
-        begin = time.thread_time()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with suppress(bt.StrategyError):
-                bt.Strategy(entry_long=text)
-        took_s.append(time.thread_time() - begin)
-    assert min(took_s) < 0.01
 
 
 @pytest.fixture

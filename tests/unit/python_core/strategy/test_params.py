@@ -191,3 +191,8 @@ def test_zero_and_negative_zero_differ() -> None:
         assert len(bt.backtest(bars, bt.Strategy(entry_long="1 / x < 0", params={"x": x}), engine="python").trades) == trades
     together = bt.Strategy(entry_long="0.0 > 1 or 1 / -0.0 < 0")
     assert len(bt.backtest(bars, together, engine="python").trades) == 1
+
+
+def test_a_parameter_may_be_named_self() -> None:
+    strategy = bt.Strategy(entry_long="close > self", params={"self": 1.0})
+    assert strategy.with_params(self=2.0).params == {"self": 2.0}

@@ -6,15 +6,15 @@ import msgspec
 import pytest
 
 import python_core as bt
-from workers.model.runs import BacktestRequest, decode_request, encode
+from workers.model.runs import Backtest, BacktestRequest, decode_request, encode
 
 STRATEGY = bt.Strategy(entry_long="close > sma(close, n)", params={"n": 5})
 
 
 def test_a_request_is_equal_after_encoding() -> None:
-    request = BacktestRequest(dataset="d", strategy=STRATEGY, execution=bt.Execution(stop_loss=bt.Atr(multiple=2)), engine="python")
+    request = Backtest(dataset="d", strategy=STRATEGY, execution=bt.Execution(stop_loss=bt.Atr(multiple=2)), engine="python")
     assert decode_request(encode(request)) == request
-    market = BacktestRequest(symbol="BTC/USDT", timeframe="60", exchange="bybit", kind="linear", start=0, end=5, strategy="s")
+    market = Backtest(symbol="BTC/USDT", timeframe="60", exchange="bybit", kind="linear", start=0, end=5, strategy="s")
     assert decode_request(encode(market)) == market
     assert market.timeframe == "1h"
 

@@ -9,10 +9,10 @@ from workers.data.bars_cache import BarsCache
 from workers.data.parts import Part
 from workers.data.run_bars import RunBars, bar_range
 from workers.model.datasets import Dataset
-from workers.model.runs import BacktestRequest
+from workers.model.runs import Backtest
 
 
-def load_bars(cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: BacktestRequest) -> RunBars:
+def load_bars(cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: Backtest) -> RunBars:
     """The bars that an accepted request needs.
 
     Raises:
@@ -22,12 +22,12 @@ def load_bars(cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request
     return cache.load_range(dataset, parts, bar_range(request, request.strategy, request.execution, dataset.timeframe))
 
 
-def backtest(cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: BacktestRequest, control: bt.Control) -> bt.Result:
+def backtest(cache: BarsCache, dataset: Dataset, parts: Sequence[Part], request: Backtest, control: bt.Control) -> bt.Result:
     """The result of an accepted request."""
     return on_bars(load_bars(cache, dataset, parts, request), request, control)
 
 
-def on_bars(run_bars: RunBars, request: BacktestRequest, control: bt.Control) -> bt.Result:
+def on_bars(run_bars: RunBars, request: Backtest, control: bt.Control) -> bt.Result:
     """The result of an accepted request on its bars."""
     assert isinstance(request.strategy, bt.Strategy)
     bars, first = run_bars

@@ -1,0 +1,43 @@
+"""The header `Idempotency-Key`, and the one of responses that repeat an earlier request."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from litestar import Request
+from litestar.params import HeaderParameter
+
+from workers.db import idempotency
+from workers.model.names import OPTIONAL_LABEL_PATTERN
+from workers.model.runs import MAX_KEY_LENGTH
+
+# The key of the count in the state of a request.
+REPLAYS: Final = "replays"
+HEADER: Final = "Idempotency-Replayed"
+
+_OF_RUNS: Final = (
+    "Unique text chosen by the client. A request that repeats an earlier one with the same key within a day starts nothing new and returns the "
+    f"earlier run, with the header `{HEADER}`; a different request, priority or start time with that key is rejected (409). Owners don't share keys."
+)
+_OF_CREATION: Final = (
+    "Unique text chosen by the client. A request that repeats an earlier one with the same key within a day creates nothing new and returns what "
+    f"that created, as it is now, with the header `{HEADER}`; a different request with that key is rejected (409). Owners don't share keys."
+)
+RunKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": OPTIONAL_LABEL_PATTERN}, description=_OF_RUNS
+    ),
+]
+CreationKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": OPTIONAL_LABEL_PATTERN}, description=_OF_CREATION
+    ),
+]
+
+
+def begin_count(request: Request[Any, Any, Any]) -> None:
+    """Count the replays of a request with a key."""
+    if "idempotency-key" in request.headers:
+        request.scope["state"][REPLAYS] = idempotency.count_replays()

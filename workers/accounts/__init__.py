@@ -1,0 +1,1 @@
+"""API keys, limits of owners, and the audit log."""
