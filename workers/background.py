@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -50,8 +50,18 @@ async def running(**tasks: Callable[[], Awaitable[object]]) -> AsyncIterator[Non
     try:
         yield
     finally:
-        # `asyncio.wait_for`, with which redis-py sends, may swallow a cancellation in Python 3.11.
-        while running_still := [task for task in started if not task.done()]:
-            for task in running_still:
-                task.cancel()
-            await asyncio.wait(running_still, timeout=0.5)
+        await stop(*started)
+
+
+async def stop(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks, and wait until they have ended.
+
+    `asyncio.wait_for`, with which redis-py sends, may swallow a cancellation in Python 3.11, so they are cancelled until they end.
+    """
+    while running_still := [task for task in tasks if not task.done()]:
+        for task in running_still:
+            task.cancel()
+        await asyncio.wait(running_still, timeout=0.5)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # so that asyncio doesn't report it as never retrieved

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from litestar import Request
 
 from api.http.problems import ProblemError
+from workers import background
 
 T = TypeVar("T")
 
@@ -22,9 +23,7 @@ async def while_connected(request: Request[Any, Any, Any], work: Awaitable[T]) -
             return working.result()
         raise ProblemError(400, "the connection closed before the response")
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await background.stop(working, leaving)
 
 
 async def _disconnected(request: Request[Any, Any, Any]) -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import python_core as bt
+from workers import background
 
 T = TypeVar("T")
 
@@ -62,9 +63,7 @@ class Job:
                 raise self._cancelled()
             return working.result()
         finally:
-            for task in (working, stopped):
-                task.cancel()
-            await asyncio.gather(working, stopped, return_exceptions=True)
+            await background.stop(working, stopped)
 
     async def unless_stopped_before(self, called: asyncio.Future[T]) -> T:
         """The result of a call in a thread, which sets `waits_since` to None when it begins.

@@ -83,8 +83,7 @@ class Supervisor:
             await asyncio.gather(*self._tasks.values())
         finally:
             if scaler is not None:
-                scaler.cancel()
-                await asyncio.gather(scaler, return_exceptions=True)
+                await background.stop(scaler)
             os.close(writing)
             os.close(reading)
 

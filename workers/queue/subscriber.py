@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from workers import background
 from workers.model.states import DONE, RunState
 from workers.queue import keys
 from workers.queue.events import MAX_EVENTS, Announcement, StreamedEvent
@@ -105,8 +106,7 @@ class Subscriber:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await background.stop(self._task)
 
     async def _receive_forever(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from workers import background
 from workers.queue.queue import MAX_WAIT_S, Queue
 
 
@@ -21,8 +22,7 @@ class Wakeups:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+            await background.stop(self._listening)
 
     async def wait(self, seconds: float, changed: asyncio.Event) -> None:
         """Wait for a wake-up, for `changed`, or until the time is over.

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 from msgspec import Meta
 
+from workers import background
 from workers.db.database import Database
 from workers.db.in_list import in_list
 from workers.db.tables import RunRow
@@ -111,8 +112,7 @@ class RunFeed:
 
     async def close(self) -> None:
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await background.stop(self._reader)
 
     async def _updates(self, caller: Caller, after: str) -> AsyncGenerator[FeedUpdate, None]:
         listener = _Listener(caller)
@@ -163,7 +163,7 @@ class RunFeed:
 
     async def _read_forever(self) -> None:
         is_doubtful = False
-        while True:
+        while self._reader is asyncio.current_task():  # see `background.stop`
             try:
                 found = await events.read_announced(self._queue, self._position, wait=True)
                 # Some are missed only if a whole page is waiting, or if Redis was away, perhaps replaced by one whose clock is behind.
