@@ -20,6 +20,7 @@ from api.auth.guard import PUBLIC, Guard
 from api.auth.headers import add_headers, request_id
 from api.http import problems
 from api.http.compression import compressed
+from api.http.conditional import check_if_match
 from api.http.formats import provide_format
 from api.http.head import HeadRequests, without_body
 from api.http.idempotency import begin_count
@@ -136,6 +137,7 @@ async def before_request(guard: Guard, request: Request[Any, Any, Any]) -> Respo
     request.scope["state"]["service"] = service if PUBLIC.fullmatch(path) else await guard.identify(request, service)
     if request.route_handler.resolve_include_in_schema():
         check_query(request)
+        check_if_match(request)
     return None
 
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 CODES: Final = {
     # Requests.
     "cross_site": "a page of another host may not make changes",
+    "first_key": "the first API key must be an administrator's",
     "forbidden": "the API key may not do this",
     "headers_too_large": "the request line and headers are too long",
     "invalid": "a value is wrong",

@@ -14,8 +14,8 @@ from workers.db import idempotency, revision
 from workers.db.database import Database
 from workers.db.paging import begins_with, page_of
 from workers.db.tables import StrategyRow
-from workers.db.visible import find_named, visible
-from workers.errors import Conflict, NotFound
+from workers.db.visible import find_named, not_found, visible
+from workers.errors import Conflict
 from workers.model.callers import Caller
 from workers.model.clock import TimeMs, now_ms
 from workers.model.names import Id, Owner, check_name, is_reference, new_id
@@ -125,9 +125,7 @@ async def _row(session: AsyncSession, caller: Caller, reference: str, version: i
     found = find_named(caller, StrategyRow, reference).with_for_update()
     row: StrategyRow | None = await session.scalar(found) if is_reference(reference) else None
     if row is None:
-        raise NotFound(
-            f"strategy {reference!r:.130} not found", where="strategy", hint="create it, or use the id or name of an existing strategy"
-        )
+        raise not_found("strategy", reference, caller, hint="create it")
     if version is not None and version != row.version:
         raise Conflict(
             f"the strategy has version {row.version}, not {version}",

@@ -97,6 +97,8 @@ def _not_json(error: Exception) -> ProblemError:
         what = "the body is nested too deeply"
     elif isinstance(error, UnicodeDecodeError):
         what = "the body is not UTF-8"
+    elif "truncated" in str(error):
+        what = "the body is not valid JSON: it ends inside a value, or has half of a surrogate pair"
     else:
         what = f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
     return ProblemError(400, what, code="invalid_json")
@@ -114,7 +116,7 @@ def _invalid_value(error: msgspec.ValidationError, value: Any, expected: Any) ->
     if isinstance(cause, BarstormError):
         where = f"{path}.{cause.where.split(',')[0]}" if cause.where else path
         first = FieldError(path=where, message=cause.message, code=cause.code, hint=cause.hint)
-        detail = "; ".join([f"{path}: {cause}", *map(describe, others)])
+        detail = "; ".join([f"{path}.{cause}" if cause.where else f"{path}: {cause}", *map(describe, others)])
         return ProblemError(400, detail, code=cause.code, errors=(first, *others))
     if isinstance(cause, ValueError) and (parts := _FIELD_MESSAGE.fullmatch(str(cause))):
         first = FieldError(path=f"{path}.{parts['field']}", message=parts["message"], hint=parts["hint"] or "")

@@ -10,6 +10,8 @@ import msgspec
 from litestar import MediaType, Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 
+from api.http.locations import parameters
+from api.http.problems import FieldError, invalid_fields
 from python_core import __version__
 
 T = TypeVar("T")
@@ -67,6 +69,16 @@ def unchanged(request: Request[Any, Any, Any], headers: dict[str, str]) -> Respo
 def matches(if_match: str, value: object) -> bool:
     """Whether an `If-Match` header lists the entity tag that `conditional` gives `value`."""
     return _lists(if_match, entity_tag(msgspec.json.encode(value)))
+
+
+def check_if_match(request: Request[Any, Any, Any]) -> None:
+    """
+    Raises:
+        ProblemError: the request is to change something only if it is as it was read, and its operation can't compare that.
+    """
+    if "if-match" in request.headers and "header.If-Match" not in {place for place, _ in parameters(request.route_handler).values()}:
+        message, hint = "this operation doesn't compare entity tags", "leave the header out"
+        raise invalid_fields(FieldError(path="header.If-Match", message=message, hint=hint))
 
 
 def not_modified() -> dict[int, ResponseSpec]:

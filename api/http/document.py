@@ -33,6 +33,7 @@ _UPLOAD: Final[Schema] = {
         "file": {"description": "A CSV, JSON, Parquet or Arrow file, which may be compressed.", "type": "string", "format": "binary"}
     },
     "required": ["file"],
+    "additionalProperties": False,
 }
 _KEY: Final[Schema] = {
     "type": "http",

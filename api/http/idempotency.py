@@ -7,8 +7,9 @@ from typing import Annotated, Any, Final
 from litestar import Request
 from litestar.params import HeaderParameter
 
+from api.http.problems import FieldError, invalid_fields
 from workers.db import idempotency
-from workers.model.names import OPTIONAL_LABEL_PATTERN
+from workers.model.names import LABEL_PATTERN
 from workers.model.runs import MAX_KEY_LENGTH
 
 # The key of the count in the state of a request.
@@ -26,18 +27,26 @@ _OF_CREATION: Final = (
 RunKey = Annotated[
     str,
     HeaderParameter(
-        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": OPTIONAL_LABEL_PATTERN}, description=_OF_RUNS
+        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": LABEL_PATTERN}, description=_OF_RUNS
     ),
 ]
 CreationKey = Annotated[
     str,
     HeaderParameter(
-        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": OPTIONAL_LABEL_PATTERN}, description=_OF_CREATION
+        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": LABEL_PATTERN}, description=_OF_CREATION
     ),
 ]
 
 
 def begin_count(request: Request[Any, Any, Any]) -> None:
-    """Count the replays of a request with a key."""
-    if "idempotency-key" in request.headers:
+    """Count the replays of a request with a key.
+
+    Raises:
+        ProblemError: the key is empty.
+    """
+    if (key := request.headers.get("idempotency-key")) is not None:
+        if not key.strip():
+            raise invalid_fields(
+                FieldError(path="header.Idempotency-Key", message="empty", hint="use a unique text, or leave the header out")
+            )
         request.scope["state"][REPLAYS] = idempotency.count_replays()

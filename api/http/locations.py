@@ -30,6 +30,8 @@ _PARAMETERS: Final = {
     "schedule": ("schedule_id",),
     "version": ("if_match",),
 }
+# And the fields of bodies that may name it.
+_FIELDS: Final = {"run": "backtest"}
 # Headers that the service calls by their names.
 _HEADERS: Final = ("Authorization", "Barstorm-Owner", "Last-Event-ID")
 _LOCATED: Final = re.compile(r"\$|(query|path|header)\.")
@@ -50,7 +52,7 @@ def locate(request: Request[Any, Any, Any], where: str) -> str:
         if key in found:
             return found[key][0]
     if where and (body := _body(handler)) is not None:
-        return locate_in(body, where) or "$"
+        return locate_in(body, where) or locate_in(body, _FIELDS.get(name, "")) or "$"
     if "read" in handler.parsed_fn_signature.parameters:
         return f"file, {where}" if where else "file"
     return where

@@ -179,7 +179,7 @@ def _from_known_error(
     request: Request[Any, Any, Any], status: int, error: BarstormError | workers.WorkersError, *, headers: dict[str, str] | None = None
 ) -> ProblemError:
     # What the service depends on is not in the request, nor are its limits.
-    path = error.where if status in (429, 503) else locate(request, error.where)
+    path = "" if status in (429, 503) else locate(request, error.where)
     errors = (FieldError(path=path, message=error.message, code=error.code, hint=error.hint),) if path else ()
     return ProblemError(status, str(error), code=error.code, errors=errors, headers=headers)
 

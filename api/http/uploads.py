@@ -17,6 +17,7 @@ MULTIPART: Final = "multipart/form-data"
 OCTET_STREAM: Final = "application/octet-stream"
 FILE_TYPES: Final = (
     OCTET_STREAM,
+    "application/json",
     "text/csv",
     "text/tab-separated-values",
     "application/gzip",
@@ -31,7 +32,7 @@ MAX_PARTS: Final = 20
 
 @asynccontextmanager
 async def uploaded_file(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[BinaryIO]:
-    """The request's body, or the first file of a multipart form, as a temporary file."""
+    """The request's body, or the file of a multipart form, as a temporary file."""
     asker.set("http")
     content_type = request.content_type[0]
     if content_type not in (MULTIPART, *FILE_TYPES):
@@ -67,16 +68,30 @@ async def _limited(request: Request[Any, Any, Any], max_bytes: int) -> AsyncGene
 
 async def _form_file(chunks: AsyncGenerator[bytes, None], boundary: str) -> AsyncGenerator[bytes, None]:
     # Litestar's own form parser holds text fields of any size in memory.
-    in_file = found = False
+    found = False
     try:
         with PushMultipartParser(boundary, max_segment_count=MAX_PARTS) as parser:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     for event in parser.parse(chunk):
                         if isinstance(event, MultipartSegment):
-                            in_file = bool(event.filename) and not found
-                            found = found or in_file
-                        elif event and in_file:
+                            _check_part(event, found)
+                            found = True
+                        elif event:
                             yield bytes(event)
     except MultipartError as error:
         raise ProblemError(400, f"malformed multipart form: {error}", code="invalid_form") from error
+
+
+def _check_part(part: MultipartSegment, has_file: bool) -> None:
+    """
+    Raises:
+        ProblemError: the part is not the only file of its form.
+    """
+    if not part.filename:
+        detail = f"the form has a field {part.name!r:.60}; send the file only, and options as query parameters"
+    elif has_file:
+        detail = f"the form has a second file, {part.filename!r:.60}; send each file in a request of its own"
+    else:
+        return
+    raise ProblemError(400, detail, code="invalid_form")

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
-from api.http.conditional import conditional, conditional_on, not_modified
+from api.http.conditional import cache_headers, conditional, conditional_on, entity_tag_of, not_modified, unchanged
 from api.http.disconnects import while_connected
 from api.http.formats import AnswerFormat, file_response, listed, paged
 from api.http.idempotency import CreationKey
@@ -237,6 +237,7 @@ class Datasets(Controller):
         "/{dataset:str}/file",
         **described("datasets.export"),
         responses={200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream", generate_examples=False)}
+        | not_modified()
         | problem_responses(404, 429, 503),
     )
     async def export_dataset(
@@ -249,8 +250,13 @@ class Datasets(Controller):
         end: End = None,
         timeframe: ResampleTo = "",
     ) -> Response[Any]:
-        async def write(file: BinaryIO) -> None:
-            await service.datasets.export(dataset, file, file_format, start=start, end=end, timeframe=timeframe or None)
+        version = (await service.datasets.get(dataset)).reference
+        headers = cache_headers(entity_tag_of(request, version), immutable=dataset == version)
+        if (response := unchanged(request, headers)) is not None:
+            return response
 
-        headers = {"content-disposition": f'attachment; filename="bars.{file_format}"'}
+        async def write(file: BinaryIO) -> None:
+            await service.datasets.export(version, file, file_format, start=start, end=end, timeframe=timeframe or None)
+
+        headers |= {"content-disposition": f'attachment; filename="bars.{file_format}"'}
         return await file_response(request, write, "application/octet-stream", headers)

@@ -12,9 +12,9 @@ from litestar.params import BodyKwarg, PathParameter, QueryParameter
 from api.http.conditional import conditional, not_modified
 from api.http.formats import AnswerFormat, listed
 from api.http.openapi import described
-from api.http.problems import problem_responses
+from api.http.problems import FieldError, invalid_fields, problem_responses
 from api.http.responses import Cursor, Limit, created, location_header
-from workers import ApiKey, ApiKeyPage, AuditPage, Caller, KeyRequest, NewApiKey, Service
+from workers import ApiKey, ApiKeyPage, AuditPage, Caller, KeyRequest, NewApiKey, Scope, Service
 from workers.accounts.keys import MAX_GRACE_S
 
 KeyId = Annotated[str, PathParameter(description="Id of the key.")]
@@ -28,7 +28,7 @@ class Keys(Controller):
 
     @post(
         "/",
-        **described("keys.create", NO_KEY),
+        **described("keys.create", f"The first key must have the scope `admin`, as only an administrator can create more. {NO_KEY}"),
         response_headers=[location_header()],
         responses=problem_responses(408, 413, 415, 503),
     )
@@ -37,6 +37,10 @@ class Keys(Controller):
         service: NamedDependency[Service],
         data: Annotated[KeyRequest, BodyKwarg(examples=[Example(value={"name": "notebook", "owner": "anna", "scope": "write"})])],
     ) -> Response[NewApiKey]:
+        if not service.caller.key_id and data.scope is not Scope.ADMIN:
+            hint = "use scope admin, and create the others with that key"
+            error = FieldError(path="$.scope", message="the first key must be an administrator's", hint=hint)
+            raise invalid_fields(error, code="first_key")
         return _created(await service.keys.create(data))
 
     @get("/", **described("keys.list"), responses=not_modified() | problem_responses(406, 503))

@@ -58,5 +58,5 @@ POSITION_STATE: Final = frozenset(
 
 def suggest(name: str, known: list[str]) -> str:
     """A hint: the known name most similar to this one, or all of them."""
-    close = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.55)
     return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"

@@ -28,8 +28,8 @@ BEGIN_MS = 1_704_067_200_000
 
 
 @contextmanager
-def service(folder: Path, redis_url: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The URL of the service and what a client of it has in its environment, within the block."""
+def service(folder: Path, redis_url: str, *, with_key: bool) -> Iterator[tuple[str, dict[str, str]]]:
+    """The URL of a service that needs a key or none, and what a client of it has in its environment, within the block."""
     bars = bt.synthetic(3_000, seed=3, timeframe="1m")
     candles = np.column_stack([BEGIN_MS + np.arange(len(bars)) * MINUTE, bars.open, bars.high, bars.low, bars.close, bars.volume])
     market = Market(candles)
@@ -44,15 +44,17 @@ def service(folder: Path, redis_url: str) -> Iterator[tuple[str, dict[str, str]]
             owner_requests_s=0,
         )
         with worker_process(settings), serve(create_app(settings, max_upload_bytes=20_000_000)) as url:
-            yield url, _fill(f"{url}/api/v1")
+            yield url, _fill(f"{url}/api/v1", with_key=with_key)
 
 
-def _fill(url: str) -> dict[str, str]:
+def _fill(url: str, *, with_key: bool) -> dict[str, str]:
     """Create a key, store a dataset and a strategy, and wait for a run of both."""
+    environ = {}
     with httpx.Client(base_url=url, timeout=60) as client:
-        # As soon as fuzzing creates a key, every request needs one.
-        created = client.post("/keys", json={"name": "fuzzing", "scope": "admin"}).raise_for_status().json()
-        client.headers["authorization"] = f"Bearer {created['secret']}"
+        if with_key:
+            created = client.post("/keys", json={"name": "fuzzing", "scope": "admin"}).raise_for_status().json()
+            client.headers["authorization"] = f"Bearer {created['secret']}"
+            environ = {KEY: created["secret"], KEY_ID: created["key"]["id"]}
         about = {"name": "btcusdt-1h", "symbol": "BTC/USDT", "exchange": "bybit"}
         content = csv(bt.synthetic(2_000, seed=1))
         client.post("/datasets", params=about, content=content, headers={"content-type": "text/csv"}).raise_for_status()
@@ -62,4 +64,4 @@ def _fill(url: str) -> dict[str, str]:
         while client.get(f"/backtests/{run['id']}").raise_for_status().json()["state"] != "succeeded":
             assert time.monotonic() < deadline, "the run did not succeed within 60 s"
             time.sleep(0.05)
-    return {KEY: created["secret"], KEY_ID: created["key"]["id"]}
+    return environ

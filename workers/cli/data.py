@@ -141,7 +141,7 @@ async def delete(data: MarketData, options: argparse.Namespace) -> None:
 
 
 async def add_samples(data: MarketData, options: argparse.Namespace) -> None:
-    for dataset in await samples.add(data):
+    for dataset in await samples.add(data, options.owner):
         print(_line(dataset))
 
 
@@ -187,7 +187,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     for added in (inspecting, importing, appending):
         _add_read_options(added)
     add_fetch(add_command(commands, "fetch", "fetches.create"))
-    add("samples", add_samples, "Add synthetic sample datasets")
+    sampling = add("samples", add_samples, "Add synthetic sample datasets")
     showing = add("show", show, "Show the fields, versions and import report of a dataset")
     showing.add_argument("dataset", metavar="DATASET", help=REFERENCE)
     exporting = add("export", export, "Write the bars of a dataset to a file")
@@ -197,7 +197,7 @@ def add_parsers(parser: argparse.ArgumentParser, add_fetch: Callable[[argparse.A
     exporting.add_argument("--timeframe", help="resample to this timeframe, such as 1h or 1M")
     deleting = add_operation("delete", delete, "datasets.delete")
     deleting.add_argument("dataset", metavar="DATASET", help=REFERENCE)
-    for added in (importing, appending, showing, exporting, deleting):
+    for added in (importing, appending, sampling, showing, exporting, deleting):
         added.add_argument("--owner", default="", help="owner of the dataset")
 
 

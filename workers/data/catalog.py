@@ -13,7 +13,7 @@ from python_core.data import timeframes
 from workers.data.parts import Part
 from workers.db.paging import begins_with, matches, page_of
 from workers.db.tables import DatasetRow, DatasetVersionRow, PartRow
-from workers.db.visible import find_named, visible
+from workers.db.visible import find_named, not_found, visible
 from workers.errors import NotFound, as_client_error
 from workers.model.callers import Caller
 from workers.model.datasets import NO_FILTERS, Dataset, DatasetFilters, DatasetPage, Instrument
@@ -38,7 +38,7 @@ async def get(session: AsyncSession, caller: Caller, reference: str) -> Dataset:
         row = await session.scalar(find_named(caller, DatasetRow, name))
         if row is not None:
             return await get_version(session, row, number)
-    raise NotFound(f"dataset {reference!r:.130} not found", where="dataset", hint="upload it, or use the id or name of an existing dataset")
+    raise not_found("dataset", reference, caller, hint="upload it")
 
 
 async def get_version(session: AsyncSession, row: DatasetRow, number: int | None) -> Dataset:

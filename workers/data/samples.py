@@ -18,13 +18,13 @@ SAMPLES: Final = {
 }
 
 
-async def add(data: MarketData) -> tuple[Dataset, ...]:
-    """Create the samples; existing ones stay."""
+async def add(data: MarketData, owner: str = "") -> tuple[Dataset, ...]:
+    """Create the samples for an owner; existing ones stay."""
     added = []
     for name, arguments in SAMPLES.items():
         bars = bt.synthetic(**arguments)  # type: ignore[arg-type]  # the values have several types
         instrument = Instrument(symbol="SYNTHETIC", exchange="synthetic", tick_size=0.01)
-        added.append(await data.create(name, bars, instrument, source=f"synthetic, seed {arguments['seed']}"))
+        added.append(await data.create(name, bars, instrument, source=f"synthetic, seed {arguments['seed']}", owner=owner))
     return tuple(added)
 
 

@@ -47,8 +47,11 @@ def check_exchange(name: str) -> None:
         raise NotInstalled("ccxt is not installed", where="exchange", hint=hint)
     names = {path.stem for path in (Path(spec.origin).parent / "async_support").glob("[a-z0-9]*.py")}
     if name not in names:
-        near = difflib.get_close_matches(name.lower(), names, 3, 0.5) or ["binance", "bybit", "kraken", "okx"]
-        raise Invalid(f"unknown exchange {name!r:.60}", where="exchange", hint=f"use {' or '.join(near)}", code="unknown_exchange")
+        near = difflib.get_close_matches(name.lower(), names, 3, 0.7)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "use the name of an exchange in ccxt, such as binance, bybit, kraken or okx"
+        )
+        raise Invalid(f"unknown exchange {name!r:.60}", where="exchange", hint=hint, code="unknown_exchange")
 
 
 class Exchanges:

@@ -200,7 +200,13 @@ class Backtests(OperationGroup):
             Conflict: a run has not succeeded.
         """
         resources = self._resources
-        found = [await resources.runs.require_succeeded(self._caller, run_id) for run_id in dict.fromkeys(ids)]
+        found = []
+        for run_id in dict.fromkeys(ids):
+            try:
+                found.append(await resources.runs.require_succeeded(self._caller, run_id))
+            except WorkersError as error:
+                error.where = f"ids[{ids.index(run_id)}]"
+                raise
         if not MIN_RUNS <= len(found) <= MAX_RUNS:
             raise Invalid(f"{len(found)} different runs can't be compared", where="ids", hint=f"use {MIN_RUNS} to {MAX_RUNS}")
         return await compare(resources.results, resources.lookups, found, points=points)

@@ -13,6 +13,7 @@ from workers.data.export import BarsPage, Format
 from workers.data.imports import ImportOptions
 from workers.data.parts import Part, Series
 from workers.data.workroom import Source
+from workers.errors import Invalid
 from workers.model.callers import Caller, Scope
 from workers.model.datasets import NO_FILTERS, Dataset, DatasetFilters, DatasetPage, Instrument
 from workers.model.runs import encode
@@ -124,8 +125,9 @@ class Datasets(OperationGroup):
         bars has an empty page.
 
         Raises:
-            Invalid: the cursor is not one of this list, or the bars don't fit into the timeframe.
+            Invalid: the cursor is not one of this list, the bars don't fit into the timeframe, or `end` is before `start`.
         """
+        _check_range(start, end)
         resources = self._resources
         dataset, parts = await find_parts(resources, self._caller, reference)
         wanted = export.PageRequest(start=start, end=end, after=export.after(dataset, cursor), limit=limit, points=points)
@@ -150,9 +152,15 @@ class Datasets(OperationGroup):
 
         Writes all bars or those of a range to a Parquet, CSV or Arrow file, resampled if a timeframe is given. The range must have bars.
         """
+        _check_range(start, end)
         dataset, parts = await find_parts(self._resources, self._caller, reference)
         await self._resources.workroom.run("files", tasks.Export(dataset, parts, format, start, end, timeframe), NoneType, file)
         file.seek(0)
+
+
+def _check_range(start: int | None, end: int | None) -> None:
+    if start is not None and end is not None and end < start:
+        raise Invalid(f"{end} is before start, {start}", where="end", hint="the range includes start and excludes end", code="empty_range")
 
 
 async def find_parts(resources: Resources, caller: Caller, reference: str) -> tuple[Dataset, tuple[Part, ...]]:

@@ -12,7 +12,7 @@ from litestar import Request
 from msgspec import UNSET, Meta, UnsetType
 
 import python_core as bt
-from api.http.older.config import LEVELS, changes_strategy, check_config, configure, levels
+from api.http.older.config import LEVELS, changes_strategy, check_config, configure, levels, place_of_filter
 from api.http.older.filters import OlderFilter, parse_timeframe
 from api.http.problems import FieldError, invalid_fields
 from python_core.data import timeframes
@@ -20,15 +20,16 @@ from python_core.data.epoch import to_epoch_ms
 from python_core.engine.compiled import Engine
 from python_core.errors import BarstormError
 from python_core.strategy.filters import MAX_FILTERS, MAX_TIMEFRAMES
-from workers import BacktestRequest, CreateAndRunRequest, Priority, Run, RunOptions, Service, WorkersError
+from workers import BacktestRequest, CreateAndRunRequest, NotFound, Priority, Run, RunOptions, Service, WorkersError
 from workers.model.labels import LabelChanges, Notes, RunName, Tags
 from workers.model.names import Name
 from workers.model.selection import Reference, Selection
 
 _Date = Annotated[str, Meta(max_length=40)]
+_DEFAULTS: Final = bt.Execution()
 _ACCOUNT: Final = ("initial_capital", "leverage", "commission")
 # What determines the same, in both vocabularies.
-_ALIASES: Final = {"strategy_id": "strategy", "start_date": "start", "end_date": "end", **dict.fromkeys(_ACCOUNT, "execution")}
+_ALIASES: Final = {"strategy_id": "strategy", "start_date": "start", "end_date": "end"}
 
 
 class OlderBacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,15 +116,16 @@ class OlderBacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_
 
     def _set_execution(self) -> None:
         check_config(self.config)
-        given: dict[str, Any] = {name: getattr(self, name) for name in _ACCOUNT if getattr(self, name) is not None}
-        stops = levels(self.config)
-        if stops and self.execution is not None:
-            raise ValueError("config: the request has execution, too; give the levels of the execution there")
+        given: dict[str, Any] = {name: getattr(self, name) for name in _ACCOUNT if getattr(self, name) is not None} | levels(self.config)
+        sent = {level: f"config.{name}" for name, level in LEVELS.items()} | {name: name for name in _ACCOUNT}
+        execution = self.execution or _DEFAULTS
+        for name, value in given.items():
+            if getattr(execution, name) not in (value, getattr(_DEFAULTS, name)):
+                raise ValueError(f"{sent[name]}: execution.{name} says something else; leave out one of them")
         try:
-            self._set(execution=self.execution or bt.Execution(**given | stops))
+            self._set(execution=msgspec.structs.replace(execution, **given))
         except BarstormError as error:
-            # The other fields have defaults, of which only the maintenance margin can be wrong: for a leverage that leaves no room for it.
-            sent = {level: f"config.{name}" for name, level in LEVELS.items()} | {name: name for name in _ACCOUNT}
+            # Each is valid alone, and so is the execution: only a leverage can leave too little room for the maintenance margin.
             hint = f"; {error.hint}" if error.hint else ""
             raise ValueError(f"{sent.get(error.where, 'leverage')}: {error.message}{hint}") from None
 
@@ -139,7 +141,9 @@ class OlderBacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_
         Raises:
             ProblemError: its config, filters or timeframes don't fit the strategy or the dataset.
         """
-        return await service.backtests.submit(await self._to_request(service), options)
+        request = await self._to_request(service)
+        with self._naming_filters_as_sent(request.strategy):
+            return await service.backtests.submit(request, options)
 
     async def _to_request(self, service: Service) -> BacktestRequest:
         """The same backtest in today's words. With settings or filters the strategy is the changed one, otherwise the stored one."""
@@ -158,6 +162,15 @@ class OlderBacktestRequest(Selection, frozen=True, kw_only=True, forbid_unknown_
             if not timeframes.fits(timeframes.milliseconds(fine), timeframes.milliseconds(coarse)):
                 message, hint = timeframes.misfit(fine, coarse)
                 raise invalid_fields(FieldError(path=f"$.additional_timeframes[{i}]", message=message, hint=hint))
+
+    @contextmanager
+    def _naming_filters_as_sent(self, strategy: bt.Strategy | str) -> Iterator[None]:
+        try:
+            yield
+        except WorkersError as error:
+            if not isinstance(strategy, str):
+                error.where = place_of_filter(error.where, strategy.htf_filters, len(self.htf_filters)) or error.where
+            raise
 
     def add_priority(self, request: Request[Any, Any, Any], options: RunOptions) -> RunOptions:
         """The options with the priority of the body.
@@ -215,7 +228,8 @@ class OlderCreateAndRunRequest(OlderBacktestRequest, frozen=True, kw_only=True, 
             tags=self.tags,
             notes=self.notes,
         )
-        return await service.backtests.create_and_run(create, options)
+        with self._naming_filters_as_sent(strategy):
+            return await service.backtests.create_and_run(create, options)
 
 
 class OlderRerunRequest(OlderBacktestRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -237,7 +251,13 @@ class OlderRerunRequest(OlderBacktestRequest, frozen=True, kw_only=True, forbid_
 
     async def submit(self, service: Service, options: RunOptions) -> Run:
         run_id = self.backtest or self.backtest_id
-        return await (super().submit(service, options) if run_id is None else service.backtests.rerun(run_id, options, self.labels))
+        if run_id is None:
+            return await super().submit(service, options)
+        try:
+            return await service.backtests.rerun(run_id, options, self.labels)
+        except NotFound as error:
+            error.where = "backtest_id" if self.backtest is None else "backtest"
+            raise
 
 
 _NAMES: Final = frozenset(OlderRerunRequest.__struct_fields__) - {*BacktestRequest.__struct_fields__, "backtest"}

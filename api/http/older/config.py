@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 import python_core as bt
 from api.http.older.filters import OlderFilter
-from api.http.problems import FieldError, invalid_fields
+from api.http.problems import FieldError, ProblemError, invalid_fields
 from python_core.errors import StrategyError
 from python_core.language.vocabulary import suggest
-from python_core.levels import SIDES
+from python_core.levels import SIDES, Side
 from python_core.strategy.params import Value, value_of, with_value
 
 Config = Mapping[str, Any]
@@ -23,6 +24,7 @@ LEVELS: Final = {"stop_loss_pct": "stop_loss", "take_profit_pct": "take_profit"}
 _BELOW: Final = {"stop_loss_pct": 100, "take_profit_pct": 1_000_000}
 _OPPOSITE: Final = {"long": "short", "short": "long"}
 _SETTINGS: Final = (*LEVELS, "direction")
+_FILTER: Final = re.compile(r"(strategy\.)?htf_filters\.(?P<side>long|short)\[(?P<i>\d+)\]")
 
 
 def check_config(config: Config) -> None:
@@ -63,7 +65,18 @@ def configure(strategy: bt.Strategy, config: Config, filters: tuple[OlderFilter,
         return strategy
     sides = [side for side in SIDES if getattr(strategy, f"entry_{side}").strip()]
     added = tuple(each.to_filter() for each in filters)
-    return _replace(strategy, "$.htf_filters", htf_filters={side: (*strategy.htf_filters.get(side, ()), *added) for side in sides})
+    merged = {side: (*strategy.htf_filters.get(side, ()), *added) for side in sides}
+    try:
+        return msgspec.structs.replace(strategy, htf_filters=merged)
+    except StrategyError as error:
+        raise _refused(error, f"$.{place_of_filter(error.where, merged, len(added)) or 'htf_filters'}") from error
+
+
+def place_of_filter(where: str, merged: Mapping[Side, Sequence[Any]], added: int) -> str:
+    """What the request calls `where`, if that is in one of the last `added` filters of a side, those of the request; otherwise empty."""
+    found = _FILTER.match(where)
+    i = int(found["i"]) - len(merged[cast(Side, found["side"])]) + added if found else -1
+    return f"htf_filters[{i}]" if i >= 0 else ""
 
 
 def _with_params(strategy: bt.Strategy, config: Config) -> bt.Strategy:
@@ -120,5 +133,9 @@ def _replace(strategy: bt.Strategy, path: str, **changes: Any) -> bt.Strategy:
     try:
         return msgspec.structs.replace(strategy, **changes)
     except StrategyError as error:
-        message = f"{error.where}: {error.message}" if error.where else error.message
-        raise invalid_fields(FieldError(path=path, message=message, code=error.code, hint=error.hint)) from error
+        raise _refused(error, path) from error
+
+
+def _refused(error: StrategyError, path: str) -> ProblemError:
+    message = f"{error.where}: {error.message}" if error.where else error.message
+    return invalid_fields(FieldError(path=path, message=message, code=error.code, hint=error.hint))

@@ -46,10 +46,34 @@ def with_key(client: httpx.Client, **key: object) -> dict[str, str]:
     return {"authorization": f"Bearer {response.json()['secret']}"}
 
 
+def with_first_key(client: httpx.Client, **key: object) -> dict[str, str]:
+    """The headers of a request with a new key, made by an administrator with the first one."""
+    admin = with_key(client, scope="admin")
+    response = client.post("/keys", json={"name": "test", "scope": "write"} | key, headers=admin)
+    return {"authorization": f"Bearer {response.json()['secret']}"}
+
+
+def test_the_first_key_is_an_administrators(start: Start) -> None:
+    client = start()
+    for scope in ("read", "write"):
+        refused = client.post("/keys", json={"name": "mine", "scope": scope})
+        assert (refused.status_code, refused.json()["code"]) == (400, "first_key")
+    assert client.get("/keys").json()["items"] == []
+
+
+def test_what_has_no_owner_is_not_found_by_owners_and_the_hint_says_so(start: Start) -> None:
+    client = start()
+    client.post("/strategies", json=STRATEGY).raise_for_status()
+    anna = with_first_key(client, owner="anna")
+    missing = client.get("/strategies/cross", headers=anna)
+    assert missing.status_code == 404
+    assert "of 'anna'; only administrators use what has no owner" in missing.json()["detail"]
+
+
 def test_without_keys_everybody_is_the_operator_and_with_the_first_key_nobody_is(start: Start) -> None:
     client = start()
     assert client.get("/caller").json() == {"owner": "", "scope": "admin", "sees_all": True, "key_id": ""}
-    headers = with_key(client, owner="anna")
+    headers = with_key(client, owner="anna", scope="admin")
     refused = client.get("/strategies")
     assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
     assert refused.headers["www-authenticate"].startswith("Bearer")
@@ -107,7 +131,7 @@ def test_a_key_can_be_rotated_and_deleted(start: Start) -> None:
 
 def test_too_many_requests_of_an_owner_are_refused(start: Start) -> None:
     client = start(owner_requests_s=0.3)
-    headers = with_key(client, owner="anna")
+    headers = with_key(client, owner="anna", scope="admin")
     allowed = [client.get("/caller", headers=headers) for _ in range(3)]
     assert [response.status_code for response in allowed] == [200] * 3
     assert allowed[0].headers["ratelimit-policy"] == '"requests";q=3;w=10'

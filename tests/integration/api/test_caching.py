@@ -71,7 +71,7 @@ def test_what_never_changes_may_be_kept_for_a_year(client: httpx.Client) -> None
         assert (headers["cache-control"], headers["vary"]) == (FOREVER, "Accept, Authorization, Barstorm-Owner, Accept-Encoding")
     dataset = client.get("datasets/bars").json()
     for name, forever in ((f"{dataset['id']}@1", True), ("bars@1", False), (dataset["id"], False)):
-        for path in (f"datasets/{name}", f"datasets/{name}/report", f"datasets/{name}/bars"):
+        for path in (f"datasets/{name}", f"datasets/{name}/report", f"datasets/{name}/bars", f"datasets/{name}/file"):
             headers = client.get(path).raise_for_status().headers
             # A name may be that of another dataset tomorrow.
             assert headers["cache-control"] == (FOREVER if forever else "no-cache"), path
@@ -86,12 +86,13 @@ def test_an_error_may_not_be_kept(client: httpx.Client) -> None:
 
 
 def test_what_is_unchanged_is_not_made(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = "datasets/bars/bars?timeframe=4h"
-    tag = client.get(path).raise_for_status().headers["etag"]
+    paths = ("datasets/bars/bars?timeframe=4h", "datasets/bars/file?format=csv")
+    tags = {path: client.get(path).raise_for_status().headers["etag"] for path in paths}
 
     async def fail(*_: Any) -> None:
         raise OSError("made")
 
     monkeypatch.setattr(Workroom, "run", fail)
-    assert client.get(path).status_code >= 500
-    assert unchanged(client, path, tag)
+    for path, tag in tags.items():
+        assert client.get(path).status_code >= 500
+        assert unchanged(client, path, tag)

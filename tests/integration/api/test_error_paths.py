@@ -68,6 +68,16 @@ def client(tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServer
         ("POST", "fetches", FETCH | {"until": 0}, {}, "$.until"),
         ("POST", "queue/dead/redrive", {}, {}, "$.ids"),
         ("POST", "queue/dead/none/redrive", None, {}, "path.run_id"),
+        ("POST", "backtests/compare", {"ids": [ID, "none"]}, {}, "$.ids[0]"),
+        ("POST", "queue/backtest/run", {"backtest": "none"}, {}, "$.backtest"),
+        ("POST", "queue/backtest/run", {"backtest_id": "none"}, {}, "$.backtest_id"),
+        ("GET", "datasets/walk/bars?start=2&end=1", None, {}, "query.end"),
+        ("GET", "datasets/walk/file?start=2&end=1", None, {}, "query.end"),
+        ("POST", "backtests", RUN, {"Idempotency-Key": ""}, "header.Idempotency-Key"),
+        ("POST", "backtests", RUN, {"If-Match": '"x"'}, "header.If-Match"),
+        ("DELETE", "datasets/walk", None, {"If-Match": "*"}, "header.If-Match"),
+        ("PATCH", f"backtests/{ID}", {"name": "x"}, {"If-Match": '"x"'}, "header.If-Match"),
+        ("POST", "keys", {"name": "first"}, {}, "$.scope"),
     ],
 )
 def test_an_error_names_its_place(client: TestClient[Any], method: str, path: str, body: Any, headers: dict[str, str], place: str) -> None:
@@ -75,3 +85,30 @@ def test_an_error_names_its_place(client: TestClient[Any], method: str, path: st
     response = client.request(method, f"/api/v1/{path}", headers={name: value.encode("latin-1") for name, value in headers.items()}, **sent)
     assert response.status_code in (400, 404, 409), response.text
     assert [error["path"] for error in response.json()["errors"]] == [place]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("backtests", RUN | {"start": 6, "end": 5}, "$.end: 5 is not after start, 6; the range includes start and excludes end"),
+        (
+            "backtests",
+            RUN | {"strategy": {"entry_long": "clsoe > 1"}},
+            "$.strategy.entry_long, column 1: unknown name 'clsoe'; did you mean",
+        ),
+        ("strategies/check", {"strategy": STRATEGY}, "$.strategy: unknown field; use one of entry_long, "),
+        ("fetches", FETCH | {"exchange": "binanc"}, "exchange: unknown exchange 'binanc'; did you mean binance"),
+        ("fetches", FETCH | {"exchange": "nowhere"}, "exchange: unknown exchange 'nowhere'; use the name of an exchange in ccxt"),
+    ],
+)
+def test_the_text_of_an_error_helps(client: TestClient[Any], path: str, body: Any, detail: str) -> None:
+    response = client.post(f"/api/v1/{path}", json=body)
+    assert response.status_code == 400, response.text
+    assert response.json()["detail"].startswith(detail)
+
+
+def test_half_of_a_surrogate_pair_is_named(client: TestClient[Any]) -> None:
+    body = b'{"name": "\\ud800", "strategy": {"entry_long": "close > 1"}}'
+    response = client.post("/api/v1/strategies", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_json")
+    assert "surrogate" in response.json()["detail"]

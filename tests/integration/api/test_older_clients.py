@@ -189,6 +189,14 @@ def test_aliases_may_be_mixed_with_names_of_today(client: httpx.Client) -> None:
     assert (run["request"]["start"], run["request"]["end"], run["request"]["execution"]["leverage"]) == (FIRST, END, 2.0)
 
 
+def test_settings_of_the_account_complete_an_execution(client: httpx.Client) -> None:
+    changes = {"leverage": 2, "initial_capital": 500, "config": {"stop_loss_pct": 2}, "execution": {"slippage": 0.001, "leverage": 2}}
+    execution = accepted(client.post("/backtests", json=BACKTEST | changes))["request"]["execution"]
+    assert {name: execution[name] for name in ("leverage", "initial_capital", "stop_loss", "slippage")} == {
+        "leverage": 2.0, "initial_capital": 500.0, "stop_loss": 0.02, "slippage": 0.001,
+    }  # fmt: skip
+
+
 def test_older_requests_may_label_their_runs(client: httpx.Client) -> None:
     labels = {"tags": ["older"], "notes": "as they were"}
     run = accepted(client.post("/backtests", json=BACKTEST | labels | {"name": "mine"}))
@@ -224,8 +232,12 @@ def test_errors_of_requests_of_today_have_names_of_today(client: httpx.Client, t
         ({"start": FIRST}, "$.start_date", "the request has start, too"),
         ({"end": LAST}, "$.end_date", "the request has end, too"),
         ({"strategy": STRATEGY}, "$.strategy_id", "the request has strategy, too"),
-        ({"leverage": 2, "execution": {}}, "$.leverage", "the request has execution, too"),
-        ({"config": {"stop_loss_pct": 2}, "execution": {"leverage": 2}}, "$.config", "the request has execution, too"),
+        ({"leverage": 2, "execution": {"leverage": 4}}, "$.leverage", "execution.leverage says something else"),
+        (
+            {"config": {"stop_loss_pct": 2}, "execution": {"stop_loss": 0.1}},
+            "$.config.stop_loss_pct",
+            "execution.stop_loss says something else",
+        ),
         ({"start_date": "yesterday"}, "$.start_date", "'yesterday' is not a time"),
         ({"start_date": "1969-12-31"}, "$.start_date", "before 1970"),
         ({"start_date": 1704067200000}, "$.start_date", "Expected `str | null`, got `int`"),
@@ -255,7 +267,12 @@ def test_errors_of_requests_of_today_have_names_of_today(client: httpx.Client, t
         ({"htf_filters": [{"timeframe": "7x", "type": "rsi_range", "min": 1}]}, "$.htf_filters[0].timeframe", "unknown timeframe"),
         ({"htf_filters": [{"timeframe": "D", "type": "macd"}]}, "$.htf_filters[0].type", "Invalid enum value 'macd'"),
         ({"htf_filters": [{"timeframe": "D", "type": "trend_ma", "period": 5}]}, "$.htf_filters[0].condition", "price_above, price_below"),
-        ({"htf_filters": [{"timeframe": "D", "condition": "clsoe > 1"}]}, "$.htf_filters", "unknown name 'clsoe'"),
+        ({"htf_filters": [{"timeframe": "D", "condition": "clsoe > 1"}]}, "$.htf_filters[0]", "unknown name 'clsoe'"),
+        (
+            {"htf_filters": [{"timeframe": "D", "condition": "close > 1"}, {"timeframe": 30, "condition": "close > 1"}]},
+            "$.htf_filters[1]",
+            "30m",
+        ),
         ({"priority": 0}, "$.priority", ">= 1"),
         ({"priority": 21}, "$.priority", "<= 20"),
         ({"strategy_id": None}, "$.strategy_id", "missing"),

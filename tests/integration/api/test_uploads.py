@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import tempfile
@@ -63,13 +64,32 @@ def test_a_file_and_a_form_give_the_same_dataset(url: str, drafts: Path) -> None
     form = httpx.post(
         f"{url}/api/v1/datasets",
         params={"name": "form"},
-        data={"comment": "x" * 1_000},
-        files={"file": ("bars.csv", rows(100)), "other": ("b", b"b")},
+        files={"file": ("bars.csv", rows(100))},
     )
     assert form.status_code == 201, form.text
     assert form.json()["fingerprint"] == raw["fingerprint"]
     assert form.json()["timeframe"] == "1m"
     assert not left(drafts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "detail"),
+    [
+        ({"data": {"name": "x"}}, "the form has a field 'name'; send the file only, and options as query parameters"),
+        ({"files": {"other": ("b.csv", b"b")}}, "the form has a second file, 'b.csv'; send each file in a request of its own"),
+    ],
+)
+def test_a_form_with_more_than_a_file_is_refused(url: str, drafts: Path, parts: dict[str, Any], detail: str) -> None:
+    files = {"file": ("bars.csv", rows(100))} | parts.get("files", {})
+    form = httpx.post(f"{url}/api/v1/datasets", params={"name": "form"}, files=files, data=parts.get("data"))
+    assert (form.status_code, form.json()["code"], form.json()["detail"]) == (400, "invalid_form", detail)
+    assert not left(drafts)
+
+
+def test_a_json_file_may_be_called_json(url: str) -> None:
+    content = json.dumps([[1_700_000_000_000 + minute * 60_000, 1, 1, 1, 1, 1] for minute in range(3)]).encode()
+    response = upload(url, content, headers={"content-type": "application/json"})
+    assert response.status_code == 201, response.text
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -33,7 +33,8 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     await asyncio.sleep(0)
     async with asyncio.timeout(30):
         await background.stop(task)
-    assert task.cancelled() and swallowed == 2
+    assert task.cancelled()
+    assert swallowed == 2
 
 
 async def test_tasks_that_ended_before_are_left_as_they_are() -> None:
@@ -43,4 +44,5 @@ async def test_tasks_that_ended_before_are_left_as_they_are() -> None:
     failed, done = asyncio.create_task(fail()), asyncio.create_task(asyncio.sleep(0, "result"))
     await asyncio.wait([failed, done])
     await background.stop(failed, done)
-    assert isinstance(failed.exception(), ValueError) and done.result() == "result"
+    assert isinstance(failed.exception(), ValueError)
+    assert done.result() == "result"
