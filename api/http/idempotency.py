@@ -26,15 +26,11 @@ _OF_CREATION: Final = (
 )
 RunKey = Annotated[
     str,
-    HeaderParameter(
-        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": LABEL_PATTERN}, description=_OF_RUNS
-    ),
+    HeaderParameter(name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": LABEL_PATTERN}, description=_OF_RUNS),
 ]
 CreationKey = Annotated[
     str,
-    HeaderParameter(
-        name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": LABEL_PATTERN}, description=_OF_CREATION
-    ),
+    HeaderParameter(name="Idempotency-Key", max_length=MAX_KEY_LENGTH, schema_extra={"pattern": LABEL_PATTERN}, description=_OF_CREATION),
 ]
 
 
