@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 TOP = "|".join(("api", "workers", "python_core", "core_rs", "tests", "docs", "benchmarks", "requirements"))
-# `workers/runs/intake.py:accept` names a function or class in the file.
+# `workers/runs/acceptance.py:accept` names a function or class in the file.
 MENTION = re.compile(rf"`((?:{TOP})/[\w./-]*|[\w-]+\.(?:md|toml|lock))(?::(\w+))?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)")
 DEFINITION = r"(?m)^\s*(?:pub )?(?:async )?(?:def|class|fn|struct|enum|const|static) {0}\b|^{0}: "

@@ -28,9 +28,11 @@ from workers.model.labels import LabelChanges, Notes, RunLabels, RunName, Tags
 from workers.model.names import Name, check_name, new_id
 from workers.model.runs import Backtest, RunOptions, encode, upgrade_request
 from workers.model.selection import Selection
-from workers.runs import intake, saga
+from workers.runs import saga
+from workers.runs.acceptance import accept_one
 from workers.runs.lookups import Lookups
 from workers.runs.saga import Data, Step
+from workers.runs.submission import prepare
 
 KIND: Final = "create-and-run"
 
@@ -121,9 +123,9 @@ def steps(database: Database, bars: BarsCache, limits: Quotas) -> Sequence[Step]
         # Without the key, which stands for the whole and is recorded already.
         without_key = msgspec.structs.replace(_options(data), key="")
         lookups, caller = Lookups(database), _caller(data)
-        submission = await intake.prepare(database, bars, lookups, caller, backtest, without_key, labels, run_id=data["run_id"])
+        submission = await prepare(database, bars, lookups, caller, backtest, without_key, labels, run_id=data["run_id"])
         try:
-            await (await session.connection()).run_sync(intake.accept_one, submission, limits)
+            await (await session.connection()).run_sync(accept_one, submission, limits)
         except IntegrityError:  # as in `Intake.submit`, but the saga is undone, so that the client may repeat the whole
             raise catalog.deleted_meanwhile(request.dataset or str(submission.row["dataset_id"])) from None
 

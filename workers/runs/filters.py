@@ -18,7 +18,7 @@ from workers.errors import NotFound
 from workers.model.callers import Caller
 from workers.model.names import first_id
 from workers.model.run_filter import RunFilter, parse_condition
-from workers.runs.intake import OPERATION
+from workers.runs.submission import OPERATION
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]]] = {
     ">=": operator.ge,

@@ -16,9 +16,9 @@ from workers.model.names import is_reference
 from workers.model.runs import encode
 from workers.model.states import RunState
 from workers.runs import store
-from workers.runs.intake import OPERATION
 from workers.runs.runs import not_found
 from workers.runs.runs_revision import outdate
+from workers.runs.submission import OPERATION
 
 
 async def change(database: Database, caller: Caller, run_id: str, changes: LabelChanges) -> None:

@@ -16,13 +16,13 @@ from workers.model.runs import Attempt, Run
 from workers.model.states import OPEN, RunState
 from workers.queue import events
 from workers.queue.queue import Queue, RedisError
-from workers.runs import attempts, intake, store
+from workers.runs import attempts, store, submission
 from workers.runs.results import Results
 from workers.runs.runs_revision import RunsRevision
 
 # Finished runs that a process remembers.
 MAX_REMEMBERED: Final = 10_000
-OPERATION: Final = intake.OPERATION
+OPERATION: Final = submission.OPERATION
 
 
 class _Known(NamedTuple):

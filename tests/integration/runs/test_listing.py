@@ -17,7 +17,7 @@ from tests.support.workers import Finished
 from workers.db.database import Database
 from workers.model.states import RunState
 from workers.process.worker import LeaseWorker
-from workers.runs import intake
+from workers.runs import acceptance
 
 pytestmark = pytest.mark.anyio
 
@@ -244,7 +244,7 @@ async def test_finished_runs_of_a_result_are_found_by_its_index(service: workers
     values = {f"its_{name}": "x" for name in texts} | {"its_strategy_version": 1}
     database = service.resources.database
     with recorded("anon_1.id") as statements:
-        await database.query(lambda connection: connection.scalar(intake._FIND_FINISHED, values))
+        await database.query(lambda connection: connection.scalar(acceptance._FIND_FINISHED, values))
     ((statement, parameters),) = statements
     found = await plan(database, statement, parameters)
     assert "runs_by_result" in found, found

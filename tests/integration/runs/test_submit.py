@@ -26,7 +26,7 @@ from workers.model.clock import now_ms
 from workers.model.runs import RunOptions
 from workers.model.states import Priority, RunState
 from workers.process.worker import LeaseWorker
-from workers.runs import intake, results
+from workers.runs import acceptance, intake, results
 
 pytestmark = pytest.mark.anyio
 
@@ -328,10 +328,10 @@ async def test_a_request_is_compared_with_the_newest_equal_runs_of_its_name(
         return (await service.backtests.submit(msgspec.structs.replace(request_, **labels), options)).id
 
     first = await finished(await submit(name="a"))
-    others = [await submit(name=f"b{i}") for i in range(intake.MAX_COMPARED + 5)]
+    others = [await submit(name=f"b{i}") for i in range(acceptance.MAX_COMPARED + 5)]
     assert await submit(name="a") == first.id, "runs of other names are not in the way"
-    assert len({first.id, *others}) == intake.MAX_COMPARED + 6
-    for i in range(intake.MAX_COMPARED):
+    assert len({first.id, *others}) == acceptance.MAX_COMPARED + 6
+    for i in range(acceptance.MAX_COMPARED):
         await submit(name="a", notes=str(i))
     late = await submit(name="a")
     assert late != first.id, "it is behind as many as are compared"
