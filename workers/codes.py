@@ -38,6 +38,7 @@ CODES: Final = {
     "ambiguous": "several datasets match",
     "busy": "others changed the same thing at the same time; try again",
     "conflict": "the current state doesn't allow it",
+    "deleted": "what the request repeats was deleted",
     "finished": "the run or fetch has finished",
     "idempotency_mismatch": "the idempotency key belongs to another request",
     "in_use": "a run refers to it",
@@ -48,7 +49,6 @@ CODES: Final = {
     "not_newest": "only the newest version can be changed",
     "other_owner": "a run can't use what belongs to another owner",
     "precondition_failed": "it has changed since it was read",
-    "run_deleted": "the run was deleted",
     "version_mismatch": "it has another version",
     # Limits.
     "memory_limit": "the request needs too much memory",

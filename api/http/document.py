@@ -129,8 +129,9 @@ def _parameter(parameter: Schema) -> Schema:
     schema = {key: _whole(value) for key, value in schema.items() if key != "description"}
     if schema.get("default", "") in ("", None):
         schema.pop("default", None)
-    if schema.get("type") == "string" and parameter["in"] != "header":
-        schema.setdefault("pattern", _NO_NULL)
+    for text in (schema, schema.get("items", {})):
+        if text.get("type") == "string" and parameter["in"] != "header":
+            text.setdefault("pattern", _NO_NULL)
     return {key: value for key, value in parameter.items() if value is not False} | {"schema": schema, "required": parameter["required"]}
 
 

@@ -82,7 +82,7 @@ async def once(
 
     Raises:
         Conflict: the key was used for another request.
-        NotFound: what it has made was deleted.
+        Conflict: what it has made was deleted.
     """
     if not key:
         return await work()

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from workers.db.in_list import in_list
 from workers.db.tables import IdempotencyKeyRow, Table
 from workers.db.upsert import insert
-from workers.errors import Conflict, NotFound
+from workers.errors import Conflict
 from workers.model.clock import now_ms
 from workers.model.names import check_label
 from workers.model.runs import MAX_KEY_LENGTH
@@ -93,7 +93,7 @@ async def get_subject(session: AsyncSession, table: type[R], id_: str, what: str
     """What an earlier request created.
 
     Raises:
-        NotFound: it was deleted since.
+        Conflict: it was deleted since.
     """
     row = await session.get(table, id_)
     if row is None:
@@ -101,8 +101,8 @@ async def get_subject(session: AsyncSession, table: type[R], id_: str, what: str
     return row
 
 
-def deleted(what: str) -> NotFound:
-    return NotFound(f"the {what} of this idempotency key was deleted", where="key", hint="use a new key")
+def deleted(what: str) -> Conflict:
+    return Conflict(f"the {what} of this idempotency key was deleted", where="key", hint="use a new key", code="deleted")
 
 
 class Claim(NamedTuple):

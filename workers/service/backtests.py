@@ -118,7 +118,7 @@ class Backtests(OperationGroup):
             return await self._resources.runs.get(self._caller, run_id)
         except NotFound:
             what, hint = f"run {run_id}, which this request repeats, was deleted", "submit it again, with a new key if it has one"
-            raise Conflict(what, where="run", hint=hint, code="run_deleted") from None
+            raise Conflict(what, where="run", hint=hint, code="deleted") from None
 
     @operation(Scope.READ)
     async def get(self, run_id: str, wait_s: Annotated[int, Meta(ge=0, le=MAX_WAIT_S)] = 0) -> Run:

@@ -109,7 +109,7 @@ def test_what_was_deleted_is_not_created_again_under_its_key(client: httpx.Clien
     created = post(client, path, **request).json()
     client.delete(address.format(**created)).raise_for_status()
     gone = post(client, path, **request)
-    assert (gone.status_code, gone.json()["errors"][0]["path"]) == (404, "header.Idempotency-Key")
+    assert (gone.status_code, gone.json()["errors"][0]["path"]) == (409, "header.Idempotency-Key")
     assert not is_replayed(post(client, path, "another", **request))
 
 

@@ -158,7 +158,7 @@ async def test_a_repeated_request_starts_nothing_new_after_its_run_was_deleted(
     for repeat in (service.backtests.submit(request_, key), service.backtests.create_and_run(both, key)):
         with pytest.raises(workers.Conflict) as caught:
             await repeat
-        assert caught.value.code == "run_deleted"
+        assert caught.value.code == "deleted"
     (run,) = [await service.backtests.submit(request_)]
     (item,) = (await service.backtests.submit_batch((request_,), key)).items
     assert item.run is not None, "a batch numbers its key"
@@ -166,7 +166,7 @@ async def test_a_repeated_request_starts_nothing_new_after_its_run_was_deleted(
     await service.backtests.delete(item.run.id)
     (item,) = (await service.backtests.submit_batch((request_,), key)).items
     assert item.error is not None
-    assert item.error.code == "run_deleted"
+    assert item.error.code == "deleted"
     assert await count(service, RunRow) == 1
     assert not await gone(service, run.id)
 
