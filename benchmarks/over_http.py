@@ -174,8 +174,8 @@ class _Bench:
         before, began = sum(cpu_s(each.pid) for each in processes), time.perf_counter()
         await load(self._port, [self._batch(BATCH) for _ in range(max(runs // BATCH, 1))], connections=2)
         await self._all_done()
-        took_s, cpu_s = time.perf_counter() - began, sum(cpu_s(each.pid) for each in processes) - before
-        return Figure(runs / took_s, cpu_s / runs * 1000)
+        took_s, used_s = time.perf_counter() - began, sum(cpu_s(each.pid) for each in processes) - before
+        return Figure(runs / took_s, used_s / runs * 1000)
 
     async def _load(self, port: int, requests: list[bytes], process: subprocess.Popen[bytes], connections: int = CONNECTIONS) -> Figure:
         before = cpu_s(process.pid)
