@@ -127,16 +127,17 @@ async def before_request(guard: Guard, request: Request[Any, Any, Any]) -> Respo
     structlog.contextvars.bind_contextvars(request_id=request_id(request.scope))
     if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
         raise problems.ProblemError(400, "the URL contains a null character")
-    path, service = request.scope["path"], request.app.state.service
+    # Each use of `request.headers` costs more than most of these checks.
+    path, headers, service = request.scope["path"], request.headers, request.app.state.service
     if not path.startswith("/health/"):  # load balancers ask by address
-        guard.check_origin(request)
+        guard.check_origin(request.method, headers)
     if request.method == "OPTIONS":  # Litestar's own response lists only some of the methods
         methods = next(route.methods for route in request.app.routes if route.path_format == request.scope["path_template"])
         return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
-    begin_count(request)
-    request.scope["state"]["service"] = service if PUBLIC.fullmatch(path) else await guard.identify(request, service)
-    if request.route_handler.resolve_include_in_schema():
-        check_query(request)
+    begin_count(request.scope, headers)
+    request.scope["state"]["service"] = service if PUBLIC.fullmatch(path) else await guard.identify(request.scope, headers, service)
+    check_query(request)
+    if "if-match" in headers:
         check_if_match(request)
     return None
 

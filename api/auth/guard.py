@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 from urllib.parse import urlsplit
 
-from litestar import Request
 from litestar.datastructures import Headers
+from litestar.types import Scope
 
 from api.http.problems import ProblemError
 from workers import Invalid, Service, Settings, Unauthenticated
@@ -28,30 +29,31 @@ class Guard:
     def __init__(self, settings: Settings) -> None:
         self._hosts = frozenset(host.strip("[]") for host in _split(settings.allowed_hosts))
         self._origins = frozenset(_split(settings.cors_origins))
+        self._is_ours = lru_cache(maxsize=1_000)(self._names_us)
 
-    def check_origin(self, request: Request[Any, Any, Any]) -> None:
+    def check_origin(self, method: str, headers: Headers) -> None:
         """
         Raises:
             ProblemError: the request was sent to a name that is not ours, which a page of another site can make point here, or it is a change
                 that such a page asks for.
         """
-        hosts = request.headers.getall("host", [])
+        hosts = headers.getall("host", [])
         host = hosts[0].lower() if len(hosts) == 1 else ""
-        if not host or not self._is_ours(_PORT.sub("", host).strip("[]")):
+        if not host or not self._is_ours(host):
             received = f"not {host!r:.80}" if host else "exactly one"
             detail = f"the Host header must name this service, {received}; BARSTORM_ALLOWED_HOSTS lists other names than those of loopback"
             raise ProblemError(421 if host else 400, detail, code="unknown_host")
-        if request.method not in SAFE_METHODS and not self._may_change(request.headers, host):
+        if method not in SAFE_METHODS and not self._may_change(headers, host):
             raise ProblemError(403, "cross-site request: only pages of this host may make changes", code="cross_site")
 
-    async def identify(self, request: Request[Any, Any, Any], service: Service) -> Service:
+    async def identify(self, scope: Scope, headers: Headers, service: Service) -> Service:
         """The service for the caller of the request.
 
         Raises:
             Unauthenticated, Forbidden, TooManyRequests: see `workers.accounts`.
             Unavailable: the database can't be reached.
         """
-        resources, headers = service.resources, request.headers
+        resources = service.resources
         scheme, _, secret = headers.get("authorization", "").strip().partition(" ")
         if scheme and (scheme.lower() != "bearer" or not secret.strip()):
             raise Unauthenticated(
@@ -60,11 +62,12 @@ class Guard:
         with translate_connection_errors():
             caller = await resources.authentication.caller(secret.strip(), _owner(headers))
         if caller.key_id and (allowance := await resources.rate_limit.use(caller.owner)) is not None:
-            request.scope["state"][ALLOWANCE] = allowance
+            scope["state"][ALLOWANCE] = allowance
             allowance.check()
         return service.acting_as(caller)
 
-    def _is_ours(self, name: str) -> bool:
+    def _names_us(self, host: str) -> bool:
+        name = _PORT.sub("", host).strip("[]")
         return "*" in self._hosts or name in self._hosts or _is_loopback(name)
 
     def _may_change(self, headers: Headers, host: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
-from uuid import uuid4
 
 from litestar.types import Message, Scope
 
@@ -26,7 +26,7 @@ def request_id(scope: Scope) -> str:
     known: str | None = scope["state"].get(REQUEST_ID)
     if known is None:
         given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
-        known = scope["state"][REQUEST_ID] = given if _VALID_ID.fullmatch(given) else str(uuid4())
+        known = scope["state"][REQUEST_ID] = given if _VALID_ID.fullmatch(given) else os.urandom(16).hex()
     return known
 
 
@@ -48,8 +48,9 @@ async def add_headers(message: Message, scope: Scope) -> None:
         ]
     if (replays := scope["state"].get(REPLAYS)) is not None and replays.count:
         headers.append((HEADER.lower().encode(), b"true"))
-    others = list(message["headers"])
-    if (vary := scope["state"].get(VARY)) is not None:
-        others = [header for header in others if header[0].lower() != b"vary"]
-        headers.append((b"vary", f"{vary}, Origin".encode() if scope["litestar_app"].cors_config else vary.encode()))
-    message["headers"] = [*others, *headers]
+    others = [header for header in message["headers"] if header[0].lower() != b"vary"]
+    if scope["litestar_app"].cors_config:  # Litestar has put `Origin` in the place of what the handler says
+        vary = [scope["state"].get(VARY, b""), b"Accept-Encoding", b"Origin"]
+    else:
+        vary = [*(value for name, value in message["headers"] if name.lower() == b"vary"), b"Accept-Encoding"]
+    message["headers"] = [*others, *headers, (b"vary", b", ".join(filter(None, vary)))]

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Protocol
 
 import brotli
@@ -66,12 +67,15 @@ def compressed(app: ASGIApp) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             accepted = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding").decode("latin-1")
-            send = _compressing(scope, send, preferred(accepted))
+            encoding = preferred(accepted)
+            if encoding or scope["litestar_app"].cors_config:
+                send = _compressing(scope, send, encoding)
         await app(scope, receive, send)
 
     return call
 
 
+@lru_cache(maxsize=1_000)
 def preferred(accept_encoding: str) -> str | None:
     """The encoding that the header prefers, or None for the body as it is."""
     accepted = weights(accept_encoding)
@@ -95,7 +99,7 @@ def _compressing(scope: Scope, send: Send, encoding: str | None) -> Send:
             body, more_follows = message["body"], message.get("more_body", False)
             if start is not None:
                 headers = MutableScopeHeaders(start)
-                scope["state"][VARY] = ", ".join(filter(None, (headers.get("vary"), "Accept-Encoding")))
+                scope["state"][VARY] = headers.get("vary", "").encode()
                 if encoding and (more_follows or len(body) >= MIN_BYTES) and not headers.get("content-type", "").startswith(_AS_THEY_ARE):
                     compressor = ENCODINGS[encoding]()
                     body = await _compress(compressor, body, more_follows)

@@ -74,9 +74,9 @@ def matches(if_match: str, value: object) -> bool:
 def check_if_match(request: Request[Any, Any, Any]) -> None:
     """
     Raises:
-        ProblemError: the request is to change something only if it is as it was read, and its operation can't compare that.
+        ProblemError: the operation of this request, which has an `If-Match`, doesn't compare entity tags.
     """
-    if "if-match" in request.headers and "header.If-Match" not in {place for place, _ in parameters(request.route_handler).values()}:
+    if "header.If-Match" not in {place for place, _ in parameters(request.route_handler).values()}:
         message, hint = "this operation doesn't compare entity tags", "leave the header out"
         raise invalid_fields(FieldError(path="header.If-Match", message=message, hint=hint))
 

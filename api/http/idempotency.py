@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from litestar import Request
+from litestar.datastructures import Headers
 from litestar.params import HeaderParameter
+from litestar.types import Scope
 
 from api.http.problems import FieldError, invalid_fields
 from workers.db import idempotency
@@ -34,15 +35,15 @@ CreationKey = Annotated[
 ]
 
 
-def begin_count(request: Request[Any, Any, Any]) -> None:
+def begin_count(scope: Scope, headers: Headers) -> None:
     """Count the replays of a request with a key.
 
     Raises:
         ProblemError: the key is empty.
     """
-    if (key := request.headers.get("idempotency-key")) is not None:
+    if (key := headers.get("idempotency-key")) is not None:
         if not key.strip():
             raise invalid_fields(
                 FieldError(path="header.Idempotency-Key", message="empty", hint="use a unique text, or leave the header out")
             )
-        request.scope["state"][REPLAYS] = idempotency.count_replays()
+        scope["state"][REPLAYS] = idempotency.count_replays()

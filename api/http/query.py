@@ -23,7 +23,7 @@ def check_query(request: Request[Any, Any, Any]) -> None:
     Raises:
         ProblemError: names the parameters that are unknown, null, no integers, or have several values where one is expected.
     """
-    if not request.scope["query_string"]:
+    if not request.scope["query_string"] or not request.route_handler.resolve_include_in_schema():
         return
     known = query_parameters(request.route_handler)
     given: dict[str, list[str]] = {}

@@ -31,7 +31,7 @@ class Service:
 
     def acting_as(self, caller: Caller) -> Service:
         """The same service for another caller."""
-        return Service(self.resources, caller)
+        return self if caller == self.caller else Service(self.resources, caller)
 
     def warm_up(self) -> None:
         """Prepare for requests that take long, for a service that will have some."""
