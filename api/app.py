@@ -68,7 +68,6 @@ def create_app(settings: workers.Settings | None = None, *, max_upload_bytes: in
     @asynccontextmanager
     async def service(app: Litestar) -> AsyncIterator[None]:
         async with workers.open_service(settings) as opened:
-            opened.warm_up()
             app.state.service = opened
             yield
 

@@ -20,16 +20,18 @@ import python_core as bt
 from workers import logs
 from workers.accounts import keys as api_keys
 from workers.cli import data as data_commands
-from workers.cli import dead_letters, demo, fetch, keys
+from workers.cli import dead_letters, fetch, keys
 from workers.data import samples
 from workers.db.database import open_database
 from workers.errors import Invalid, Unavailable, WorkersError
 from workers.model.states import Priority
+from workers.process import forking
+from workers.process.forking import Forks, end_with_parent
 from workers.process.run import run as run_worker
 from workers.process.scaling import Scaling
 from workers.process.startup import migrate_when_reachable
-from workers.process.supervisor import Child, WorkerPool, end_with_parent, supervise
-from workers.queue.queue import PRIORITY_CODES, open_queue
+from workers.process.supervisor import Child, WorkerPool, supervise
+from workers.queue.queue import ALL_PRIORITIES, PRIORITY_CODES, open_queue
 from workers.queue.valkey import with_redis
 from workers.service import health
 from workers.settings import Settings, variable
@@ -38,6 +40,9 @@ from workers.storage.open import open_artifacts
 # By name, because `api` imports `workers`, not the other way round.
 APPLICATION: Final = "api.app:create_app"
 HTTP_PROTOCOL: Final = "api.http.protocol:LimitedProtocol"
+# What each process of a kind needs, and what its parent imports for all of them.
+WORKER_IMPORTS: Final = ("workers.process.run", "uvloop")
+API_IMPORTS: Final = ("api.app", "api.http.protocol", "uvicorn", "uvicorn.loops.auto", "uvicorn.lifespan.on")
 HOST: Final = "127.0.0.1"
 PORT: Final = 8000
 ANY_ADDRESS: Final = ("0.0.0.0", "::", "")
@@ -48,11 +53,20 @@ _log = structlog.stdlib.get_logger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command of these arguments; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def run() -> int:
         settings = Settings.from_env()
         logs.set_up(settings)
         code: int = options.run(settings, options)
         return code
+
+    return _exit_code(run)
+
+
+def _exit_code(run: Callable[[], int]) -> int:
+    """The exit code of a command, also of one that fails."""
+    try:
+        return run()
     except (WorkersError, bt.BarstormError) as error:
         print(f"barstorm: {error}", file=sys.stderr)
         return 1
@@ -62,19 +76,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings, options: argparse.Namespace) -> int:
     _check_port(options.host, options.port)
-    workers = _worker_count(settings, options)
+    count = _worker_count(settings, options)
+    return forking.run(
+        lambda forks: _exit_code(lambda: _serve(settings, options, count, forks)),
+        main,
+        (*WORKER_IMPORTS, *API_IMPORTS),
+        prepare=lambda: _exit_code(lambda: _prepare(settings, options)),
+    )
+
+
+def _prepare(settings: Settings, options: argparse.Namespace) -> int:
+    asyncio.run(_protect(settings, options))
+    asyncio.run(_add_samples(settings))
+    return 0
+
+
+def _serve(settings: Settings, options: argparse.Namespace, count: int, forks: Forks | None) -> int:
     access = asyncio.run(_protect(settings, options))
-    children = [
-        Child("api", ("api", "--host", options.host, "--port", str(options.port), *["--insecure"] * options.insecure)),
-        *(Child(f"worker-{i + 1}", ("worker-process",)) for i in range(workers)),
-    ]
-    print(f"Barstorm {bt.__version__} ({bt.engine} engine), {workers} worker processes: http://{options.host}:{options.port}/schema")
+    children = [Child("api", ("api", "--host", options.host, "--port", str(options.port), *["--insecure"] * options.insecure))]
+    pool = None
+    if settings.workers or options.workers:
+        children += [Child(f"worker-{i + 1}", ("worker-process",)) for i in range(count)]
+        workers = f"{count} worker processes"
+    else:
+        pool = WorkerPool(Scaling(0, count, ALL_PRIORITIES), 0, ("worker-process",))
+        workers = f"up to {count} worker processes while there is work"
+    print(f"Barstorm {bt.__version__} ({bt.engine} engine), {workers}: http://{options.host}:{options.port}/schema")
     print(
         f"database {_redacted(settings.database_url)}, queue {_redacted(settings.redis_url) or 'embedded Valkey'}; stop with Ctrl-C\n{access}",
         flush=True,
     )
-    asyncio.run(_add_samples(settings))
-    asyncio.run(supervise(settings, children))
+    asyncio.run(supervise(settings, children, pool, forks))
     return 0
 
 
@@ -141,20 +173,25 @@ def api(settings: Settings, options: argparse.Namespace) -> int:
 def worker(settings: Settings, options: argparse.Namespace) -> int:
     count, priorities = _worker_count(settings, options), _priorities(options.priorities)
     command = ("worker-process", "--priorities", options.priorities)
-    if options.burst:
-        asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", (*command, "--burst"), once=True) for i in range(count)]))
-        return 0
+    children, pool = [], None
     min_workers = count if options.min is None else options.min
     max_workers = max(count, min_workers) if options.max is None else options.max
     if not 0 <= min_workers <= max_workers <= MAX_WORKERS or max_workers == 0:
         hint = f"use numbers from 0 to {MAX_WORKERS}, --min not above --max, and --max at least 1"
         raise Invalid(f"can't run {min_workers} to {max_workers} worker processes", where="--min, --max", hint=hint)
     initial = min(max(count, min_workers), max_workers)
-    if min_workers == max_workers:
-        asyncio.run(supervise(settings, [Child(f"worker-{i + 1}", command) for i in range(initial)]))
+    if options.burst:
+        children = [Child(f"worker-{i + 1}", (*command, "--burst"), once=True) for i in range(count)]
+    elif min_workers == max_workers:
+        children = [Child(f"worker-{i + 1}", command) for i in range(initial)]
     else:
-        asyncio.run(supervise(settings, [], WorkerPool(Scaling(min_workers, max_workers, priorities), initial, command)))
-    return 0
+        pool = WorkerPool(Scaling(min_workers, max_workers, priorities), initial, command)
+
+    def work(forks: Forks | None) -> int:
+        asyncio.run(supervise(settings, children, pool, forks))
+        return 0
+
+    return forking.run(lambda forks: _exit_code(lambda: work(forks)), main, WORKER_IMPORTS)
 
 
 def worker_process(settings: Settings, options: argparse.Namespace) -> int:
@@ -198,6 +235,8 @@ def doctor(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def run_demo(settings: Settings, options: argparse.Namespace) -> int:
+    from workers.cli import demo  # with an HTTP client, which nothing else needs
+
     return asyncio.run(demo.demo(settings, options.data))
 
 

@@ -37,6 +37,8 @@ Source = Path | bytes | BinaryIO
 Kind = Literal["strategies", "backtests", "files", "bars"]
 LENGTH: Final = struct.Struct(">I")
 # Requests that may wait for each place of a kind. What is done with bars takes milliseconds, and clients submit many runs at once.
+# A process takes 60 MB, and half a second to start.
+IDLE_S: Final = 300.0
 WAITING: Final[dict[Kind, int]] = {"strategies": 4, "backtests": 4, "files": 4, "bars": 100}
 
 
@@ -71,6 +73,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.is_free = True
+        self.idle_since = 0.0
         self._settings = settings
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -164,7 +167,7 @@ class Process:
 
 
 class Workroom:
-    """Processes that do tasks, a few of each kind at once. The first starts with the first task, or with `warm_up`."""
+    """Processes that do tasks, a few of each kind at once. The first starts with the first task, and all end when there is none for `IDLE_S`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -193,11 +196,6 @@ class Workroom:
             finally:
                 await self._put_back(process)
 
-    def warm_up(self) -> None:
-        """Start a process, so that the first task need not wait for its imports."""
-        if not self._idle and not self._is_closed:
-            self._idle.append(self._start())
-
     async def close(self) -> None:
         """End all processes, whatever they do."""
         self._is_closed = True
@@ -220,13 +218,27 @@ class Workroom:
 
     async def _put_back(self, process: Process) -> None:
         if process.is_free and not self._is_closed and len(self._idle) < self._settings.work_processes:
-            self._idle.append(process)
+            self._keep(process)
             return
+        await asyncio.shield(self._begin_end(process))
+        if not self._idle and not self._is_closed:
+            self._keep(self._start())  # so that the next task need not wait for its imports
+
+    def _keep(self, process: Process) -> None:
+        self._idle.append(process)
+        process.idle_since = time.monotonic()
+        asyncio.get_running_loop().call_later(IDLE_S, self._end_if_idle, process)
+
+    def _end_if_idle(self, process: Process) -> None:
+        if process in self._idle and time.monotonic() >= process.idle_since + IDLE_S:
+            self._idle.remove(process)
+            self._begin_end(process)
+
+    def _begin_end(self, process: Process) -> asyncio.Task[None]:
         ending = asyncio.create_task(self._end(process))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
-        await asyncio.shield(ending)
-        self.warm_up()
+        return ending
 
     async def _end(self, process: Process) -> None:
         process.kill()

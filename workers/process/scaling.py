@@ -17,7 +17,7 @@ from workers import background
 from workers.db.database import open_database
 from workers.process.reconcile import reconcile_forever
 from workers.queue.heartbeat import live_workers
-from workers.queue.queue import QueueStats, open_queue
+from workers.queue.queue import MAX_WAIT_S, QueueStats, open_queue
 from workers.runs import outbox
 from workers.settings import Settings
 
@@ -73,7 +73,10 @@ async def scale(
         busy_at = time.monotonic()
         async with housekeeping:
             while True:
-                await asyncio.sleep(POLL_S)
+                if workers():
+                    await asyncio.sleep(POLL_S)
+                else:
+                    await queue.wait(MAX_WAIT_S, scaling.priorities)
                 stats, running = await queue.stats(), workers()
                 busy = {info.pid for info in await live_workers(queue) if info.running}
                 idle = [name for pid, name in running.items() if pid not in busy]

@@ -10,7 +10,6 @@ import itertools
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,12 +19,12 @@ from typing import Final, NamedTuple
 import structlog
 
 from workers import background
+from workers.process.forking import PARENT_FD, ForkedProcess, Forks
 from workers.process.scaling import Scaling, scale
 from workers.process.worker import REQUEUE_S
 from workers.queue.valkey import with_redis
 from workers.settings import Settings
 
-PARENT_FD: Final = "BARSTORM_PARENT_FD"
 FIRST_PAUSE_S: Final = 0.2
 MAX_PAUSE_S: Final = 30.0
 # A child that ran for this long was healthy: its next restart begins with the first pause again.
@@ -52,8 +51,9 @@ class WorkerPool(NamedTuple):
 class Supervisor:
     """Keeps children running until `stop()`; `run()` returns when all have ended."""
 
-    def __init__(self, settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None) -> None:
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
+    def __init__(self, settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None, forks: Forks | None = None) -> None:
+        self.processes: dict[str, asyncio.subprocess.Process | ForkedProcess] = {}
+        self._forks = forks
         self._settings = settings
         self._children = children
         self._pool = pool
@@ -67,6 +67,8 @@ class Supervisor:
 
     async def run(self) -> None:
         reading, writing = os.pipe()
+        if self._forks is not None:
+            self._forks.open(lost=self.stop)
         scaler: asyncio.Task[None] | None = None
         try:
             for child in self._children:
@@ -125,16 +127,7 @@ class Supervisor:
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set() and child.name not in self._retired:
             started_at = time.monotonic()
-            process = self.processes[child.name] = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "workers.cli.main",
-                *child.arguments,
-                env={**os.environ, **self._settings.to_env(), PARENT_FD: str(parent)},
-                pass_fds=(parent,),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C reaches only the supervisor, which then stops its children in order
-            )
+            process = self.processes[child.name] = await self._start_process(child, parent)
             if self._stopping.is_set() or child.name in self._retired:
                 process.terminate()
             code = await process.wait()
@@ -145,6 +138,21 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
+
+    async def _start_process(self, child: Child, parent: int) -> asyncio.subprocess.Process | ForkedProcess:
+        environ = {**os.environ, **self._settings.to_env()}
+        if self._forks is not None:
+            return await self._forks.start(child.arguments, environ)
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "workers.cli.main",
+            *child.arguments,
+            env=environ | {PARENT_FD: str(parent)},
+            pass_fds=(parent,),
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which then stops its children in order
+        )
 
     async def _end_all(self) -> None:
         alive = [process for process in self.processes.values() if process.returncode is None]
@@ -160,22 +168,11 @@ class Supervisor:
                     process.kill()
 
 
-async def supervise(settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None) -> None:
+async def supervise(settings: Settings, children: Sequence[Child], pool: WorkerPool | None = None, forks: Forks | None = None) -> None:
     """Run children until they end, or until SIGTERM or SIGINT; on an embedded Valkey if no Redis is configured."""
     async with with_redis(settings) as shared:
-        supervisor = Supervisor(shared, children, pool)
+        supervisor = Supervisor(shared, children, pool, forks)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop)
         await supervisor.run()
-
-
-def end_with_parent() -> None:
-    """Called in a child: stop as if by SIGTERM when the supervisor has ended, even if it was killed."""
-    if descriptor := os.environ.pop(PARENT_FD, ""):
-
-        def watch() -> None:
-            os.read(int(descriptor), 1)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-        threading.Thread(target=watch, name="parent", daemon=True).start()

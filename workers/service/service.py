@@ -33,10 +33,6 @@ class Service:
         """The same service for another caller."""
         return self if caller == self.caller else Service(self.resources, caller)
 
-    def warm_up(self) -> None:
-        """Prepare for requests that take long, for a service that will have some."""
-        self.resources.workroom.warm_up()
-
 
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Service]:

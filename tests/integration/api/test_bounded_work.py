@@ -26,6 +26,7 @@ from tests.support.files import csv
 from tests.support.serving import Serve
 from tests.support.waiting import Eventually
 from tests.support.workers import worker_process
+from workers.data import workroom
 from workers.data.workroom import WAITING, Process
 
 BARS = bt.synthetic(25_000, timeframe="1m")
@@ -82,7 +83,9 @@ def start(serve: Serve) -> Iterator[Callable[[workers.Settings], Api]]:
         def start(settings: workers.Settings) -> Api:
             asyncio.run(add(settings))
             app = create_app(settings)
-            return Api(app, stack.enter_context(serve(app)))
+            api = Api(app, stack.enter_context(serve(app)))
+            httpx.post(f"{api.url}/strategies/check", json=SIMPLE, timeout=60).raise_for_status()  # starts a process
+            return api
 
         yield start
 
@@ -191,11 +194,20 @@ def test_a_refused_file_leaves_its_process_to_the_next_request(
     start: Callable[..., Api], settings: workers.Settings, eventually: Eventually
 ) -> None:
     api = start(settings)
-    eventually(lambda: api.workroom._idle)
     [process] = api.workroom._idle
     for path in ("datasets?name=new", "datasets/d/append"):
         assert httpx.post(f"{api.url}/{path}", content=b"not a market\n1\n", headers=RAW, timeout=60).status_code == 400
     assert api.workroom._idle == [process]
+
+
+def test_a_process_without_work_ends(
+    start: Callable[..., Api], settings: workers.Settings, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workroom, "IDLE_S", 0.3)
+    api = start(settings)
+    for _ in range(2):
+        eventually(lambda: not api.workroom._all)
+        assert httpx.post(f"{api.url}/strategies/check", json=SIMPLE, timeout=60).status_code == 200
 
 
 def test_work_beyond_the_time_limit_is_ended(start: Callable[..., Api], settings: workers.Settings, eventually: Eventually) -> None:

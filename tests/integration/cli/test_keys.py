@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,9 @@ def test_what_is_wrong_is_said(capsys: pytest.CaptureFixture[str], arguments: tu
 
 
 @pytest.mark.parametrize("command", ["serve", "api"])
-def test_without_a_key_an_address_that_others_can_reach_is_refused(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main.main((command, "--host", "0.0.0.0", "--port", "0")) == 1
-    error = capsys.readouterr().err
-    assert "there is no API key" in error
-    assert "barstorm keys create" in error
-    assert "--insecure" in error
+def test_without_a_key_an_address_that_others_can_reach_is_refused(command: str) -> None:
+    arguments = [sys.executable, "-m", "workers.cli.main", command, "--host", "0.0.0.0", "--port", "0"]
+    refused = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    for text in ("there is no API key", "barstorm keys create", "--insecure"):
+        assert text in refused.stderr

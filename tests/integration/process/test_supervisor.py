@@ -116,6 +116,32 @@ def test_children_and_valkey_end_when_their_supervisor_is_killed(
     assert "valkey, embedded: responded in" in output
 
 
+def test_everything_ends_when_the_first_child_is_killed(command: Command, port: int, eventually: Eventually) -> None:
+    server = command("serve", "--port", str(port), "--workers", "1")
+    eventually(lambda: len(workers_of(port)) == 1)
+    pid = workers_of(port)[0]["pid"]
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    server.communicate(timeout=60)
+    assert server.returncode == 128 + signal.SIGKILL
+    eventually(lambda: gone(pid))
+    eventually(lambda: not answers(port))
+
+
+def test_serve_has_no_worker_until_work_arrives_and_again_when_it_is_done(command: Command, port: int, eventually: Eventually) -> None:
+    command("serve", "--port", str(port), BARSTORM_IDLE_S="0.5", BARSTORM_WORKERS="0")
+    eventually(lambda: answers(port))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=60) as client:
+        for round_ in range(2):
+            assert not workers_of(port)
+            for i in range(3):
+                body = {"dataset": "synthetic-1h", "strategy": {"entry_long": f"close > sma(close, {10 * round_ + i + 5})"}}
+                run = client.post("/backtests", json=body, headers={"prefer": "wait=50"}).raise_for_status().json()
+                assert run["state"] == "succeeded"
+            assert workers_of(port)
+            eventually(lambda: not workers_of(port))
+
+
 def test_burst_empties_the_queue_and_ends(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "bars.parquet"
     bt.synthetic(500).to_polars().write_parquet(path)
