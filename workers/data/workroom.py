@@ -36,9 +36,9 @@ Source = Path | bytes | BinaryIO
 # Each kind of work has places of its own, so that none waits for another.
 Kind = Literal["strategies", "backtests", "files", "bars"]
 LENGTH: Final = struct.Struct(">I")
-# Requests that may wait for each place of a kind. What is done with bars takes milliseconds, and clients submit many runs at once.
-# A process takes 60 MB, and half a second to start.
+# How long a process is kept without a task. It takes 60 MB, and half a second to start.
 IDLE_S: Final = 300.0
+# Requests that may wait for each place of a kind. What is done with bars takes milliseconds, and clients submit many runs at once.
 WAITING: Final[dict[Kind, int]] = {"strategies": 4, "backtests": 4, "files": 4, "bars": 100}
 
 
@@ -73,7 +73,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.is_free = True
-        self.idle_since = 0.0
+        self.tasks_done = 0
         self._settings = settings
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -226,11 +226,11 @@ class Workroom:
 
     def _keep(self, process: Process) -> None:
         self._idle.append(process)
-        process.idle_since = time.monotonic()
-        asyncio.get_running_loop().call_later(IDLE_S, self._end_if_idle, process)
+        process.tasks_done += 1
+        asyncio.get_running_loop().call_later(IDLE_S, self._end_if_idle, process, process.tasks_done)
 
-    def _end_if_idle(self, process: Process) -> None:
-        if process in self._idle and time.monotonic() >= process.idle_since + IDLE_S:
+    def _end_if_idle(self, process: Process, tasks_done: int) -> None:
+        if process in self._idle and process.tasks_done == tasks_done:
             self._idle.remove(process)
             self._begin_end(process)
 
