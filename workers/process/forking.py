@@ -124,8 +124,8 @@ def run(
     for name in imports:
         import_module(name)
     gc.freeze()  # a collection would write to the memory that is shared
-    if prepare and (code := _run_forked(prepare)):
-        return code
+    if prepare and (failed := _run_forked(prepare)):
+        return failed
     return _Parent(work, main).run()
 
 
@@ -165,8 +165,8 @@ class _Parent:
             for ready in wait([self._first.sentinel, self._ours, *children]):
                 if ready == self._first.sentinel:
                     self._first.join()
-                    code = self._first.exitcode or 0
-                    return 128 - code if code < 0 else code
+                    ended = self._first.exitcode or 0
+                    return 128 - ended if ended < 0 else ended  # as shells tell which signal has ended it
                 if ready is self._ours:
                     with suppress(EOFError):  # it has ended
                         number, process = self._fork(self._ours.recv())

@@ -164,5 +164,5 @@ def test_a_stream_ends_with_its_key(client: httpx.Client, url: str, monkeypatch:
 def test_a_stream_without_a_key_ends_with_the_first_key(client: httpx.Client, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "KEEP_ALIVE_S", 0.05)
     with stream(url) as events:
-        client.post("/api/v1/keys", json={"name": "k"}).raise_for_status()
+        client.post("/api/v1/keys", json={"name": "k", "scope": "admin"}).raise_for_status()
         assert list(events) == []

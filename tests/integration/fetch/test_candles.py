@@ -328,7 +328,7 @@ async def test_what_an_exchange_lacks_fails_with_a_hint(
     assert (await error(kind="inverse"))[0] == "unknown_symbol"
     assert await error(timeframe="8h") == ("invalid", "use one of 1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 1w 1M")
     assert await error(dataset=dataset.name) == ("other_market", "use another dataset for this fetch")
-    with pytest.raises(workers.Invalid, match="use binance"):
+    with pytest.raises(workers.Invalid, match="did you mean binance"):
         await service.fetches.create(workers.FetchRequest(exchange="binanse", symbol="BTCUSDT", timeframe="1m"))
 
 
