@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-TOP = "|".join(("api", "workers", "python_core", "core_rs", "tests", "docs", "benchmarks", "requirements"))
+TOP = "|".join(("api", "workers", "python_core", "core_rs", "deploy", "tests", "docs", "benchmarks", "requirements"))
 # `workers/runs/acceptance.py:accept` names a function or class in the file.
 MENTION = re.compile(rf"`((?:{TOP})/[\w./-]*|[\w-]+\.(?:md|toml|lock))(?::(\w+))?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)")
