@@ -1,7 +1,10 @@
-"""The alerts use only metrics, labels and values that `/metrics` has."""
+"""The alerts use only metrics, labels and values that `/metrics` has, and fire when they should."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,9 @@ import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-RULES = [
-    rule
-    for group in yaml.safe_load((Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "alerts.yaml").read_text())["groups"]
-    for rule in group["rules"]
-]
+ALERTS = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "alerts.yaml"
+CASES = Path(__file__).parent / "alerts.yaml"
+RULES = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
 def selectors(expression: str) -> list[Any]:
@@ -68,3 +69,12 @@ def test_an_alert_says_what_is_wrong_and_how_bad(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Barstorm")
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_every_alert_fires_when_it_should_and_only_then() -> None:
+    if shutil.which("promtool") is None and "CI" not in os.environ:
+        pytest.skip("no promtool: it is in Debian's package prometheus")
+    done = subprocess.run(["promtool", "test", "rules", CASES], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    fired = CASES.read_text()
+    assert [rule["alert"] for rule in RULES if f'alertname="{rule["alert"]}"' not in fired] == []
