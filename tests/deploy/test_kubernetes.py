@@ -335,7 +335,7 @@ def test_the_overlay_of_the_page_names_image_and_settings(
     render: Callable[[Path], list[Object]], objects: list[Object], tmp_path: Path
 ) -> None:
     version = json.loads(subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, timeout=60).stdout)
-    if int(version["clientVersion"]["minor"]) < 21:
+    if "kustomizeVersion" not in version:
         pytest.skip(f"this kubectl can't read overlays: {version['clientVersion']['gitVersion']} has a kustomize of 2019")
     (tmp_path / "main").symlink_to(ROOT)
     folder = tmp_path / "overlay"
