@@ -80,6 +80,7 @@ def stack(postgres: Postgres, valkey_url: str, tmp_path_factory: pytest.TempPath
             "REDIS_URL": valkey_url,
             "AWS_ENDPOINT_URL": store,
             "BARSTORM_DATA_DIR": str(tmp_path_factory.mktemp("scratch")),
+            "TMPDIR": str(tmp_path_factory.mktemp("temporary")),
         }
         api, worker = ({**services[name]["environment"], **here} for name in ("api", "worker"))
         keys = {"aws_access_key_id": api["AWS_ACCESS_KEY_ID"], "aws_secret_access_key": api["AWS_SECRET_ACCESS_KEY"]}

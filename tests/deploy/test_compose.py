@@ -46,7 +46,7 @@ def seconds(text: str) -> int:
 def test_every_variable_is_a_setting_or_one_of_the_object_store(name: str) -> None:
     environ = SERVICES[name]["environment"]
     assert Settings.from_env(environ).require_keys == (name == "api")
-    others = {key.lower(): value for key, value in environ.items() if key not in SETTINGS}
+    others = {key.lower(): value for key, value in environ.items() if key not in SETTINGS | {"TMPDIR"}}
     assert {key for key in others if not key.startswith("aws_")} == set()
     S3Store("bucket", config=others)  # type: ignore[arg-type]  # refuses unknown names
     with pytest.raises(Exception, match="aws_nonsense"):
@@ -99,6 +99,11 @@ def test_every_container_has_few_rights(name: str) -> None:
     assert service["mem_limit"]
     assert ("ports" in service) == (name == "api")
     assert not service["image"].endswith(":latest")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_temporary_files_are_on_a_disk(name: str) -> None:
+    assert f"scratch:{SERVICES[name]['environment']['TMPDIR']}" in SERVICES[name]["volumes"]
 
 
 def test_only_this_machine_reaches_the_api_by_default() -> None:

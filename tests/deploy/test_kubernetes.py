@@ -32,8 +32,8 @@ KEDA = {"ScaledObject", "ScaledJob", "TriggerAuthentication"}
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 SETTINGS = {variable(field.name) for field in msgspec.structs.fields(Settings)}
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
-# Variables of the object store's client, and those that only others refer to.
-OTHERS = {"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+# Variables of the object store's client and of Python, and those that only others refer to.
+OTHERS = {"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "TMPDIR"}
 REFERRED_TO = {"POD_IP", "PUBLIC_HOSTS"}
 METRICS_URL = "http://barstorm-api.barstorm.svc:8000/metrics"
 
@@ -228,6 +228,7 @@ def test_limits_leave_room_for_what_the_settings_allow(objects: list[Object]) ->
     assert limit > 4 * settings.work_processes * settings.work_memory_mb * 1e6
     for name, pod in pods(objects).items():
         (data,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "data")
+        assert {"name": "data", "mountPath": environ(objects, name)["TMPDIR"]} in containers(objects)[name]["volumeMounts"]
         if name != "barstorm-migrate":
             assert bytes_of(data["emptyDir"]["sizeLimit"]) > (settings.columns_cache_mb + settings.upload_mb) * 1e6
 
