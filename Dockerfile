@@ -17,8 +17,9 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels 
 FROM python:3.11-slim-bookworm AS install
 RUN python -m venv /opt/barstorm
 ENV PATH=/opt/barstorm/bin:$PATH
-COPY requirements/service.lock requirements/exchanges.lock requirements/
-RUN pip install --no-cache-dir --require-hashes -r requirements/service.lock -r requirements/exchanges.lock
+COPY requirements/service.lock requirements/exchanges.lock requirements/s3.lock requirements/
+RUN pip install --no-cache-dir --require-hashes \
+    -r requirements/service.lock -r requirements/exchanges.lock -r requirements/s3.lock
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --no-deps /wheels/*.whl
 

@@ -76,6 +76,7 @@ lock: $(DEVELOPMENT) ## pin the newest packages that the project allows
 	$(LOCK) pyproject.toml --extra service --extra exchanges --group dev --upgrade -o requirements/dev.lock
 	$(LOCK) pyproject.toml --extra service -c requirements/dev.lock --no-annotate -o requirements/service.lock
 	$(LOCK) pyproject.toml --extra exchanges -c requirements/dev.lock --no-annotate -o requirements/exchanges.lock
+	$(LOCK) pyproject.toml --extra s3 -c requirements/dev.lock --no-annotate -o requirements/s3.lock
 	$(LOCK) --group build -c requirements/dev.lock --no-annotate -o requirements/build.lock
 
 sanitize: ## run the Rust tests under AddressSanitizer (Linux and macOS)
