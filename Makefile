@@ -63,6 +63,7 @@ coverage: $(DEVELOPMENT) ## print the share of lines that the unit and integrati
 bench: $(DEVELOPMENT) $(VENV)/bench ## compare the speed of kernel, service and market data with other packages
 	@python benchmarks/run.py
 	@python benchmarks/service.py
+	@python benchmarks/from_zero.py
 	@python benchmarks/data.py
 
 demo: $(SERVICE) ## run one backtest through all parts; DATA=bars.parquet for your own bars
